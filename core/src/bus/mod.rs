@@ -1,0 +1,68 @@
+//! Carries live frames between the nodes of a cluster.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::wire::{ActorId, AppId};
+
+pub mod conformance;
+
+/// A frame for live sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The tenant.
+    pub app: AppId,
+    /// Whose sessions get it.
+    pub actors: Arc<[ActorId]>,
+    /// What the router of the receiving node makes frames of.
+    pub payload: Bytes,
+}
+
+/// Takes notices from a bus. Called one at a time for notices of one publisher; must not block.
+pub trait Subscriber: Send + Sync + 'static {
+    /// Takes one notice.
+    fn notice(&self, notice: &Notice);
+}
+
+/// Carries notices from any node to every node, the publishing one included.
+///
+/// # Contract
+/// - **Order.** Notices of one publisher arrive at each subscriber in the order of publication.
+/// - **At most once.** A notice may be lost (a node restarts, a link breaks) but never arrives twice. The log is the
+///   truth: a session that misses an event sees a gap in the numbers and fetches the range.
+/// - **Failure.** `publish` never blocks and never fails; an implementation counts what it had to drop.
+pub trait Bus: Send + Sync + 'static {
+    /// Sends a notice to every node.
+    fn publish(&self, notice: Notice);
+
+    /// Sets who gets the notices on this node. Called once, before the first `publish`.
+    fn subscribe(&self, subscriber: Arc<dyn Subscriber>);
+}
+
+/// Delivers within the process, in the call to `publish`.
+#[derive(Default)]
+pub struct LocalBus {
+    subscriber: OnceLock<Arc<dyn Subscriber>>,
+}
+
+impl LocalBus {
+    /// Makes a bus without a subscriber; notices are dropped until there is one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Bus for LocalBus {
+    fn publish(&self, notice: Notice) {
+        if let Some(subscriber) = self.subscriber.get() {
+            subscriber.notice(&notice);
+        }
+    }
+
+    fn subscribe(&self, subscriber: Arc<dyn Subscriber>) {
+        // A second subscriber would get frames that the first already delivered.
+        let _ = self.subscriber.set(subscriber);
+    }
+}

@@ -1,0 +1,5 @@
+//! stub
+/// stub
+pub struct EmbeddedStore;
+/// stub
+pub struct EmbeddedOptions;
