@@ -1,1 +1,32 @@
-//! courtyard-plugin-sdk
+//! What a plugin for Courtyard is made with: the [`Plugin`] trait, [`register!`], typed methods with JSON Schemas, the
+//! services of the host, and [`testing`], which runs a plugin under plain `cargo test`.
+//!
+//! docs/plugins.md begins with a plugin of 30 lines.
+
+pub mod manifest;
+mod message;
+mod plugin;
+mod schema;
+mod service;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
+
+pub use const_format;
+pub use message::{Message, Verdict};
+pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered};
+pub use schema::Schema;
+#[doc(hidden)]
+pub use schema::list as __comma_free;
+pub use serde;
+pub use serde_json;
+pub use service::{Conversation, Conversations, Kv, Level, Log, ServiceError, Sessions};
+
+/// Everything that most plugins use.
+pub mod prelude {
+    pub use crate::{Context, Conversation, Error, Identity, Message, Plugin, Verdict, record, register};
+}
+
+/// The version of the contract that this SDK speaks.
+pub const CONTRACT_VERSION: &str = "1.0.0";

@@ -1,1 +1,207 @@
-//! courtyard-tests
+//! What the end-to-end tests share: the real binary on a temporary folder, and a client that sees every frame.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "for tests only; a broken premise is to end the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use yawc::{Frame, MaybeTlsStream, OpCode, WebSocket};
+
+/// What no answer may take longer than; tests never wait for this to pass.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The two people of the development settings, and their conversation.
+pub const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+fn built(variable: &str, otherwise: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let path = std::env::var_os(variable).map_or_else(|| workspace.join(otherwise), PathBuf::from);
+    assert!(path.exists(), "{} is missing; `cargo xtask test` builds it", path.display());
+    path
+}
+
+pub fn binary() -> PathBuf {
+    built("COURTYARD_BIN", "target/debug/courtyard")
+}
+
+pub fn plugin(name: &str) -> PathBuf {
+    built("COURTYARD_PLUGINS", "target/plugins").join(format!("{name}.wasm"))
+}
+
+/// A server's folder and configuration; the process may come and go.
+pub struct Site {
+    pub folder: TempDir,
+    pub port: u16,
+}
+
+/// A running server.
+pub struct Server {
+    pub child: Child,
+    pub port: u16,
+    errors: tokio::task::JoinHandle<String>,
+}
+
+impl Site {
+    /// Makes a folder with a configuration: a listener on a free port, `ann` and `bob` with a conversation, and `more`.
+    pub fn new(more: &str) -> Self {
+        let development = format!(
+            "[development]\ntrust_tokens = true\nconversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", \
+             members = [\"ann\", \"bob\"] }}]\n"
+        );
+        Self::bare(&format!("{development}{more}"))
+    }
+
+    /// Makes a folder with a configuration: a listener on a free port, and `more`.
+    pub fn bare(more: &str) -> Self {
+        // The port is free again when the server binds it; nobody else on loopback gets it in between but by chance.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:{port}\"\n{more}");
+        std::fs::write(folder.path().join("courtyard.toml"), text).unwrap();
+        Self { folder, port }
+    }
+
+    pub async fn start(&self) -> Server {
+        let mut child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("courtyard.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = tokio::spawn(async move {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text).await;
+            text
+        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        assert_eq!(line.as_deref(), Some(&*format!("listening on http://127.0.0.1:{}", self.port)));
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Server { child, port: self.port, errors }
+    }
+
+    /// Runs a server that is not to start, and returns what it says.
+    pub async fn start_fails(&self) -> String {
+        let output = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("courtyard.toml"))
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(PATIENCE, output).await.unwrap().unwrap();
+        assert!(!output.status.success(), "the server started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+impl Server {
+    pub async fn kill(mut self) -> String {
+        self.child.kill().await.unwrap();
+        self.errors.await.unwrap()
+    }
+
+    /// Stops the server with SIGTERM, waits for its end, and returns what it logged.
+    pub async fn stop(mut self) -> String {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(status.success(), "{status}");
+        self.errors.await.unwrap()
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.port).await
+    }
+
+    /// Opens a session of someone whose token is trusted.
+    pub async fn sign_in(&self, actor: &str) -> Client {
+        let mut client = self.connect().await;
+        client.send(&json!({"type": "hello", "protocol": 1, "device": "test", "token": actor})).await;
+        assert_eq!(client.next().await["type"], "welcome");
+        client
+    }
+}
+
+/// One WebSocket, frame by frame.
+pub struct Client {
+    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+}
+
+impl Client {
+    pub async fn connect(port: u16) -> Self {
+        let url = format!("ws://127.0.0.1:{port}/v1/ws").parse().unwrap();
+        Self { socket: timeout(PATIENCE, WebSocket::connect(url)).await.unwrap().unwrap() }
+    }
+
+    pub async fn send(&mut self, frame: &Value) {
+        self.send_raw(Frame::text(frame.to_string())).await;
+    }
+
+    pub async fn send_raw(&mut self, frame: Frame) {
+        timeout(PATIENCE, self.socket.send(frame)).await.unwrap().unwrap();
+    }
+
+    /// Sends a text in the conversation of the development settings.
+    pub async fn text(&mut self, id: &str, text: &str) {
+        self.send(&json!({
+            "type": "send", "id": id, "conversation": CONVERSATION, "kind": "text", "content": {"text": text}
+        }))
+        .await;
+    }
+
+    /// Returns the next frame of the server.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            let frame = timeout(PATIENCE, self.socket.next_frame()).await.unwrap().unwrap();
+            match frame.opcode() {
+                OpCode::Text => return serde_json::from_str(frame.as_str()).unwrap(),
+                OpCode::Ping | OpCode::Pong => {}
+                other => panic!("{other:?} instead of a frame"),
+            }
+        }
+    }
+
+    /// Returns the next frame, or none when the connection ends.
+    pub async fn try_next(&mut self) -> Option<Value> {
+        loop {
+            let frame = timeout(PATIENCE, self.socket.next_frame()).await.unwrap().ok()?;
+            match frame.opcode() {
+                OpCode::Text => return serde_json::from_str(frame.as_str()).ok(),
+                OpCode::Close => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a request and returns its answer, passing over events.
+    pub async fn request(&mut self, frame: Value) -> Value {
+        self.send(&frame).await;
+        loop {
+            let answer = self.next().await;
+            if answer["id"] == frame["id"] {
+                return answer;
+            }
+        }
+    }
+
+    /// Waits for the close frame and returns its code.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            let frame = timeout(PATIENCE, self.socket.next_frame()).await.unwrap().unwrap();
+            if frame.opcode() == OpCode::Close {
+                return frame.close_code().unwrap().into();
+            }
+        }
+    }
+}

@@ -1,1 +1,144 @@
-fn main() {}
+//! The `courtyard` binary.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use courtyard::config::Config;
+use courtyard::plugin::Artifact;
+use courtyard::server::Server;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A messaging server that hosts its features as sandboxed plugins.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server until it gets SIGTERM or SIGINT.
+    Serve {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Reads a configuration and shows every mistake with its line.
+    CheckConfig {
+        /// The configuration.
+        config: PathBuf,
+    },
+    /// Works with plugin files.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+#[derive(Subcommand)]
+enum PluginCommand {
+    /// Shows what a plugin declares: its hooks, its methods and what it wants to use.
+    Inspect {
+        /// The plugin's file.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve { config } => serve(&config),
+        Command::CheckConfig { config } => match Config::load(&config) {
+            Ok(_) => {
+                println!("{} is right", config.display());
+                ExitCode::SUCCESS
+            }
+            Err(errors) => {
+                eprint!("{errors}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Plugin(PluginCommand::Inspect { file }) => inspect(&file),
+    }
+}
+
+fn serve(path: &Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprint!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.log_json { lines.json().init() } else { lines.init() }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("the runtime does not start", &error),
+    };
+    let ended = runtime.block_on(run(config));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("the server does not start", &*error),
+    }
+}
+
+async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let server = Server::start(config).await?;
+    for problem in server.problems() {
+        let cause = problem.error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        tracing::error!(plugin = problem.id, code = problem.error.code(), "a plugin does not run: {}{cause}", problem.error);
+    }
+    for (address, secure) in server.addresses() {
+        println!("listening on {}://{address}", if *secure { "https" } else { "http" });
+    }
+    std::io::stdout().flush()?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => match server.reload_certificates() {
+                Ok(()) => tracing::info!("read the certificates again"),
+                Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+            },
+        }
+    }
+    tracing::info!("stopping");
+    server.shut_down().await;
+    Ok(())
+}
+
+fn inspect(file: &Path) -> ExitCode {
+    let artifact = match Artifact::read(file) {
+        Ok(artifact) => artifact,
+        Err(error) => return failed(&file.display().to_string(), &error),
+    };
+    match serde_json::to_string_pretty(&artifact.manifest) {
+        Ok(json) => {
+            println!("{json}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed("the manifest can't be shown", &error),
+    }
+}
+
+/// Says what failed, with all causes.
+fn failed(what: &str, error: &dyn Error) -> ExitCode {
+    eprint!("error: {what}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
+    }
+    eprintln!();
+    ExitCode::FAILURE
+}

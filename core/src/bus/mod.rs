@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::wire::{ActorId, AppId};
+use crate::wire::{ActorId, AppId, SessionId};
 
 pub mod conformance;
 
@@ -15,8 +15,10 @@ pub struct Notice {
     pub app: AppId,
     /// Whose sessions get it.
     pub actors: Arc<[ActorId]>,
-    /// What the router of the receiving node makes frames of.
-    pub payload: Bytes,
+    /// The session that must not get it, since it gets another answer.
+    pub except: Option<SessionId>,
+    /// The frame as sessions send it.
+    pub frame: Bytes,
 }
 
 /// Takes notices from a bus. Called one at a time for notices of one publisher; must not block.

@@ -86,6 +86,8 @@ pub struct Appended {
 /// An earlier append under the same [`Dedup::key`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
+    /// The [`Dedup::key`].
+    pub key: u128,
     /// Where it went.
     pub appended: Appended,
     /// Its [`Dedup::fingerprint`].

@@ -132,3 +132,7 @@ ulid_id!(
     /// An event: a ULID, so that ids sort by time.
     EventId, "the event id"
 );
+ulid_id!(
+    /// A session: a live connection of a device.
+    SessionId, "the session"
+);

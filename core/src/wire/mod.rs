@@ -1,5 +1,14 @@
-//! Frames, codes and errors of the protocol: no I/O.
+//! Frames, codes and errors of the protocol: no I/O. The protocol itself is docs/protocol.md.
 
+mod code;
+pub mod content;
+mod frame;
 mod id;
+pub mod reply;
 
-pub use id::{ActorId, AppId, ConversationId, DeviceId, EventId, InvalidId};
+pub use code::{CloseCode, Code, RequestError};
+pub use frame::{ClientFrame, Credentials, FrameError, Page};
+pub use id::{ActorId, AppId, ConversationId, DeviceId, EventId, InvalidId, SessionId};
+
+/// The protocol version that this server speaks.
+pub const PROTOCOL: u64 = 1;

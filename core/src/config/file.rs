@@ -1,0 +1,484 @@
+//! The file as it is written.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake, PluginConfig};
+use crate::hooks::{HealthPolicy, WhenMissing};
+use crate::net::{NetLimits, StaticFolder, TlsFiles};
+use crate::plugin::{PluginLimits, PluginSpec};
+use crate::services::{ALWAYS_GRANTED, CAPABILITIES, ServiceLimits};
+use crate::session::SessionLimits;
+use crate::store::EmbeddedOptions;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    #[serde(default)]
+    listen: Vec<ListenTable>,
+    #[serde(default)]
+    http: HttpTable,
+    #[serde(default)]
+    apps: Vec<AppTable>,
+    #[serde(default)]
+    plugins: Vec<PluginTable>,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    store: StoreTable,
+    #[serde(default)]
+    development: DevelopmentTable,
+    #[serde(default)]
+    log: LogTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenTable {
+    address: Spanned<String>,
+    tls: Option<TlsTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpTable {
+    #[serde(default)]
+    origins: Vec<String>,
+    #[serde(default, rename = "static")]
+    folders: Vec<StaticTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticTable {
+    at: Spanned<String>,
+    folder: Spanned<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppTable {
+    id: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PluginTable {
+    id: Spanned<String>,
+    path: PathBuf,
+    #[serde(default)]
+    grant: Vec<Spanned<String>>,
+    when_missing: Option<WhenMissingValue>,
+    #[serde(default)]
+    config: toml::Table,
+    #[serde(default)]
+    limits: PluginLimitsTable,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WhenMissingValue {
+    Reject,
+    Skip,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PluginLimitsTable {
+    hook_ms: Option<u64>,
+    method_ms: Option<u64>,
+    start_ms: Option<u64>,
+    memory_bytes: Option<usize>,
+    total_memory_bytes: Option<usize>,
+    instances: Option<u32>,
+    result_bytes: Option<usize>,
+    host_calls: Option<u32>,
+    key_bytes: Option<usize>,
+    value_bytes: Option<usize>,
+    scan_entries: Option<u32>,
+    log_lines_per_s: Option<u32>,
+    log_line_bytes: Option<usize>,
+    strikes: Option<u32>,
+    quarantine_ms: Option<u64>,
+    max_quarantine_ms: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    frame_bytes: Option<usize>,
+    depth: Option<usize>,
+    in_flight: Option<usize>,
+    bad_frames: Option<u32>,
+    queue_bytes: Option<usize>,
+    hello_ms: Option<u64>,
+    heartbeat_ms: Option<Spanned<u64>>,
+    connections: Option<usize>,
+    header_ms: Option<u64>,
+    blocking_calls: Option<usize>,
+    shutdown_ms: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreTable {
+    segment_bytes: Option<Spanned<usize>>,
+    index_cache_bytes: Option<usize>,
+    idempotency_hours: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DevelopmentTable {
+    #[serde(default)]
+    trust_tokens: Option<Spanned<bool>>,
+    #[serde(default)]
+    conversations: Vec<ConversationTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConversationTable {
+    id: Spanned<String>,
+    kind: String,
+    members: Vec<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {
+    level: Option<String>,
+    format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Collects mistakes while values are checked.
+struct Checker<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    mistakes: Vec<Mistake>,
+}
+
+pub(super) fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErrors> {
+    let mut checker = Checker { text, folder, mistakes: Vec::new() };
+    let config = match toml::from_str::<File>(text) {
+        Ok(file) => Some(checker.config(file)),
+        Err(error) => {
+            let hint = hint(error.message());
+            checker.wrong(error.span().unwrap_or(0..0), error.message().trim().to_owned(), hint);
+            None
+        }
+    };
+    match config {
+        Some(config) if checker.mistakes.is_empty() => Ok(config),
+        _ => {
+            checker.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+            Err(ConfigErrors { file: name.to_owned(), mistakes: checker.mistakes })
+        }
+    }
+}
+
+/// Finds the known key that an unknown one probably means.
+fn hint(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten()?;
+    let closest = quoted.min_by_key(|known| distance(unknown, known))?;
+    if distance(unknown, closest) <= 3 {
+        Some(format!("did you mean `{closest}`?"))
+    } else {
+        Some("every key is in config/courtyard.toml".to_owned())
+    }
+}
+
+/// Counts the edits between two words (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, r) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(l != *r);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+fn ms(value: Option<u64>, default: Duration) -> Duration {
+    value.map_or(default, Duration::from_millis)
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
+        self.mistakes.push(Mistake::at(self.text, span, message, hint));
+    }
+
+    fn config(&mut self, file: File) -> Config {
+        let default = Config::default();
+        let listen: Vec<Listen> = file.listen.into_iter().filter_map(|table| self.listen(table)).collect();
+        if listen.is_empty() && self.mistakes.is_empty() {
+            let hint = "add `[[listen]]` with `address = \"127.0.0.1:8080\"`".to_owned();
+            self.wrong(0..0, "there is no listener".to_owned(), Some(hint));
+        }
+        let plugins = self.plugins(file.plugins);
+        let development = self.development(file.development, &listen);
+        Config {
+            data: self.folder.join(file.data.unwrap_or(default.data)),
+            listen,
+            origins: file.http.origins,
+            folders: self.folders(file.http.folders),
+            apps: self.apps(file.apps, default.apps),
+            plugins,
+            session: self.session(&file.limits),
+            net: NetLimits {
+                connections: file.limits.connections.unwrap_or(default.net.connections),
+                header: ms(file.limits.header_ms, default.net.header),
+            },
+            blocking_calls: file.limits.blocking_calls.unwrap_or(default.blocking_calls).max(1),
+            shutdown: ms(file.limits.shutdown_ms, default.shutdown),
+            store: self.store(file.store),
+            development,
+            log_level: file.log.level.unwrap_or(default.log_level),
+            log_json: matches!(file.log.format, Some(LogFormat::Json)),
+        }
+    }
+
+    fn listen(&mut self, table: ListenTable) -> Option<Listen> {
+        let tls = table.tls.map(|tls| TlsFiles {
+            certificate: self.folder.join(tls.certificate),
+            key: self.folder.join(tls.key),
+        });
+        match table.address.get_ref().parse::<SocketAddr>() {
+            Ok(address) => Some(Listen { address, tls }),
+            Err(_) => {
+                let message = format!("{:?} is no address", table.address.get_ref());
+                self.wrong(table.address.span(), message, Some("an address looks like \"127.0.0.1:8080\"".to_owned()));
+                None
+            }
+        }
+    }
+
+    fn folders(&mut self, tables: Vec<StaticTable>) -> Vec<StaticFolder> {
+        let mut folders = Vec::new();
+        for table in tables {
+            let at = table.at.get_ref();
+            if !at.starts_with('/') || !at.ends_with('/') {
+                self.wrong(table.at.span(), format!("{at:?} must begin and end with `/`"), None);
+            }
+            let folder = self.folder.join(table.folder.get_ref());
+            if !folder.is_dir() {
+                self.wrong(table.folder.span(), format!("there is no folder {}", folder.display()), None);
+            }
+            folders.push(StaticFolder { at: table.at.into_inner(), folder });
+        }
+        folders.sort_by_key(|folder| std::cmp::Reverse(folder.at.len()));
+        folders
+    }
+
+    fn apps(&mut self, tables: Vec<AppTable>, default: Vec<crate::wire::AppId>) -> Vec<crate::wire::AppId> {
+        let mut apps = Vec::new();
+        for table in tables {
+            match table.id.get_ref().parse() {
+                Ok(app) => apps.push(app),
+                Err(error) => {
+                    let error: crate::wire::InvalidId = error;
+                    self.wrong(table.id.span(), error.to_string(), Some("an App ID is 1 to 32 bytes".to_owned()));
+                }
+            }
+        }
+        if apps.is_empty() { default } else { apps }
+    }
+
+    fn plugins(&mut self, tables: Vec<PluginTable>) -> Vec<PluginConfig> {
+        let mut seen: HashMap<String, ()> = HashMap::new();
+        let mut plugins = Vec::new();
+        for table in tables {
+            let id = table.id.get_ref().clone();
+            if seen.insert(id.clone(), ()).is_some() {
+                self.wrong(table.id.span(), format!("the plugin {id:?} is configured twice"), None);
+            }
+            for grant in &table.grant {
+                let capability = grant.get_ref();
+                if !CAPABILITIES.contains(&capability.as_str()) {
+                    let known: Vec<&str> =
+                        CAPABILITIES.into_iter().filter(|known| !ALWAYS_GRANTED.contains(known)).collect();
+                    let hint = format!("capabilities are {}", known.join(", "));
+                    self.wrong(grant.span(), format!("there is no capability {capability:?}"), Some(hint));
+                }
+            }
+            let (limits, health) = plugin_limits(&table.limits);
+            let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
+            plugins.push(PluginConfig {
+                path: self.folder.join(table.path),
+                spec: PluginSpec {
+                    id,
+                    grants: table.grant.into_iter().map(Spanned::into_inner).collect(),
+                    configuration,
+                    limits,
+                    health,
+                    when_missing: match table.when_missing {
+                        Some(WhenMissingValue::Skip) => WhenMissing::Skip,
+                        Some(WhenMissingValue::Reject) | None => WhenMissing::Reject,
+                    },
+                },
+            });
+        }
+        plugins
+    }
+
+    fn session(&mut self, table: &LimitsTable) -> SessionLimits {
+        let default = SessionLimits::default();
+        if let Some(heartbeat) = table.heartbeat_ms.as_ref().filter(|heartbeat| *heartbeat.get_ref() < 100) {
+            self.wrong(heartbeat.span(), "a heartbeat under 100 ms only burns the processor".to_owned(), None);
+        }
+        SessionLimits {
+            frame_bytes: table.frame_bytes.unwrap_or(default.frame_bytes),
+            depth: table.depth.unwrap_or(default.depth),
+            in_flight: table.in_flight.unwrap_or(default.in_flight),
+            bad_frames: table.bad_frames.unwrap_or(default.bad_frames),
+            queue_bytes: table.queue_bytes.unwrap_or(default.queue_bytes),
+            hello: ms(table.hello_ms, default.hello),
+            heartbeat: ms(table.heartbeat_ms.as_ref().map(|value| *value.get_ref()), default.heartbeat),
+        }
+    }
+
+    fn store(&mut self, table: StoreTable) -> EmbeddedOptions {
+        let default = EmbeddedOptions::default();
+        if let Some(bytes) = table.segment_bytes.as_ref().filter(|bytes| !(1 << 12..=1 << 30).contains(bytes.get_ref()))
+        {
+            self.wrong(bytes.span(), "a segment has 4 KiB to 1 GiB".to_owned(), None);
+        }
+        EmbeddedOptions {
+            segment_bytes: table.segment_bytes.map_or(default.segment_bytes, Spanned::into_inner),
+            index_cache_bytes: table.index_cache_bytes.unwrap_or(default.index_cache_bytes),
+            idempotency: table
+                .idempotency_hours
+                .map_or(default.idempotency, |hours| Duration::from_secs(hours.saturating_mul(3_600))),
+            ..default
+        }
+    }
+
+    fn development(&mut self, table: DevelopmentTable, listen: &[Listen]) -> Development {
+        let mut conversations = Vec::new();
+        for table in table.conversations {
+            let mut members = Vec::new();
+            for member in table.members {
+                match member.get_ref().parse() {
+                    Ok(actor) => members.push(actor),
+                    Err(_) => self.wrong(member.span(), "this is no actor".to_owned(), None),
+                }
+            }
+            match table.id.get_ref().parse() {
+                Ok(id) => conversations.push(DevelopmentConversation { id, kind: table.kind, members }),
+                Err(_) => {
+                    let hint = "an id is 26 characters of Crockford's base 32".to_owned();
+                    self.wrong(table.id.span(), "this is no conversation id".to_owned(), Some(hint));
+                }
+            }
+        }
+        let trust = table.trust_tokens.as_ref().is_some_and(|trust| *trust.get_ref());
+        if trust && listen.iter().any(|listen| !listen.address.ip().is_loopback()) {
+            let span = table.trust_tokens.as_ref().map_or(0..0, Spanned::span);
+            self.wrong(span, "tokens can be trusted only if every listener is on loopback".to_owned(), None);
+        }
+        Development { trust_tokens: trust, conversations }
+    }
+}
+
+fn plugin_limits(table: &PluginLimitsTable) -> (PluginLimits, HealthPolicy) {
+    let default = PluginLimits::default();
+    let services = ServiceLimits {
+        host_calls: table.host_calls.unwrap_or(default.services.host_calls),
+        key_bytes: table.key_bytes.unwrap_or(default.services.key_bytes),
+        value_bytes: table.value_bytes.unwrap_or(default.services.value_bytes),
+        scan_entries: table.scan_entries.unwrap_or(default.services.scan_entries),
+        log_lines_per_s: table.log_lines_per_s.unwrap_or(default.services.log_lines_per_s),
+        log_line_bytes: table.log_line_bytes.unwrap_or(default.services.log_line_bytes),
+    };
+    let limits = PluginLimits {
+        hook: ms(table.hook_ms, default.hook),
+        method: ms(table.method_ms, default.method),
+        start: ms(table.start_ms, default.start),
+        memory_bytes: table.memory_bytes.unwrap_or(default.memory_bytes),
+        total_memory_bytes: table.total_memory_bytes.unwrap_or(default.total_memory_bytes),
+        instances: table.instances.unwrap_or(default.instances),
+        result_bytes: table.result_bytes.unwrap_or(default.result_bytes),
+        services,
+    };
+    let policy = HealthPolicy::default();
+    let health = HealthPolicy {
+        strikes: table.strikes.unwrap_or(policy.strikes).max(1),
+        quarantine: ms(table.quarantine_ms, policy.quarantine),
+        max_quarantine: ms(table.max_quarantine_ms, policy.max_quarantine),
+    };
+    (limits, health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> String {
+        parse(text, "test.toml", Path::new(".")).unwrap_err().to_string()
+    }
+
+    const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+
+    #[test]
+    fn defaults_fill_what_is_left_out() {
+        let config = parse(LISTEN, "test.toml", Path::new("/etc/courtyard")).unwrap();
+        assert_eq!(config.data, Path::new("/etc/courtyard/data"));
+        assert_eq!(config.session, SessionLimits::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_with_its_line_and_the_key_that_was_meant() {
+        let shown = mistakes(&format!("{LISTEN}[limits]\nframe_byte = 5\n"));
+        assert!(shown.contains("test.toml:4:1"), "{shown}");
+        assert!(shown.contains("4 | frame_byte = 5"), "{shown}");
+        assert!(shown.contains("did you mean `frame_bytes`?"), "{shown}");
+    }
+
+    #[test]
+    fn all_wrong_values_are_shown_at_once() {
+        let shown = mistakes(
+            "[[listen]]\naddress = \"nowhere\"\n[[plugins]]\nid = \"a\"\npath = \"a.wasm\"\ngrant = [\"root\"]\n[store]\nsegment_bytes = 1\n",
+        );
+        for part in ["test.toml:2:11", "is no address", "test.toml:6:10", "no capability \"root\"", "test.toml:8:17"] {
+            assert!(shown.contains(part), "{part} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_trusted_on_loopback_only() {
+        let shown = mistakes("[[listen]]\naddress = \"0.0.0.0:1\"\n[development]\ntrust_tokens = true\n");
+        assert!(shown.contains("loopback"), "{shown}");
+    }
+
+    #[test]
+    fn a_type_that_does_not_fit_is_shown_with_its_line() {
+        let shown = mistakes(&format!("{LISTEN}[limits]\ndepth = \"deep\"\n"));
+        assert!(shown.contains("test.toml:4:9"), "{shown}");
+    }
+}

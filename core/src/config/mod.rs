@@ -1,0 +1,128 @@
+//! TOML into checked values, every mistake with its line.
+
+mod file;
+mod mistake;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::net::{NetLimits, StaticFolder, TlsFiles};
+use crate::plugin::PluginSpec;
+use crate::session::SessionLimits;
+use crate::store::EmbeddedOptions;
+use crate::wire::{ActorId, AppId, ConversationId};
+
+pub use mistake::{ConfigErrors, Mistake};
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where; port 0 lets the operating system choose.
+    pub address: SocketAddr,
+    /// With TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A plugin and what the operator says about it.
+#[derive(Clone, Debug)]
+pub struct PluginConfig {
+    /// Its file.
+    pub path: PathBuf,
+    /// Grants, configuration and limits.
+    pub spec: PluginSpec,
+}
+
+/// Settings that take the place of plugins, on loopback only.
+#[derive(Clone, Debug, Default)]
+pub struct Development {
+    /// A token that no plugin knows is taken as the actor.
+    pub trust_tokens: bool,
+    /// Conversations that are there from the start.
+    pub conversations: Vec<DevelopmentConversation>,
+}
+
+/// A conversation of the development settings.
+#[derive(Clone, Debug)]
+pub struct DevelopmentConversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Its kind.
+    pub kind: String,
+    /// Who takes part.
+    pub members: Vec<ActorId>,
+}
+
+/// Everything that can be configured. The keys and their defaults are in config/courtyard.toml.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder that everything is kept in.
+    pub data: PathBuf,
+    /// The listeners.
+    pub listen: Vec<Listen>,
+    /// Origins of pages that may connect, besides the host itself.
+    pub origins: Vec<String>,
+    /// Folders whose files are served, the longest path first.
+    pub folders: Vec<StaticFolder>,
+    /// The tenants.
+    pub apps: Vec<AppId>,
+    /// The plugins, in the order in which they are asked.
+    pub plugins: Vec<PluginConfig>,
+    /// Limits of sessions.
+    pub session: SessionLimits,
+    /// Limits of connections.
+    pub net: NetLimits,
+    /// Methods and other slow calls at a time.
+    pub blocking_calls: usize,
+    /// How long connections have to end when the server stops.
+    pub shutdown: Duration,
+    /// How the store works.
+    pub store: EmbeddedOptions,
+    /// For loopback only.
+    pub development: Development,
+    /// Which lines are logged, such as `info` or `courtyard=debug`.
+    pub log_level: String,
+    /// Whether lines are JSON.
+    pub log_json: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            listen: Vec::new(),
+            origins: Vec::new(),
+            folders: Vec::new(),
+            apps: vec![AppId::default_app()],
+            plugins: Vec::new(),
+            session: SessionLimits::default(),
+            net: NetLimits::default(),
+            blocking_calls: 2 * std::thread::available_parallelism().map_or(2, usize::from),
+            shutdown: Duration::from_secs(10),
+            store: EmbeddedOptions::default(),
+            development: Development::default(),
+            log_level: "info".to_owned(),
+            log_json: false,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. Paths in it count from its folder.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
+        Self::parse(&text, &name, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Understands a text. `name` stands in the mistakes, and paths count from `folder`.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ConfigErrors> {
+        file::parse(text, name, folder)
+    }
+}

@@ -1,0 +1,196 @@
+//! What the host asks of a plugin, whatever it is made of.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::log::Draft;
+use crate::wire::{ActorId, AppId};
+
+/// What a plugin may do with the store during a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: there is no transaction.
+    None,
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+}
+
+/// Ends sessions once the transaction is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Whose.
+    pub actor: ActorId,
+    /// Those of one credential, or all.
+    pub credential: Option<String>,
+}
+
+/// One call of the host, which may enter several plugins one after another.
+#[derive(Debug)]
+pub struct Call {
+    /// The tenant that the call is about.
+    pub app: AppId,
+    /// What plugins may do with `draft`.
+    pub access: Access,
+    /// The transaction that everything belongs to.
+    pub draft: Draft,
+    /// What happens after the commit.
+    pub ends: Vec<SessionEnd>,
+}
+
+impl Call {
+    /// Begins a call with its transaction.
+    #[must_use]
+    pub fn new(app: AppId, access: Access, draft: Draft) -> Box<Self> {
+        Box::new(Self { app, access, draft, ends: Vec::new() })
+    }
+}
+
+/// A message as hooks see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The tenant.
+    pub app: &'a str,
+    /// The conversation, as clients write it.
+    pub conversation: &'a str,
+    /// Its kind.
+    pub conversation_kind: &'a str,
+    /// Who sends.
+    pub sender: &'a str,
+    /// The other member of a conversation of two, or empty.
+    pub receiver: &'a str,
+    /// The kind of the content.
+    pub kind: &'a str,
+    /// The sender's id for it.
+    pub client_id: &'a str,
+    /// A JSON object.
+    pub content: &'a [u8],
+    /// 0 before it is in the log.
+    pub seq: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// What a plugin says to a client. The author foresaw it, so it is no failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginError {
+    /// Without the plugin's id.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether the same request can succeed later.
+    pub retry: bool,
+}
+
+/// What a plugin decides about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go on.
+    Accept,
+    /// It goes on with this content.
+    Replace(Bytes),
+    /// It ends here.
+    Reject(PluginError),
+}
+
+/// Who a token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub actor: ActorId,
+    /// What sessions can be ended by; may be empty.
+    pub credential: String,
+    /// When it ends, in milliseconds since 1970; 0 for never.
+    pub expires_at_ms: u64,
+}
+
+/// Who calls a method. Texts are empty for an anonymous session.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The actor.
+    pub actor: &'a str,
+    /// The device.
+    pub device: &'a str,
+    /// The credential.
+    pub credential: &'a str,
+}
+
+/// How a plugin broke down. Never a verdict: a failure approves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The code stopped by itself: a panic, a bad memory access, a division by zero.
+    #[error("it trapped: {0}")]
+    Trap(String),
+    /// It ran longer than its deadline.
+    #[error("it ran longer than {0} ms")]
+    Timeout(u64),
+    /// It asked for more than a limit allows.
+    #[error("it went over its limit of {0}")]
+    Limit(&'static str),
+    /// It answered what the contract does not allow.
+    #[error("it broke the contract: {0}")]
+    Contract(String),
+    /// All its instances were busy until the deadline.
+    #[error("all its instances are busy")]
+    Busy,
+    /// It broke down too often and is left alone for a while.
+    #[error("it is quarantined")]
+    Quarantined,
+    /// It could not be loaded.
+    #[error("it is not running")]
+    NotRunning,
+    /// The store failed under it.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+impl Failure {
+    /// Whether the plugin is to blame.
+    #[must_use]
+    pub fn is_strike(&self) -> bool {
+        matches!(self, Self::Trap(_) | Self::Timeout(_) | Self::Limit(_) | Self::Contract(_))
+    }
+}
+
+/// The call, handed back, and what came of it.
+pub type Answer<T> = (Box<Call>, Result<T, Failure>);
+
+/// A plugin that the host can enter: Wasm, native or in process.
+///
+/// Calls may come from many threads at once, and may take as long as the plugin's deadline. What the plugin wrote before
+/// a failure is still in the draft: whoever folds the answers takes it back.
+pub trait Guest: Send + Sync + fmt::Debug {
+    /// Asks who a token stands for.
+    fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>>;
+
+    /// Asks about a message on its way into the log.
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict>;
+
+    /// Shows a message that is in the log.
+    fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>>;
+
+    /// Asks what one viewer sees of some messages: new contents, or none to leave one as it is.
+    fn render(
+        &self,
+        call: Box<Call>,
+        viewer: &str,
+        messages: &[Message<'_>],
+    ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>>;
+
+    /// Calls a method with a JSON value; returns a JSON value.
+    fn call(
+        &self,
+        call: Box<Call>,
+        caller: Caller<'_>,
+        method: &str,
+        params: &str,
+    ) -> Answer<Result<Bytes, PluginError>>;
+
+    /// Whether calls have lately taken so long that they should not run on a thread that others wait for.
+    fn is_slow(&self) -> bool {
+        false
+    }
+}

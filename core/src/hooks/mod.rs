@@ -1,0 +1,246 @@
+//! Hook points: which plugins are asked, in which order, and what their answers add up to. Knows nothing of what a
+//! plugin is made of.
+
+mod guest;
+mod health;
+mod observers;
+mod registry;
+
+pub use guest::{
+    Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Verdict,
+};
+pub use health::{Health, HealthPolicy};
+pub use observers::Observers;
+pub use registry::{Plugin, Registry, WhenMissing};
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use crate::wire::{Code, RequestError, content};
+use registry::Link;
+
+/// The plugins of a host at their hook points.
+#[derive(Debug)]
+pub struct Hooks {
+    registry: ArcSwap<Registry>,
+}
+
+/// What the `before_send` chain made of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The content, if a plugin replaced it.
+    pub content: Option<Bytes>,
+}
+
+impl Hooks {
+    /// Makes the hook points of a set of plugins.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self { registry: ArcSwap::from_pointee(registry) }
+    }
+
+    /// Returns the plugins as they are now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
+    /// Whether a message goes past plugins that should not run on a thread that others wait for.
+    #[must_use]
+    pub fn before_send_is_slow(&self, conversation_kind: &str, kind: &str) -> bool {
+        let registry = self.registry.load();
+        registry.before_send.iter().any(|link| link.matches(conversation_kind, kind) && link.plugin.is_slow())
+    }
+
+    /// Asks the plugins about a message, in order. The first rejection ends the chain.
+    ///
+    /// # Errors
+    /// The rejection of a plugin; or `plugin_failed` or `plugin_unavailable` when a guard could not decide.
+    pub fn before_send(&self, mut call: Box<Call>, message: &Message<'_>) -> (Box<Call>, Result<Passed, RequestError>) {
+        let registry = self.registry.load();
+        let mut replaced: Option<Bytes> = None;
+        for link in &registry.before_send {
+            if !link.matches(message.conversation_kind, message.kind) {
+                continue;
+            }
+            let current = Message { content: replaced.as_deref().unwrap_or(message.content), ..*message };
+            let mark = link.fails_open.then(|| call.draft.mark());
+            let outcome;
+            (call, outcome) = link.plugin.enter("before_send", call, |guest, call| {
+                let (call, verdict) = guest.before_send(call, &current);
+                (call, verdict.and_then(|verdict| checked(verdict, link, message.kind)))
+            });
+            match outcome {
+                Ok(Verdict::Accept) => {}
+                Ok(Verdict::Replace(content)) => replaced = Some(content),
+                Ok(Verdict::Reject(error)) => return (call, Err(link.plugin.error(error))),
+                Err(failure) => match mark {
+                    Some(mark) => call.draft.roll_back(mark),
+                    None => return (call, Err(link.plugin.failure("before_send", &failure))),
+                },
+            }
+        }
+        (call, Ok(Passed { content: replaced }))
+    }
+
+    /// Asks the auth plugins, in order, who a token stands for.
+    ///
+    /// # Errors
+    /// `unauthenticated` when no plugin knows the token, the answer of the plugin that refuses it, or
+    /// `plugin_failed` and `plugin_unavailable`.
+    pub fn authenticate(&self, mut call: Box<Call>, token: &str) -> (Box<Call>, Result<Identity, RequestError>) {
+        let registry = self.registry.load();
+        for plugin in &registry.authenticate {
+            let outcome;
+            (call, outcome) = plugin.enter("authenticate", call, |guest, call| guest.authenticate(call, token));
+            match outcome {
+                Ok(Ok(Some(identity))) => return (call, Ok(identity)),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => {
+                    let message = error.message;
+                    return (call, Err(RequestError::new(Code::Unauthenticated, message)));
+                }
+                Err(failure) => return (call, Err(plugin.failure("authenticate", &failure))),
+            }
+        }
+        (call, Err(RequestError::new(Code::Unauthenticated, "The token is unknown.")))
+    }
+
+    /// Calls a method, `PLUGIN.NAME`, with a JSON value.
+    ///
+    /// # Errors
+    /// `unknown_method`, `unauthenticated`, the plugin's own error, `plugin_failed` or `plugin_unavailable`.
+    pub fn call(
+        &self,
+        call: Box<Call>,
+        caller: Caller<'_>,
+        method: &str,
+        params: &str,
+    ) -> (Box<Call>, Result<Bytes, RequestError>) {
+        let unknown = || {
+            let shown: String = method.chars().take(100).collect();
+            RequestError::new(Code::UnknownMethod, format!("There is no method {shown:?}."))
+        };
+        let registry = self.registry.load();
+        let Some((plugin, name)) = method.split_once('.').and_then(|(id, name)| Some((registry.plugin(id)?, name)))
+        else {
+            return (call, Err(unknown()));
+        };
+        if let Some(manifest) = plugin.manifest() {
+            match manifest.methods.iter().find(|method| method.name == name) {
+                None => return (call, Err(unknown())),
+                Some(method) if caller.actor.is_empty() && !method.anonymous => {
+                    return (call, Err(RequestError::new(Code::Unauthenticated, "Sign in first.")));
+                }
+                Some(_) => {}
+            }
+        }
+        let (call, outcome) = plugin.enter(name, call, |guest, call| guest.call(call, caller, name, params));
+        let outcome = match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(plugin.error(error)),
+            Err(failure) => Err(plugin.failure(name, &failure)),
+        };
+        (call, outcome)
+    }
+
+    /// Whether some plugin changes what viewers see.
+    #[must_use]
+    pub fn renders(&self) -> bool {
+        !self.registry.load().render.is_empty()
+    }
+
+    /// Asks the plugins what a viewer sees of some messages. A plugin that fails is skipped. Returns new contents.
+    pub fn render(
+        &self,
+        mut call: Box<Call>,
+        viewer: &str,
+        messages: &[Message<'_>],
+    ) -> (Box<Call>, Vec<Option<Bytes>>) {
+        let registry = self.registry.load();
+        let mut contents: Vec<Option<Bytes>> = vec![None; messages.len()];
+        for link in &registry.render {
+            let wanted: Vec<usize> = (0..messages.len())
+                .filter(|index| link.matches(messages[*index].conversation_kind, messages[*index].kind))
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let batch: Vec<Message<'_>> = wanted
+                .iter()
+                .map(|index| Message {
+                    content: contents[*index].as_deref().unwrap_or(messages[*index].content),
+                    ..messages[*index]
+                })
+                .collect();
+            let outcome;
+            (call, outcome) = link.plugin.enter("render", call, |guest, call| {
+                let (call, rendered) = guest.render(call, viewer, &batch);
+                (call, rendered.and_then(|rendered| checked_rendering(rendered, &batch)))
+            });
+            match outcome {
+                Ok(Ok(rendered)) => {
+                    for (index, content) in wanted.into_iter().zip(rendered) {
+                        contents[index] = content.or(contents[index].take());
+                    }
+                }
+                Ok(Err(error)) => tracing::warn!(plugin = %link.plugin.id, code = error.code, "render refused"),
+                Err(_) => {}
+            }
+        }
+        (call, contents)
+    }
+}
+
+/// Holds a verdict against what the class of the hook allows.
+fn checked(verdict: Verdict, link: &Link, kind: &str) -> Result<Verdict, Failure> {
+    let wrong = match &verdict {
+        Verdict::Replace(content) => check_content(kind, content).err(),
+        Verdict::Reject(_) if link.fails_open => Some("a transform can't reject; that is for a guard".to_owned()),
+        Verdict::Accept | Verdict::Reject(_) => None,
+    };
+    match wrong {
+        None => Ok(verdict),
+        Some(reason) => Err(Failure::Contract(reason)),
+    }
+}
+
+type Rendering = Result<Vec<Option<Bytes>>, PluginError>;
+
+/// Holds new contents against the messages that they are for.
+fn checked_rendering(rendering: Rendering, messages: &[Message<'_>]) -> Result<Rendering, Failure> {
+    if let Ok(contents) = &rendering {
+        if contents.len() != messages.len() {
+            return Err(Failure::Contract("render returned another number of messages".to_owned()));
+        }
+        for (content, message) in contents.iter().zip(messages) {
+            if let Some(content) = content {
+                check_content(message.kind, content).map_err(Failure::Contract)?;
+            }
+        }
+    }
+    Ok(rendering)
+}
+
+fn check_content(kind: &str, json: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(json).map_err(|_| "the new content is not UTF-8".to_owned())?;
+    // Kinds of the plugins' own are not checked any further, but must not break the frame that they are put into.
+    serde_json::from_str::<&serde_json::value::RawValue>(text).map_err(|error| format!("the new content: {error}"))?;
+    content::check(kind, text.trim_start()).map_err(|error| error.to_string())
+}
+
+/// Puts the plugin's id in front of its code, and keeps both in bounds.
+fn namespaced(plugin: &str, error: PluginError) -> RequestError {
+    let well_formed = (1..=64).contains(&error.code.len())
+        && error.code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let code = if well_formed { error.code } else { "error".to_owned() };
+    let mut message = error.message;
+    if message.len() > 1_024 {
+        let end = (0..=1_024).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        message.truncate(end);
+    }
+    RequestError { code: Cow::Owned(format!("{plugin}.{code}")), message: Cow::Owned(message), retry: error.retry }
+}

@@ -1,0 +1,195 @@
+//! Shows committed messages to observers, at least once, in the order of their conversation.
+//!
+//! A message that an observer wants is noted in the observer's outbox by the transaction that appends it, so that a crash
+//! loses nothing. The observer's own writes and the end of the note are one transaction again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Access, Call, Failure, Hooks, Message, Plugin};
+use crate::log::{Body, Draft, Log, LogError, key};
+use crate::store::{Append, CommitError};
+use crate::wire::Page;
+
+/// How many notes are read at a time.
+const BATCH: usize = 64;
+/// How often a note is tried before it becomes a dead letter.
+const ATTEMPTS: u32 = 5;
+/// The pause after the first failure; it doubles.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// The tasks that show messages to observers, one for each plugin.
+#[derive(Debug)]
+pub struct Observers {
+    hooks: Arc<Hooks>,
+    log: Arc<Log>,
+    work: Notify,
+}
+
+/// How showing one message ended.
+enum Shown {
+    Done,
+    /// The plugin is left alone for a while; nothing is counted against the message.
+    Later,
+    Failed(String),
+}
+
+impl Observers {
+    /// Makes the observers of a host. They work once [`Observers::run`] is polled.
+    #[must_use]
+    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>) -> Arc<Self> {
+        Arc::new(Self { hooks, log, work: Notify::new() })
+    }
+
+    /// Notes in a draft which observers are to see the message that it appends. Returns whether there are any.
+    pub fn note(&self, draft: &mut Draft, append: &Append, conversation_kind: &str, kind: &str) -> bool {
+        let registry = self.hooks.registry();
+        let mut any = false;
+        for plugin in registry.observers(conversation_kind, kind) {
+            let Some(dedup) = append.dedup else { continue };
+            let order = ulid::Ulid::from_parts(now_ms(), rand::random()).0;
+            draft.set(key::outbox(&plugin.id, &append.log, order), Some(dedup.key.to_be_bytes().to_vec().into()));
+            any = true;
+        }
+        any
+    }
+
+    /// Says that a draft with notes was committed.
+    pub fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Shows messages until the future is dropped.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let mut plugins = JoinSet::new();
+            let registry = self.hooks.registry();
+            for link in &registry.after_send {
+                let (this, plugin) = (self.clone(), link.plugin.clone());
+                plugins.spawn(async move { this.drain(plugin).await });
+            }
+            let mut unfinished = false;
+            while let Some(drained) = plugins.join_next().await {
+                unfinished |= !matches!(drained, Ok(true));
+            }
+            if unfinished {
+                tokio::time::sleep(BACK_OFF * 5).await;
+            } else {
+                self.work.notified().await;
+            }
+        }
+    }
+
+    /// Empties the outbox of one plugin. Returns whether it is empty.
+    async fn drain(self: Arc<Self>, plugin: Arc<Plugin>) -> bool {
+        let mut attempts = 0;
+        loop {
+            let (start, end) = key::outboxes(&plugin.id);
+            let Ok(notes) = self.log.store().scan(&start, &end, BATCH, false) else { return false };
+            if notes.is_empty() {
+                return true;
+            }
+            for note in notes {
+                let (this, observer, shown_note) = (self.clone(), plugin.clone(), note.clone());
+                let shown = tokio::task::spawn_blocking(move || this.show(&observer, &shown_note)).await;
+                match shown {
+                    Ok(Shown::Done) => attempts = 0,
+                    Ok(Shown::Later) | Err(_) => return false,
+                    Ok(Shown::Failed(reason)) => {
+                        attempts += 1;
+                        if attempts < ATTEMPTS {
+                            tokio::time::sleep(BACK_OFF * (1 << attempts)).await;
+                            // The messages behind it wait: an observer sees a conversation in its order.
+                            break;
+                        }
+                        self.bury(&plugin, &note, &reason);
+                        attempts = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    fn show(&self, plugin: &Plugin, (note, dedup): &(Bytes, Bytes)) -> Shown {
+        match self.try_show(plugin, note, dedup) {
+            Ok(shown) => shown,
+            Err(error) => Shown::Failed(error.to_string()),
+        }
+    }
+
+    fn try_show(&self, plugin: &Plugin, note: &Bytes, dedup: &Bytes) -> Result<Shown, LogError> {
+        let store = self.log.store();
+        let mut draft = Draft::new(store.clone());
+        if draft.get(note.clone())?.is_none() {
+            return Ok(Shown::Done);
+        }
+        draft.set(note.clone(), None);
+        let found = match <[u8; 16]>::try_from(&dedup[..]) {
+            Ok(key) => store.find(u128::from_be_bytes(key))?,
+            Err(_) => None,
+        };
+        // A note without its message can't come from this version; it must not block those behind it.
+        let Some(found) = found else { return Ok(finish(draft)) };
+        let log = found.appended.log;
+        let page = Page::After(found.appended.seq - 1);
+        let (_, events) = self.log.read(&log, page, 1)?;
+        let (Some(event), Some(conversation)) = (events.first(), self.log.conversations().get(&log)?) else {
+            return Ok(finish(draft));
+        };
+        let damaged = |_| LogError::Message { conversation: log.conversation, seq: event.seq };
+        let body = Body::decode(&event.body).map_err(damaged)?;
+        let id = log.conversation.to_string();
+        let message = Message {
+            app: log.app.as_str(),
+            conversation: &id,
+            conversation_kind: &conversation.kind,
+            sender: body.sender,
+            receiver: body.receiver.unwrap_or_default(),
+            kind: body.kind,
+            client_id: body.client_id,
+            content: body.content,
+            seq: event.seq,
+            time_ms: event.time_ms,
+        };
+        let call = Call::new(log.app.clone(), Access::Write, draft);
+        let (call, outcome) = plugin.enter("after_send", call, |guest, call| guest.after_send(call, &message));
+        Ok(match outcome {
+            Ok(Ok(())) => finish(call.draft),
+            Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),
+            Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Shown::Later,
+            Err(failure) => Shown::Failed(failure.to_string()),
+        })
+    }
+
+    /// Moves a note to the dead letters, with the reason.
+    fn bury(&self, plugin: &Plugin, (note, dedup): &(Bytes, Bytes), reason: &str) {
+        tracing::error!(plugin = %plugin.id, reason, "a message became a dead letter of an observer");
+        let mut draft = Draft::new(self.log.store().clone());
+        let mut letter = dedup.to_vec();
+        letter.extend_from_slice(reason.as_bytes());
+        draft.set(key::dead_letter(note), Some(letter.into()));
+        draft.set(note.clone(), None);
+        if let Err(error) = draft.commit_blocking() {
+            tracing::error!(plugin = %plugin.id, %error, "a dead letter could not be kept; the message is tried again");
+        }
+    }
+}
+
+fn finish(draft: Draft) -> Shown {
+    match draft.commit_blocking() {
+        Ok(_) => Shown::Done,
+        // Another transaction changed what the observer read: it sees the message again.
+        Err(CommitError::Conflict) => Shown::Later,
+        Err(error) => Shown::Failed(error.to_string()),
+    }
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}

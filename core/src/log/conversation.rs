@@ -1,0 +1,160 @@
+//! Conversations: their records, members and addresses.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+
+use super::{Draft, LogError, key};
+use crate::store::{LogId, Store};
+use crate::wire::{ActorId, AppId, ConversationId};
+
+/// How many decoded conversations are kept. They are decoded anew when they are needed again.
+const CACHED: usize = 65_536;
+
+/// A log with members.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The id that clients use, with the app.
+    pub log: LogId,
+    /// The kind, as the plugin that owns it says.
+    pub kind: Box<str>,
+    /// The plugin that owns it.
+    pub owner: Box<str>,
+    /// Who takes part.
+    pub members: Arc<[ActorId]>,
+    /// Where the record is, to be relied on by transactions.
+    pub key: Bytes,
+    /// The record that this was decoded from.
+    record: Bytes,
+}
+
+impl Conversation {
+    /// Whether an actor takes part.
+    #[must_use]
+    pub fn has_member(&self, actor: &ActorId) -> bool {
+        self.members.contains(actor)
+    }
+
+    /// Returns the other member of a conversation of two.
+    #[must_use]
+    pub fn other_member(&self, actor: &ActorId) -> Option<&ActorId> {
+        match &*self.members {
+            [first, second] if first == actor => Some(second),
+            [first, second] if second == actor => Some(first),
+            _ => None,
+        }
+    }
+}
+
+/// A conversation on the disk: postcard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The kind, as the plugin that owns it says.
+    pub kind: String,
+    /// The plugin that owns it.
+    pub owner: String,
+    /// Who takes part.
+    pub members: Vec<String>,
+}
+
+/// The conversations of a store.
+pub struct Conversations {
+    store: Arc<dyn Store>,
+    decoded: DashMap<LogId, Arc<Conversation>>,
+}
+
+impl Conversations {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, decoded: DashMap::new() }
+    }
+
+    /// Finds a conversation as the store has it now.
+    ///
+    /// # Errors
+    /// When the store fails, or the record is damaged.
+    pub fn get(&self, log: &LogId) -> Result<Option<Arc<Conversation>>, LogError> {
+        // What was decoded before is good only while the record is the same: the store stays the truth.
+        if let Some(known) = self.decoded.get(log).map(|entry| entry.value().clone()) {
+            match self.store.get(&known.key)? {
+                Some(record) if record == known.record => return Ok(Some(known)),
+                Some(record) => return self.decode(log, known.key.clone(), record).map(Some),
+                None => return Ok(None),
+            }
+        }
+        let key = key::conversation(&log.app, log.conversation);
+        match self.store.get(&key)? {
+            Some(record) => self.decode(log, key, record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn decode(&self, log: &LogId, key: Bytes, bytes: Bytes) -> Result<Arc<Conversation>, LogError> {
+        let damaged = || LogError::Record(log.conversation);
+        let record: Record = postcard::from_bytes(&bytes).map_err(|_| damaged())?;
+        let members: Result<Vec<ActorId>, _> = record.members.iter().map(|member| member.parse()).collect();
+        let conversation = Arc::new(Conversation {
+            log: log.clone(),
+            kind: record.kind.into(),
+            owner: record.owner.into(),
+            members: members.map_err(|_| damaged())?.into(),
+            key,
+            record: bytes,
+        });
+        if self.decoded.len() >= CACHED {
+            self.decoded.clear();
+        }
+        self.decoded.insert(log.clone(), conversation.clone());
+        Ok(conversation)
+    }
+
+    /// Lists the conversations of an actor.
+    ///
+    /// # Errors
+    /// When the store fails, or a record is damaged.
+    pub fn of_actor(&self, app: &AppId, actor: &ActorId) -> Result<Vec<Arc<Conversation>>, LogError> {
+        let (start, end) = key::memberships(app, actor);
+        let mut conversations = Vec::new();
+        for (membership, _) in self.store.scan(&start, &end, usize::MAX, false)? {
+            let Some(id) = key::conversation_of_membership(&membership) else { continue };
+            conversations.extend(self.get(&LogId { app: app.clone(), conversation: id })?);
+        }
+        Ok(conversations)
+    }
+
+    /// Finds the conversation at an address of a plugin, inside a transaction.
+    ///
+    /// # Errors
+    /// When the store fails, or the record is damaged.
+    pub fn at_address(
+        draft: &mut Draft,
+        app: &AppId,
+        plugin: &str,
+        address: &str,
+    ) -> Result<Option<(ConversationId, Record)>, LogError> {
+        let Some(id) = draft.get(key::address(app, plugin, address))? else { return Ok(None) };
+        let id = <[u8; 16]>::try_from(&id[..]).map_err(|_| LogError::Record(ConversationId(0)))?;
+        let id = ConversationId(u128::from_be_bytes(id));
+        let record = draft.get(key::conversation(app, id))?.ok_or(LogError::Record(id))?;
+        let record = postcard::from_bytes(&record).map_err(|_| LogError::Record(id))?;
+        Ok(Some((id, record)))
+    }
+
+    /// Creates a conversation at an address of the plugin that owns it, inside a transaction.
+    pub fn create(draft: &mut Draft, app: &AppId, id: ConversationId, address: &str, record: &Record) {
+        // Writing into a vector has no way to fail.
+        let bytes = postcard::to_stdvec(record).unwrap_or_default();
+        draft.set(key::address(app, &record.owner, address), Some(id.0.to_be_bytes().to_vec().into()));
+        draft.set(key::conversation(app, id), Some(bytes.into()));
+        for member in record.members.iter().filter_map(|member| member.parse().ok()) {
+            draft.set(key::membership(app, &member, id), Some(Bytes::new()));
+        }
+    }
+}
+
+impl std::fmt::Debug for Conversations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversations").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! A transaction while it is being made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::store::{Append, Appended, CommitError, Done, Position, Read, Rerun, Store, StoreError, Transaction};
+
+/// Collects what a transaction reads and writes. Reads see the draft's own writes.
+pub struct Draft {
+    store: Arc<dyn Store>,
+    since: Position,
+    reads: Vec<Read>,
+    writes: BTreeMap<Bytes, Option<Bytes>>,
+    appends: Vec<Append>,
+}
+
+impl Draft {
+    /// Begins a transaction now.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { since: store.position(), store, reads: Vec::new(), writes: BTreeMap::new(), appends: Vec::new() }
+    }
+
+    /// Returns the store that the transaction is for.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Reads a key, and relies on its value until the commit.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn get(&mut self, key: impl Into<Bytes> + AsRef<[u8]>) -> Result<Option<Bytes>, StoreError> {
+        if !self.writes.is_empty()
+            && let Some(written) = self.writes.get(key.as_ref())
+        {
+            return Ok(written.clone());
+        }
+        let value = self.store.get(key.as_ref())?;
+        self.reads.push(Read::Key(key.into()));
+        Ok(value)
+    }
+
+    /// Relies on a key that was read since the draft began.
+    pub fn rely_on(&mut self, key: Bytes) {
+        self.reads.push(Read::Key(key));
+    }
+
+    /// Lists up to `limit` entries with `start <= key < end`, and relies on the part of the range that was seen.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn scan(
+        &mut self,
+        start: Bytes,
+        end: Bytes,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        // Deleted keys may hide entries, so as many more are read.
+        let hidden = self.writes.range(start.clone()..).take_while(|(key, _)| end.is_empty() || **key < end).count();
+        let found = self.store.scan(&start, &end, limit.saturating_add(hidden), reverse)?;
+        let complete = found.len() < limit.saturating_add(hidden);
+        let mut merged: BTreeMap<Bytes, Option<Bytes>> = found.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        for (key, value) in self.writes.range(start.clone()..).take_while(|(key, _)| end.is_empty() || **key < end) {
+            merged.insert(key.clone(), value.clone());
+        }
+        let live = merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+        let mut entries: Vec<(Bytes, Bytes)> = live.collect();
+        if reverse {
+            entries.reverse();
+        }
+        entries.truncate(limit);
+        self.reads.push(seen_range(start, end, &entries, complete || entries.len() < limit, reverse));
+        Ok(entries)
+    }
+
+    /// Sets a key, or deletes it.
+    pub fn set(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.writes.insert(key, value);
+    }
+
+    /// Appends an event.
+    pub fn append(&mut self, append: Append) {
+        self.appends.push(append);
+    }
+
+    /// Takes back all writes since `mark`, but goes on relying on the reads.
+    pub fn roll_back(&mut self, mark: Mark) {
+        self.writes = mark.writes;
+        self.appends.truncate(mark.appends);
+    }
+
+    /// Notes the writes so far.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { writes: self.writes.clone(), appends: self.appends.len() }
+    }
+
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.writes.is_empty() && self.appends.is_empty()
+    }
+
+    /// Hands the transaction to the store.
+    pub fn commit(self, rerun: Option<Rerun>, done: Done) {
+        let store = self.store.clone();
+        store.submit(self.into_transaction(rerun, done));
+    }
+
+    /// Returns the transaction.
+    #[must_use]
+    pub fn into_transaction(self, rerun: Option<Rerun>, done: Done) -> Transaction {
+        Transaction {
+            since: self.since,
+            reads: self.reads,
+            writes: self.writes.into_iter().collect(),
+            appends: self.appends,
+            rerun,
+            done,
+        }
+    }
+
+    /// Commits and waits; for start-up, not for tasks.
+    ///
+    /// # Errors
+    /// When the commit fails.
+    pub fn commit_blocking(self) -> Result<Vec<Appended>, CommitError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.commit(
+            None,
+            Box::new(move |outcome| {
+                // The receiver waits below, so it is there.
+                let _ = sender.send(outcome);
+            }),
+        );
+        receiver.recv().unwrap_or(Err(CommitError::Closed))
+    }
+}
+
+/// The writes of a [`Draft`] at some time.
+#[derive(Debug)]
+pub struct Mark {
+    writes: BTreeMap<Bytes, Option<Bytes>>,
+    appends: usize,
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("since", &self.since).field("writes", &self.writes.len()).finish_non_exhaustive()
+    }
+}
+
+/// A scan that stopped at its limit relies only on the part up to its last entry.
+fn seen_range(start: Bytes, end: Bytes, entries: &[(Bytes, Bytes)], to_the_end: bool, reverse: bool) -> Read {
+    match entries.last() {
+        Some((last, _)) if !to_the_end && reverse => Read::Range { start: last.clone(), end },
+        Some((last, _)) if !to_the_end => {
+            let mut behind = last.to_vec();
+            behind.push(0);
+            Read::Range { start, end: behind.into() }
+        }
+        _ => Read::Range { start, end },
+    }
+}

@@ -1,0 +1,123 @@
+//! The keys of the store. Every key begins with a letter for its kind and the App ID; a zero byte ends each text, which
+//! no id contains.
+
+use bytes::Bytes;
+
+use crate::store::LogId;
+use crate::wire::{ActorId, AppId, ConversationId};
+
+/// The secret that client ids are hashed with.
+pub const HASH_KEY: &[u8] = b"s\0hash_key";
+
+/// The record of a conversation: `c APP 0 ID`.
+#[must_use]
+pub fn conversation(app: &AppId, id: ConversationId) -> Bytes {
+    build(b'c', &[app.as_str()], &id.0.to_be_bytes())
+}
+
+/// The conversation at an address of a plugin: `a APP 0 PLUGIN 0 ADDRESS`.
+#[must_use]
+pub fn address(app: &AppId, plugin: &str, address: &str) -> Bytes {
+    build(b'a', &[app.as_str(), plugin], address.as_bytes())
+}
+
+/// That an actor is a member of a conversation: `m APP 0 ACTOR 0 ID`.
+#[must_use]
+pub fn membership(app: &AppId, actor: &ActorId, id: ConversationId) -> Bytes {
+    build(b'm', &[app.as_str(), actor.as_str()], &id.0.to_be_bytes())
+}
+
+/// All memberships of an actor, as the start and the end of a range.
+#[must_use]
+pub fn memberships(app: &AppId, actor: &ActorId) -> (Bytes, Bytes) {
+    let start = build(b'm', &[app.as_str(), actor.as_str()], &[]);
+    let end = successor(&start);
+    (start, end)
+}
+
+/// Returns the conversation that a membership key ends with.
+#[must_use]
+pub fn conversation_of_membership(key: &[u8]) -> Option<ConversationId> {
+    let id = key.len().checked_sub(16)?;
+    Some(ConversationId(u128::from_be_bytes(key[id..].try_into().ok()?)))
+}
+
+/// A key of a plugin's own key space: `k APP 0 PLUGIN 0 KEY`.
+#[must_use]
+pub fn plugin(app: &AppId, plugin: &str, key: &[u8]) -> Bytes {
+    build(b'k', &[app.as_str(), plugin], key)
+}
+
+/// A message that an observer has not seen yet: `q PLUGIN 0 APP 0 CONVERSATION ORDER`.
+#[must_use]
+pub fn outbox(plugin: &str, log: &LogId, order: u128) -> Bytes {
+    let mut last = [0; 32];
+    last[..16].copy_from_slice(&log.conversation.0.to_be_bytes());
+    last[16..].copy_from_slice(&order.to_be_bytes());
+    build(b'q', &[plugin, log.app.as_str()], &last)
+}
+
+/// All messages that an observer has not seen yet, as the start and the end of a range.
+#[must_use]
+pub fn outboxes(plugin: &str) -> (Bytes, Bytes) {
+    let start = build(b'q', &[plugin], &[]);
+    let end = successor(&start);
+    (start, end)
+}
+
+/// Where a message goes that an observer failed on again and again: `x`, then as in the outbox.
+#[must_use]
+pub fn dead_letter(outbox: &[u8]) -> Bytes {
+    let mut key = outbox.to_vec();
+    key[0] = b'x';
+    key.into()
+}
+
+/// Returns the first key behind all keys that begin with `prefix`.
+#[must_use]
+pub fn successor(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < u8::MAX {
+            *last += 1;
+            break;
+        }
+        end.pop();
+    }
+    end.into()
+}
+
+fn build(kind: u8, texts: &[&str], last: &[u8]) -> Bytes {
+    let length = 1 + texts.iter().map(|text| text.len() + 1).sum::<usize>() + last.len();
+    let mut key = Vec::with_capacity(length);
+    key.push(kind);
+    for text in texts {
+        key.extend_from_slice(text.as_bytes());
+        key.push(0);
+    }
+    key.extend_from_slice(last);
+    key.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_one_app_never_fall_into_the_range_of_another() {
+        let (ann, anna): (ActorId, ActorId) = ("ann".parse().unwrap(), "anna".parse().unwrap());
+        let (app, apple): (AppId, AppId) = ("app".parse().unwrap(), "apple".parse().unwrap());
+        let (start, end) = memberships(&app, &ann);
+        let inside = |key: Bytes| start <= key && key < end;
+        assert!(inside(membership(&app, &ann, ConversationId(u128::MAX))));
+        assert!(!inside(membership(&app, &anna, ConversationId(0))));
+        assert!(!inside(membership(&apple, &ann, ConversationId(0))));
+    }
+
+    #[test]
+    fn the_successor_is_behind_every_key_with_the_prefix() {
+        assert_eq!(&successor(b"ab")[..], b"ac");
+        assert_eq!(&successor(b"a\xff")[..], b"b");
+        assert_eq!(&successor(b"\xff")[..], b"");
+    }
+}

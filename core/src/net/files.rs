@@ -1,0 +1,99 @@
+//! Files of a folder over HTTP.
+
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use sha2::{Digest, Sha256};
+
+/// Larger files are not for this.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// A folder whose files are served under a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticFolder {
+    /// Begins and ends with `/`.
+    pub at: String,
+    /// Where the files are.
+    pub folder: PathBuf,
+}
+
+impl StaticFolder {
+    /// Answers a request for a file of this folder; none if there is no such file.
+    pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+        let file = self.file(path)?;
+        let meta = tokio::fs::metadata(&file).await.ok()?;
+        if !meta.is_file() || meta.len() > MAX_BYTES {
+            return None;
+        }
+        let bytes = tokio::fs::read(&file).await.ok()?;
+        let hash = Sha256::digest(&bytes);
+        let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let tag = HeaderValue::from_str(&format!("\"{tag}\"")).ok()?;
+        let fresh = headers.get(IF_NONE_MATCH) == Some(&tag);
+        let mut response = Response::new(Full::new(if fresh { Bytes::new() } else { bytes.into() }));
+        if fresh {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(ETAG, tag);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type(&file)));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        let policy = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        Some(response)
+    }
+
+    /// Finds the file of a path; none if it would leave the folder.
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        let rest = path.strip_prefix(&self.at)?;
+        // Names with escapes are not needed here, and hide dots and slashes.
+        if rest.contains(['%', '\\', '\0']) {
+            return None;
+        }
+        let relative = Path::new(if rest.is_empty() { "index.html" } else { rest });
+        let inside = relative.components().all(|part| match part {
+            Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
+            _ => false,
+        });
+        inside.then(|| self.folder.join(relative))
+    }
+}
+
+fn media_type(file: &Path) -> &'static str {
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js" | "mjs") => "text/javascript; charset=utf-8",
+        Some("json" | "map") => "application/json",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        Some("ico") => "image/x-icon",
+        Some("txt" | "ts" | "md") => "text/plain; charset=utf-8",
+        Some("webmanifest") => "application/manifest+json",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leaves_the_folder() {
+        let site = StaticFolder { at: "/app/".to_owned(), folder: PathBuf::from("files") };
+        assert_eq!(site.file("/app/"), Some(PathBuf::from("files/index.html")));
+        assert_eq!(site.file("/app/a/b.js"), Some(PathBuf::from("files/a/b.js")));
+        for path in ["/app/../x", "/app/a/../../x", "/app//etc/passwd", "/app/%2e%2e/x", "/app/.git/config", "/other"] {
+            assert_eq!(site.file(path), None, "{path}");
+        }
+    }
+}

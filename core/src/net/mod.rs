@@ -1,0 +1,215 @@
+//! Listeners, TLS and HTTP routes.
+
+mod files;
+mod tls;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use yawc::{Options, WebSocket};
+
+use crate::session::{self, Host};
+
+pub use files::StaticFolder;
+pub use tls::{TlsError, TlsFiles, TlsIdentity};
+
+/// Limits of connections. Every one has a key under `[limits]` in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetLimits {
+    /// Connections at a time, over all listeners.
+    pub connections: usize,
+    /// Time for the headers of a request, and for a TLS handshake.
+    pub header: Duration,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self { connections: 100_000, header: Duration::from_secs(10) }
+    }
+}
+
+/// What all connections of a host share.
+#[derive(Debug)]
+pub struct Site {
+    /// The host behind the WebSockets.
+    pub host: Arc<Host>,
+    /// Origins of pages that may connect, besides the host itself; `*` for any.
+    pub origins: Vec<String>,
+    /// Folders whose files are served, the longest path first.
+    pub folders: Vec<StaticFolder>,
+    /// Limits of connections.
+    pub limits: NetLimits,
+    /// Places for connections.
+    pub places: Arc<Semaphore>,
+    /// Turns true when the server stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Waits until the server stops.
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Accepts connections until the server stops. `alive` is dropped when the last one has ended.
+pub async fn listen(site: Arc<Site>, listener: TcpListener, tls: Option<TlsIdentity>, alive: mpsc::Sender<()>) {
+    let mut stopping = site.stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stopping) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Ok(place) = site.places.clone().try_acquire_owned() else {
+                    tracing::warn!(%peer, "refused a connection: all places are taken");
+                    continue;
+                };
+                let (site, tls, alive) = (site.clone(), tls.clone(), alive.clone());
+                tokio::spawn(async move {
+                    serve(site, stream, peer, tls, &alive).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, for instance: accepting at once again would only burn the processor.
+                tracing::error!(%error, "accepting failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    site: Arc<Site>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsIdentity>,
+    alive: &mpsc::Sender<()>,
+) {
+    // Frames are small and batched by us.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve_http(site, stream, false, alive).await,
+        Some(tls) => match tokio::time::timeout(site.limits.header, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => serve_http(site, stream, true, alive).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+        },
+    }
+}
+
+async fn serve_http<S>(site: Arc<Site>, stream: S, secure: bool, alive: &mpsc::Sender<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.header).max_buf_size(16 << 10);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
+    let mut stopping = site.stopping.clone();
+    let alive = alive.clone();
+    let service = hyper::service::service_fn(move |request| {
+        let (site, alive) = (site.clone(), alive.clone());
+        async move { Ok::<_, Infallible>(route(&site, request, secure, alive).await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+async fn route(
+    site: &Arc<Site>,
+    mut request: Request<Incoming>,
+    secure: bool,
+    alive: mpsc::Sender<()>,
+) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/v1/ws" => upgrade(site, &mut request, secure, alive),
+        "/health" => text(StatusCode::OK, "ok\n"),
+        "/ready" if *site.stopping.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        "/ready" => text(StatusCode::OK, "ready\n"),
+        path if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            for folder in &site.folders {
+                if let Some(response) = folder.serve(path, request.headers()).await {
+                    return response;
+                }
+            }
+            text(StatusCode::NOT_FOUND, "There is nothing here.\n")
+        }
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n"),
+    }
+}
+
+/// Turns a request into a WebSocket with a session behind it.
+fn upgrade(
+    site: &Arc<Site>,
+    request: &mut Request<Incoming>,
+    secure: bool,
+    alive: mpsc::Sender<()>,
+) -> Response<Full<Bytes>> {
+    if !origin_allowed(site, request, secure) {
+        return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
+    }
+    let limit = site.host.limits.frame_bytes;
+    let options = Options::default()
+        .with_max_payload_read(limit + 1)
+        .with_max_read_buffer(limit + 1)
+        .with_read_buffer_capacity(2 << 10)
+        .with_write_buffer_capacity(1 << 10)
+        .with_backpressure_boundary(64 << 10)
+        .without_compression()
+        .with_no_delay();
+    match WebSocket::upgrade_with_options(request, options) {
+        Ok((response, socket)) => {
+            let (host, stopping) = (site.host.clone(), site.stopping.clone());
+            tokio::spawn(async move {
+                match socket.await {
+                    Ok(socket) => session::serve(host, socket, stopping).await,
+                    Err(error) => tracing::debug!(%error, "a WebSocket handshake was not finished"),
+                }
+                drop(alive);
+            });
+            response.map(|_| Full::new(Bytes::new()))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "not a WebSocket handshake");
+            text(StatusCode::BAD_REQUEST, "This is the WebSocket endpoint; see docs/protocol.md.\n")
+        }
+    }
+}
+
+/// A page of another site must not speak as whoever looks at it.
+fn origin_allowed(site: &Site, request: &Request<Incoming>, secure: bool) -> bool {
+    let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else { return true };
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let own = format!("{}://{host}", if secure { "https" } else { "http" });
+    origin == own.as_bytes() || site.origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin)
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,81 @@
+//! A plugin's file: what it is, what it declares and what it wants, before any of it runs.
+
+use std::path::Path;
+
+use courtyard_plugin_sdk::manifest::Manifest;
+use sha2::{Digest, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::LoadError;
+
+/// The custom section that holds the manifest.
+const SECTION: &str = "courtyard:manifest";
+
+/// A plugin's file, read and checked, but not compiled.
+#[derive(Debug)]
+pub struct Artifact {
+    /// The bytes of the file.
+    pub(super) bytes: Vec<u8>,
+    /// Whether it is a component already, or a core module with its component type.
+    pub(super) is_component: bool,
+    /// What it declares.
+    pub manifest: Manifest,
+    /// Identifies the bytes.
+    pub sha256: [u8; 32],
+}
+
+impl Artifact {
+    /// Reads a plugin's file.
+    ///
+    /// # Errors
+    /// When it can't be read, is no WebAssembly, or has no manifest that this version understands.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        let bytes = std::fs::read(path).map_err(LoadError::Read)?;
+        Self::parse(bytes)
+    }
+
+    /// Understands the bytes of a plugin.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, LoadError> {
+        if !bytes.starts_with(b"\0asm") {
+            return Err(LoadError::NotWasm("the file does not begin like WebAssembly".to_owned()));
+        }
+        let (is_component, manifest) = scan(&bytes)?;
+        let manifest = manifest.ok_or(LoadError::NoManifest)?;
+        let manifest = Manifest::parse(manifest).map_err(LoadError::Manifest)?;
+        let sha256 = Sha256::digest(&bytes).into();
+        Ok(Self { bytes, is_component, manifest, sha256 })
+    }
+}
+
+/// Finds the manifest without looking into the code.
+fn scan(bytes: &[u8]) -> Result<(bool, Option<&[u8]>), LoadError> {
+    let (mut is_component, mut manifest, mut depth) = (false, None, 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| LoadError::NotWasm(error.to_string()))? {
+            Payload::Version { encoding, .. } => {
+                is_component |= depth == 0 && encoding == Encoding::Component;
+                depth += 1;
+            }
+            Payload::CustomSection(section) if section.name() == SECTION => manifest = Some(section.data()),
+            _ => {}
+        }
+    }
+    Ok((is_component, manifest))
+}
+
+/// Turns the file into a component.
+///
+/// # Errors
+/// When a module's component type does not fit it.
+pub(super) fn component_of(artifact: &Artifact) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
+    if artifact.is_component {
+        return Ok(artifact.bytes.as_slice().into());
+    }
+    let encoded = wit_component::ComponentEncoder::default()
+        .module(&artifact.bytes)
+        .and_then(|encoder| encoder.validate(true).encode());
+    encoded.map(Into::into).map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))
+}

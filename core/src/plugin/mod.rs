@@ -1,0 +1,262 @@
+//! Plugins: from a file to something that hooks can enter.
+
+mod artifact;
+mod bindings;
+mod compiled;
+mod engine;
+mod instance;
+mod state;
+mod wasm;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use courtyard_plugin_sdk::manifest::{Manifest, ManifestError};
+use wasmtime::component::{Component, Linker};
+
+use crate::hooks::{HealthPolicy, Plugin, WhenMissing};
+use crate::services::{ALWAYS_GRANTED, CAPABILITIES, LogBudget, ServiceLimits};
+use instance::Exports;
+use state::Shared;
+
+pub use artifact::Artifact;
+pub use compiled::CompiledCache;
+pub use engine::{EngineLimits, WasmEngine};
+pub use instance::StartError;
+
+/// The version of the contract that this host speaks. Plugins of the same major version run.
+pub const CONTRACT: &str = "1.0.0";
+
+/// What one plugin may take up. Every limit has a key under `[plugins.limits]` in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// How long a hook may take.
+    pub hook: Duration,
+    /// How long a method may take.
+    pub method: Duration,
+    /// How long an instance may take to start.
+    pub start: Duration,
+    /// Linear memory of one instance.
+    pub memory_bytes: usize,
+    /// Linear memory of all instances.
+    pub total_memory_bytes: usize,
+    /// Instances, and thus calls at a time.
+    pub instances: u32,
+    /// Bytes of one result.
+    pub result_bytes: usize,
+    /// What it may use up of the services.
+    pub services: ServiceLimits,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            hook: Duration::from_millis(50),
+            method: Duration::from_secs(5),
+            start: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
+            total_memory_bytes: 256 << 20,
+            instances: 8,
+            result_bytes: 1 << 20,
+            services: ServiceLimits::default(),
+        }
+    }
+}
+
+/// What the operator says about a plugin.
+#[derive(Clone, Debug)]
+pub struct PluginSpec {
+    /// The id that the manifest must have.
+    pub id: String,
+    /// Capabilities that it gets, if it asks for them.
+    pub grants: Vec<String>,
+    /// A JSON object for the plugin.
+    pub configuration: String,
+    /// What it may take up.
+    pub limits: PluginLimits,
+    /// When it is left alone.
+    pub health: HealthPolicy,
+    /// What becomes of messages if its manifest can't be read.
+    pub when_missing: WhenMissing,
+}
+
+impl PluginSpec {
+    /// Describes a plugin with no grants, an empty configuration and the default limits.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            grants: Vec::new(),
+            configuration: "{}".to_owned(),
+            limits: PluginLimits::default(),
+            health: HealthPolicy::default(),
+            when_missing: WhenMissing::default(),
+        }
+    }
+}
+
+/// Why a plugin does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("the file can't be read")]
+    Read(#[source] std::io::Error),
+    /// The file is something else.
+    #[error("it is no WebAssembly: {0}")]
+    NotWasm(String),
+    /// WebAssembly, but not built with the SDK.
+    #[error("it has no manifest (custom section `courtyard:manifest`); was it built with courtyard-plugin-sdk?")]
+    NoManifest,
+    /// The manifest is wrong.
+    #[error("its manifest is wrong")]
+    Manifest(#[source] ManifestError),
+    /// Another contract.
+    #[error("it was built for contract {found}, and this host speaks {CONTRACT}")]
+    Contract {
+        /// The version in the manifest.
+        found: String,
+    },
+    /// The configuration means another plugin.
+    #[error("its id is {found:?}, and the configuration calls it {wanted:?}")]
+    Id {
+        /// In the manifest.
+        found: String,
+        /// In the configuration.
+        wanted: String,
+    },
+    /// It needs what the operator does not grant.
+    #[error("it needs the capability {0:?}, which is not granted (add it to `grant`)")]
+    NotGranted(String),
+    /// It imports what no host of this contract has.
+    #[error("it imports {0:?}, which this host does not have")]
+    UnknownImport(String),
+    /// The module does not keep to the contract.
+    #[error("it does not keep to the contract: {0}")]
+    NotAPlugin(String),
+    /// It does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl LoadError {
+    /// Returns the stable code of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "plugin_unreadable",
+            Self::NotWasm(_) => "plugin_not_wasm",
+            Self::NoManifest | Self::Manifest(_) => "plugin_bad_manifest",
+            Self::Contract { .. } => "plugin_wrong_contract",
+            Self::Id { .. } => "plugin_wrong_id",
+            Self::NotGranted(_) => "plugin_not_granted",
+            Self::UnknownImport(_) => "plugin_unknown_import",
+            Self::NotAPlugin(_) => "plugin_breaks_contract",
+            Self::Start(_) => "plugin_does_not_start",
+        }
+    }
+}
+
+/// Loads plugins into one engine.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    engine: WasmEngine,
+    cache: CompiledCache,
+}
+
+impl Loader {
+    /// Makes a loader.
+    #[must_use]
+    pub fn new(engine: WasmEngine, cache: CompiledCache) -> Self {
+        Self { engine, cache }
+    }
+
+    /// Loads the plugin in a file. A plugin that can't run is returned as missing, so that what it guards stays guarded,
+    /// together with the reason.
+    pub fn load(&self, path: &Path, spec: &PluginSpec) -> (Plugin, Option<LoadError>) {
+        match Artifact::read(path) {
+            Ok(artifact) => self.load_artifact(&artifact, spec),
+            Err(error) => (Plugin::missing(&spec.id, None, spec.when_missing), Some(error)),
+        }
+    }
+
+    /// Loads a plugin that was read before.
+    pub fn load_artifact(&self, artifact: &Artifact, spec: &PluginSpec) -> (Plugin, Option<LoadError>) {
+        let manifest = artifact.manifest.clone();
+        match self.start(artifact, spec) {
+            Ok(guest) => (Plugin::running(manifest, Box::new(guest), spec.health), None),
+            Err(error) => {
+                // The manifest of another plugin says nothing about what this one guards.
+                let known = (manifest.id == spec.id).then_some(manifest);
+                (Plugin::missing(&spec.id, known, spec.when_missing), Some(error))
+            }
+        }
+    }
+
+    fn start(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<wasm::WasmPlugin, LoadError> {
+        check_manifest(&artifact.manifest, spec)?;
+        let granted = |capability: &str| {
+            ALWAYS_GRANTED.contains(&capability)
+                || (spec.grants.iter().any(|grant| grant == capability)
+                    && artifact.manifest.capabilities.iter().any(|wanted| wanted.as_str() == capability))
+        };
+        let component = self.cache.load(self.engine.get(), artifact)?;
+        check_imports(&component, self.engine.get(), &granted)?;
+        let mut linker = Linker::new(self.engine.get());
+        let not_a_plugin = |error: wasmtime::Error| LoadError::NotAPlugin(format!("{error:#}"));
+        state::link(&mut linker, granted).map_err(not_a_plugin)?;
+        let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
+        let exports = Exports::find(&component)
+            .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
+        let shared = Arc::new(Shared {
+            id: spec.id.as_str().into(),
+            limits: spec.limits.services,
+            memory_bytes: spec.limits.memory_bytes,
+            total_memory_bytes: spec.limits.total_memory_bytes,
+            memory_used: AtomicUsize::new(0),
+            log: LogBudget::default(),
+        });
+        let configuration = spec.configuration.clone();
+        Ok(wasm::WasmPlugin::start(self.engine.clone(), pre, exports, shared, configuration, spec.limits)?)
+    }
+}
+
+fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadError> {
+    let major = |version: &str| version.split('.').next().map(str::to_owned);
+    if major(&manifest.contract) != major(CONTRACT) {
+        return Err(LoadError::Contract { found: manifest.contract.clone() });
+    }
+    if manifest.id != spec.id {
+        return Err(LoadError::Id { found: manifest.id.clone(), wanted: spec.id.clone() });
+    }
+    for capability in &manifest.capabilities {
+        let capability = capability.as_str();
+        if !ALWAYS_GRANTED.contains(&capability) && !spec.grants.iter().any(|grant| grant == capability) {
+            return Err(LoadError::NotGranted(capability.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// What is not granted is not linked; this only says it better than the linker would.
+fn check_imports(
+    component: &Component,
+    engine: &wasmtime::Engine,
+    granted: &impl Fn(&str) -> bool,
+) -> Result<(), LoadError> {
+    for (name, _) in component.component_type().imports(engine) {
+        let interface = name.strip_prefix("courtyard:plugin/").and_then(|rest| rest.split('@').next());
+        match interface {
+            Some("types") => {}
+            Some(capability) if CAPABILITIES.contains(&capability) => {
+                if !granted(capability) {
+                    return Err(LoadError::NotGranted(capability.to_owned()));
+                }
+            }
+            _ => return Err(LoadError::UnknownImport(name.to_owned())),
+        }
+    }
+    Ok(())
+}

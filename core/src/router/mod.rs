@@ -1,0 +1,123 @@
+//! Finds the live sessions of actors and puts frames into their queues.
+
+mod queue;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+
+use crate::bus::{Notice, Subscriber};
+use crate::wire::{ActorId, AppId, SessionId};
+
+pub use queue::{Closing, Item, Queue};
+
+/// A live session, as others see it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The session.
+    pub id: SessionId,
+    /// What can end it, besides the actor; may be empty.
+    pub credential: String,
+    /// What it is to send.
+    pub queue: Arc<Queue>,
+}
+
+/// The live sessions of this node.
+#[derive(Debug, Default)]
+pub struct Router {
+    sessions: DashMap<(AppId, ActorId), Vec<Endpoint>>,
+}
+
+impl Router {
+    /// Makes a router without sessions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a session of an actor.
+    pub fn add(&self, app: &AppId, actor: &ActorId, endpoint: Endpoint) {
+        self.sessions.entry((app.clone(), actor.clone())).or_default().push(endpoint);
+    }
+
+    /// Removes a session; nothing happens if it is not there.
+    pub fn remove(&self, app: &AppId, actor: &ActorId, session: SessionId) {
+        let key = (app.clone(), actor.clone());
+        if let Some(mut endpoints) = self.sessions.get_mut(&key) {
+            endpoints.retain(|endpoint| endpoint.id != session);
+        }
+        self.sessions.remove_if(&key, |_, endpoints| endpoints.is_empty());
+    }
+
+    /// Ends the sessions of an actor, all or those of one credential.
+    pub fn end(&self, app: &AppId, actor: &ActorId, credential: Option<&str>) {
+        let key = (app.clone(), actor.clone());
+        if let Some(endpoints) = self.sessions.get(&key) {
+            for endpoint in endpoints.iter().filter(|endpoint| credential.is_none_or(|wanted| endpoint.credential == wanted)) {
+                endpoint.queue.close(crate::wire::CloseCode::SessionEnded);
+            }
+        }
+    }
+
+    /// Puts an event into the queues of the actors' sessions.
+    pub fn deliver(&self, app: &AppId, actors: &[ActorId], except: Option<SessionId>, frame: &Bytes) {
+        for actor in actors {
+            // The key of the map owns its parts; these are two counters, not texts.
+            let Some(endpoints) = self.sessions.get(&(app.clone(), actor.clone())) else { continue };
+            for endpoint in endpoints.iter().filter(|endpoint| Some(endpoint.id) != except) {
+                endpoint.queue.push(Item::Event(frame.clone()));
+            }
+        }
+    }
+
+    /// Returns how many actors have live sessions.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+impl Subscriber for Router {
+    fn notice(&self, notice: &Notice) {
+        self.deliver(&notice.app, &notice.actors, notice.except, &notice.frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(id: u128, credential: &str) -> (Arc<Queue>, Endpoint) {
+        let queue = Arc::new(Queue::new(1_000));
+        (queue.clone(), Endpoint { id: SessionId(id), credential: credential.to_owned(), queue })
+    }
+
+    #[test]
+    fn an_event_reaches_every_session_but_the_one_that_sent_it() {
+        let (router, app, ann) = (Router::new(), AppId::default_app(), "ann".parse::<ActorId>().unwrap());
+        let (phone, phone_end) = endpoint(1, "a");
+        let (desk, desk_end) = endpoint(2, "b");
+        router.add(&app, &ann, phone_end);
+        router.add(&app, &ann, desk_end);
+        router.deliver(&app, std::slice::from_ref(&ann), Some(SessionId(1)), &Bytes::from_static(b"x"));
+        assert!(phone.take().0.is_empty());
+        assert_eq!(desk.take().0.len(), 1);
+
+        router.remove(&app, &ann, SessionId(2));
+        router.remove(&app, &ann, SessionId(1));
+        assert_eq!(router.actors(), 0);
+    }
+
+    #[test]
+    fn ending_one_credential_leaves_the_others() {
+        let (router, app, ann) = (Router::new(), AppId::default_app(), "ann".parse::<ActorId>().unwrap());
+        let (phone, phone_end) = endpoint(1, "a");
+        let (desk, desk_end) = endpoint(2, "b");
+        router.add(&app, &ann, phone_end);
+        router.add(&app, &ann, desk_end);
+        router.end(&app, &ann, Some("a"));
+        assert!(phone.take().1.is_some());
+        assert!(desk.take().1.is_none());
+    }
+}

@@ -1,0 +1,197 @@
+//! Builder → running server → shutdown: the only place where the parts are wired.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::bus::{Bus, LocalBus};
+use crate::config::Config;
+use crate::hooks::{Hooks, Observers, Plugin, Registry};
+use crate::log::{Conversations, Draft, Log, LogError, Record};
+use crate::net::{self, Site, TlsError, TlsIdentity};
+use crate::plugin::{CompiledCache, EngineLimits, LoadError, Loader, WasmEngine};
+use crate::router::Router;
+use crate::session::Host;
+use crate::store::{EmbeddedStore, LogId, Store, StoreError};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data folder can't be opened.
+    #[error("the data folder can't be opened")]
+    Store(#[from] StoreError),
+    /// The log can't be opened.
+    #[error("the log can't be opened")]
+    Log(#[from] LogError),
+    /// The folder for compiled code can't be made.
+    #[error("the folder for compiled plugins can't be made")]
+    Cache(#[source] std::io::Error),
+    /// The Wasm engine does not start.
+    #[error("the Wasm engine does not start: {0}")]
+    Engine(String),
+    /// An address can't be listened on.
+    #[error("{address} can't be listened on")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate can't be used.
+    #[error("a certificate can't be used")]
+    Tls(#[from] TlsError),
+}
+
+/// A plugin that is configured but does not run.
+#[derive(Debug)]
+pub struct PluginProblem {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Why.
+    pub error: LoadError,
+}
+
+/// A running server.
+pub struct Server {
+    addresses: Vec<(SocketAddr, bool)>,
+    problems: Vec<PluginProblem>,
+    store: Arc<dyn Store>,
+    certificates: Vec<TlsIdentity>,
+    stop: watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+    observers: JoinHandle<()>,
+    shutdown: Duration,
+}
+
+impl Server {
+    /// Starts everything that a configuration names. Plugins that can't run are reported by [`Server::problems`]; what
+    /// they guard stays closed.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data, config.store)?);
+        let log = Arc::new(Log::open(store.clone())?);
+        for conversation in &config.development.conversations {
+            seed(&log, conversation)?;
+        }
+        let (registry, problems) = load_plugins(&config)?;
+        let hooks = Arc::new(Hooks::new(registry));
+        let observers = Observers::new(hooks.clone(), log.clone());
+        let router = Arc::new(Router::new());
+        let bus = Arc::new(LocalBus::new());
+        bus.subscribe(router.clone());
+        let host = Arc::new(Host {
+            hooks,
+            log,
+            router,
+            bus,
+            observers: observers.clone(),
+            apps: config.apps.clone(),
+            limits: config.session,
+            blocking: Arc::new(Semaphore::new(config.blocking_calls)),
+            trust_tokens: config.development.trust_tokens,
+        });
+        let (stop, stopping) = watch::channel(false);
+        let site = Arc::new(Site {
+            host,
+            origins: config.origins.clone(),
+            folders: config.folders.clone(),
+            limits: config.net,
+            places: Arc::new(Semaphore::new(config.net.connections)),
+            stopping,
+        });
+        let (alive, ended) = mpsc::channel(1);
+        let (mut addresses, mut certificates) = (Vec::new(), Vec::new());
+        for listen in &config.listen {
+            let failed = |source| StartError::Listen { address: listen.address, source };
+            let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
+            let listener = TcpListener::bind(listen.address).await.map_err(failed)?;
+            addresses.push((listener.local_addr().map_err(failed)?, tls.is_some()));
+            certificates.extend(tls.clone());
+            tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
+        }
+        let observers = tokio::spawn(observers.run());
+        Ok(Self { addresses, problems, store, certificates, stop, ended, observers, shutdown: config.shutdown })
+    }
+
+    /// Returns the address of each listener, and whether it speaks TLS.
+    #[must_use]
+    pub fn addresses(&self) -> &[(SocketAddr, bool)] {
+        &self.addresses
+    }
+
+    /// Returns the plugins that don't run, and why.
+    #[must_use]
+    pub fn problems(&self) -> &[PluginProblem] {
+        &self.problems
+    }
+
+    /// Reads the certificates again.
+    ///
+    /// # Errors
+    /// The first certificate that can't be used; it and those behind it stay as they were.
+    pub fn reload_certificates(&self) -> Result<(), TlsError> {
+        self.certificates.iter().try_for_each(TlsIdentity::reload)
+    }
+
+    /// Stops in order: no new connections, sessions closed with 1001, what was submitted is committed. Takes as long as
+    /// the configured time at most, plus that of the last commit.
+    pub async fn shut_down(mut self) {
+        // Receivers that are gone have stopped already.
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(self.shutdown, self.ended.recv()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.observers.abort();
+        let store = self.store;
+        // A panic in there has been told; there is nothing left to do.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), StartError> {
+    let memory_bytes = config.plugins.iter().map(|plugin| plugin.spec.limits.memory_bytes).max();
+    let mut limits = EngineLimits::default();
+    limits.memory_bytes = memory_bytes.unwrap_or(limits.memory_bytes);
+    let engine = WasmEngine::new(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+    let cache = CompiledCache::open(&config.data.join("compiled")).map_err(StartError::Cache)?;
+    let loader = Loader::new(engine, cache);
+    let mut problems = Vec::new();
+    let mut plugins: Vec<Plugin> = Vec::new();
+    for plugin in &config.plugins {
+        let (loaded, problem) = loader.load(&plugin.path, &plugin.spec);
+        plugins.push(loaded);
+        problems.extend(problem.map(|error| PluginProblem { id: plugin.spec.id.clone(), error }));
+    }
+    Ok((Registry::new(plugins), problems))
+}
+
+/// Makes a conversation of the development settings, unless it is there.
+fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<(), StartError> {
+    let app = crate::wire::AppId::default_app();
+    let id = LogId { app: app.clone(), conversation: wanted.id };
+    if log.conversations().get(&id)?.is_some() {
+        return Ok(());
+    }
+    let mut draft = Draft::new(log.store().clone());
+    let record = Record {
+        kind: wanted.kind.clone(),
+        owner: "development".to_owned(),
+        members: wanted.members.iter().map(ToString::to_string).collect(),
+    };
+    Conversations::create(&mut draft, &app, wanted.id, &wanted.id.to_string(), &record);
+    draft.commit_blocking().map_err(|error| StoreError::Index(error.to_string()))?;
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! Requests besides sending: methods, sync and history.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::hooks::{Access, Call, Caller, Hooks, Message};
+use crate::log::{Body, Conversation, Draft, Log, LogError};
+use crate::router::Item;
+use crate::store::{CommitError, LogId, StoredEvent};
+use crate::wire::reply::{ConversationView, MessageView};
+use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, reply};
+
+use super::{Session, identity::Signed};
+
+/// How often a method that conflicts with others is called again.
+const ATTEMPTS: u32 = 8;
+
+pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
+    tracing::error!(%error, cause = error.source().map(tracing::field::display), "reading failed");
+    RequestError::new(Code::StorageFailed, "The server can't read its data.")
+}
+
+pub(super) fn unknown_conversation() -> RequestError {
+    RequestError::new(Code::UnknownConversation, "There is no such conversation, or you are no member.")
+}
+
+pub(super) fn commit_failed(error: &CommitError) -> RequestError {
+    match error {
+        CommitError::DedupConflict(_) => {
+            RequestError::new(Code::IdConflict, "This id was used for another message.")
+        }
+        CommitError::Conflict => RequestError::new(Code::Conflict, "Too many others changed the same things."),
+        CommitError::Closed => RequestError::new(Code::ShuttingDown, "The server is stopping."),
+        _ => RequestError::new(Code::StorageFailed, "The server can't write."),
+    }
+}
+
+impl Session {
+    pub(super) fn actor(&self) -> Result<&ActorId, RequestError> {
+        let signed = self.signed.as_ref().ok_or_else(|| RequestError::new(Code::Unauthenticated, "Sign in first."))?;
+        Ok(&signed.actor)
+    }
+
+    pub(super) fn take_place(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        let place = self.in_flight.clone().try_acquire_owned();
+        place.map_err(|_| RequestError::new(Code::Busy, "Too many requests of this session are in flight."))
+    }
+
+    /// Finds a conversation of which the actor is a member.
+    pub(super) fn conversation(&self, app: &AppId, id: ConversationId) -> Result<Arc<Conversation>, RequestError> {
+        let log = LogId { app: app.clone(), conversation: id };
+        let conversation = self.host.log.conversations().get(&log).map_err(|error| storage_failed(&error))?;
+        let actor = self.actor()?;
+        conversation.filter(|conversation| conversation.has_member(actor)).ok_or_else(unknown_conversation)
+    }
+
+    /// Runs work that may take long on a thread that nobody else waits for.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let fault = |_| RequestError::new(Code::Internal, "The server has a fault.");
+        let _place = self.host.blocking.acquire().await.map_err(|_| {
+            RequestError::new(Code::ShuttingDown, "The server is stopping.")
+        })?;
+        tokio::task::spawn_blocking(work).await.map_err(fault)
+    }
+
+    /// Calls a method; the answer comes when what it wrote is durable.
+    pub(super) fn call(&self, app: &AppId, id: &str, method: &str, params: &str) {
+        let place = match self.take_place() {
+            Ok(place) => place,
+            Err(error) => return self.refuse(Some(id), &error),
+        };
+        let (host, queue, app, signed) = (self.host.clone(), self.queue.clone(), app.clone(), self.signed.clone());
+        let (id, method, params) = (id.to_owned(), method.to_owned(), params.to_owned());
+        tokio::spawn(async move {
+            let turn = host.blocking.clone().acquire_owned().await;
+            let task = tokio::task::spawn_blocking(move || {
+                let answer = match call_committed(&host, &app, signed.as_ref(), &method, &params) {
+                    Ok(value) => reply::result(&id, &value),
+                    Err(error) => reply::error(Some(&id), &error),
+                };
+                queue.push(Item::Answer(answer));
+            });
+            if let Err(error) = task.await {
+                tracing::error!(%error, "calling a method failed");
+            }
+            drop((turn, place));
+        });
+    }
+
+    /// Lists the conversations of the actor.
+    pub(super) async fn sync(&self, app: &AppId, id: &str, since: Option<u64>) {
+        let answer = match (self.actor(), self.take_place()) {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(actor), Ok(_place)) => {
+                let (host, app, actor, id) = (self.host.clone(), app.clone(), actor.clone(), id.to_owned());
+                self.blocking(move || synced(&host.log, &host.hooks, &app, &actor, &id, since)).await.and_then(|all| all)
+            }
+        };
+        match answer {
+            Ok(frame) => self.answer(frame),
+            Err(error) => self.refuse(Some(id), &error),
+        }
+    }
+
+    /// Reads events of a conversation.
+    pub(super) async fn history(&self, app: &AppId, id: &str, conversation: ConversationId, page: Page, limit: usize) {
+        let place = self.take_place();
+        let answer = match (self.conversation(app, conversation), place) {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(conversation), Ok(_place)) => {
+                let (host, id, viewer) = (self.host.clone(), id.to_owned(), self.viewer());
+                let read = move || read_page(&host.log, &host.hooks, &viewer, &conversation, page, limit, &id);
+                self.blocking(read).await.and_then(|page| page)
+            }
+        };
+        match answer {
+            Ok(frame) => self.answer(frame),
+            Err(error) => self.refuse(Some(id), &error),
+        }
+    }
+
+    fn viewer(&self) -> String {
+        self.signed.as_ref().map(|signed| signed.actor.to_string()).unwrap_or_default()
+    }
+
+    /// Makes of an event frame what this viewer is to see.
+    pub(super) async fn render(&self, frame: Bytes) -> Bytes {
+        let (Some(app), viewer, host) = (self.app.clone(), self.viewer(), self.host.clone()) else { return frame };
+        let original = frame.clone();
+        let rendered = self.blocking(move || rendered_event(&host.log, &host.hooks, &app, &viewer, &frame)).await;
+        rendered.ok().flatten().unwrap_or(original)
+    }
+}
+
+/// Calls a method until its transaction holds.
+fn call_committed(
+    host: &super::Host,
+    app: &AppId,
+    signed: Option<&Signed>,
+    method: &str,
+    params: &str,
+) -> Result<Bytes, RequestError> {
+    let caller = match signed {
+        Some(signed) => {
+            Caller { actor: signed.actor.as_str(), device: signed.device.as_str(), credential: &signed.credential }
+        }
+        None => Caller { actor: "", device: "", credential: "" },
+    };
+    for _ in 0..ATTEMPTS {
+        let call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
+        let (call, outcome) = host.hooks.call(call, caller, method, params);
+        let value = outcome?;
+        let Call { draft, ends, .. } = *call;
+        match draft.commit_blocking() {
+            Ok(_) => {
+                for end in ends {
+                    host.router.end(app, &end.actor, end.credential.as_deref());
+                }
+                return Ok(value);
+            }
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(commit_failed(&error)),
+        }
+    }
+    Err(commit_failed(&CommitError::Conflict))
+}
+
+/// Messages of one conversation, as one viewer sees them.
+struct Rendered {
+    events: Vec<StoredEvent>,
+    contents: Vec<Option<Bytes>>,
+}
+
+impl Rendered {
+    fn new(
+        log: &Log,
+        hooks: &Hooks,
+        viewer: &str,
+        conversation: &Conversation,
+        events: Vec<StoredEvent>,
+    ) -> Result<Self, RequestError> {
+        let contents = if hooks.renders() {
+            let id = conversation.log.conversation.to_string();
+            let bodies = decode_all(&conversation.log, &events)?;
+            let messages: Vec<Message<'_>> = bodies
+                .iter()
+                .zip(&events)
+                .map(|(body, event)| Message {
+                    app: conversation.log.app.as_str(),
+                    conversation: &id,
+                    conversation_kind: &conversation.kind,
+                    sender: body.sender,
+                    receiver: body.receiver.unwrap_or_default(),
+                    kind: body.kind,
+                    client_id: body.client_id,
+                    content: body.content,
+                    seq: event.seq,
+                    time_ms: event.time_ms,
+                })
+                .collect();
+            let call = Call::new(conversation.log.app.clone(), Access::Read, Draft::new(log.store().clone()));
+            hooks.render(call, viewer, &messages).1
+        } else {
+            vec![None; events.len()]
+        };
+        Ok(Self { events, contents })
+    }
+
+    fn views(&self, log: &LogId) -> Result<Vec<MessageView<'_>>, RequestError> {
+        let bodies = decode_all(log, &self.events)?;
+        let views = bodies.iter().zip(&self.events).zip(&self.contents).map(|((body, event), content)| {
+            let view = body.view(log.conversation, event);
+            match content {
+                Some(content) => MessageView { content, ..view },
+                None => view,
+            }
+        });
+        Ok(views.collect())
+    }
+}
+
+fn decode_all<'a>(log: &LogId, events: &'a [StoredEvent]) -> Result<Vec<Body<'a>>, RequestError> {
+    let decode = |event: &'a StoredEvent| {
+        Body::decode(&event.body).map_err(|_| {
+            storage_failed(&LogError::Message { conversation: log.conversation, seq: event.seq })
+        })
+    };
+    events.iter().map(decode).collect()
+}
+
+fn read_page(
+    log: &Log,
+    hooks: &Hooks,
+    viewer: &str,
+    conversation: &Conversation,
+    page: Page,
+    limit: usize,
+    id: &str,
+) -> Result<Bytes, RequestError> {
+    let (head, events) = log.read(&conversation.log, page, limit).map_err(|error| storage_failed(&error))?;
+    let rendered = Rendered::new(log, hooks, viewer, conversation, events)?;
+    let views = rendered.views(&conversation.log)?;
+    Ok(reply::events(id, conversation.log.conversation, head.epoch, head.seq, &views))
+}
+
+fn synced(
+    log: &Log,
+    hooks: &Hooks,
+    app: &AppId,
+    actor: &ActorId,
+    id: &str,
+    since: Option<u64>,
+) -> Result<Bytes, RequestError> {
+    // Taken before the first read: what comes meanwhile is in the next answer again.
+    let position = crate::services::now_ms();
+    let failed = |error: LogError| storage_failed(&error);
+    let mut entries = Vec::new();
+    for conversation in log.conversations().of_actor(app, actor).map_err(failed)? {
+        let (head, newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
+        let changed = newest.first().map_or(position, |event| event.time_ms);
+        if since.is_some_and(|since| changed.saturating_add(1_000) < since) {
+            continue;
+        }
+        let rendered = Rendered::new(log, hooks, actor.as_str(), &conversation, newest)?;
+        entries.push((changed, conversation, head, rendered));
+    }
+    entries.sort_by_key(|(changed, ..)| std::cmp::Reverse(*changed));
+    let mut views = Vec::with_capacity(entries.len());
+    for (_, conversation, head, rendered) in &entries {
+        views.push(ConversationView {
+            id: conversation.log.conversation,
+            kind: &conversation.kind,
+            members: &conversation.members,
+            epoch: head.epoch,
+            seq: head.seq,
+            last: rendered.views(&conversation.log)?.pop(),
+        });
+    }
+    Ok(reply::synced(id, &views, position))
+}
+
+/// Renders the one message of an event frame.
+fn rendered_event(log: &Log, hooks: &Hooks, app: &AppId, viewer: &str, frame: &Bytes) -> Option<Bytes> {
+    let frame: serde_json::Value = serde_json::from_slice(frame).ok()?;
+    let conversation = frame["event"]["conversation"].as_str()?.parse().ok()?;
+    let seq = frame["event"]["seq"].as_u64()?;
+    let conversation = log.conversations().get(&LogId { app: app.clone(), conversation }).ok()??;
+    let (_, events) = log.read(&conversation.log, Page::After(seq - 1), 1).ok()?;
+    let rendered = Rendered::new(log, hooks, viewer, &conversation, events).ok()?;
+    let views = rendered.views(&conversation.log).ok()?;
+    views.first().map(reply::event)
+}

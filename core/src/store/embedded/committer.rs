@@ -1,0 +1,228 @@
+//! The single writer: takes what was submitted, orders it, writes and syncs it as one batch, and tells how it ended.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::format::Batch;
+use super::index::Place;
+use super::{Engine, create_segment};
+use crate::store::{Append, Appended, CommitError, Dedup, Done, Found, Transaction};
+use crate::wire::EventId;
+
+/// How a transaction ended, and who is to know.
+pub(super) type Settled = (Done, Result<Vec<Appended>, CommitError>);
+
+/// The file that batches are appended to. Tests put one in its place that fails.
+pub(super) trait LogFile: Send {
+    /// Appends all bytes.
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    /// Returns when what was appended survives the loss of power.
+    fn sync(&mut self) -> std::io::Result<()>;
+}
+
+impl LogFile for File {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// The writing side of a store; lives on a thread of its own.
+pub(super) struct Committer {
+    pub(super) engine: Arc<Engine>,
+    pub(super) file: Box<dyn LogFile>,
+    pub(super) segment: u32,
+    pub(super) length: usize,
+    pub(super) settled: mpsc::Sender<Vec<Settled>>,
+    /// Idempotency keys of the segment, with the offsets of their events.
+    pub(super) dedup: Vec<(u64, u32)>,
+    pub(super) batch: Batch,
+    /// Where `dedup` stood when the batch began.
+    pub(super) batch_dedup: usize,
+    pub(super) last_id: u128,
+    pub(super) checkpoint: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Works until the store is closed and everything submitted is done.
+    pub(super) fn run(mut self) {
+        let mut settled = Vec::new();
+        while let Some(transactions) = self.engine.wait_for_work() {
+            for transaction in transactions {
+                self.settle(transaction, &mut settled);
+                if self.batch.len() >= self.engine.options.batch_bytes {
+                    self.flush(&mut settled);
+                }
+            }
+            self.flush(&mut settled);
+        }
+        if let Some(checkpoint) = self.checkpoint.take() {
+            // A checkpoint that panicked is made again when the store is opened.
+            let _ = checkpoint.join();
+        }
+    }
+
+    fn settle(&mut self, mut transaction: Transaction, settled: &mut Vec<Settled>) {
+        if let Some(reason) = self.engine.failed.get() {
+            settled.push((transaction.done, Err(CommitError::Failed(reason.clone()))));
+            return;
+        }
+        let mut reruns = 0;
+        while !self.engine.memory.holds(transaction.since, &transaction.reads) {
+            // This thread is the only writer, so a transaction made now can't conflict again.
+            match transaction.rerun.take() {
+                Some(rerun) if reruns < self.engine.options.reruns => match rerun(&*self.engine) {
+                    Some(again) => transaction = again,
+                    None => return,
+                },
+                _ => {
+                    settled.push((transaction.done, Err(CommitError::Conflict)));
+                    return;
+                }
+            }
+            reruns += 1;
+        }
+        for append in &transaction.appends {
+            if let Some(refusal) = append.dedup.and_then(|dedup| self.refusal(dedup)) {
+                settled.push((transaction.done, Err(refusal)));
+                return;
+            }
+        }
+        let outcome = self.apply(&mut transaction);
+        settled.push((transaction.done, outcome));
+    }
+
+    /// Looks whether an append was committed before.
+    fn refusal(&self, dedup: Dedup) -> Option<CommitError> {
+        match self.engine.find_now(dedup.key) {
+            Ok(None) => None,
+            Ok(Some(found)) if found.fingerprint == dedup.fingerprint => Some(CommitError::Duplicate(found.appended)),
+            Ok(Some(found)) => Some(CommitError::DedupConflict(found.appended)),
+            Err(error) => Some(CommitError::Failed(error.to_string())),
+        }
+    }
+
+    fn apply(&mut self, transaction: &mut Transaction) -> Result<Vec<Appended>, CommitError> {
+        if transaction.writes.is_empty() && transaction.appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let position = self.engine.memory.position() + 1;
+        let mut appended = Vec::with_capacity(transaction.appends.len());
+        for append in &transaction.appends {
+            appended.push(self.append(append)?);
+        }
+        if !transaction.writes.is_empty() {
+            for (key, value) in &transaction.writes {
+                self.batch.write(key, value.as_deref());
+            }
+            self.engine.memory.write(position, std::mem::take(&mut transaction.writes));
+        }
+        self.engine.memory.set_position(position);
+        Ok(appended)
+    }
+
+    fn append(&mut self, append: &Append) -> Result<Appended, CommitError> {
+        let (id, time_ms) = self.next_id();
+        let memory = &self.engine.memory;
+        // Segments are cut far below 4 GiB.
+        let offset = u32::try_from(self.length + self.batch.len()).unwrap_or(u32::MAX);
+        let place = Place { segment: self.segment, offset };
+        let seq = memory
+            .append(&self.engine.index, &append.log, place)
+            .map_err(|error| CommitError::Failed(error.to_string()))?;
+        let appended = Appended { log: append.log.clone(), seq, id, time_ms };
+        self.batch.append(append, &appended);
+        if let Some(dedup) = append.dedup {
+            let hash = super::hash_of(dedup.key);
+            self.dedup.push((hash, offset));
+            memory.add_pending(hash, Found { appended: appended.clone(), fingerprint: dedup.fingerprint, key: dedup.key });
+        }
+        Ok(appended)
+    }
+
+    /// Returns a new id, greater than all before, and its time.
+    fn next_id(&mut self) -> (EventId, u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis());
+        let now = u64::try_from(now).unwrap_or(u64::MAX).max(ulid::Ulid(self.last_id).timestamp_ms());
+        let fresh = if now > ulid::Ulid(self.last_id).timestamp_ms() {
+            ulid::Ulid::from_parts(now, rand::random()).0
+        } else {
+            self.last_id + 1
+        };
+        self.last_id = fresh;
+        (EventId(fresh), now)
+    }
+
+    /// Makes the batch durable and hands over who is to be told.
+    fn flush(&mut self, settled: &mut Vec<Settled>) {
+        if !self.batch.is_empty() {
+            let position = self.engine.memory.position();
+            let bytes = self.batch.seal(position);
+            let length = bytes.len();
+            let written = self.file.append(bytes).and_then(|()| self.file.sync());
+            if let Err(error) = written {
+                self.engine.fail(&error.to_string());
+                for (_, outcome) in settled.iter_mut() {
+                    *outcome = Err(CommitError::Failed(error.to_string()));
+                }
+            } else {
+                self.length += length;
+                self.engine.set_written(self.segment, self.length);
+                self.engine.memory.settle_pending(self.segment, &self.dedup[self.batch_dedup..]);
+                self.batch_dedup = self.dedup.len();
+            }
+            self.batch.clear();
+        }
+        if !settled.is_empty() {
+            // The delivery thread ends after this one.
+            let _ = self.settled.send(std::mem::take(settled));
+        }
+        if self.length >= self.engine.options.segment_bytes && self.engine.failed.get().is_none() {
+            self.rotate();
+        }
+    }
+
+    /// Begins a new segment, and lets the index catch up with the old one.
+    fn rotate(&mut self) {
+        if let Some(running) = self.checkpoint.take() {
+            let _ = running.join();
+        }
+        let position = self.engine.memory.position();
+        let next = self.segment + 1;
+        match create_segment(&self.engine.folder, next, position + 1) {
+            Ok((file, length)) => {
+                let (engine, sealed) = (self.engine.clone(), self.segment);
+                let dedup = std::mem::take(&mut self.dedup);
+                self.engine.set_written(next, length);
+                (self.file, self.segment, self.length, self.batch_dedup) = (Box::new(file), next, length, 0);
+                let checkpoint = move || engine.checkpoint(position, sealed, vec![(sealed, dedup)]);
+                self.checkpoint = std::thread::Builder::new().name("store-index".to_owned()).spawn(checkpoint).ok();
+            }
+            Err(error) => self.engine.fail(&error.to_string()),
+        }
+    }
+}
+
+/// Calls those who wait, in order, until the committer ends.
+pub(super) fn deliver(settled: &mpsc::Receiver<Vec<Settled>>) {
+    while let Ok(batch) = settled.recv() {
+        for (done, outcome) in batch {
+            done(outcome);
+        }
+    }
+}
+
+/// Reads exactly so many bytes at an offset.
+pub(super) fn read_at(file: &File, offset: u32, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset.into())?;
+    Ok(bytes)
+}
+

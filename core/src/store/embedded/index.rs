@@ -1,0 +1,185 @@
+//! The checkpointed index: what the log said up to a position, in redb.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::store::{LogId, StoreError};
+
+const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
+const HEADS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("heads");
+/// Log and first number → segment and offsets of consecutive events.
+const CHUNKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("chunks");
+/// Segment → hashes of idempotency keys and offsets.
+const DEDUP: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dedup");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Where an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+}
+
+/// What a checkpoint adds.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoint {
+    /// The log up to here is in the index.
+    pub(super) position: u64,
+    /// The first segment that is not.
+    pub(super) segment: u32,
+    pub(super) state: Vec<(Bytes, Option<Bytes>)>,
+    /// Log, first number, and the places of consecutive events.
+    pub(super) chunks: Vec<(LogId, u64, Vec<Place>)>,
+    pub(super) dedup: Vec<(u32, Vec<(u64, u32)>)>,
+    /// Segments whose idempotency keys are forgotten.
+    pub(super) forget: Vec<u32>,
+}
+
+/// The index of a store.
+#[derive(Debug)]
+pub(super) struct Index {
+    database: Database,
+}
+
+impl Index {
+    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(failed)?;
+        let index = Self { database };
+        index.apply(&Checkpoint::default(), true)?;
+        Ok(index)
+    }
+
+    /// Returns the position and the first segment that the index does not have.
+    pub(super) fn checkpoint(&self) -> Result<(u64, u32), StoreError> {
+        let meta = self.database.begin_read().map_err(failed)?.open_table(META).map_err(failed)?;
+        let number = |key| meta.get(key).map(|found| found.map_or(0, |value| value.value())).map_err(failed);
+        Ok((number("position")?, u32::try_from(number("segment")?).unwrap_or(u32::MAX)))
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(STATE).map_err(failed)?;
+        Ok(table.get(key).map_err(failed)?.map(|value| Bytes::copy_from_slice(value.value())))
+    }
+
+    pub(super) fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(STATE).map_err(failed)?;
+        let range = if end.is_empty() { table.range(start..) } else { table.range(start..end) }.map_err(failed)?;
+        let copy = |entry: Result<_, redb::StorageError>| {
+            let (key, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>) = entry.map_err(failed)?;
+            Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
+        };
+        if reverse { range.rev().take(limit).map(copy).collect() } else { range.take(limit).map(copy).collect() }
+    }
+
+    pub(super) fn head(&self, log: &LogId) -> Result<u64, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(HEADS).map_err(failed)?;
+        Ok(table.get(&log_key(log)[..]).map_err(failed)?.map_or(0, |head| head.value()))
+    }
+
+    /// Returns the places of the events from `first` to `last` that the index has, in order.
+    pub(super) fn places(&self, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(CHUNKS).map_err(failed)?;
+        let (low, from, to) = (chunk_key(log, 0), chunk_key(log, first), chunk_key(log, last));
+        // The chunk that holds `first` may begin before it.
+        let before = table.range(&low[..]..=&from[..]).map_err(failed)?.next_back();
+        let begin = match before {
+            Some(entry) => entry.map_err(failed)?.0.value().to_vec(),
+            None => from,
+        };
+        let mut places = Vec::new();
+        for entry in table.range(&begin[..]..=&to[..]).map_err(failed)? {
+            let (key, value) = entry.map_err(failed)?;
+            let damaged = || StoreError::Index("a chunk of the index can't be read".to_owned());
+            let chunk_first = key.value().last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)).ok_or_else(damaged)?;
+            let numbers = value.value().chunks_exact(4).map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
+            let mut numbers = numbers;
+            let segment = numbers.next().ok_or_else(damaged)?;
+            let here = (chunk_first..).zip(numbers.map(|offset| Place { segment, offset }));
+            places.extend(here.filter(|(seq, _)| (first..=last).contains(seq)));
+        }
+        Ok(places)
+    }
+
+    /// Returns the idempotency keys of all segments.
+    pub(super) fn dedup(&self) -> Result<Vec<(u32, Vec<(u64, u32)>)>, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(DEDUP).map_err(failed)?;
+        let mut segments = Vec::new();
+        for entry in table.iter().map_err(failed)? {
+            let (segment, value) = entry.map_err(failed)?;
+            let pair = |bytes: &[u8]| {
+                let (hash, offset) = bytes.split_at_checked(8)?;
+                Some((u64::from_le_bytes(hash.try_into().ok()?), u32::from_le_bytes(offset.try_into().ok()?)))
+            };
+            let pairs = value.value().chunks_exact(12).filter_map(pair).collect();
+            segments.push((u32::try_from(segment.value()).unwrap_or(u32::MAX), pairs));
+        }
+        Ok(segments)
+    }
+
+    /// Adds a checkpoint, durably and as a whole.
+    pub(super) fn apply(&self, checkpoint: &Checkpoint, only_tables: bool) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write().map_err(failed)?;
+        transaction.set_durability(Durability::Immediate).map_err(failed)?;
+        {
+            let mut state = transaction.open_table(STATE).map_err(failed)?;
+            for (key, value) in &checkpoint.state {
+                match value {
+                    Some(value) => state.insert(&key[..], &value[..]).map_err(failed)?,
+                    None => state.remove(&key[..]).map_err(failed)?,
+                };
+            }
+            let mut heads = transaction.open_table(HEADS).map_err(failed)?;
+            let mut chunks = transaction.open_table(CHUNKS).map_err(failed)?;
+            for (log, first, places) in &checkpoint.chunks {
+                let Some(segment) = places.first().map(|place| place.segment) else { continue };
+                let mut value = segment.to_le_bytes().to_vec();
+                value.extend(places.iter().flat_map(|place| place.offset.to_le_bytes()));
+                chunks.insert(&chunk_key(log, *first)[..], &value[..]).map_err(failed)?;
+                heads.insert(&log_key(log)[..], first + places.len() as u64 - 1).map_err(failed)?;
+            }
+            let mut dedup = transaction.open_table(DEDUP).map_err(failed)?;
+            for (segment, pairs) in &checkpoint.dedup {
+                let mut value = Vec::with_capacity(pairs.len() * 12);
+                for (hash, offset) in pairs {
+                    value.extend_from_slice(&hash.to_le_bytes());
+                    value.extend_from_slice(&offset.to_le_bytes());
+                }
+                dedup.insert(u64::from(*segment), &value[..]).map_err(failed)?;
+            }
+            for segment in &checkpoint.forget {
+                dedup.remove(u64::from(*segment)).map_err(failed)?;
+            }
+            let mut meta = transaction.open_table(META).map_err(failed)?;
+            if !only_tables {
+                meta.insert("position", checkpoint.position).map_err(failed)?;
+                meta.insert("segment", u64::from(checkpoint.segment)).map_err(failed)?;
+            }
+        }
+        transaction.commit().map_err(failed)
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Index(error.into().to_string())
+}
+
+fn log_key(log: &LogId) -> Vec<u8> {
+    let mut key = log.app.as_str().as_bytes().to_vec();
+    key.push(0);
+    key.extend_from_slice(&log.conversation.0.to_be_bytes());
+    key
+}
+
+fn chunk_key(log: &LogId, first: u64) -> Vec<u8> {
+    let mut key = log_key(log);
+    key.extend_from_slice(&first.to_be_bytes());
+    key
+}

@@ -1,0 +1,260 @@
+//! What a store keeps in memory: everything that was written since the last checkpoint, and a little of the rest.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use parking_lot::RwLock;
+
+use super::index::{Checkpoint, Index, Place};
+use crate::store::{Found, LogId, Position, Read, StoreError};
+
+/// Values that were read from the index lately.
+const CACHED_VALUES: usize = 65_536;
+
+/// Keys written since the last checkpoint, over the index.
+#[derive(Debug, Default)]
+struct Overlay {
+    keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
+    /// What was written up to here may be gone from `keys`.
+    pruned: u64,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    values: HashMap<Bytes, Option<Bytes>>,
+    /// Counts checkpoints: a value read before one must not be kept after it.
+    generation: u64,
+}
+
+/// The newest events of a log.
+#[derive(Debug)]
+struct Recent {
+    head: u64,
+    /// Places of the newest events that the index does not have, up to the head.
+    places: VecDeque<Place>,
+}
+
+/// The state of a store in memory.
+#[derive(Debug)]
+pub(super) struct Memory {
+    overlay: RwLock<Overlay>,
+    cache: RwLock<Cache>,
+    /// The position of the newest write of a key.
+    last_write: AtomicU64,
+    position: AtomicU64,
+    logs: DashMap<LogId, Recent>,
+    /// Idempotency keys of the batch that is being written.
+    pending: RwLock<HashMap<u64, Found>>,
+    dedup: RwLock<HashMap<u64, Place>>,
+}
+
+impl Memory {
+    pub(super) fn new(position: u64, dedup: Vec<(u32, Vec<(u64, u32)>)>) -> Self {
+        let places = dedup.into_iter().flat_map(|(segment, pairs)| {
+            pairs.into_iter().map(move |(hash, offset)| (hash, Place { segment, offset }))
+        });
+        Self {
+            overlay: RwLock::new(Overlay { pruned: position, ..Overlay::default() }),
+            cache: RwLock::default(),
+            last_write: AtomicU64::new(position),
+            position: AtomicU64::new(position),
+            logs: DashMap::new(),
+            pending: RwLock::default(),
+            dedup: RwLock::new(places.collect()),
+        }
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Release);
+    }
+
+    /// Whether nothing that was read has been written since.
+    pub(super) fn holds(&self, since: Position, reads: &[Read]) -> bool {
+        if reads.is_empty() || self.last_write.load(Ordering::Relaxed) <= since.0 {
+            return true;
+        }
+        let overlay = self.overlay.read();
+        if since.0 < overlay.pruned {
+            return false;
+        }
+        reads.iter().all(|read| match read {
+            Read::Key(key) => overlay.keys.get(key).is_none_or(|(written, _)| *written <= since.0),
+            Read::Range { start, end } => overlay
+                .keys
+                .range::<[u8], _>((Bound::Included(&start[..]), Bound::Unbounded))
+                .take_while(|(key, _)| end.is_empty() || *key < end)
+                .all(|(_, (written, _))| *written <= since.0),
+        })
+    }
+
+    pub(super) fn write(&self, position: u64, writes: impl IntoIterator<Item = (Bytes, Option<Bytes>)>) {
+        let mut overlay = self.overlay.write();
+        for (key, value) in writes {
+            overlay.keys.insert(key, (position, value));
+        }
+        self.last_write.store(position, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self, index: &Index, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if let Some((_, value)) = self.overlay.read().keys.get(key) {
+            return Ok(value.clone());
+        }
+        let generation = {
+            let cache = self.cache.read();
+            if let Some(value) = cache.values.get(key) {
+                return Ok(value.clone());
+            }
+            cache.generation
+        };
+        let value = index.get(key)?;
+        let mut cache = self.cache.write();
+        if cache.generation == generation {
+            if cache.values.len() >= CACHED_VALUES {
+                cache.values.clear();
+            }
+            cache.values.insert(Bytes::copy_from_slice(key), value.clone());
+        }
+        drop(cache);
+        // The key may have been written, and even been checkpointed, between the first look and the index.
+        match self.overlay.read().keys.get(key) {
+            Some((_, newer)) => Ok(newer.clone()),
+            None => Ok(value),
+        }
+    }
+
+    pub(super) fn scan(
+        &self,
+        index: &Index,
+        (start, end): (&[u8], &[u8]),
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        // The overlay is held meanwhile, so that no checkpoint moves a key from one to the other.
+        let overlay = self.overlay.read();
+        let inside =
+            || overlay.keys.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)).take_while(|(key, _)| end.is_empty() || &key[..] < end);
+        let hidden = inside().filter(|(_, (_, value))| value.is_none()).count();
+        let mut merged: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+        for (key, value) in index.scan(start, end, limit.saturating_add(hidden), reverse)? {
+            merged.insert(key, Some(value));
+        }
+        merged.extend(inside().map(|(key, (_, value))| (key.clone(), value.clone())));
+        drop(overlay);
+        let live = merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+        if reverse {
+            let mut entries: Vec<_> = live.collect();
+            entries.reverse();
+            entries.truncate(limit);
+            return Ok(entries);
+        }
+        Ok(live.take(limit).collect())
+    }
+
+    pub(super) fn head(&self, index: &Index, log: &LogId) -> Result<u64, StoreError> {
+        match self.logs.get(log) {
+            Some(recent) => Ok(recent.head),
+            None => index.head(log),
+        }
+    }
+
+    /// Adds an event behind the head.
+    pub(super) fn append(&self, index: &Index, log: &LogId, place: Place) -> Result<u64, StoreError> {
+        if let Some(mut recent) = self.logs.get_mut(log) {
+            recent.head += 1;
+            recent.places.push_back(place);
+            return Ok(recent.head);
+        }
+        let head = index.head(log)? + 1;
+        self.logs.insert(log.clone(), Recent { head, places: VecDeque::from([place]) });
+        Ok(head)
+    }
+
+    /// Returns the places of events by number, in order.
+    pub(super) fn places(&self, index: &Index, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
+        let from_memory = || {
+            let recent = self.logs.get(log)?;
+            let begin = recent.head + 1 - recent.places.len() as u64;
+            let places = (begin..).zip(recent.places.iter().copied());
+            Some((begin, places.filter(|(seq, _)| (first..=last).contains(seq)).collect::<Vec<_>>()))
+        };
+        let (begin, newest) = from_memory().unwrap_or((u64::MAX, Vec::new()));
+        if begin <= first {
+            return Ok(newest);
+        }
+        // What a checkpoint moves in between is then in the index as well: it moves before memory forgets.
+        let mut places = index.places(log, first, last.min(begin.saturating_sub(1)))?;
+        places.extend(newest);
+        Ok(places)
+    }
+
+    pub(super) fn pending(&self, hash: u64) -> Option<Found> {
+        let pending = self.pending.read();
+        if pending.is_empty() { None } else { pending.get(&hash).cloned() }
+    }
+
+    pub(super) fn dedup(&self, hash: u64) -> Option<Place> {
+        self.dedup.read().get(&hash).copied()
+    }
+
+    pub(super) fn add_pending(&self, hash: u64, found: Found) {
+        self.pending.write().insert(hash, found);
+    }
+
+    /// Moves the idempotency keys of a written batch to their places.
+    pub(super) fn settle_pending(&self, segment: u32, pairs: &[(u64, u32)]) {
+        let mut dedup = self.dedup.write();
+        dedup.extend(pairs.iter().map(|(hash, offset)| (*hash, Place { segment, offset: *offset })));
+        self.pending.write().clear();
+    }
+
+    pub(super) fn forget_dedup(&self, before: u32) {
+        self.dedup.write().retain(|_, place| place.segment >= before);
+    }
+
+    /// Collects what the index does not have of the segments up to `segment`.
+    pub(super) fn checkpoint(&self, position: u64, segment: u32) -> Checkpoint {
+        let state = {
+            let overlay = self.overlay.read();
+            let sealed = overlay.keys.iter().filter(|(_, (written, _))| *written <= position);
+            sealed.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+        };
+        let mut chunks = Vec::new();
+        for entry in &self.logs {
+            let recent = entry.value();
+            let mut first = recent.head + 1 - recent.places.len() as u64;
+            let sealed: Vec<Place> =
+                recent.places.iter().take_while(|place| place.segment <= segment).copied().collect();
+            for chunk in sealed.chunk_by(|left, right| left.segment == right.segment) {
+                chunks.push((entry.key().clone(), first, chunk.to_vec()));
+                first += chunk.len() as u64;
+            }
+        }
+        Checkpoint { position, segment: segment + 1, state, chunks, ..Checkpoint::default() }
+    }
+
+    /// Forgets what the index has now.
+    pub(super) fn prune(&self, position: u64, segment: u32) {
+        {
+            let mut cache = self.cache.write();
+            cache.values.clear();
+            cache.generation += 1;
+        }
+        let mut overlay = self.overlay.write();
+        overlay.keys.retain(|_, (written, _)| *written > position);
+        overlay.pruned = position;
+        drop(overlay);
+        self.logs.retain(|_, recent| {
+            while recent.places.front().is_some_and(|place| place.segment <= segment) {
+                recent.places.pop_front();
+            }
+            !recent.places.is_empty()
+        });
+    }
+}

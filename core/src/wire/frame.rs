@@ -1,0 +1,344 @@
+//! Frames of the client: JSON text into checked values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_json::value::RawValue;
+
+use super::code::{Code, RequestError};
+use super::id::{AppId, ConversationId, DeviceId};
+
+/// A text that borrows from the frame unless it holds escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Every member that a frame of any type can have.
+#[derive(serde::Deserialize)]
+#[serde(expecting = "a JSON object")]
+struct Members<'a> {
+    #[serde(rename = "type", borrow)]
+    frame_type: Text<'a>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    conversation: Option<Text<'a>>,
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Text<'a>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    protocol: Option<u64>,
+    #[serde(borrow)]
+    app: Option<Text<'a>>,
+    #[serde(borrow)]
+    device: Option<Text<'a>>,
+    #[serde(borrow)]
+    token: Option<Text<'a>>,
+    #[serde(borrow)]
+    since: Option<Text<'a>>,
+    after: Option<u64>,
+    before: Option<u64>,
+    limit: Option<u64>,
+}
+
+/// The token and the device of someone who signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// What a plugin gave out.
+    pub token: String,
+    /// The device that the token is used on.
+    pub device: DeviceId,
+}
+
+/// Which part of a conversation's events is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The oldest with a greater number.
+    After(u64),
+    /// The newest with a smaller number.
+    Before(u64),
+    /// The newest.
+    Newest,
+}
+
+/// A frame of the client.
+#[derive(Debug)]
+pub enum ClientFrame<'a> {
+    /// Opens a session.
+    Hello {
+        /// The protocol version.
+        protocol: u64,
+        /// The tenant.
+        app: AppId,
+        /// Signs in at once.
+        credentials: Option<Credentials>,
+    },
+    /// Signs in on an open session.
+    Auth {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// Who.
+        credentials: Credentials,
+    },
+    /// Sends a message.
+    Send {
+        /// Of the request and, for the sender, of the message.
+        id: Cow<'a, str>,
+        /// Where to.
+        conversation: ConversationId,
+        /// The kind of the content.
+        kind: Cow<'a, str>,
+        /// The content as it stands in the frame.
+        content: &'a str,
+    },
+    /// Calls a method of a plugin.
+    Call {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// Plugin id, dot, name.
+        method: Cow<'a, str>,
+        /// A JSON value as it stands in the frame.
+        params: &'a str,
+    },
+    /// Lists conversations.
+    Sync {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// A position of an earlier answer.
+        since: Option<u64>,
+    },
+    /// Reads events.
+    History {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Which part.
+        page: Page,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Asks for a sign of life.
+    Ping,
+}
+
+/// A frame that can't be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// The id of the request, if it could be read.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub error: RequestError,
+}
+
+const MAX_ID_BYTES: usize = 64;
+const MAX_HISTORY: u64 = 500;
+const DEFAULT_HISTORY: usize = 100;
+
+impl<'a> ClientFrame<'a> {
+    /// Understands a frame whose JSON may nest to `max_depth`.
+    ///
+    /// # Errors
+    /// A [`FrameError`] with code `bad_frame`, `too_deep` or `unknown_type`.
+    pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, FrameError> {
+        if deeper_than(text.as_bytes(), max_depth) {
+            let message = format!("The frame is nested deeper than {max_depth} levels.");
+            return Err(FrameError { id: None, error: RequestError::new(Code::TooDeep, message) });
+        }
+        let members: Members<'a> = serde_json::from_str(text).map_err(|error| FrameError {
+            id: id_of(text),
+            error: RequestError::new(Code::BadFrame, format!("The frame can't be read: {error}.")),
+        })?;
+        let id = members.id.as_ref().map(|id| id.0.to_string());
+        Self::from_members(members).map_err(|error| FrameError { id, error })
+    }
+
+    fn from_members(members: Members<'a>) -> Result<Self, RequestError> {
+        let Members { frame_type, id, conversation, kind, content, method, params, .. } = members;
+        Ok(match &*frame_type.0 {
+            "send" => Self::Send {
+                id: request_id(id)?,
+                conversation: conversation_id(conversation)?,
+                kind: required(kind, "kind")?,
+                content: content.ok_or_else(|| missing("content"))?.get(),
+            },
+            "call" => Self::Call {
+                id: request_id(id)?,
+                method: required(method, "method")?,
+                params: params.map_or("{}", RawValue::get),
+            },
+            "ping" => Self::Ping,
+            "sync" => Self::Sync {
+                id: request_id(id)?,
+                since: members
+                    .since
+                    .map(|since| since.0.parse().map_err(|_| bad("`since` is no position of an earlier answer.")))
+                    .transpose()?,
+            },
+            "history" => {
+                let page = match (members.after, members.before) {
+                    (Some(_), Some(_)) => return Err(bad("`after` and `before` exclude each other.")),
+                    (Some(after), None) => Page::After(after),
+                    (None, Some(before)) => Page::Before(before),
+                    (None, None) => Page::Newest,
+                };
+                let limit = match members.limit {
+                    None => DEFAULT_HISTORY,
+                    Some(limit @ 1..=MAX_HISTORY) => usize::try_from(limit).unwrap_or(DEFAULT_HISTORY),
+                    Some(_) => return Err(bad("`limit` must be 1 to 500.")),
+                };
+                Self::History { id: request_id(id)?, conversation: conversation_id(conversation)?, page, limit }
+            }
+            "hello" => Self::Hello {
+                protocol: members.protocol.ok_or_else(|| missing("protocol"))?,
+                app: match members.app {
+                    None => AppId::default_app(),
+                    Some(app) => {
+                        app.0.parse().map_err(|_| RequestError::new(Code::UnknownApp, "There is no such app."))?
+                    }
+                },
+                credentials: match members.token {
+                    None => None,
+                    Some(token) => Some(credentials(&token, members.device)?),
+                },
+            },
+            "auth" => Self::Auth {
+                id: request_id(id)?,
+                credentials: credentials(&members.token.ok_or_else(|| missing("token"))?, members.device)?,
+            },
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(RequestError::new(Code::UnknownType, format!("There is no frame type {shown:?}.")));
+            }
+        })
+    }
+}
+
+fn bad(message: impl Into<Cow<'static, str>>) -> RequestError {
+    RequestError::new(Code::BadFrame, message)
+}
+
+fn missing(member: &str) -> RequestError {
+    bad(format!("`{member}` is missing."))
+}
+
+fn required<'a>(text: Option<Text<'a>>, member: &str) -> Result<Cow<'a, str>, RequestError> {
+    text.map(|text| text.0).ok_or_else(|| missing(member))
+}
+
+fn request_id(id: Option<Text<'_>>) -> Result<Cow<'_, str>, RequestError> {
+    let id = required(id, "id")?;
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+        return Err(bad("`id` must be 1 to 64 bytes of printable text."));
+    }
+    Ok(id)
+}
+
+fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestError> {
+    required(text, "conversation")?
+        .parse()
+        .map_err(|_| RequestError::new(Code::UnknownConversation, "There is no such conversation."))
+}
+
+fn credentials(token: &Text<'_>, device: Option<Text<'_>>) -> Result<Credentials, RequestError> {
+    let device = required(device, "device")?;
+    let device = device.parse().map_err(|error| bad(format!("`device` can't be used: {error}.")))?;
+    Ok(Credentials { token: token.0.to_string(), device })
+}
+
+/// Finds the id in a frame that has the wrong shape, so that the client learns which request failed.
+fn id_of(text: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let id = value.get("id")?.as_str()?;
+    (id.len() <= MAX_ID_BYTES).then(|| id.to_owned())
+}
+
+/// Whether brackets outside of strings nest deeper than `limit`.
+fn deeper_than(text: &[u8], limit: usize) -> bool {
+    // Most frames have fewer brackets than levels allowed: counting them is a few vector instructions.
+    if text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str) -> String {
+        ClientFrame::parse(text, 8).unwrap_err().error.code.into_owned()
+    }
+
+    #[test]
+    fn a_send_borrows_its_parts_from_the_frame() {
+        let text = r#"{"type":"send","id":"m1","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","kind":"text","content":{"text":"hi"}}"#;
+        let ClientFrame::Send { id, kind, content, .. } = ClientFrame::parse(text, 8).unwrap() else { panic!() };
+        assert!(matches!(id, Cow::Borrowed("m1")));
+        assert!(matches!(kind, Cow::Borrowed("text")));
+        assert_eq!(content, r#"{"text":"hi"}"#);
+    }
+
+    #[test]
+    fn brackets_in_strings_are_no_depth() {
+        assert!(!deeper_than(br#"{"a":"[[[[[[\"[[[["}"#, 2));
+        assert!(deeper_than(b"[[[]]]", 2));
+        assert!(!deeper_than(b"[[],[],[]]", 2));
+    }
+
+    #[test]
+    fn each_mistake_has_its_code() {
+        assert_eq!(code("nonsense"), "bad_frame");
+        assert_eq!(code("[]"), "bad_frame");
+        assert_eq!(code(r#"{"type":"fly"}"#), "unknown_type");
+        assert_eq!(code(r#"{"type":"send","id":"x"}"#), "bad_frame");
+        assert_eq!(code(r#"{"type":"call","id":"","method":"a.b"}"#), "bad_frame");
+        assert_eq!(code(&format!("{{\"type\":\"ping\",\"x\":{}{}}}", "[".repeat(9), "]".repeat(9))), "too_deep");
+        assert_eq!(code(r#"{"type":"history","id":"h","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","limit":0}"#), "bad_frame");
+    }
+
+    #[test]
+    fn a_frame_of_the_wrong_shape_still_tells_its_id() {
+        let error = ClientFrame::parse(r#"{"type":"send","id":"m7","kind":5}"#, 8).unwrap_err();
+        assert_eq!(error.id.as_deref(), Some("m7"));
+    }
+}

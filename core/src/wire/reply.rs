@@ -1,0 +1,371 @@
+//! Frames of the server, written straight into bytes: this is the hottest code of the wire.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::code::RequestError;
+use super::id::{ActorId, ConversationId, EventId};
+
+/// Writes one JSON object member by member.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn new(frame_type: &str, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend_from_slice(br#"{"type":""#);
+        bytes.extend_from_slice(frame_type.as_bytes());
+        bytes.push(b'"');
+        Self(bytes)
+    }
+
+    fn key(&mut self, key: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &str, text: &str) -> &mut Self {
+        self.key(key);
+        push_text(&mut self.0, text);
+        self
+    }
+
+    fn number(&mut self, key: &str, number: u64) -> &mut Self {
+        self.key(key);
+        push_number(&mut self.0, number);
+        self
+    }
+
+    fn raw(&mut self, key: &str, json: &[u8]) -> &mut Self {
+        self.key(key);
+        self.0.extend_from_slice(json);
+        self
+    }
+
+    fn finish(&mut self) -> Bytes {
+        self.0.push(b'}');
+        Bytes::from(std::mem::take(&mut self.0))
+    }
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        bytes.push(b'"');
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(b'"');
+    } else {
+        // Writing a string into a vector has no way to fail.
+        let _ = serde_json::to_writer(bytes, text);
+    }
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(&digits[at..]);
+}
+
+fn push_ulid(bytes: &mut Vec<u8>, key: &str, id: u128) {
+    let mut buffer = [0; ulid::ULID_LEN];
+    bytes.extend_from_slice(b",\"");
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(b"\":\"");
+    bytes.extend_from_slice(ulid::Ulid(id).array_to_str(&mut buffer).as_bytes());
+    bytes.push(b'"');
+}
+
+/// A message as clients see it.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageView<'a> {
+    /// Of the event.
+    pub id: EventId,
+    /// Where it is.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub seq: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// Who sent it.
+    pub sender: &'a str,
+    /// The other member of a conversation of two.
+    pub receiver: Option<&'a str>,
+    /// The sender's id for it.
+    pub client_id: &'a str,
+    /// The kind of the content.
+    pub kind: &'a str,
+    /// A JSON object.
+    pub content: &'a [u8],
+}
+
+impl MessageView<'_> {
+    /// Appends the event as a JSON object.
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let mut object = Object(std::mem::take(bytes));
+        object.0.extend_from_slice(b"{\"type\":\"message\"");
+        push_ulid(&mut object.0, "id", self.id.0);
+        push_ulid(&mut object.0, "conversation", self.conversation.0);
+        object.number("seq", self.seq).text("kind", self.kind).text("sender", self.sender);
+        if let Some(receiver) = self.receiver {
+            object.text("receiver", receiver);
+        }
+        object.text("client_id", self.client_id).raw("content", self.content).number("time", self.time_ms);
+        object.0.push(b'}');
+        *bytes = object.0;
+    }
+
+    fn capacity(&self) -> usize {
+        240 + self.content.len() + self.sender.len() + self.client_id.len() + self.receiver.map_or(0, str::len)
+    }
+}
+
+/// Encodes the event frame of a message.
+#[must_use]
+pub fn event(message: &MessageView<'_>) -> Bytes {
+    let mut bytes = Vec::with_capacity(message.capacity());
+    bytes.extend_from_slice(br#"{"type":"event","event":"#);
+    message.write(&mut bytes);
+    bytes.push(b'}');
+    Bytes::from(bytes)
+}
+
+/// What a commit says about a sent message.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack<'a> {
+    /// Of the request.
+    pub id: &'a str,
+    /// Where the message is.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub seq: u64,
+    /// Its event id.
+    pub event: EventId,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// The content, if a plugin replaced it.
+    pub content: Option<&'a [u8]>,
+}
+
+/// Encodes an acknowledgement.
+#[must_use]
+pub fn ack(ack: &Ack<'_>) -> Bytes {
+    let mut object = Object::new("ack", 160 + ack.id.len() + ack.content.map_or(0, <[u8]>::len));
+    object.text("id", ack.id);
+    push_ulid(&mut object.0, "conversation", ack.conversation.0);
+    object.number("seq", ack.seq);
+    push_ulid(&mut object.0, "event", ack.event.0);
+    object.number("time", ack.time_ms);
+    if let Some(content) = ack.content {
+        object.raw("content", content);
+    }
+    object.finish()
+}
+
+/// Encodes an error.
+#[must_use]
+pub fn error(id: Option<&str>, error: &RequestError) -> Bytes {
+    let mut object = Object::new("error", 128 + error.message.len());
+    if let Some(id) = id {
+        object.text("id", id);
+    }
+    object.text("code", &error.code).text("message", &error.message);
+    object.raw("retry", if error.retry { b"true" } else { b"false" });
+    object.finish()
+}
+
+/// Encodes the result of a method; `value` is a JSON value.
+#[must_use]
+pub fn result(id: &str, value: &[u8]) -> Bytes {
+    Object::new("result", 48 + id.len() + value.len()).text("id", id).raw("value", value).finish()
+}
+
+/// Returns the frame that answers a ping.
+#[must_use]
+pub fn pong() -> Bytes {
+    Bytes::from_static(br#"{"type":"pong"}"#)
+}
+
+/// Returns the frame that tells of dropped events.
+#[must_use]
+pub fn gap() -> Bytes {
+    Bytes::from_static(br#"{"type":"gap"}"#)
+}
+
+/// The limits that a client should know.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ClientLimits {
+    /// Size of a message in bytes.
+    pub frame_bytes: usize,
+    /// Nesting of JSON.
+    pub depth: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+}
+
+/// What a session learns when it begins or signs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome<'a> {
+    /// The id of an `auth` request, none for `hello`.
+    pub id: Option<&'a str>,
+    /// The session.
+    pub session: u128,
+    /// Who is signed in.
+    pub actor: Option<&'a ActorId>,
+    /// The heartbeat in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// The limits.
+    pub limits: ClientLimits,
+}
+
+/// Encodes the answer to `hello` and `auth`.
+#[must_use]
+pub fn welcome(welcome: &Welcome<'_>) -> Bytes {
+    let mut object = Object::new("welcome", 256);
+    if let Some(id) = welcome.id {
+        object.text("id", id);
+    }
+    object.number("protocol", super::PROTOCOL);
+    push_ulid(&mut object.0, "session", welcome.session);
+    if let Some(actor) = welcome.actor {
+        object.text("actor", actor.as_str());
+    }
+    object.number("heartbeat_ms", welcome.heartbeat_ms).number("time", welcome.time_ms);
+    object.key("limits");
+    // Writing numbers into a vector has no way to fail.
+    let _ = serde_json::to_writer(&mut object.0, &welcome.limits);
+    object.finish()
+}
+
+/// Encodes a page of history.
+#[must_use]
+pub fn events(id: &str, conversation: ConversationId, epoch: u32, head: u64, messages: &[MessageView<'_>]) -> Bytes {
+    let capacity = 128 + messages.iter().map(|message| message.capacity() + 1).sum::<usize>();
+    let mut object = Object::new("events", capacity);
+    object.text("id", id);
+    push_ulid(&mut object.0, "conversation", conversation.0);
+    object.number("epoch", epoch.into()).number("head", head);
+    object.key("events");
+    push_list(&mut object.0, messages, |bytes, message| message.write(bytes));
+    object.finish()
+}
+
+/// A conversation in the answer to `sync`.
+#[derive(Clone, Copy, Debug)]
+pub struct ConversationView<'a> {
+    /// The conversation.
+    pub id: ConversationId,
+    /// Its kind, as the plugin that owns it says.
+    pub kind: &'a str,
+    /// Who takes part.
+    pub members: &'a [ActorId],
+    /// Changes when cursors lose their meaning.
+    pub epoch: u32,
+    /// The newest number.
+    pub seq: u64,
+    /// The newest message.
+    pub last: Option<MessageView<'a>>,
+}
+
+/// Encodes the answer to `sync`.
+#[must_use]
+pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -> Bytes {
+    let mut object = Object::new("synced", 128 + conversations.len() * 480);
+    object.text("id", id).key("conversations");
+    push_list(&mut object.0, conversations, |bytes, conversation| {
+        let mut object = Object(std::mem::take(bytes));
+        object.0.extend_from_slice(b"{\"kind\":");
+        push_text(&mut object.0, conversation.kind);
+        push_ulid(&mut object.0, "id", conversation.id.0);
+        object.key("members");
+        push_list(&mut object.0, conversation.members, |bytes, member| push_text(bytes, member.as_str()));
+        object.number("epoch", conversation.epoch.into()).number("seq", conversation.seq);
+        if let Some(last) = &conversation.last {
+            object.key("last");
+            last.write(&mut object.0);
+        }
+        object.0.push(b'}');
+        *bytes = object.0;
+    });
+    object.text("position", &position.to_string());
+    object.finish()
+}
+
+fn push_list<T>(bytes: &mut Vec<u8>, items: &[T], mut push: impl FnMut(&mut Vec<u8>, &T)) {
+    bytes.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        push(bytes, item);
+    }
+    bytes.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Code;
+    use serde_json::{Value, json};
+
+    fn message(content: &[u8]) -> MessageView<'_> {
+        MessageView {
+            id: EventId(5),
+            conversation: ConversationId(7),
+            seq: 18_446_744_073_709_551_615,
+            time_ms: 0,
+            sender: "a\"b\\c",
+            receiver: Some("ü"),
+            client_id: "m1",
+            kind: "text",
+            content,
+        }
+    }
+
+    fn parsed(bytes: &Bytes) -> Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_frame_is_json_and_texts_are_escaped() {
+        let view = message(br#"{"text":"hi"}"#);
+        let value = parsed(&event(&view));
+        assert_eq!(value["event"]["sender"], "a\"b\\c");
+        assert_eq!(value["event"]["seq"], json!(u64::MAX));
+        assert_eq!(value["event"]["conversation"], ConversationId(7).to_string());
+        assert_eq!(value["event"]["content"], json!({"text": "hi"}));
+
+        let value = parsed(&events("h", ConversationId(7), 0, 2, &[view, view]));
+        assert_eq!(value["events"].as_array().unwrap().len(), 2);
+
+        let members: [ActorId; 2] = ["a".parse().unwrap(), "b".parse().unwrap()];
+        let conversation = ConversationView {
+            id: ConversationId(7),
+            kind: "direct",
+            members: &members,
+            epoch: 0,
+            seq: 1,
+            last: Some(view),
+        };
+        let value = parsed(&synced("s", &[conversation, conversation], 9));
+        assert_eq!(value["conversations"][1]["members"], json!(["a", "b"]));
+        assert_eq!(value["conversations"][1]["last"]["client_id"], "m1");
+
+        let refused = RequestError::new(Code::Busy, "a \"quoted\"\nword");
+        let value = parsed(&error(Some("x"), &refused));
+        assert_eq!((value["code"].as_str(), value["retry"].as_bool()), (Some("busy"), Some(true)));
+        assert_eq!(value["message"], "a \"quoted\"\nword");
+
+        let acked = Ack { id: "m1", conversation: ConversationId(7), seq: 0, event: EventId(5), time_ms: 3, content: None };
+        assert_eq!(parsed(&ack(&acked))["seq"], 0);
+        assert_eq!(parsed(&result("c", b"[1]"))["value"], json!([1]));
+    }
+}

@@ -1,1 +1,0 @@
-//! courtyard-plugin-sdk-macros

@@ -1,0 +1,167 @@
+//! What a plugin declares: JSON in the custom section `courtyard:manifest`, read before any of its code runs.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a manifest can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not the JSON that this version knows.
+    #[error("it can't be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A hook that plugins can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookName {
+    /// Who a token stands for. Guard.
+    Authenticate,
+    /// About a message on its way into the log. Guard or transform.
+    BeforeSend,
+    /// Of a message that is in the log. Observe.
+    AfterSend,
+    /// What a viewer sees of a message. Render.
+    Render,
+}
+
+/// How a `before_send` hook fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// A failure rejects the message.
+    Guard,
+    /// A failure skips this plugin alone; it may not reject.
+    Transform,
+}
+
+/// A hook with its filters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// Which.
+    pub hook: HookName,
+    /// Only for `before_send`, and needed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// Kinds of conversations; empty for any.
+    #[serde(default)]
+    pub conversation_kinds: Vec<String>,
+    /// Kinds of content; empty for any.
+    #[serde(default)]
+    pub content_kinds: Vec<String>,
+}
+
+/// A method that clients may call as `PLUGIN.NAME`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodEntry {
+    /// Its name, without the plugin's id.
+    pub name: String,
+    /// Whether sessions that are not signed in may call it.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// JSON Schema of the parameters.
+    pub params: serde_json::Value,
+    /// JSON Schema of the result.
+    pub result: serde_json::Value,
+}
+
+/// What a plugin declares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The version of this format: 1.
+    pub manifest: u32,
+    /// 1 to 32 of a-z 0-9 _ -, a letter first.
+    pub id: String,
+    /// Of the plugin.
+    pub version: String,
+    /// Of the contract.
+    pub contract: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// What it wants to use, besides clock, random and log.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Where it wants to be asked.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
+    /// What clients may call.
+    #[serde(default)]
+    pub methods: Vec<MethodEntry>,
+}
+
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON of this form, or a value breaks a rule.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = serde_json::from_slice(json)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let invalid = |reason: String| Err(ManifestError::Invalid(reason));
+        if self.manifest != 1 {
+            return invalid(format!("it has format {}, and this version reads format 1", self.manifest));
+        }
+        if !is_name(&self.id, b"_-") {
+            return invalid(format!("{:?} is no plugin id: 1 to 32 of a-z 0-9 _ -, a letter first", self.id));
+        }
+        for method in &self.methods {
+            if !is_name(&method.name, b"_") {
+                return invalid(format!("{:?} is no method name: 1 to 32 of a-z 0-9 _, a letter first", method.name));
+            }
+            if self.methods.iter().filter(|other| other.name == method.name).count() > 1 {
+                return invalid(format!("the method {:?} is declared twice", method.name));
+            }
+        }
+        for hook in &self.hooks {
+            if (hook.hook == HookName::BeforeSend) != hook.class.is_some() {
+                return invalid("`class` belongs to `before_send`, and is needed there".to_owned());
+            }
+            if self.hooks.iter().filter(|other| other.hook == hook.hook).count() > 1 {
+                return invalid(format!("the hook {:?} is declared twice", hook.hook));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_name(text: &str, more: &[u8]) -> bool {
+    (1..=32).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"manifest":1,"id":"a","version":"1","contract":"1.0.0","hooks":[{"hook":"before_send","class":"guard"}]}"#;
+
+    #[test]
+    fn a_good_manifest_is_read() {
+        let manifest = Manifest::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(manifest.hooks[0].class, Some(Class::Guard));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (wrong, right) in [
+            (r#""manifest":2"#, r#""manifest":1"#),
+            (r#""id":"A""#, r#""id":"a""#),
+            (r#""hook":"render""#, r#""hook":"before_send""#),
+            (r#""more":1,"id":"a""#, r#""id":"a""#),
+        ] {
+            assert!(Manifest::parse(GOOD.replace(right, wrong).as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

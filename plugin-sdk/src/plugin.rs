@@ -1,0 +1,324 @@
+//! The trait of plugins and the macro that registers one.
+
+use std::sync::OnceLock;
+
+use crate::{Conversations, Kv, Log, Message, Schema, ServiceError, Sessions, Verdict, service};
+
+/// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Stable: lower-case letters, digits and `_`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether the same request can succeed later.
+    pub retry: bool,
+}
+
+impl Error {
+    /// Makes an error that no retry helps.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), retry: false }
+    }
+
+    /// Says that the same request can succeed later.
+    #[must_use]
+    pub fn retryable(self) -> Self {
+        Self { retry: true, ..self }
+    }
+}
+
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        Self::new("service", error.to_string())
+    }
+}
+
+/// Who a token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Opaque, stable, unique in the app, 1 to 128 bytes.
+    pub actor: String,
+    /// What sessions can be ended by; may be empty.
+    pub credential: String,
+    /// When it ends, in milliseconds since 1970; 0 for never.
+    pub expires_at_ms: u64,
+}
+
+/// Who makes a request. All empty but `app` for a session that is not signed in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant.
+    pub app: String,
+    /// The actor.
+    pub actor: String,
+    /// The device.
+    pub device: String,
+    /// The credential.
+    pub credential: String,
+}
+
+/// What a call may use: the services of the host, and who calls.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Who calls; empty in hooks.
+    pub caller: Caller,
+}
+
+impl Context {
+    /// Returns the plugin's own key space. Capability `kv`.
+    #[must_use]
+    pub fn kv(&self) -> Kv {
+        Kv
+    }
+
+    /// Returns the conversations that the plugin owns. Capability `conversations`.
+    #[must_use]
+    pub fn conversations(&self) -> Conversations {
+        Conversations
+    }
+
+    /// Returns the live sessions. Capability `sessions`.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions
+    }
+
+    /// Returns the host's log.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log
+    }
+
+    /// Reads the clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        service::now_ms()
+    }
+
+    /// Returns random bytes from the operating system's generator, up to 1,024.
+    #[must_use]
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let drawn = service::random(u32::try_from(N).unwrap_or(u32::MAX));
+        assert!(drawn.len() == N, "the host gives at most 1,024 random bytes at a time");
+        bytes.copy_from_slice(&drawn);
+        bytes
+    }
+}
+
+/// A plugin. Every hook has a default, so that a plugin is only what it needs; those that it declares in [`register!`]
+/// are called.
+///
+/// There may be several instances at a time, and one may be replaced whenever it fails: what is to last belongs into
+/// [`Context::kv`].
+///
+/// [`register!`]: crate::register!
+#[diagnostic::on_unimplemented(note = "implement `Plugin` for the type that you `register!`")]
+pub trait Plugin: Sized + Send + Sync + 'static {
+    /// Prepares an instance from the operator's configuration, a JSON object. Only clock, random and log may be used.
+    ///
+    /// # Errors
+    /// When the configuration can't be used; the plugin is then not loaded.
+    fn start(configuration: &str) -> Result<Self, Error>;
+
+    /// Says who a token stands for; none when the token is not this plugin's.
+    ///
+    /// # Errors
+    /// When the token is this plugin's, but no good.
+    fn authenticate(&self, _cx: &Context, _app: &str, _token: &str) -> Result<Option<Identity>, Error> {
+        Ok(None)
+    }
+
+    /// Decides about a message on its way into the log.
+    fn before_send(&self, _cx: &Context, _message: &Message<'_>) -> Verdict {
+        Verdict::Accept
+    }
+
+    /// Observes a message that is in the log, at least once.
+    ///
+    /// # Errors
+    /// When the message is to be shown again.
+    fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns for each message the content that one viewer sees, or none to leave it as it is.
+    ///
+    /// # Errors
+    /// When all are to be left as they are.
+    fn render(&self, _cx: &Context, _viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        Ok(vec![None; messages.len()])
+    }
+}
+
+/// What [`register!`](crate::register!) adds to a plugin.
+pub trait Registered: Plugin {
+    /// The manifest, JSON.
+    const MANIFEST: &'static str;
+
+    /// Returns where the instance is kept.
+    fn cell() -> &'static OnceLock<Self>;
+
+    /// Calls a method by name with JSON.
+    ///
+    /// # Errors
+    /// The method's own, `unknown_method` or `bad_params`.
+    fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
+}
+
+/// A typed method.
+#[derive(Debug)]
+pub struct Method {
+    /// JSON Schema of the parameters.
+    pub params: &'static str,
+    /// JSON Schema of the result.
+    pub result: &'static str,
+}
+
+impl Method {
+    /// Describes a method by its types.
+    pub const fn of<T, P: Schema, R: Schema>(_: fn(&T, &Context, P) -> Result<R, Error>) -> Self {
+        Self { params: P::JSON, result: R::JSON }
+    }
+
+    /// Calls a method with JSON.
+    ///
+    /// # Errors
+    /// The method's own, or `bad_params`.
+    pub fn call<T, P: serde::de::DeserializeOwned, R: serde::Serialize>(
+        method: fn(&T, &Context, P) -> Result<R, Error>,
+        plugin: &T,
+        cx: &Context,
+        params: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let params = serde_json::from_slice(params).map_err(|error| Error::new("bad_params", error.to_string()))?;
+        let result = method(plugin, cx, params)?;
+        serde_json::to_vec(&result).map_err(|error| Error::new("bad_result", error.to_string()))
+    }
+}
+
+/// Registers a plugin: its manifest, its hooks and its methods.
+///
+/// ```
+/// use courtyard_plugin_sdk::prelude::*;
+///
+/// struct Hello;
+///
+/// record! {
+///     /// Whom to greet.
+///     pub struct Greet { pub name: String }
+/// }
+/// record! {
+///     /// A greeting.
+///     pub struct Greeting { pub text: String }
+/// }
+///
+/// impl Plugin for Hello {
+///     fn start(_configuration: &str) -> Result<Self, Error> {
+///         Ok(Hello)
+///     }
+/// }
+///
+/// impl Hello {
+///     fn greet(&self, _cx: &Context, params: Greet) -> Result<Greeting, Error> {
+///         Ok(Greeting { text: format!("Hello, {}!", params.name) })
+///     }
+/// }
+///
+/// register! {
+///     plugin: Hello,
+///     id: "hello",
+///     description: "Says hello.",
+///     capabilities: [],
+///     hooks: [],
+///     methods: [greet],
+/// }
+/// # fn main() {}
+/// ```
+///
+/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, each with
+/// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
+/// sign-in is written `name(anonymous)`.
+#[macro_export]
+macro_rules! register {
+    (
+        plugin: $plugin:ident,
+        id: $id:literal,
+        description: $description:literal,
+        capabilities: [$($capability:ident),* $(,)?],
+        hooks: [$($hook:ident $(($class:ident))? $({ $($filter:ident : [$($value:literal),* $(,)?]),* $(,)? })?),* $(,)?],
+        methods: [$($method:ident $(($anonymous:ident))?),* $(,)?] $(,)?
+    ) => {
+        impl $crate::Registered for $plugin {
+            const MANIFEST: &'static str = $crate::const_format::concatcp!(
+                "{\"manifest\":1,\"id\":\"", $id,
+                "\",\"version\":\"", env!("CARGO_PKG_VERSION"),
+                "\",\"contract\":\"", $crate::CONTRACT_VERSION,
+                "\",\"description\":\"", $description,
+                "\",\"capabilities\":[", $crate::__list!($("\"", stringify!($capability), "\"";)*),
+                "],\"hooks\":[", $crate::__list!($(
+                    "{\"hook\":\"", stringify!($hook), "\"",
+                    $(",\"class\":\"", stringify!($class), "\"",)?
+                    $($(",\"", $crate::__filter!($filter), "\":[", $crate::__list!($("\"", $value, "\"";)*), "]",)*)?
+                    "}";
+                )*),
+                "],\"methods\":[", $crate::__list!($(
+                    "{\"name\":\"", stringify!($method), "\"",
+                    $(",\"", stringify!($anonymous), "\":true",)?
+                    ",\"params\":", $crate::Method::of(<$plugin>::$method).params,
+                    ",\"result\":", $crate::Method::of(<$plugin>::$method).result,
+                    "}";
+                )*),
+                "]}"
+            );
+
+            fn cell() -> &'static ::std::sync::OnceLock<Self> {
+                static CELL: ::std::sync::OnceLock<$plugin> = ::std::sync::OnceLock::new();
+                &CELL
+            }
+
+            #[allow(unused_variables, reason = "a plugin may have no methods")]
+            fn call(&self, cx: &$crate::Context, name: &str, params: &[u8]) -> ::std::result::Result<::std::vec::Vec<u8>, $crate::Error> {
+                match name {
+                    $(stringify!($method) => $crate::Method::call(<$plugin>::$method, self, cx, params),)*
+                    _ => Err($crate::Error::new("unknown_method", "There is no such method.")),
+                }
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, missing_docs, reason = "exports and the custom section are unsafe by nature")]
+        mod courtyard_exports {
+            type Exports = $crate::wasm::Adapter<super::$plugin>;
+            $crate::wasm::export!(Exports with_types_in $crate::wasm);
+
+            const TEXT: &str = <super::$plugin as $crate::Registered>::MANIFEST;
+            #[used]
+            #[unsafe(link_section = "courtyard:manifest")]
+            static MANIFEST: [u8; TEXT.len()] = $crate::wasm::bytes(TEXT);
+        }
+    };
+}
+
+/// Joins the parts of list entries, each closed by `;`, with commas between the entries.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __list {
+    () => { "" };
+    ($($part:expr),* $(,)?; $($rest:tt)*) => { $crate::const_format::concatcp!($($part,)* $crate::__more!($($rest)*)) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __more {
+    () => { "" };
+    ($($rest:tt)*) => { $crate::const_format::concatcp!(",", $crate::__list!($($rest)*)) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __filter {
+    (conversations) => { "conversation_kinds" };
+    (contents) => { "content_kinds" };
+}

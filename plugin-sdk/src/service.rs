@@ -1,0 +1,183 @@
+//! What the host does for a plugin. In a Wasm plugin these are imports, and those that a plugin does not use are not
+//! even there; natively they are the test host of the thread.
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::testing::service as host;
+#[cfg(target_arch = "wasm32")]
+use crate::wasm::service as host;
+
+/// Why a service does not do what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// A key or a value is over the host's limit.
+    #[error("the key or the value is too large")]
+    TooLarge,
+    /// The key space is full.
+    #[error("the key space is full")]
+    Quota,
+    /// There is no transaction that may do this.
+    #[error("there is no transaction that may do this")]
+    Unavailable,
+    /// There is no such thing.
+    #[error("there is no such conversation")]
+    NotFound,
+    /// An argument breaks a limit.
+    #[error("{0}")]
+    Invalid(String),
+    /// A value is not what was expected.
+    #[error("a value can't be read: {0}")]
+    Value(String),
+}
+
+/// The plugin's own ordered key space, one for each app, inside the transaction of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Kv;
+
+impl Kv {
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn get(self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, ServiceError> {
+        host::get(key.as_ref())
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn set(self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), ServiceError> {
+        host::set(key.as_ref(), value.as_ref())
+    }
+
+    /// Deletes a key; nothing happens if it is not there.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn delete(self, key: impl AsRef<[u8]>) -> Result<(), ServiceError> {
+        host::delete(key.as_ref())
+    }
+
+    /// Lists up to `limit` entries with `start <= key < end` in order; an empty `end` is the end of the key space.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn scan(
+        self,
+        start: impl AsRef<[u8]>,
+        end: impl AsRef<[u8]>,
+        limit: u32,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
+        host::scan(start.as_ref(), end.as_ref(), limit, false)
+    }
+
+    /// Reads a value that [`Kv::set_json`] wrote.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn get_json<T: serde::de::DeserializeOwned>(self, key: impl AsRef<[u8]>) -> Result<Option<T>, ServiceError> {
+        let value = self.get(key)?;
+        value.map(|json| serde_json::from_slice(&json)).transpose().map_err(|error| ServiceError::Value(error.to_string()))
+    }
+
+    /// Sets a key to a value as JSON.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn set_json(self, key: impl AsRef<[u8]>, value: &impl serde::Serialize) -> Result<(), ServiceError> {
+        let json = serde_json::to_vec(value).map_err(|error| ServiceError::Value(error.to_string()))?;
+        self.set(key, json)
+    }
+}
+
+/// A conversation that the plugin owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// The id that clients use.
+    pub id: String,
+    /// The kind.
+    pub kind: String,
+    /// Who takes part.
+    pub members: Vec<String>,
+}
+
+/// Conversations that the plugin owns.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversations;
+
+impl Conversations {
+    /// Returns the conversation at an address of the plugin; creates it if there is none.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn open(self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
+        host::open(address, kind, members)
+    }
+
+    /// Returns the conversation at an address of the plugin.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn find(self, address: &str) -> Result<Conversation, ServiceError> {
+        host::find(address)
+    }
+}
+
+/// Live sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Sessions;
+
+impl Sessions {
+    /// Ends the sessions of an actor, all or those of one credential, once the call is committed.
+    pub fn end(self, actor: &str, credential: Option<&str>) {
+        host::end(actor, credential);
+    }
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something looks wrong.
+    Warn,
+    /// Something happened.
+    Info,
+    /// For the author.
+    Debug,
+}
+
+/// The host's log; the rate and the length of lines are limited.
+#[derive(Clone, Copy, Debug)]
+pub struct Log;
+
+impl Log {
+    /// Says that something failed.
+    pub fn error(self, text: &str) {
+        host::log(Level::Error, text);
+    }
+
+    /// Says that something looks wrong.
+    pub fn warn(self, text: &str) {
+        host::log(Level::Warn, text);
+    }
+
+    /// Says that something happened.
+    pub fn info(self, text: &str) {
+        host::log(Level::Info, text);
+    }
+
+    /// Says something for the author.
+    pub fn debug(self, text: &str) {
+        host::log(Level::Debug, text);
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    host::now_ms()
+}
+
+pub(crate) fn random(count: u32) -> Vec<u8> {
+    host::random(count)
+}

@@ -1,0 +1,185 @@
+//! The plugin as a Wasm module: what the contract exports, and imports.
+
+#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated code")]
+
+use std::marker::PhantomData;
+
+use crate::{Caller, Context, Error, Message, Registered, Verdict};
+
+wit_bindgen::generate!({
+    path: "wit",
+    world: "plugin",
+    pub_export_macro: true,
+    default_bindings_module: "courtyard_plugin_sdk::wasm",
+});
+
+use courtyard::plugin::types;
+use exports::courtyard::plugin as hooks;
+
+/// Joins a registered plugin with the contract.
+pub struct Adapter<P>(PhantomData<P>);
+
+/// Copies a text into an array, for a custom section.
+#[must_use]
+pub const fn bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = text.as_bytes()[at];
+        at += 1;
+    }
+    bytes
+}
+
+fn plugin<P: Registered>() -> &'static P {
+    match P::cell().get() {
+        Some(plugin) => plugin,
+        None => unreachable!("the host starts an instance before anything else"),
+    }
+}
+
+fn error(error: Error) -> types::Error {
+    types::Error { code: error.code, message: error.message, retry: error.retry }
+}
+
+fn view(message: &hooks::message::Message) -> Message<'_> {
+    let ends = [
+        message.app_end,
+        message.conversation_end,
+        message.conversation_kind_end,
+        message.sender_end,
+        message.receiver_end,
+        message.kind_end,
+        message.client_id_end,
+        message.content_end,
+    ];
+    Message::new(&message.bytes, ends, message.seq, message.time_ms)
+}
+
+impl<P: Registered> hooks::lifecycle::Guest for Adapter<P> {
+    fn start(configuration: String) -> Result<(), types::Error> {
+        let plugin = P::start(&configuration).map_err(error)?;
+        let _ = P::cell().set(plugin);
+        Ok(())
+    }
+}
+
+impl<P: Registered> hooks::auth::Guest for Adapter<P> {
+    fn authenticate(app: String, token: String) -> Result<Option<hooks::auth::Identity>, types::Error> {
+        let identity = plugin::<P>().authenticate(&Context::default(), &app, &token).map_err(error)?;
+        Ok(identity.map(|identity| hooks::auth::Identity {
+            actor: identity.actor,
+            credential: identity.credential,
+            expires_at_ms: identity.expires_at_ms,
+        }))
+    }
+}
+
+impl<P: Registered> hooks::message::Guest for Adapter<P> {
+    fn before_send(message: hooks::message::Message) -> hooks::message::Verdict {
+        match plugin::<P>().before_send(&Context::default(), &view(&message)) {
+            Verdict::Accept => hooks::message::Verdict::Accept,
+            Verdict::Replace(content) => hooks::message::Verdict::Replace(content),
+            Verdict::Reject(refusal) => hooks::message::Verdict::Reject(error(refusal)),
+        }
+    }
+
+    fn after_send(message: hooks::message::Message) -> Result<(), types::Error> {
+        plugin::<P>().after_send(&Context::default(), &view(&message)).map_err(error)
+    }
+
+    fn render(
+        viewer: String,
+        messages: Vec<hooks::message::Message>,
+    ) -> Result<Vec<Option<Vec<u8>>>, types::Error> {
+        let views: Vec<Message<'_>> = messages.iter().map(view).collect();
+        plugin::<P>().render(&Context::default(), &viewer, &views).map_err(error)
+    }
+}
+
+impl<P: Registered> hooks::method::Guest for Adapter<P> {
+    fn call(caller: types::Caller, name: String, params: Vec<u8>) -> Result<Vec<u8>, types::Error> {
+        let types::Caller { app, actor, device, credential } = caller;
+        let cx = Context { caller: Caller { app, actor, device, credential } };
+        plugin::<P>().call(&cx, &name, &params).map_err(error)
+    }
+}
+
+/// The services as imports.
+pub(crate) mod service {
+    use super::courtyard::plugin as wit;
+    use crate::ServiceError;
+    use crate::service::{Conversation, Level};
+
+    fn kv(failure: wit::kv::Failure) -> ServiceError {
+        match failure {
+            wit::kv::Failure::TooLarge => ServiceError::TooLarge,
+            wit::kv::Failure::Quota => ServiceError::Quota,
+            wit::kv::Failure::Unavailable => ServiceError::Unavailable,
+        }
+    }
+
+    fn conversations(failure: wit::conversations::Failure) -> ServiceError {
+        match failure {
+            wit::conversations::Failure::NotFound => ServiceError::NotFound,
+            wit::conversations::Failure::Invalid(reason) => ServiceError::Invalid(reason),
+            wit::conversations::Failure::Unavailable => ServiceError::Unavailable,
+        }
+    }
+
+    fn conversation(found: wit::conversations::Conversation) -> Conversation {
+        Conversation { id: found.id, kind: found.kind, members: found.members }
+    }
+
+    pub(crate) fn get(key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
+        wit::kv::get(key).map_err(kv)
+    }
+
+    pub(crate) fn set(key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
+        wit::kv::set(key, value).map_err(kv)
+    }
+
+    pub(crate) fn delete(key: &[u8]) -> Result<(), ServiceError> {
+        wit::kv::delete(key).map_err(kv)
+    }
+
+    pub(crate) fn scan(
+        start: &[u8],
+        end: &[u8],
+        limit: u32,
+        reverse: bool,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
+        let entries = wit::kv::scan(start, end, limit, reverse).map_err(kv)?;
+        Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
+
+    pub(crate) fn open(address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
+        wit::conversations::open(address, kind, members).map(conversation).map_err(conversations)
+    }
+
+    pub(crate) fn find(address: &str) -> Result<Conversation, ServiceError> {
+        wit::conversations::find(address).map(conversation).map_err(conversations)
+    }
+
+    pub(crate) fn end(actor: &str, credential: Option<&str>) {
+        wit::sessions::end(actor, credential);
+    }
+
+    pub(crate) fn log(level: Level, text: &str) {
+        let level = match level {
+            Level::Error => wit::log::Level::Error,
+            Level::Warn => wit::log::Level::Warn,
+            Level::Info => wit::log::Level::Info,
+            Level::Debug => wit::log::Level::Debug,
+        };
+        wit::log::write(level, text);
+    }
+
+    pub(crate) fn now_ms() -> u64 {
+        wit::clock::now_ms()
+    }
+
+    pub(crate) fn random(count: u32) -> Vec<u8> {
+        wit::random::bytes(count)
+    }
+}

@@ -1,0 +1,105 @@
+//! A plugin that misbehaves in the way that its configuration or a message says, for the host's tests.
+
+use courtyard_plugin_sdk::prelude::*;
+
+struct Hostile;
+
+record! {
+    /// How to misbehave in `start`; a plugin without one behaves.
+    struct Start { start: Option<String> }
+}
+
+record! {
+    /// What the method is to do.
+    struct Deed { deed: String }
+}
+
+record! {
+    /// Says that it was done.
+    struct Done { done: bool }
+}
+
+impl Plugin for Hostile {
+    fn start(configuration: &str) -> Result<Self, Error> {
+        let start: Start = courtyard_plugin_sdk::serde_json::from_str(configuration)
+            .map_err(|error| Error::new("bad_configuration", error.to_string()))?;
+        match start.start.as_deref() {
+            None => Ok(Self),
+            Some("refuse") => Err(Error::new("not_today", "I do not start.")),
+            Some(deed) => {
+                misbehave(&Context::default(), deed);
+                Ok(Self)
+            }
+        }
+    }
+
+    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
+        let Ok(text) = std::str::from_utf8(message.content()) else { return Verdict::Accept };
+        match text.split("do:").nth(1).and_then(|rest| rest.split('"').next()) {
+            Some("garbage") => Verdict::Replace(b"no JSON".to_vec()),
+            Some("kind") => Verdict::Replace(b"{}".to_vec()),
+            Some("reject") => Verdict::reject("because", "I don't like it."),
+            Some("replace") => Verdict::Replace(br#"{"text":"replaced"}"#.to_vec()),
+            Some("huge") => Verdict::Replace(vec![b' '; 4 << 20]),
+            Some(deed) => {
+                misbehave(cx, deed);
+                Verdict::Accept
+            }
+            None => Verdict::Accept,
+        }
+    }
+}
+
+impl Hostile {
+    fn act(&self, cx: &Context, params: Deed) -> Result<Done, Error> {
+        cx.kv().set("deed", &params.deed)?;
+        misbehave(cx, &params.deed);
+        Ok(Done { done: true })
+    }
+
+    fn last(&self, cx: &Context, _params: Deed) -> Result<Deed, Error> {
+        let deed = cx.kv().get("deed")?.unwrap_or_default();
+        Ok(Deed { deed: String::from_utf8_lossy(&deed).into_owned() })
+    }
+}
+
+fn misbehave(cx: &Context, deed: &str) {
+    match deed {
+        "loop" => loop {
+            std::hint::black_box(0);
+        },
+        "trap" => panic!("as told"),
+        "memory" => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(std::hint::black_box(vec![1; 1 << 20]));
+            }
+        }
+        "recurse" => {
+            std::hint::black_box(recurse(1));
+        }
+        "flood" => {
+            for line in 0..5_000 {
+                cx.log().info(&format!("line {line}\nand a forged one"));
+            }
+        }
+        "storm" => loop {
+            std::hint::black_box(cx.now_ms());
+        },
+        _ => {}
+    }
+}
+
+#[expect(unconditional_recursion, reason = "to see the stack limit")]
+fn recurse(depth: u64) -> u64 {
+    std::hint::black_box(recurse(depth + 1)) + 1
+}
+
+register! {
+    plugin: Hostile,
+    id: "hostile",
+    description: "Misbehaves as told.",
+    capabilities: [kv],
+    hooks: [before_send(guard)],
+    methods: [act(anonymous), last(anonymous)],
+}

@@ -1,0 +1,164 @@
+//! Plugins that misbehave: each ends in a clear error, the server goes on serving, and nothing is lost.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use courtyard_tests::{Client, Site, plugin};
+use serde_json::{Value, json};
+
+/// Configures the hostile plugin.
+fn hostile(grant: &str, more: &str) -> String {
+    let path = plugin("hostile");
+    format!("[[plugins]]\nid = \"hostile\"\npath = \"{}\"\ngrant = [{grant}]\n{more}", path.display())
+}
+
+async fn answer(client: &mut Client, id: &str, text: &str) -> Value {
+    client.text(id, text).await;
+    loop {
+        let answer = client.next().await;
+        if answer["id"] == id {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_breaks_down_rejects_the_message_and_only_that() {
+    let limits = "[plugins.limits]\nhook_ms = 100\nstrikes = 100\nmemory_bytes = 8388608\n";
+    let site = Site::new(&hostile("\"kv\"", limits));
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for (number, deed) in ["loop", "trap", "memory", "recurse", "storm", "garbage", "kind", "huge"].iter().enumerate() {
+        let refused = answer(&mut ann, &format!("bad{number}"), &format!("do:{deed}")).await;
+        assert_eq!((&refused["code"], &refused["retry"]), (&json!("plugin_failed"), &json!(true)), "{deed}: {refused}");
+        let good = answer(&mut ann, &format!("good{number}"), "Hello").await;
+        assert_eq!(good["seq"], number + 1, "after {deed}: {good}");
+    }
+    let log = server.stop().await;
+    for reason in ["it ran longer than 100 ms", "it trapped", "limit of memory", "limit of host calls", "broke the contract"] {
+        assert!(log.contains(reason), "{reason:?} is not in\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_guard_rejects_and_replaces() {
+    let site = Site::new(&hostile("\"kv\"", ""));
+    let server = site.start().await;
+    let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
+    let refused = answer(&mut ann, "m1", "do:reject").await;
+    assert_eq!((&refused["code"], &refused["message"]), (&json!("hostile.because"), &json!("I don't like it.")));
+    let acked = answer(&mut ann, "m2", "do:replace").await;
+    assert_eq!((&acked["seq"], &acked["content"]["text"]), (&json!(1), &json!("replaced")));
+    assert_eq!(bob.next().await["event"]["content"]["text"], "replaced");
+    assert_eq!(answer(&mut ann, "m2", "do:replace").await, acked);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_floods_the_log_is_cut_short_and_can_not_forge_lines() {
+    let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nlog_lines_per_s = 10\n"));
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    assert_eq!(answer(&mut ann, "m1", "do:flood").await["seq"], 1);
+    let log = server.stop().await;
+    let lines = log.lines().filter(|line| line.contains("and a forged one")).count();
+    assert!((10..=20).contains(&lines), "{lines} lines");
+    assert!(log.lines().all(|line| !line.starts_with("and a forged")), "a line was forged");
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_again_and_again_is_left_alone_and_its_guard_stays_closed() {
+    let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nstrikes = 2\nquarantine_ms = 600000\nmax_quarantine_ms = 600000\n"));
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for id in ["m1", "m2"] {
+        assert_eq!(answer(&mut ann, id, "do:trap").await["code"], "plugin_failed");
+    }
+    let refused = answer(&mut ann, "m3", "Hello").await;
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("plugin_unavailable"), &json!(true)));
+    assert!(server.stop().await.contains("quarantined"));
+}
+
+#[tokio::test]
+async fn a_method_that_breaks_down_leaves_nothing_behind() {
+    let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nmethod_ms = 200\n"));
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    let act = |deed: &str| json!({"type": "call", "id": deed, "method": "hostile.act", "params": {"deed": deed}});
+    assert_eq!(ann.request(act("nothing")).await["value"]["done"], true);
+    for deed in ["trap", "loop"] {
+        assert_eq!(ann.request(act(deed)).await["code"], "plugin_failed");
+        let last = ann.request(json!({"type": "call", "id": "l", "method": "hostile.last", "params": {"deed": ""}})).await;
+        assert_eq!(last["value"]["deed"], "nothing", "after {deed}");
+    }
+    let wrong = json!({"type": "call", "id": "w", "method": "hostile.act", "params": {"deed": 5}});
+    assert_eq!(ann.request(wrong).await["code"], "hostile.bad_params");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn plugins_that_can_not_run_are_named_with_a_code_and_what_they_guard_stays_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let good = std::fs::read(plugin("hostile")).unwrap();
+    let old = replaced(&good, b"\"contract\":\"1.0.0\"", b"\"contract\":\"9.0.0\"");
+    let cases = [
+        (file("text.wasm", b"I am no plugin"), "", "plugin_not_wasm"),
+        (file("empty.wasm", b"\0asm\x01\0\0\0"), "", "plugin_bad_manifest"),
+        (file("cut.wasm", &good[..good.len() / 2]), "", "plugin_not_wasm"),
+        (file("old.wasm", &old), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
+        (folder.path().join("missing.wasm"), "", "plugin_unreadable"),
+        (plugin("hostile"), "", "plugin_not_granted"),
+        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"trap\" }\n", "plugin_does_not_start"),
+        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"refuse\" }\n", "plugin_does_not_start"),
+        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"loop\" }\nlimits = { start_ms = 100 }\n", "plugin_does_not_start"),
+    ];
+    for (path, more, code) in cases {
+        let site = Site::new(&format!("[[plugins]]\nid = \"hostile\"\npath = \"{}\"\n{more}", path.display()));
+        let server = site.start().await;
+        let mut ann = server.sign_in("ann").await;
+        assert_eq!(answer(&mut ann, "m1", "Hello").await["code"], "plugin_unavailable", "{code}");
+        assert_eq!(ann.request(json!({"type": "sync", "id": "s"})).await["type"], "synced", "{code}");
+        let log = server.stop().await;
+        assert!(log.contains(code), "{code} is not in\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_can_say_that_a_plugin_guards_nothing() {
+    let more = "[[plugins]]\nid = \"gone\"\npath = \"gone.wasm\"\nwhen_missing = \"skip\"\n";
+    let site = Site::new(more);
+    let server = site.start().await;
+    assert_eq!(answer(&mut server.sign_in("ann").await, "m1", "Hello").await["seq"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_cache_of_compiled_code_is_made_anew() {
+    let site = Site::new(&hostile("\"kv\"", ""));
+    site.start().await.stop().await;
+    let folder = site.folder.path().join("data/compiled");
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() / 2], b""] {
+        std::fs::write(&file, damaged).unwrap();
+        let server = site.start().await;
+        assert_eq!(answer(&mut server.sign_in("ann").await, &format!("m{}", damaged.len()), "Hello").await["type"], "ack");
+        server.stop().await;
+        assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+    }
+}
+
+/// Replaces every occurrence: the text is in the code's data as well as in the custom section.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut changed = bytes.to_vec();
+    let places = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from));
+    places.for_each(|at| changed[at..at + to.len()].copy_from_slice(to));
+    changed
+}
