@@ -110,14 +110,23 @@ impl Manifest {
     fn check(&self) -> Result<(), ManifestError> {
         let invalid = |reason: String| Err(ManifestError::Invalid(reason));
         if self.manifest != 1 {
-            return invalid(format!("it has format {}, and this version reads format 1", self.manifest));
+            return invalid(format!(
+                "it has format {}, and this version reads format 1",
+                self.manifest
+            ));
         }
         if !is_name(&self.id, b"_-") {
-            return invalid(format!("{:?} is no plugin id: 1 to 32 of a-z 0-9 _ -, a letter first", self.id));
+            return invalid(format!(
+                "{:?} is no plugin id: 1 to 32 of a-z 0-9 _ -, a letter first",
+                self.id
+            ));
         }
         for method in &self.methods {
             if !is_name(&method.name, b"_") {
-                return invalid(format!("{:?} is no method name: 1 to 32 of a-z 0-9 _, a letter first", method.name));
+                return invalid(format!(
+                    "{:?} is no method name: 1 to 32 of a-z 0-9 _, a letter first",
+                    method.name
+                ));
             }
             if self.methods.iter().filter(|other| other.name == method.name).count() > 1 {
                 return invalid(format!("the method {:?} is declared twice", method.name));
@@ -138,14 +147,17 @@ impl Manifest {
 fn is_name(text: &str, more: &[u8]) -> bool {
     (1..=32).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"manifest":1,"id":"a","version":"1","contract":"1.0.0","hooks":[{"hook":"before_send","class":"guard"}]}"#;
+    const GOOD: &str =
+        r#"{"manifest":1,"id":"a","version":"1","contract":"1.0.0","hooks":[{"hook":"before_send","class":"guard"}]}"#;
 
     #[test]
     fn a_good_manifest_is_read() {
@@ -161,7 +173,10 @@ mod tests {
             (r#""hook":"render""#, r#""hook":"before_send""#),
             (r#""more":1,"id":"a""#, r#""id":"a""#),
         ] {
-            assert!(Manifest::parse(GOOD.replace(right, wrong).as_bytes()).is_err(), "{wrong}");
+            assert!(
+                Manifest::parse(GOOD.replace(right, wrong).as_bytes()).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

@@ -16,7 +16,12 @@ impl<'a> Message<'a> {
     /// Makes a message of the bytes of the contract.
     #[must_use]
     pub fn new(bytes: &'a [u8], ends: [u32; 8], seq: u64, time_ms: u64) -> Self {
-        Self { bytes, ends, seq, time_ms }
+        Self {
+            bytes,
+            ends,
+            seq,
+            time_ms,
+        }
     }
 
     fn part(&self, index: usize) -> &'a [u8] {

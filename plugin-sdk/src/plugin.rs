@@ -18,7 +18,11 @@ pub struct Error {
 impl Error {
     /// Makes an error that no retry helps.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retry: false }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retry: false,
+        }
     }
 
     /// Says that the same request can succeed later.
@@ -179,7 +183,10 @@ pub struct Method {
 impl Method {
     /// Describes a method by its types.
     pub const fn of<T, P: Schema, R: Schema>(_: fn(&T, &Context, P) -> Result<R, Error>) -> Self {
-        Self { params: P::JSON, result: R::JSON }
+        Self {
+            params: P::JSON,
+            result: R::JSON,
+        }
     }
 
     /// Calls a method with JSON.
@@ -319,6 +326,10 @@ macro_rules! __more {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __filter {
-    (conversations) => { "conversation_kinds" };
-    (contents) => { "content_kinds" };
+    (conversations) => {
+        "conversation_kinds"
+    };
+    (contents) => {
+        "content_kinds"
+    };
 }

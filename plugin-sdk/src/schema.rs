@@ -32,6 +32,7 @@ plain! {
 }
 
 impl<T: Schema> Schema for Option<T> {
+    /// What a member holds that is there and not null.
     const JSON: &'static str = T::JSON;
     const LIST: &'static str = T::LIST;
     const OPTIONAL: bool = true;

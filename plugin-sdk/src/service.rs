@@ -78,7 +78,10 @@ impl Kv {
     /// See [`ServiceError`].
     pub fn get_json<T: serde::de::DeserializeOwned>(self, key: impl AsRef<[u8]>) -> Result<Option<T>, ServiceError> {
         let value = self.get(key)?;
-        value.map(|json| serde_json::from_slice(&json)).transpose().map_err(|error| ServiceError::Value(error.to_string()))
+        value
+            .map(|json| serde_json::from_slice(&json))
+            .transpose()
+            .map_err(|error| ServiceError::Value(error.to_string()))
     }
 
     /// Sets a key to a value as JSON.

@@ -37,8 +37,16 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin refuses it.
     pub fn start(configuration: &str) -> Result<Self, Error> {
-        STATE.with_borrow_mut(|state| *state = State { app: "default".to_owned(), now_ms: 1_000_000, ..State::default() });
-        Ok(Self { plugin: P::start(configuration)? })
+        STATE.with_borrow_mut(|state| {
+            *state = State {
+                app: "default".to_owned(),
+                now_ms: 1_000_000,
+                ..State::default()
+            }
+        });
+        Ok(Self {
+            plugin: P::start(configuration)?,
+        })
     }
 
     /// Goes on in another app.
@@ -68,7 +76,12 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// The method's own; nothing that it wrote is left then.
     pub fn call(&self, caller: &Caller, method: &str, params: &Value) -> Result<Value, Error> {
-        let cx = Context { caller: Caller { app: STATE.with_borrow(|state| state.app.clone()), ..caller.clone() } };
+        let cx = Context {
+            caller: Caller {
+                app: STATE.with_borrow(|state| state.app.clone()),
+                ..caller.clone()
+            },
+        };
         let params = params.to_string();
         let result = transaction(|| self.plugin.call(&cx, method, params.as_bytes()))?;
         serde_json::from_slice(&result).map_err(|error| Error::new("bad_result", error.to_string()))
@@ -87,9 +100,14 @@ impl<P: Registered> TestHost<P> {
     #[must_use]
     pub fn before_send(&self, message: &TestMessage) -> Verdict {
         let (bytes, ends) = message.pack();
-        let verdict = transaction(|| match self.plugin.before_send(&Context::default(), &Message::new(&bytes, ends, 0, 0)) {
-            Verdict::Reject(error) => Err(error),
-            verdict => Ok(verdict),
+        let verdict = transaction(|| {
+            match self
+                .plugin
+                .before_send(&Context::default(), &Message::new(&bytes, ends, 0, 0))
+            {
+                Verdict::Reject(error) => Err(error),
+                verdict => Ok(verdict),
+            }
         });
         verdict.unwrap_or_else(Verdict::Reject)
     }
@@ -100,7 +118,10 @@ impl<P: Registered> TestHost<P> {
     /// When the plugin wants to see it again.
     pub fn after_send(&self, message: &TestMessage) -> Result<(), Error> {
         let (bytes, ends) = message.pack();
-        transaction(|| self.plugin.after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0)))
+        transaction(|| {
+            self.plugin
+                .after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0))
+        })
     }
 }
 
@@ -203,15 +224,27 @@ pub(crate) mod service {
             });
             let entry = |((_, key), value): (&(String, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
             let limit = limit as usize;
-            Ok(if reverse { inside.rev().take(limit).map(entry).collect() } else { inside.take(limit).map(entry).collect() })
+            Ok(if reverse {
+                inside.rev().take(limit).map(entry).collect()
+            } else {
+                inside.take(limit).map(entry).collect()
+            })
         })
     }
 
     pub(crate) fn open(address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
         STATE.with_borrow_mut(|state| {
             let id = format!("{:026}", state.conversations.len() + 1);
-            let new = Conversation { id, kind: kind.to_owned(), members: members.to_vec() };
-            Ok(state.conversations.entry((state.app.clone(), address.to_owned())).or_insert(new).clone())
+            let new = Conversation {
+                id,
+                kind: kind.to_owned(),
+                members: members.to_vec(),
+            };
+            Ok(state
+                .conversations
+                .entry((state.app.clone(), address.to_owned()))
+                .or_insert(new)
+                .clone())
         })
     }
 

@@ -1,6 +1,13 @@
 //! The plugin as a Wasm module: what the contract exports, and imports.
 
-#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated code")]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
 
 use std::marker::PhantomData;
 
@@ -39,7 +46,11 @@ fn plugin<P: Registered>() -> &'static P {
 }
 
 fn error(error: Error) -> types::Error {
-    types::Error { code: error.code, message: error.message, retry: error.retry }
+    types::Error {
+        code: error.code,
+        message: error.message,
+        retry: error.retry,
+    }
 }
 
 fn view(message: &hooks::message::Message) -> Message<'_> {
@@ -66,7 +77,9 @@ impl<P: Registered> hooks::lifecycle::Guest for Adapter<P> {
 
 impl<P: Registered> hooks::auth::Guest for Adapter<P> {
     fn authenticate(app: String, token: String) -> Result<Option<hooks::auth::Identity>, types::Error> {
-        let identity = plugin::<P>().authenticate(&Context::default(), &app, &token).map_err(error)?;
+        let identity = plugin::<P>()
+            .authenticate(&Context::default(), &app, &token)
+            .map_err(error)?;
         Ok(identity.map(|identity| hooks::auth::Identity {
             actor: identity.actor,
             credential: identity.credential,
@@ -85,22 +98,35 @@ impl<P: Registered> hooks::message::Guest for Adapter<P> {
     }
 
     fn after_send(message: hooks::message::Message) -> Result<(), types::Error> {
-        plugin::<P>().after_send(&Context::default(), &view(&message)).map_err(error)
+        plugin::<P>()
+            .after_send(&Context::default(), &view(&message))
+            .map_err(error)
     }
 
-    fn render(
-        viewer: String,
-        messages: Vec<hooks::message::Message>,
-    ) -> Result<Vec<Option<Vec<u8>>>, types::Error> {
+    fn render(viewer: String, messages: Vec<hooks::message::Message>) -> Result<Vec<Option<Vec<u8>>>, types::Error> {
         let views: Vec<Message<'_>> = messages.iter().map(view).collect();
-        plugin::<P>().render(&Context::default(), &viewer, &views).map_err(error)
+        plugin::<P>()
+            .render(&Context::default(), &viewer, &views)
+            .map_err(error)
     }
 }
 
 impl<P: Registered> hooks::method::Guest for Adapter<P> {
     fn call(caller: types::Caller, name: String, params: Vec<u8>) -> Result<Vec<u8>, types::Error> {
-        let types::Caller { app, actor, device, credential } = caller;
-        let cx = Context { caller: Caller { app, actor, device, credential } };
+        let types::Caller {
+            app,
+            actor,
+            device,
+            credential,
+        } = caller;
+        let cx = Context {
+            caller: Caller {
+                app,
+                actor,
+                device,
+                credential,
+            },
+        };
         plugin::<P>().call(&cx, &name, &params).map_err(error)
     }
 }
@@ -128,7 +154,11 @@ pub(crate) mod service {
     }
 
     fn conversation(found: wit::conversations::Conversation) -> Conversation {
-        Conversation { id: found.id, kind: found.kind, members: found.members }
+        Conversation {
+            id: found.id,
+            kind: found.kind,
+            members: found.members,
+        }
     }
 
     pub(crate) fn get(key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
@@ -154,11 +184,15 @@ pub(crate) mod service {
     }
 
     pub(crate) fn open(address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
-        wit::conversations::open(address, kind, members).map(conversation).map_err(conversations)
+        wit::conversations::open(address, kind, members)
+            .map(conversation)
+            .map_err(conversations)
     }
 
     pub(crate) fn find(address: &str) -> Result<Conversation, ServiceError> {
-        wit::conversations::find(address).map(conversation).map_err(conversations)
+        wit::conversations::find(address)
+            .map(conversation)
+            .map_err(conversations)
     }
 
     pub(crate) fn end(actor: &str, credential: Option<&str>) {

@@ -1,6 +1,10 @@
 //! What the end-to-end tests share: the real binary on a temporary folder, and a client that sees every frame.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "for tests only; a broken premise is to end the test")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "for tests only; a broken premise is to end the test"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,7 +28,11 @@ pub const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 fn built(variable: &str, otherwise: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let path = std::env::var_os(variable).map_or_else(|| workspace.join(otherwise), PathBuf::from);
-    assert!(path.exists(), "{} is missing; `cargo xtask test` builds it", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; `cargo xtask test` builds it",
+        path.display()
+    );
     path
 }
 
@@ -62,7 +70,11 @@ impl Site {
     /// Makes a folder with a configuration: a listener on a free port, and `more`.
     pub fn bare(more: &str) -> Self {
         // The port is free again when the server binds it; nobody else on loopback gets it in between but by chance.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let folder = tempfile::tempdir().unwrap();
         let text = format!("data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:{port}\"\n{more}");
         std::fs::write(folder.path().join("courtyard.toml"), text).unwrap();
@@ -87,9 +99,16 @@ impl Site {
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        assert_eq!(line.as_deref(), Some(&*format!("listening on http://127.0.0.1:{}", self.port)));
+        assert_eq!(
+            line.as_deref(),
+            Some(&*format!("listening on http://127.0.0.1:{}", self.port))
+        );
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Server { child, port: self.port, errors }
+        Server {
+            child,
+            port: self.port,
+            errors,
+        }
     }
 
     /// Runs a server that is not to start, and returns what it says.
@@ -114,7 +133,14 @@ impl Server {
     /// Stops the server with SIGTERM, waits for its end, and returns what it logged.
     pub async fn stop(mut self) -> String {
         let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         assert!(status.success(), "{status}");
         self.errors.await.unwrap()
@@ -127,7 +153,9 @@ impl Server {
     /// Opens a session of someone whose token is trusted.
     pub async fn sign_in(&self, actor: &str) -> Client {
         let mut client = self.connect().await;
-        client.send(&json!({"type": "hello", "protocol": 1, "device": "test", "token": actor})).await;
+        client
+            .send(&json!({"type": "hello", "protocol": 1, "device": "test", "token": actor}))
+            .await;
         assert_eq!(client.next().await["type"], "welcome");
         client
     }
@@ -141,7 +169,9 @@ pub struct Client {
 impl Client {
     pub async fn connect(port: u16) -> Self {
         let url = format!("ws://127.0.0.1:{port}/v1/ws").parse().unwrap();
-        Self { socket: timeout(PATIENCE, WebSocket::connect(url)).await.unwrap().unwrap() }
+        Self {
+            socket: timeout(PATIENCE, WebSocket::connect(url)).await.unwrap().unwrap(),
+        }
     }
 
     pub async fn send(&mut self, frame: &Value) {

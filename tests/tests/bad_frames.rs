@@ -13,15 +13,34 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
     for (frame, code) in [
         (json!({"type": "fly", "id": "x"}), "unknown_type"),
         (json!({"type": "send", "id": "x"}), "bad_frame"),
-        (json!({"type": "send", "id": "x", "conversation": "nowhere", "kind": "text", "content": {}}), "unknown_conversation"),
-        (json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "text", "content": {}}), "bad_content"),
-        (json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "odd", "content": {}}), "bad_content"),
-        (json!({"type": "call", "id": "x", "method": "nobody.home"}), "unknown_method"),
-        (json!({"type": "auth", "id": "x", "token": "t", "device": "d"}), "unexpected_frame"),
+        (
+            json!({"type": "send", "id": "x", "conversation": "nowhere", "kind": "text", "content": {}}),
+            "unknown_conversation",
+        ),
+        (
+            json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "text", "content": {}}),
+            "bad_content",
+        ),
+        (
+            json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "odd", "content": {}}),
+            "bad_content",
+        ),
+        (
+            json!({"type": "call", "id": "x", "method": "nobody.home"}),
+            "unknown_method",
+        ),
+        (
+            json!({"type": "auth", "id": "x", "token": "t", "device": "d"}),
+            "unexpected_frame",
+        ),
     ] {
         let mut ann = server.sign_in("ann").await;
         let answer = ann.request(frame.clone()).await;
-        assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)), "{frame}");
+        assert_eq!(
+            (&answer["type"], &answer["code"]),
+            (&json!("error"), &json!(code)),
+            "{frame}"
+        );
         assert_eq!(answer["retry"], false);
         ann.send(&json!({"type": "ping"})).await;
         assert_eq!(ann.next().await["type"], "pong");
@@ -29,7 +48,12 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
     let mut ann = server.sign_in("ann").await;
     ann.send_raw(Frame::text("{\"type\":")).await;
     assert_eq!(ann.next().await["code"], "bad_frame");
-    ann.send_raw(Frame::text(format!("{{\"type\":\"ping\",\"x\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000)))).await;
+    ann.send_raw(Frame::text(format!(
+        "{{\"type\":\"ping\",\"x\":{}{}}}",
+        "[".repeat(5_000),
+        "]".repeat(5_000)
+    )))
+    .await;
     assert_eq!(ann.next().await["code"], "too_deep");
     server.stop().await;
 }
@@ -40,7 +64,10 @@ async fn what_is_no_text_of_the_protocol_closes_with_its_code() {
     let server = site.start().await;
     for (frame, code) in [
         (Frame::binary("x"), 1003),
-        (Frame::text(format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(70_000))), 1009),
+        (
+            Frame::text(format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(70_000))),
+            1009,
+        ),
         (Frame::text(vec![b'"', 0xff, b'"']), 1007),
     ] {
         let mut ann = server.sign_in("ann").await;
@@ -59,7 +86,10 @@ async fn a_connection_begins_with_a_valid_hello_or_ends() {
     for (frame, code) in [
         (json!({"type": "ping"}), "unexpected_frame"),
         (json!({"type": "hello", "protocol": 99}), "bad_protocol"),
-        (json!({"type": "hello", "protocol": 1, "app": "elsewhere"}), "unknown_app"),
+        (
+            json!({"type": "hello", "protocol": 1, "app": "elsewhere"}),
+            "unknown_app",
+        ),
         (json!({"type": "hello"}), "bad_frame"),
     ] {
         let mut client = server.connect().await;
@@ -107,5 +137,8 @@ async fn a_silent_link_is_asked_for_a_sign_of_life_and_then_closed() {
 async fn mistakes_in_the_configuration_are_shown_with_their_line() {
     let site = Site::bare("[limits]\nframe_byte = 1\n");
     let said = site.start_fails().await;
-    assert!(said.contains("courtyard.toml:5:1") && said.contains("did you mean `frame_bytes`?"), "{said}");
+    assert!(
+        said.contains("courtyard.toml:5:1") && said.contains("did you mean `frame_bytes`?"),
+        "{said}"
+    );
 }

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 /// Configures the hostile plugin.
 fn hostile(grant: &str, more: &str) -> String {
     let path = plugin("hostile");
-    format!("[[plugins]]\nid = \"hostile\"\npath = \"{}\"\ngrant = [{grant}]\n{more}", path.display())
+    format!(
+        "[[plugins]]\nid = \"hostile\"\npath = \"{}\"\ngrant = [{grant}]\n{more}",
+        path.display()
+    )
 }
 
 async fn answer(client: &mut Client, id: &str, text: &str) -> Value {
@@ -27,14 +30,27 @@ async fn a_guard_that_breaks_down_rejects_the_message_and_only_that() {
     let site = Site::new(&hostile("\"kv\"", limits));
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
-    for (number, deed) in ["loop", "trap", "memory", "recurse", "storm", "garbage", "kind", "huge"].iter().enumerate() {
+    for (number, deed) in ["loop", "trap", "memory", "recurse", "storm", "garbage", "kind", "huge"]
+        .iter()
+        .enumerate()
+    {
         let refused = answer(&mut ann, &format!("bad{number}"), &format!("do:{deed}")).await;
-        assert_eq!((&refused["code"], &refused["retry"]), (&json!("plugin_failed"), &json!(true)), "{deed}: {refused}");
+        assert_eq!(
+            (&refused["code"], &refused["retry"]),
+            (&json!("plugin_failed"), &json!(true)),
+            "{deed}: {refused}"
+        );
         let good = answer(&mut ann, &format!("good{number}"), "Hello").await;
         assert_eq!(good["seq"], number + 1, "after {deed}: {good}");
     }
     let log = server.stop().await;
-    for reason in ["it ran longer than 100 ms", "it trapped", "limit of memory", "limit of host calls", "broke the contract"] {
+    for reason in [
+        "it ran longer than 100 ms",
+        "it trapped",
+        "limit of memory",
+        "limit of host calls",
+        "broke the contract",
+    ] {
         assert!(log.contains(reason), "{reason:?} is not in\n{log}");
     }
 }
@@ -45,9 +61,15 @@ async fn a_guard_rejects_and_replaces() {
     let server = site.start().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     let refused = answer(&mut ann, "m1", "do:reject").await;
-    assert_eq!((&refused["code"], &refused["message"]), (&json!("hostile.because"), &json!("I don't like it.")));
+    assert_eq!(
+        (&refused["code"], &refused["message"]),
+        (&json!("hostile.because"), &json!("I don't like it."))
+    );
     let acked = answer(&mut ann, "m2", "do:replace").await;
-    assert_eq!((&acked["seq"], &acked["content"]["text"]), (&json!(1), &json!("replaced")));
+    assert_eq!(
+        (&acked["seq"], &acked["content"]["text"]),
+        (&json!(1), &json!("replaced"))
+    );
     assert_eq!(bob.next().await["event"]["content"]["text"], "replaced");
     assert_eq!(answer(&mut ann, "m2", "do:replace").await, acked);
     server.stop().await;
@@ -62,19 +84,28 @@ async fn a_plugin_that_floods_the_log_is_cut_short_and_can_not_forge_lines() {
     let log = server.stop().await;
     let lines = log.lines().filter(|line| line.contains("and a forged one")).count();
     assert!((10..=20).contains(&lines), "{lines} lines");
-    assert!(log.lines().all(|line| !line.starts_with("and a forged")), "a line was forged");
+    assert!(
+        log.lines().all(|line| !line.starts_with("and a forged")),
+        "a line was forged"
+    );
 }
 
 #[tokio::test]
 async fn a_plugin_that_fails_again_and_again_is_left_alone_and_its_guard_stays_closed() {
-    let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nstrikes = 2\nquarantine_ms = 600000\nmax_quarantine_ms = 600000\n"));
+    let site = Site::new(&hostile(
+        "\"kv\"",
+        "[plugins.limits]\nstrikes = 2\nquarantine_ms = 600000\nmax_quarantine_ms = 600000\n",
+    ));
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
     for id in ["m1", "m2"] {
         assert_eq!(answer(&mut ann, id, "do:trap").await["code"], "plugin_failed");
     }
     let refused = answer(&mut ann, "m3", "Hello").await;
-    assert_eq!((&refused["code"], &refused["retry"]), (&json!("plugin_unavailable"), &json!(true)));
+    assert_eq!(
+        (&refused["code"], &refused["retry"]),
+        (&json!("plugin_unavailable"), &json!(true))
+    );
     assert!(server.stop().await.contains("quarantined"));
 }
 
@@ -87,7 +118,9 @@ async fn a_method_that_breaks_down_leaves_nothing_behind() {
     assert_eq!(ann.request(act("nothing")).await["value"]["done"], true);
     for deed in ["trap", "loop"] {
         assert_eq!(ann.request(act(deed)).await["code"], "plugin_failed");
-        let last = ann.request(json!({"type": "call", "id": "l", "method": "hostile.last", "params": {"deed": ""}})).await;
+        let last = ann
+            .request(json!({"type": "call", "id": "l", "method": "hostile.last", "params": {"deed": ""}}))
+            .await;
         assert_eq!(last["value"]["deed"], "nothing", "after {deed}");
     }
     let wrong = json!({"type": "call", "id": "w", "method": "hostile.act", "params": {"deed": 5}});
@@ -112,16 +145,39 @@ async fn plugins_that_can_not_run_are_named_with_a_code_and_what_they_guard_stay
         (file("old.wasm", &old), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
         (folder.path().join("missing.wasm"), "", "plugin_unreadable"),
         (plugin("hostile"), "", "plugin_not_granted"),
-        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"trap\" }\n", "plugin_does_not_start"),
-        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"refuse\" }\n", "plugin_does_not_start"),
-        (plugin("hostile"), "grant = [\"kv\"]\nconfig = { start = \"loop\" }\nlimits = { start_ms = 100 }\n", "plugin_does_not_start"),
+        (
+            plugin("hostile"),
+            "grant = [\"kv\"]\nconfig = { start = \"trap\" }\n",
+            "plugin_does_not_start",
+        ),
+        (
+            plugin("hostile"),
+            "grant = [\"kv\"]\nconfig = { start = \"refuse\" }\n",
+            "plugin_does_not_start",
+        ),
+        (
+            plugin("hostile"),
+            "grant = [\"kv\"]\nconfig = { start = \"loop\" }\nlimits = { start_ms = 100 }\n",
+            "plugin_does_not_start",
+        ),
     ];
     for (path, more, code) in cases {
-        let site = Site::new(&format!("[[plugins]]\nid = \"hostile\"\npath = \"{}\"\n{more}", path.display()));
+        let site = Site::new(&format!(
+            "[[plugins]]\nid = \"hostile\"\npath = \"{}\"\n{more}",
+            path.display()
+        ));
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
-        assert_eq!(answer(&mut ann, "m1", "Hello").await["code"], "plugin_unavailable", "{code}");
-        assert_eq!(ann.request(json!({"type": "sync", "id": "s"})).await["type"], "synced", "{code}");
+        assert_eq!(
+            answer(&mut ann, "m1", "Hello").await["code"],
+            "plugin_unavailable",
+            "{code}"
+        );
+        assert_eq!(
+            ann.request(json!({"type": "sync", "id": "s"})).await["type"],
+            "synced",
+            "{code}"
+        );
         let log = server.stop().await;
         assert!(log.contains(code), "{code} is not in\n{log}");
     }
@@ -148,7 +204,15 @@ async fn a_damaged_cache_of_compiled_code_is_made_anew() {
     for damaged in [&flipped[..], &whole[..whole.len() / 2], b""] {
         std::fs::write(&file, damaged).unwrap();
         let server = site.start().await;
-        assert_eq!(answer(&mut server.sign_in("ann").await, &format!("m{}", damaged.len()), "Hello").await["type"], "ack");
+        assert_eq!(
+            answer(
+                &mut server.sign_in("ann").await,
+                &format!("m{}", damaged.len()),
+                "Hello"
+            )
+            .await["type"],
+            "ack"
+        );
         server.stop().await;
         assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
     }

@@ -13,12 +13,18 @@ async fn a_message_is_acked_and_reaches_all_devices_of_both_sides() {
     let mut bob = server.sign_in("bob").await;
     phone.text("m1", "Hello").await;
     let ack = phone.next().await;
-    assert_eq!((&ack["type"], &ack["id"], &ack["seq"]), (&json!("ack"), &json!("m1"), &json!(1)));
+    assert_eq!(
+        (&ack["type"], &ack["id"], &ack["seq"]),
+        (&json!("ack"), &json!("m1"), &json!(1))
+    );
     for client in [&mut desk, &mut bob] {
         let event = client.next().await["event"].clone();
         assert_eq!(event["content"], json!({"text": "Hello"}));
         assert_eq!((&event["sender"], &event["receiver"]), (&json!("ann"), &json!("bob")));
-        assert_eq!((&event["id"], &event["seq"], &event["client_id"]), (&ack["event"], &json!(1), &json!("m1")));
+        assert_eq!(
+            (&event["id"], &event["seq"], &event["client_id"]),
+            (&ack["event"], &json!(1), &json!("m1"))
+        );
     }
     server.stop().await;
 }
@@ -39,7 +45,10 @@ async fn a_retry_gets_the_first_answer_and_another_payload_is_a_conflict() {
     // Bob may use the same id, since ids are unique for each sender.
     bob.text("m1", "Hi").await;
     let seen = [bob.next().await, bob.next().await, bob.next().await];
-    let seqs: Vec<_> = seen.iter().map(|frame| frame["event"]["seq"].as_u64().or(frame["seq"].as_u64())).collect();
+    let seqs: Vec<_> = seen
+        .iter()
+        .map(|frame| frame["event"]["seq"].as_u64().or(frame["seq"].as_u64()))
+        .collect();
     assert_eq!(seqs, [Some(1), Some(2), Some(3)]);
     server.stop().await;
 }
@@ -55,7 +64,10 @@ async fn pipelined_messages_keep_their_order() {
     for number in 0..200 {
         assert_eq!(ann.next().await["seq"], number + 1);
         let event = bob.next().await["event"].clone();
-        assert_eq!((&event["seq"], &event["content"]["text"]), (&json!(number + 1), &json!(number.to_string())));
+        assert_eq!(
+            (&event["seq"], &event["content"]["text"]),
+            (&json!(number + 1), &json!(number.to_string()))
+        );
     }
     server.stop().await;
 }
@@ -77,9 +89,17 @@ async fn history_is_read_by_range_in_both_directions() {
         (json!({"before": 1}), vec![]),
     ] {
         let mut request = json!({"type": "history", "id": "h", "conversation": CONVERSATION});
-        request.as_object_mut().unwrap().extend(range.as_object().unwrap().clone());
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(range.as_object().unwrap().clone());
         let page = ann.request(request).await;
-        let seqs: Vec<u64> = page["events"].as_array().unwrap().iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+        let seqs: Vec<u64> = page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["seq"].as_u64().unwrap())
+            .collect();
         assert_eq!(seqs, wanted, "{range}");
         assert_eq!(page["head"], 10);
     }
@@ -95,7 +115,10 @@ async fn sync_lists_the_conversations_with_their_newest_event() {
     ann.next().await;
     let synced = ann.request(json!({"type": "sync", "id": "s"})).await;
     let conversation = &synced["conversations"][0];
-    assert_eq!((&conversation["id"], &conversation["seq"]), (&json!(CONVERSATION), &json!(1)));
+    assert_eq!(
+        (&conversation["id"], &conversation["seq"]),
+        (&json!(CONVERSATION), &json!(1))
+    );
     assert_eq!(conversation["members"], json!(["ann", "bob"]));
     assert_eq!(conversation["last"]["content"]["text"], "Hello");
     server.stop().await;
@@ -110,7 +133,10 @@ async fn strangers_neither_read_nor_write() {
     assert_eq!(eve.next().await["code"], "unknown_conversation");
     let history = json!({"type": "history", "id": "h", "conversation": CONVERSATION});
     assert_eq!(eve.request(history).await["code"], "unknown_conversation");
-    assert_eq!(eve.request(json!({"type": "sync", "id": "s"})).await["conversations"], json!([]));
+    assert_eq!(
+        eve.request(json!({"type": "sync", "id": "s"})).await["conversations"],
+        json!([])
+    );
     let mut anonymous = server.connect().await;
     anonymous.send(&json!({"type": "hello", "protocol": 1})).await;
     assert_eq!(anonymous.next().await["actor"], json!(null));

@@ -60,11 +60,19 @@ async fn kills_at_random_moments_lose_duplicate_and_skip_nothing() {
     let server = site.start().await;
     let events = history(&mut server.sign_in("ann").await).await;
     let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, (1..=events.len() as u64).collect::<Vec<_>>(), "gaps (seed {seed})");
+    assert_eq!(
+        seqs,
+        (1..=events.len() as u64).collect::<Vec<_>>(),
+        "gaps (seed {seed})"
+    );
     let mut by_id: HashMap<&str, u64> = HashMap::new();
     for event in &events {
         let id = event["client_id"].as_str().unwrap();
-        assert_eq!(by_id.insert(id, event["seq"].as_u64().unwrap()), None, "{id} is there twice (seed {seed})");
+        assert_eq!(
+            by_id.insert(id, event["seq"].as_u64().unwrap()),
+            None,
+            "{id} is there twice (seed {seed})"
+        );
     }
     for (id, seq) in &acked {
         assert_eq!(by_id.get(id.as_str()), Some(seq), "{id} was acked (seed {seed})");

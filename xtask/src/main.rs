@@ -1,1 +1,172 @@
-fn main() {}
+//! Developer commands: `cargo xtask run`, `cargo xtask test` and their parts.
+
+mod step;
+mod wasm;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use step::{Failed, has, run, say};
+
+const HELP: &str = "\
+cargo xtask run       build the host and the plugins, start them, and print the address
+cargo xtask test      everything that must pass: formatting, lints, unit, plugin and end-to-end tests
+cargo xtask lint      formatting, lints, licences and sources of dependencies
+cargo xtask plugins   build the plugins into target/plugins
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_default();
+    let done = match command.as_str() {
+        "run" => serve(),
+        "test" => test(),
+        "lint" => lint().and_then(|()| dependencies()),
+        "plugins" => plugins(),
+        "" | "help" | "--help" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failed(format!("there is no command {other:?}\n{HELP}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(reason)) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+fn serve() -> Result<(), Failed> {
+    plugins()?;
+    say("building the host (the first time takes some minutes: it has a compiler in it)");
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    say("starting it with config/courtyard.toml; stop it with Ctrl-C");
+    let binary = root().join("target/debug/courtyard");
+    run(Command::new(binary)
+        .args(["serve", "--config", "config/courtyard.toml"])
+        .current_dir(root()))
+}
+
+fn test() -> Result<(), Failed> {
+    lint()?;
+    plugins()?;
+    say("building the host");
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    say("running the examples in the SDK's documentation");
+    run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
+    say("running all tests");
+    let nextest = nextest()?;
+    run(Command::new(nextest)
+        .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+        .env("COURTYARD_BIN", root().join("target/debug/courtyard"))
+        .env("COURTYARD_PLUGINS", root().join("target/plugins"))
+        .current_dir(root()))
+}
+
+fn lint() -> Result<(), Failed> {
+    say("checking the formatting");
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    say("checking the lints");
+    run(cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
+}
+
+/// Checks licences, sources and doubled dependencies; needs no network once cargo-deny is there.
+fn dependencies() -> Result<(), Failed> {
+    let deny = tool("cargo-deny")?;
+    say("checking licences and sources of the dependencies");
+    run(Command::new(deny)
+        .args(["check", "bans", "licenses", "sources"])
+        .current_dir(root()))
+}
+
+fn nextest() -> Result<PathBuf, Failed> {
+    tool("cargo-nextest")
+}
+
+/// Finds a cargo tool; installs it into the target folder if it is not there.
+fn tool(name: &str) -> Result<PathBuf, Failed> {
+    if has(name) {
+        return Ok(name.into());
+    }
+    let folder = root().join("target/tools");
+    let binary = folder.join("bin").join(name);
+    if !binary.exists() {
+        say(&format!("installing {name} into target/tools (once)"));
+        run(cargo()
+            .args(["install", "--locked", "--quiet", name, "--root"])
+            .arg(&folder))?;
+    }
+    Ok(binary)
+}
+
+/// Builds every plugin package for WebAssembly and copies the files to target/plugins.
+fn plugins() -> Result<(), Failed> {
+    let toolchain = wasm::toolchain()?;
+    let packages = plugin_packages()?;
+    let names: Vec<&str> = packages.iter().map(|(_, name)| name.as_str()).collect();
+    say(&format!("building the plugins {} for WebAssembly", names.join(", ")));
+    let mut command = toolchain.cargo(&root());
+    command.args(["build", "--profile", "plugin", "--target", wasm::TARGET]);
+    for (package, _) in &packages {
+        command.args(["--package", package]);
+    }
+    run(&mut command)?;
+    let folder = root().join("target/plugins");
+    let built = root().join("target").join(wasm::TARGET).join("plugin");
+    std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
+    for (package, name) in &packages {
+        let from = built.join(format!("{}.wasm", package.replace('-', "_")));
+        let to = folder.join(format!("{name}.wasm"));
+        std::fs::copy(&from, &to).map_err(|error| Failed(format!("{}: {error}", from.display())))?;
+    }
+    Ok(())
+}
+
+/// Lists the plugin packages and the names of their files: plugins/NAME, examples/NAME-plugin, tests/guests/NAME.
+fn plugin_packages() -> Result<Vec<(String, String)>, Failed> {
+    let mut packages = Vec::new();
+    for (folder, suffix) in [("plugins", ""), ("examples", "-plugin"), ("tests/guests", "")] {
+        let Ok(entries) = std::fs::read_dir(root().join(folder)) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let directory = entry.file_name().to_string_lossy().into_owned();
+            let Some(name) = directory.strip_suffix(suffix) else {
+                continue;
+            };
+            let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml")) else {
+                continue;
+            };
+            let package = manifest
+                .lines()
+                .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+            let package =
+                package.ok_or_else(|| Failed(format!("{} has no name", entry.path().join("Cargo.toml").display())))?;
+            packages.push((package.to_owned(), name.to_owned()));
+        }
+    }
+    packages.sort();
+    Ok(packages)
+}

@@ -76,8 +76,14 @@ fn serve(path: &Path) -> ExitCode {
         }
     };
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.log_json { lines.json().init() } else { lines.init() }
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if config.log_json {
+        lines.json().init()
+    } else {
+        lines.init()
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed("the runtime does not start", &error),
@@ -93,8 +99,17 @@ fn serve(path: &Path) -> ExitCode {
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let server = Server::start(config).await?;
     for problem in server.problems() {
-        let cause = problem.error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        tracing::error!(plugin = problem.id, code = problem.error.code(), "a plugin does not run: {}{cause}", problem.error);
+        let cause = problem
+            .error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        tracing::error!(
+            plugin = problem.id,
+            code = problem.error.code(),
+            "a plugin does not run: {}{cause}",
+            problem.error
+        );
     }
     for (address, secure) in server.addresses() {
         println!("listening on {}://{address}", if *secure { "https" } else { "http" });

@@ -19,7 +19,10 @@ impl Inbox {
     fn wait_for(&self, count: usize) -> Vec<Notice> {
         let mut notices = self.notices.lock();
         while notices.len() < count {
-            let timed_out = self.arrived.wait_for(&mut notices, std::time::Duration::from_secs(10)).timed_out();
+            let timed_out = self
+                .arrived
+                .wait_for(&mut notices, std::time::Duration::from_secs(10))
+                .timed_out();
             assert!(!timed_out, "only {} of {count} notices arrived in 10 s", notices.len());
         }
         notices.clone()
@@ -34,7 +37,12 @@ impl Subscriber for Inbox {
 }
 
 fn notice(number: u32) -> Notice {
-    Notice { app: AppId::default_app(), actors: Arc::new([]), except: None, frame: Bytes::copy_from_slice(&number.to_be_bytes()) }
+    Notice {
+        app: AppId::default_app(),
+        actors: Arc::new([]),
+        except: None,
+        frame: Bytes::copy_from_slice(&number.to_be_bytes()),
+    }
 }
 
 /// Checks the contract of [`Bus`] on buses that `open` makes, each with no subscriber yet.

@@ -180,7 +180,11 @@ struct Checker<'a> {
 }
 
 pub(super) fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErrors> {
-    let mut checker = Checker { text, folder, mistakes: Vec::new() };
+    let mut checker = Checker {
+        text,
+        folder,
+        mistakes: Vec::new(),
+    };
     let config = match toml::from_str::<File>(text) {
         Ok(file) => Some(checker.config(file)),
         Err(error) => {
@@ -193,7 +197,10 @@ pub(super) fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, Con
         Some(config) if checker.mistakes.is_empty() => Ok(config),
         _ => {
             checker.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-            Err(ConfigErrors { file: name.to_owned(), mistakes: checker.mistakes })
+            Err(ConfigErrors {
+                file: name.to_owned(),
+                mistakes: checker.mistakes,
+            })
         }
     }
 }
@@ -273,7 +280,11 @@ impl Checker<'_> {
             Ok(address) => Some(Listen { address, tls }),
             Err(_) => {
                 let message = format!("{:?} is no address", table.address.get_ref());
-                self.wrong(table.address.span(), message, Some("an address looks like \"127.0.0.1:8080\"".to_owned()));
+                self.wrong(
+                    table.address.span(),
+                    message,
+                    Some("an address looks like \"127.0.0.1:8080\"".to_owned()),
+                );
                 None
             }
         }
@@ -288,9 +299,16 @@ impl Checker<'_> {
             }
             let folder = self.folder.join(table.folder.get_ref());
             if !folder.is_dir() {
-                self.wrong(table.folder.span(), format!("there is no folder {}", folder.display()), None);
+                self.wrong(
+                    table.folder.span(),
+                    format!("there is no folder {}", folder.display()),
+                    None,
+                );
             }
-            folders.push(StaticFolder { at: table.at.into_inner(), folder });
+            folders.push(StaticFolder {
+                at: table.at.into_inner(),
+                folder,
+            });
         }
         folders.sort_by_key(|folder| std::cmp::Reverse(folder.at.len()));
         folders
@@ -303,7 +321,11 @@ impl Checker<'_> {
                 Ok(app) => apps.push(app),
                 Err(error) => {
                     let error: crate::wire::InvalidId = error;
-                    self.wrong(table.id.span(), error.to_string(), Some("an App ID is 1 to 32 bytes".to_owned()));
+                    self.wrong(
+                        table.id.span(),
+                        error.to_string(),
+                        Some("an App ID is 1 to 32 bytes".to_owned()),
+                    );
                 }
             }
         }
@@ -321,10 +343,16 @@ impl Checker<'_> {
             for grant in &table.grant {
                 let capability = grant.get_ref();
                 if !CAPABILITIES.contains(&capability.as_str()) {
-                    let known: Vec<&str> =
-                        CAPABILITIES.into_iter().filter(|known| !ALWAYS_GRANTED.contains(known)).collect();
+                    let known: Vec<&str> = CAPABILITIES
+                        .into_iter()
+                        .filter(|known| !ALWAYS_GRANTED.contains(known))
+                        .collect();
                     let hint = format!("capabilities are {}", known.join(", "));
-                    self.wrong(grant.span(), format!("there is no capability {capability:?}"), Some(hint));
+                    self.wrong(
+                        grant.span(),
+                        format!("there is no capability {capability:?}"),
+                        Some(hint),
+                    );
                 }
             }
             let (limits, health) = plugin_limits(&table.limits);
@@ -349,8 +377,16 @@ impl Checker<'_> {
 
     fn session(&mut self, table: &LimitsTable) -> SessionLimits {
         let default = SessionLimits::default();
-        if let Some(heartbeat) = table.heartbeat_ms.as_ref().filter(|heartbeat| *heartbeat.get_ref() < 100) {
-            self.wrong(heartbeat.span(), "a heartbeat under 100 ms only burns the processor".to_owned(), None);
+        if let Some(heartbeat) = table
+            .heartbeat_ms
+            .as_ref()
+            .filter(|heartbeat| *heartbeat.get_ref() < 100)
+        {
+            self.wrong(
+                heartbeat.span(),
+                "a heartbeat under 100 ms only burns the processor".to_owned(),
+                None,
+            );
         }
         SessionLimits {
             frame_bytes: table.frame_bytes.unwrap_or(default.frame_bytes),
@@ -359,22 +395,28 @@ impl Checker<'_> {
             bad_frames: table.bad_frames.unwrap_or(default.bad_frames),
             queue_bytes: table.queue_bytes.unwrap_or(default.queue_bytes),
             hello: ms(table.hello_ms, default.hello),
-            heartbeat: ms(table.heartbeat_ms.as_ref().map(|value| *value.get_ref()), default.heartbeat),
+            heartbeat: ms(
+                table.heartbeat_ms.as_ref().map(|value| *value.get_ref()),
+                default.heartbeat,
+            ),
         }
     }
 
     fn store(&mut self, table: StoreTable) -> EmbeddedOptions {
         let default = EmbeddedOptions::default();
-        if let Some(bytes) = table.segment_bytes.as_ref().filter(|bytes| !(1 << 12..=1 << 30).contains(bytes.get_ref()))
+        if let Some(bytes) = table
+            .segment_bytes
+            .as_ref()
+            .filter(|bytes| !(1 << 12..=1 << 30).contains(bytes.get_ref()))
         {
             self.wrong(bytes.span(), "a segment has 4 KiB to 1 GiB".to_owned(), None);
         }
         EmbeddedOptions {
             segment_bytes: table.segment_bytes.map_or(default.segment_bytes, Spanned::into_inner),
             index_cache_bytes: table.index_cache_bytes.unwrap_or(default.index_cache_bytes),
-            idempotency: table
-                .idempotency_hours
-                .map_or(default.idempotency, |hours| Duration::from_secs(hours.saturating_mul(3_600))),
+            idempotency: table.idempotency_hours.map_or(default.idempotency, |hours| {
+                Duration::from_secs(hours.saturating_mul(3_600))
+            }),
             ..default
         }
     }
@@ -390,7 +432,11 @@ impl Checker<'_> {
                 }
             }
             match table.id.get_ref().parse() {
-                Ok(id) => conversations.push(DevelopmentConversation { id, kind: table.kind, members }),
+                Ok(id) => conversations.push(DevelopmentConversation {
+                    id,
+                    kind: table.kind,
+                    members,
+                }),
                 Err(_) => {
                     let hint = "an id is 26 characters of Crockford's base 32".to_owned();
                     self.wrong(table.id.span(), "this is no conversation id".to_owned(), Some(hint));
@@ -400,9 +446,16 @@ impl Checker<'_> {
         let trust = table.trust_tokens.as_ref().is_some_and(|trust| *trust.get_ref());
         if trust && listen.iter().any(|listen| !listen.address.ip().is_loopback()) {
             let span = table.trust_tokens.as_ref().map_or(0..0, Spanned::span);
-            self.wrong(span, "tokens can be trusted only if every listener is on loopback".to_owned(), None);
+            self.wrong(
+                span,
+                "tokens can be trusted only if every listener is on loopback".to_owned(),
+                None,
+            );
         }
-        Development { trust_tokens: trust, conversations }
+        Development {
+            trust_tokens: trust,
+            conversations,
+        }
     }
 }
 
@@ -465,7 +518,13 @@ mod tests {
         let shown = mistakes(
             "[[listen]]\naddress = \"nowhere\"\n[[plugins]]\nid = \"a\"\npath = \"a.wasm\"\ngrant = [\"root\"]\n[store]\nsegment_bytes = 1\n",
         );
-        for part in ["test.toml:2:11", "is no address", "test.toml:6:10", "no capability \"root\"", "test.toml:8:17"] {
+        for part in [
+            "test.toml:2:11",
+            "is no address",
+            "test.toml:6:10",
+            "no capability \"root\"",
+            "test.toml:8:17",
+        ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
     }

@@ -33,8 +33,18 @@ impl ConfigErrors {
     pub(super) fn unreadable(file: &str, error: &std::io::Error) -> Self {
         let hint = Some("give the path of a configuration with --config".to_owned());
         let message = format!("the file can't be read: {error}");
-        let mistake = Mistake { line: 0, column: 0, message, hint, source: String::new(), width: 0 };
-        Self { file: file.to_owned(), mistakes: vec![mistake] }
+        let mistake = Mistake {
+            line: 0,
+            column: 0,
+            message,
+            hint,
+            source: String::new(),
+            width: 0,
+        };
+        Self {
+            file: file.to_owned(),
+            mistakes: vec![mistake],
+        }
     }
 }
 
@@ -46,7 +56,14 @@ impl Mistake {
         let line = text[..begin].matches('\n').count() + 1;
         let width = text[start..span.end.clamp(start, end)].chars().count().max(1);
         let column = text[begin..start].chars().count() + 1;
-        Self { line, column, message, hint, source: text[begin..end].to_owned(), width }
+        Self {
+            line,
+            column,
+            message,
+            hint,
+            source: text[begin..end].to_owned(),
+            width,
+        }
     }
 }
 
@@ -62,7 +79,12 @@ impl fmt::Display for ConfigErrors {
                 writeln!(f, "{margin}--> {}:{}:{}", self.file, mistake.line, mistake.column)?;
                 writeln!(f, "{margin} |")?;
                 writeln!(f, "{number} | {}", mistake.source)?;
-                writeln!(f, "{margin} | {}{}", " ".repeat(mistake.column - 1), "^".repeat(mistake.width))?;
+                writeln!(
+                    f,
+                    "{margin} | {}{}",
+                    " ".repeat(mistake.column - 1),
+                    "^".repeat(mistake.width)
+                )?;
             }
             if let Some(hint) = &mistake.hint {
                 writeln!(f, "  hint: {hint}")?;

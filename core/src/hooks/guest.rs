@@ -44,7 +44,12 @@ impl Call {
     /// Begins a call with its transaction.
     #[must_use]
     pub fn new(app: AppId, access: Access, draft: Draft) -> Box<Self> {
-        Box::new(Self { app, access, draft, ends: Vec::new() })
+        Box::new(Self {
+            app,
+            access,
+            draft,
+            ends: Vec::new(),
+        })
     }
 }
 
@@ -151,7 +156,10 @@ impl Failure {
     /// Whether the plugin is to blame.
     #[must_use]
     pub fn is_strike(&self) -> bool {
-        matches!(self, Self::Trap(_) | Self::Timeout(_) | Self::Limit(_) | Self::Contract(_))
+        matches!(
+            self,
+            Self::Trap(_) | Self::Timeout(_) | Self::Limit(_) | Self::Contract(_)
+        )
     }
 }
 

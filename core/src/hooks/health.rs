@@ -18,7 +18,11 @@ pub struct HealthPolicy {
 
 impl Default for HealthPolicy {
     fn default() -> Self {
-        Self { strikes: 5, quarantine: Duration::from_secs(1), max_quarantine: Duration::from_secs(60) }
+        Self {
+            strikes: 5,
+            quarantine: Duration::from_secs(1),
+            max_quarantine: Duration::from_secs(60),
+        }
     }
 }
 
@@ -85,7 +89,8 @@ impl Health {
                     return None;
                 }
                 let length = self.length(self.quarantines.fetch_add(1, Ordering::Relaxed));
-                self.until_ms.store(self.now_ms() + length.as_millis() as u64, Ordering::Relaxed);
+                self.until_ms
+                    .store(self.now_ms() + length.as_millis() as u64, Ordering::Relaxed);
                 Some(length)
             }
             Some(_) => None,
@@ -93,7 +98,10 @@ impl Health {
     }
 
     fn length(&self, quarantines: u32) -> Duration {
-        self.policy.quarantine.saturating_mul(1 << quarantines.min(16)).min(self.policy.max_quarantine)
+        self.policy
+            .quarantine
+            .saturating_mul(1 << quarantines.min(16))
+            .min(self.policy.max_quarantine)
     }
 
     fn now_ms(&self) -> u64 {
@@ -112,7 +120,10 @@ mod tests {
 
     #[test]
     fn strikes_in_a_row_lead_to_quarantine_and_success_resets_them() {
-        let health = Health::new(HealthPolicy { strikes: 2, ..HealthPolicy::default() });
+        let health = Health::new(HealthPolicy {
+            strikes: 2,
+            ..HealthPolicy::default()
+        });
         assert_eq!(health.report(Some(&trap())), None);
         assert_eq!(health.report(None), None);
         assert_eq!(health.report(Some(&trap())), None);
@@ -122,7 +133,11 @@ mod tests {
 
     #[test]
     fn after_the_quarantine_one_call_probes() {
-        let policy = HealthPolicy { strikes: 1, quarantine: Duration::ZERO, max_quarantine: Duration::ZERO };
+        let policy = HealthPolicy {
+            strikes: 1,
+            quarantine: Duration::ZERO,
+            max_quarantine: Duration::ZERO,
+        };
         let health = Health::new(policy);
         health.report(Some(&trap()));
         assert_eq!(health.admit(), Ok(()));
@@ -138,13 +153,18 @@ mod tests {
             max_quarantine: Duration::from_secs(3),
         };
         let health = Health::new(policy);
-        let lengths: Vec<_> = (0..3).map(|_| health.report(Some(&trap())).unwrap().as_secs()).collect();
+        let lengths: Vec<_> = (0..3)
+            .map(|_| health.report(Some(&trap())).unwrap().as_secs())
+            .collect();
         assert_eq!(lengths, [1, 2, 3]);
     }
 
     #[test]
     fn what_is_not_the_plugins_fault_is_no_strike() {
-        let health = Health::new(HealthPolicy { strikes: 1, ..HealthPolicy::default() });
+        let health = Health::new(HealthPolicy {
+            strikes: 1,
+            ..HealthPolicy::default()
+        });
         assert_eq!(health.report(Some(&Failure::Busy)), None);
         assert_eq!(health.admit(), Ok(()));
     }

@@ -6,9 +6,7 @@ mod health;
 mod observers;
 mod registry;
 
-pub use guest::{
-    Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Verdict,
-};
+pub use guest::{Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Verdict};
 pub use health::{Health, HealthPolicy};
 pub use observers::Observers;
 pub use registry::{Plugin, Registry, WhenMissing};
@@ -39,7 +37,9 @@ impl Hooks {
     /// Makes the hook points of a set of plugins.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { registry: ArcSwap::from_pointee(registry) }
+        Self {
+            registry: ArcSwap::from_pointee(registry),
+        }
     }
 
     /// Returns the plugins as they are now.
@@ -52,7 +52,10 @@ impl Hooks {
     #[must_use]
     pub fn before_send_is_slow(&self, conversation_kind: &str, kind: &str) -> bool {
         let registry = self.registry.load();
-        registry.before_send.iter().any(|link| link.matches(conversation_kind, kind) && link.plugin.is_slow())
+        registry
+            .before_send
+            .iter()
+            .any(|link| link.matches(conversation_kind, kind) && link.plugin.is_slow())
     }
 
     /// Asks the plugins about a message, in order. The first rejection ends the chain.
@@ -66,7 +69,10 @@ impl Hooks {
             if !link.matches(message.conversation_kind, message.kind) {
                 continue;
             }
-            let current = Message { content: replaced.as_deref().unwrap_or(message.content), ..*message };
+            let current = Message {
+                content: replaced.as_deref().unwrap_or(message.content),
+                ..*message
+            };
             let mark = link.fails_open.then(|| call.draft.mark());
             let outcome;
             (call, outcome) = link.plugin.enter("before_send", call, |guest, call| {
@@ -106,7 +112,10 @@ impl Hooks {
                 Err(failure) => return (call, Err(plugin.failure("authenticate", &failure))),
             }
         }
-        (call, Err(RequestError::new(Code::Unauthenticated, "The token is unknown.")))
+        (
+            call,
+            Err(RequestError::new(Code::Unauthenticated, "The token is unknown.")),
+        )
     }
 
     /// Calls a method, `PLUGIN.NAME`, with a JSON value.
@@ -125,7 +134,9 @@ impl Hooks {
             RequestError::new(Code::UnknownMethod, format!("There is no method {shown:?}."))
         };
         let registry = self.registry.load();
-        let Some((plugin, name)) = method.split_once('.').and_then(|(id, name)| Some((registry.plugin(id)?, name)))
+        let Some((plugin, name)) = method
+            .split_once('.')
+            .and_then(|(id, name)| Some((registry.plugin(id)?, name)))
         else {
             return (call, Err(unknown()));
         };
@@ -214,7 +225,9 @@ type Rendering = Result<Vec<Option<Bytes>>, PluginError>;
 fn checked_rendering(rendering: Rendering, messages: &[Message<'_>]) -> Result<Rendering, Failure> {
     if let Ok(contents) = &rendering {
         if contents.len() != messages.len() {
-            return Err(Failure::Contract("render returned another number of messages".to_owned()));
+            return Err(Failure::Contract(
+                "render returned another number of messages".to_owned(),
+            ));
         }
         for (content, message) in contents.iter().zip(messages) {
             if let Some(content) = content {
@@ -235,12 +248,22 @@ fn check_content(kind: &str, json: &[u8]) -> Result<(), String> {
 /// Puts the plugin's id in front of its code, and keeps both in bounds.
 fn namespaced(plugin: &str, error: PluginError) -> RequestError {
     let well_formed = (1..=64).contains(&error.code.len())
-        && error.code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        && error
+            .code
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     let code = if well_formed { error.code } else { "error".to_owned() };
     let mut message = error.message;
     if message.len() > 1_024 {
-        let end = (0..=1_024).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=1_024)
+            .rev()
+            .find(|end| message.is_char_boundary(*end))
+            .unwrap_or(0);
         message.truncate(end);
     }
-    RequestError { code: Cow::Owned(format!("{plugin}.{code}")), message: Cow::Owned(message), retry: error.retry }
+    RequestError {
+        code: Cow::Owned(format!("{plugin}.{code}")),
+        message: Cow::Owned(message),
+        retry: error.retry,
+    }
 }

@@ -42,7 +42,11 @@ impl Observers {
     /// Makes the observers of a host. They work once [`Observers::run`] is polled.
     #[must_use]
     pub fn new(hooks: Arc<Hooks>, log: Arc<Log>) -> Arc<Self> {
-        Arc::new(Self { hooks, log, work: Notify::new() })
+        Arc::new(Self {
+            hooks,
+            log,
+            work: Notify::new(),
+        })
     }
 
     /// Notes in a draft which observers are to see the message that it appends. Returns whether there are any.
@@ -52,7 +56,10 @@ impl Observers {
         for plugin in registry.observers(conversation_kind, kind) {
             let Some(dedup) = append.dedup else { continue };
             let order = ulid::Ulid::from_parts(now_ms(), rand::random()).0;
-            draft.set(key::outbox(&plugin.id, &append.log, order), Some(dedup.key.to_be_bytes().to_vec().into()));
+            draft.set(
+                key::outbox(&plugin.id, &append.log, order),
+                Some(dedup.key.to_be_bytes().to_vec().into()),
+            );
             any = true;
         }
         any
@@ -89,7 +96,9 @@ impl Observers {
         let mut attempts = 0;
         loop {
             let (start, end) = key::outboxes(&plugin.id);
-            let Ok(notes) = self.log.store().scan(&start, &end, BATCH, false) else { return false };
+            let Ok(notes) = self.log.store().scan(&start, &end, BATCH, false) else {
+                return false;
+            };
             if notes.is_empty() {
                 return true;
             }
@@ -140,7 +149,10 @@ impl Observers {
         let (Some(event), Some(conversation)) = (events.first(), self.log.conversations().get(&log)?) else {
             return Ok(finish(draft));
         };
-        let damaged = |_| LogError::Message { conversation: log.conversation, seq: event.seq };
+        let damaged = |_| LogError::Message {
+            conversation: log.conversation,
+            seq: event.seq,
+        };
         let body = Body::decode(&event.body).map_err(damaged)?;
         let id = log.conversation.to_string();
         let message = Message {

@@ -46,7 +46,13 @@ impl Plugin {
     /// `when_missing` decides.
     #[must_use]
     pub fn missing(id: &str, manifest: Option<Manifest>, when_missing: WhenMissing) -> Self {
-        Self { id: id.into(), manifest, guest: None, health: Health::new(HealthPolicy::default()), when_missing }
+        Self {
+            id: id.into(),
+            manifest,
+            guest: None,
+            health: Health::new(HealthPolicy::default()),
+            when_missing,
+        }
     }
 
     /// Returns what it declares, if that could be read.
@@ -72,7 +78,9 @@ impl Plugin {
         call: Box<Call>,
         enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
     ) -> Answer<T> {
-        let Some(guest) = &self.guest else { return (call, Err(Failure::NotRunning)) };
+        let Some(guest) = &self.guest else {
+            return (call, Err(Failure::NotRunning));
+        };
         if let Err(failure) = self.health.admit() {
             return (call, Err(failure));
         }
@@ -194,7 +202,14 @@ impl Registry {
     }
 
     /// Returns the observers that want such a message.
-    pub(crate) fn observers<'a>(&'a self, conversation_kind: &'a str, kind: &'a str) -> impl Iterator<Item = &'a Arc<Plugin>> {
-        self.after_send.iter().filter(move |link| link.matches(conversation_kind, kind)).map(|link| &link.plugin)
+    pub(crate) fn observers<'a>(
+        &'a self,
+        conversation_kind: &'a str,
+        kind: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Plugin>> {
+        self.after_send
+            .iter()
+            .filter(move |link| link.matches(conversation_kind, kind))
+            .map(|link| &link.plugin)
     }
 }

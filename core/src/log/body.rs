@@ -77,7 +77,13 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_as_it_was() {
-        let body = Body { sender: "ann", receiver: Some("bob"), client_id: "m1", kind: "text", content: b"{}" };
+        let body = Body {
+            sender: "ann",
+            receiver: Some("bob"),
+            client_id: "m1",
+            kind: "text",
+            content: b"{}",
+        };
         assert_eq!(Body::decode(&body.encode()), Ok(body));
     }
 

@@ -67,7 +67,10 @@ pub struct Conversations {
 
 impl Conversations {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, decoded: DashMap::new() }
+        Self {
+            store,
+            decoded: DashMap::new(),
+        }
     }
 
     /// Finds a conversation as the store has it now.
@@ -117,8 +120,13 @@ impl Conversations {
         let (start, end) = key::memberships(app, actor);
         let mut conversations = Vec::new();
         for (membership, _) in self.store.scan(&start, &end, usize::MAX, false)? {
-            let Some(id) = key::conversation_of_membership(&membership) else { continue };
-            conversations.extend(self.get(&LogId { app: app.clone(), conversation: id })?);
+            let Some(id) = key::conversation_of_membership(&membership) else {
+                continue;
+            };
+            conversations.extend(self.get(&LogId {
+                app: app.clone(),
+                conversation: id,
+            })?);
         }
         Ok(conversations)
     }
@@ -133,7 +141,9 @@ impl Conversations {
         plugin: &str,
         address: &str,
     ) -> Result<Option<(ConversationId, Record)>, LogError> {
-        let Some(id) = draft.get(key::address(app, plugin, address))? else { return Ok(None) };
+        let Some(id) = draft.get(key::address(app, plugin, address))? else {
+            return Ok(None);
+        };
         let id = <[u8; 16]>::try_from(&id[..]).map_err(|_| LogError::Record(ConversationId(0)))?;
         let id = ConversationId(u128::from_be_bytes(id));
         let record = draft.get(key::conversation(app, id))?.ok_or(LogError::Record(id))?;
@@ -145,7 +155,10 @@ impl Conversations {
     pub fn create(draft: &mut Draft, app: &AppId, id: ConversationId, address: &str, record: &Record) {
         // Writing into a vector has no way to fail.
         let bytes = postcard::to_stdvec(record).unwrap_or_default();
-        draft.set(key::address(app, &record.owner, address), Some(id.0.to_be_bytes().to_vec().into()));
+        draft.set(
+            key::address(app, &record.owner, address),
+            Some(id.0.to_be_bytes().to_vec().into()),
+        );
         draft.set(key::conversation(app, id), Some(bytes.into()));
         for member in record.members.iter().filter_map(|member| member.parse().ok()) {
             draft.set(key::membership(app, &member, id), Some(Bytes::new()));

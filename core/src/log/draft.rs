@@ -20,7 +20,13 @@ impl Draft {
     /// Begins a transaction now.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { since: store.position(), store, reads: Vec::new(), writes: BTreeMap::new(), appends: Vec::new() }
+        Self {
+            since: store.position(),
+            store,
+            reads: Vec::new(),
+            writes: BTreeMap::new(),
+            appends: Vec::new(),
+        }
     }
 
     /// Returns the store that the transaction is for.
@@ -61,20 +67,37 @@ impl Draft {
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         // Deleted keys may hide entries, so as many more are read.
-        let hidden = self.writes.range(start.clone()..).take_while(|(key, _)| end.is_empty() || **key < end).count();
+        let hidden = self
+            .writes
+            .range(start.clone()..)
+            .take_while(|(key, _)| end.is_empty() || **key < end)
+            .count();
         let found = self.store.scan(&start, &end, limit.saturating_add(hidden), reverse)?;
         let complete = found.len() < limit.saturating_add(hidden);
-        let mut merged: BTreeMap<Bytes, Option<Bytes>> = found.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        for (key, value) in self.writes.range(start.clone()..).take_while(|(key, _)| end.is_empty() || **key < end) {
+        let mut merged: BTreeMap<Bytes, Option<Bytes>> =
+            found.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        for (key, value) in self
+            .writes
+            .range(start.clone()..)
+            .take_while(|(key, _)| end.is_empty() || **key < end)
+        {
             merged.insert(key.clone(), value.clone());
         }
-        let live = merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+        let live = merged
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|value| (key, value)));
         let mut entries: Vec<(Bytes, Bytes)> = live.collect();
         if reverse {
             entries.reverse();
         }
         entries.truncate(limit);
-        self.reads.push(seen_range(start, end, &entries, complete || entries.len() < limit, reverse));
+        self.reads.push(seen_range(
+            start,
+            end,
+            &entries,
+            complete || entries.len() < limit,
+            reverse,
+        ));
         Ok(entries)
     }
 
@@ -97,7 +120,10 @@ impl Draft {
     /// Notes the writes so far.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark { writes: self.writes.clone(), appends: self.appends.len() }
+        Mark {
+            writes: self.writes.clone(),
+            appends: self.appends.len(),
+        }
     }
 
     /// Whether nothing is to be changed.
@@ -151,18 +177,27 @@ pub struct Mark {
 
 impl std::fmt::Debug for Draft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Draft").field("since", &self.since).field("writes", &self.writes.len()).finish_non_exhaustive()
+        f.debug_struct("Draft")
+            .field("since", &self.since)
+            .field("writes", &self.writes.len())
+            .finish_non_exhaustive()
     }
 }
 
 /// A scan that stopped at its limit relies only on the part up to its last entry.
 fn seen_range(start: Bytes, end: Bytes, entries: &[(Bytes, Bytes)], to_the_end: bool, reverse: bool) -> Read {
     match entries.last() {
-        Some((last, _)) if !to_the_end && reverse => Read::Range { start: last.clone(), end },
+        Some((last, _)) if !to_the_end && reverse => Read::Range {
+            start: last.clone(),
+            end,
+        },
         Some((last, _)) if !to_the_end => {
             let mut behind = last.to_vec();
             behind.push(0);
-            Read::Range { start, end: behind.into() }
+            Read::Range {
+                start,
+                end: behind.into(),
+            }
         }
         _ => Read::Range { start, end },
     }

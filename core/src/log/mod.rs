@@ -53,7 +53,11 @@ impl Log {
     /// When the store fails.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, LogError> {
         let hash_key = load_hash_key(&store)?;
-        Ok(Self { conversations: Conversations::new(store.clone()), store, hash_key })
+        Ok(Self {
+            conversations: Conversations::new(store.clone()),
+            store,
+            hash_key,
+        })
     }
 
     /// Returns the store below.
@@ -81,7 +85,10 @@ impl Log {
             fingerprint.write(part);
             fingerprint.write_u8(0);
         }
-        Dedup { key: key.finish128().as_u128(), fingerprint: fingerprint.finish() }
+        Dedup {
+            key: key.finish128().as_u128(),
+            fingerprint: fingerprint.finish(),
+        }
     }
 
     /// Finds an earlier message under the same client id.

@@ -89,10 +89,20 @@ mod tests {
 
     #[test]
     fn no_path_leaves_the_folder() {
-        let site = StaticFolder { at: "/app/".to_owned(), folder: PathBuf::from("files") };
+        let site = StaticFolder {
+            at: "/app/".to_owned(),
+            folder: PathBuf::from("files"),
+        };
         assert_eq!(site.file("/app/"), Some(PathBuf::from("files/index.html")));
         assert_eq!(site.file("/app/a/b.js"), Some(PathBuf::from("files/a/b.js")));
-        for path in ["/app/../x", "/app/a/../../x", "/app//etc/passwd", "/app/%2e%2e/x", "/app/.git/config", "/other"] {
+        for path in [
+            "/app/../x",
+            "/app/a/../../x",
+            "/app//etc/passwd",
+            "/app/%2e%2e/x",
+            "/app/.git/config",
+            "/other",
+        ] {
             assert_eq!(site.file(path), None, "{path}");
         }
     }

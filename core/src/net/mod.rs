@@ -36,7 +36,10 @@ pub struct NetLimits {
 
 impl Default for NetLimits {
     fn default() -> Self {
-        Self { connections: 100_000, header: Duration::from_secs(10) }
+        Self {
+            connections: 100_000,
+            header: Duration::from_secs(10),
+        }
     }
 }
 
@@ -116,7 +119,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.header).max_buf_size(16 << 10);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(site.limits.header)
+        .max_buf_size(16 << 10);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
     let mut stopping = site.stopping.clone();
     let alive = alive.clone();
@@ -173,8 +180,9 @@ fn upgrade(
     }
     let limit = site.host.limits.frame_bytes;
     let options = Options::default()
-        .with_max_payload_read(limit + 1)
-        .with_max_read_buffer(limit + 1)
+        // The session refuses what is over its limit, with a code; this only bounds what is read to tell it so.
+        .with_max_payload_read(4 * limit)
+        .with_max_read_buffer(4 * limit)
         .with_read_buffer_capacity(2 << 10)
         .with_write_buffer_capacity(1 << 10)
         .with_backpressure_boundary(64 << 10)
@@ -194,22 +202,37 @@ fn upgrade(
         }
         Err(error) => {
             tracing::debug!(%error, "not a WebSocket handshake");
-            text(StatusCode::BAD_REQUEST, "This is the WebSocket endpoint; see docs/protocol.md.\n")
+            text(
+                StatusCode::BAD_REQUEST,
+                "This is the WebSocket endpoint; see docs/protocol.md.\n",
+            )
         }
     }
 }
 
 /// A page of another site must not speak as whoever looks at it.
 fn origin_allowed(site: &Site, request: &Request<Incoming>, secure: bool) -> bool {
-    let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else { return true };
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else {
+        return true;
+    };
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let own = format!("{}://{host}", if secure { "https" } else { "http" });
-    origin == own.as_bytes() || site.origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin)
+    origin == own.as_bytes()
+        || site
+            .origins
+            .iter()
+            .any(|allowed| allowed == "*" || allowed.as_bytes() == origin)
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

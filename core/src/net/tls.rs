@@ -51,7 +51,10 @@ impl TlsIdentity {
     /// See [`TlsError`].
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let config = read(&files)?;
-        Ok(Self { files, current: Arc::new(ArcSwap::from(config)) })
+        Ok(Self {
+            files,
+            current: Arc::new(ArcSwap::from(config)),
+        })
     }
 
     /// Reads the files again; connections from now on use what is there. On an error the old certificate stays.
@@ -70,12 +73,17 @@ impl TlsIdentity {
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsIdentity").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
 fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let wrong = |path: &PathBuf, reason: String| TlsError::File { path: path.display().to_string(), reason };
+    let wrong = |path: &PathBuf, reason: String| TlsError::File {
+        path: path.display().to_string(),
+        reason,
+    };
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| wrong(&files.certificate, error.to_string()))?;

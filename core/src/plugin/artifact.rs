@@ -40,13 +40,20 @@ impl Artifact {
     /// As [`Artifact::read`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self, LoadError> {
         if !bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NotWasm("the file does not begin like WebAssembly".to_owned()));
+            return Err(LoadError::NotWasm(
+                "the file does not begin like WebAssembly".to_owned(),
+            ));
         }
         let (is_component, manifest) = scan(&bytes)?;
         let manifest = manifest.ok_or(LoadError::NoManifest)?;
         let manifest = Manifest::parse(manifest).map_err(LoadError::Manifest)?;
         let sha256 = Sha256::digest(&bytes).into();
-        Ok(Self { bytes, is_component, manifest, sha256 })
+        Ok(Self {
+            bytes,
+            is_component,
+            manifest,
+            sha256,
+        })
     }
 }
 
@@ -77,5 +84,7 @@ pub(super) fn component_of(artifact: &Artifact) -> Result<std::borrow::Cow<'_, [
     let encoded = wit_component::ComponentEncoder::default()
         .module(&artifact.bytes)
         .and_then(|encoder| encoder.validate(true).encode());
-    encoded.map(Into::into).map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))
+    encoded
+        .map(Into::into)
+        .map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))
 }

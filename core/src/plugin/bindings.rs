@@ -1,6 +1,13 @@
 //! The contract in Rust, generated from plugin-sdk/wit.
 
-#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated code")]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
 
 wasmtime::component::bindgen!({
     path: "../plugin-sdk/wit",

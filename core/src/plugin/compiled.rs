@@ -31,7 +31,9 @@ impl CompiledCache {
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Self { folder: Some(folder.to_owned()) })
+        Ok(Self {
+            folder: Some(folder.to_owned()),
+        })
     }
 
     /// Keeps nothing.
@@ -42,7 +44,10 @@ impl CompiledCache {
 
     /// Returns the compiled component: from the folder if it is there and whole, else compiled now.
     pub(super) fn load(&self, engine: &Engine, artifact: &Artifact) -> Result<Component, LoadError> {
-        let path = self.folder.as_ref().map(|folder| folder.join(file_name(engine, artifact)));
+        let path = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(file_name(engine, artifact)));
         if let Some(component) = path.as_deref().and_then(|path| read(engine, path)) {
             return Ok(component);
         }

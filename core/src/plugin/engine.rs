@@ -22,7 +22,11 @@ pub struct EngineLimits {
 
 impl Default for EngineLimits {
     fn default() -> Self {
-        Self { instances: 256, memory_bytes: 64 << 20, table_elements: 20_000 }
+        Self {
+            instances: 256,
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+        }
     }
 }
 
@@ -61,14 +65,16 @@ impl WasmEngine {
         let engine = Engine::new(&config)?;
         let ticks = Arc::new(AtomicU64::new(0));
         let (weak, counter) = (engine.weak(), ticks.clone());
-        std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || {
-            loop {
-                std::thread::sleep(TICK);
-                let Some(engine) = weak.upgrade() else { break };
-                counter.fetch_add(1, Ordering::Relaxed);
-                engine.increment_epoch();
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("wasm-clock".to_owned())
+            .spawn(move || {
+                loop {
+                    std::thread::sleep(TICK);
+                    let Some(engine) = weak.upgrade() else { break };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    engine.increment_epoch();
+                }
+            })?;
         Ok(Self { engine, ticks })
     }
 
@@ -85,6 +91,8 @@ impl WasmEngine {
 
     /// Returns how many ticks a deadline is; at least one whole tick passes.
     pub(super) fn ticks_in(duration: Duration) -> u64 {
-        u64::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(duration.as_millis().div_ceil(TICK.as_millis()))
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 }

@@ -99,10 +99,12 @@ impl Instance {
         store.set_max_component_handles(1_000);
         // The start section of a core module is the guest's code as well.
         store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
-        let instance = pre.instantiate(&mut store).map_err(|error| match failure(&mut store, error, deadline) {
-            Failure::Trap(reason) => StartError::Instantiate(reason),
-            failure => StartError::Failed(failure),
-        })?;
+        let instance = pre
+            .instantiate(&mut store)
+            .map_err(|error| match failure(&mut store, error, deadline) {
+                Failure::Trap(reason) => StartError::Instantiate(reason),
+                failure => StartError::Failed(failure),
+            })?;
         let start: Start = function(&mut store, &instance, Some(&exports.start))?
             .ok_or_else(|| StartError::Instantiate("it exports no start".to_owned()))?;
         let mut instance = Self {
@@ -115,7 +117,10 @@ impl Instance {
         };
         match instance.run(&start, (configuration.to_owned(),), deadline) {
             Ok((Ok(()),)) => Ok(instance),
-            Ok((Err(error),)) => Err(StartError::Refused { code: error.code, message: error.message }),
+            Ok((Err(error),)) => Err(StartError::Refused {
+                code: error.code,
+                message: error.message,
+            }),
             Err(failure) => Err(StartError::Failed(failure)),
         }
     }
@@ -138,9 +143,8 @@ impl Instance {
         let outcome = self.run(function, params, deadline);
         let call = self.store.data_mut().call.take();
         // The state keeps the call for as long as it is entered; a new one stands in if that should ever break.
-        let call = call.unwrap_or_else(|| {
-            Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(draft_store))
-        });
+        let call =
+            call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(draft_store)));
         (call, outcome)
     }
 
@@ -150,7 +154,9 @@ impl Instance {
         R: ComponentNamedList + Lift,
     {
         self.store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
-        function.call(&mut self.store, params).map_err(|error| failure(&mut self.store, error, deadline))
+        function
+            .call(&mut self.store, params)
+            .map_err(|error| failure(&mut self.store, error, deadline))
     }
 }
 
@@ -165,7 +171,9 @@ where
 {
     let Some(export) = export else { return Ok(None) };
     let found = instance.get_typed_func(store, export);
-    found.map(Some).map_err(|error| StartError::Instantiate(format!("{error:#}")))
+    found
+        .map(Some)
+        .map_err(|error| StartError::Instantiate(format!("{error:#}")))
 }
 
 /// Tells apart why the engine ended a call.
@@ -178,7 +186,11 @@ fn failure(store: &mut Store<State>, error: wasmtime::Error, deadline: Duration)
         (Some(trap), None) => Failure::Trap(trap.to_string()),
         (None, None) => {
             let reason = format!("{:#}", error.root_cause());
-            if reason.contains("fuel") { Failure::Limit("lifted bytes") } else { Failure::Contract(reason) }
+            if reason.contains("fuel") {
+                Failure::Limit("lifted bytes")
+            } else {
+                Failure::Contract(reason)
+            }
         }
     }
 }

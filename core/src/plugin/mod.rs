@@ -200,7 +200,11 @@ impl Loader {
         let granted = |capability: &str| {
             ALWAYS_GRANTED.contains(&capability)
                 || (spec.grants.iter().any(|grant| grant == capability)
-                    && artifact.manifest.capabilities.iter().any(|wanted| wanted.as_str() == capability))
+                    && artifact
+                        .manifest
+                        .capabilities
+                        .iter()
+                        .any(|wanted| wanted.as_str() == capability))
         };
         let component = self.cache.load(self.engine.get(), artifact)?;
         check_imports(&component, self.engine.get(), &granted)?;
@@ -219,17 +223,29 @@ impl Loader {
             log: LogBudget::default(),
         });
         let configuration = spec.configuration.clone();
-        Ok(wasm::WasmPlugin::start(self.engine.clone(), pre, exports, shared, configuration, spec.limits)?)
+        Ok(wasm::WasmPlugin::start(
+            self.engine.clone(),
+            pre,
+            exports,
+            shared,
+            configuration,
+            spec.limits,
+        )?)
     }
 }
 
 fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadError> {
     let major = |version: &str| version.split('.').next().map(str::to_owned);
     if major(&manifest.contract) != major(CONTRACT) {
-        return Err(LoadError::Contract { found: manifest.contract.clone() });
+        return Err(LoadError::Contract {
+            found: manifest.contract.clone(),
+        });
     }
     if manifest.id != spec.id {
-        return Err(LoadError::Id { found: manifest.id.clone(), wanted: spec.id.clone() });
+        return Err(LoadError::Id {
+            found: manifest.id.clone(),
+            wanted: spec.id.clone(),
+        });
     }
     for capability in &manifest.capabilities {
         let capability = capability.as_str();
@@ -247,7 +263,9 @@ fn check_imports(
     granted: &impl Fn(&str) -> bool,
 ) -> Result<(), LoadError> {
     for (name, _) in component.component_type().imports(engine) {
-        let interface = name.strip_prefix("courtyard:plugin/").and_then(|rest| rest.split('@').next());
+        let interface = name
+            .strip_prefix("courtyard:plugin/")
+            .and_then(|rest| rest.split('@').next());
         match interface {
             Some("types") => {}
             Some(capability) if CAPABILITIES.contains(&capability) => {

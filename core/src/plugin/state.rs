@@ -40,7 +40,13 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, call: None, host_calls: 0, memory_used: 0, cause: None }
+        Self {
+            shared,
+            call: None,
+            host_calls: 0,
+            memory_used: 0,
+            cause: None,
+        }
     }
 
     /// Makes the instance ready for a call.
@@ -80,9 +86,11 @@ impl State {
     ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
         use wit::conversations::Failure as Refusal;
         match outcome {
-            Ok(Opened { id, kind, members }) => {
-                Ok(Ok(wit::conversations::Conversation { id: id.to_string(), kind, members }))
-            }
+            Ok(Opened { id, kind, members }) => Ok(Ok(wit::conversations::Conversation {
+                id: id.to_string(),
+                kind,
+                members,
+            })),
             Err(ConversationsError::NotFound) => Ok(Err(Refusal::NotFound)),
             Err(ConversationsError::Invalid(reason)) => Ok(Err(Refusal::Invalid(reason))),
             Err(ConversationsError::Unavailable) => Ok(Err(Refusal::Unavailable)),
@@ -101,7 +109,11 @@ impl Drop for State {
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let total = self.shared.memory_used.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        let total = self
+            .shared
+            .memory_used
+            .fetch_add(more, Ordering::Relaxed)
+            .saturating_add(more);
         if desired > self.shared.memory_bytes || total > self.shared.total_memory_bytes {
             self.shared.memory_used.fetch_sub(more, Ordering::Relaxed);
             self.cause = Some(Failure::Limit("memory"));
@@ -125,21 +137,27 @@ impl wit::types::Host for State {}
 impl wit::kv::Host for State {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::kv::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::kv::Failure::Unavailable)) };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::kv::Failure::Unavailable));
+        };
         let outcome = kv::get(call, &self.shared.id, &self.shared.limits, &key);
         self.kv_outcome(outcome.map(|value| value.map(Vec::from)))
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::kv::Failure::Unavailable)) };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::kv::Failure::Unavailable));
+        };
         let outcome = kv::set(call, &self.shared.id, &self.shared.limits, &key, Some(value));
         self.kv_outcome(outcome)
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::kv::Failure::Unavailable)) };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::kv::Failure::Unavailable));
+        };
         let outcome = kv::set(call, &self.shared.id, &self.shared.limits, &key, None);
         self.kv_outcome(outcome)
     }
@@ -152,9 +170,21 @@ impl wit::kv::Host for State {
         reverse: bool,
     ) -> wasmtime::Result<Result<Vec<wit::kv::Entry>, wit::kv::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::kv::Failure::Unavailable)) };
-        let outcome = kv::scan(call, &self.shared.id, &self.shared.limits, (&start, &end), limit, reverse);
-        let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| wit::kv::Entry { key: key.into(), value: value.into() };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::kv::Failure::Unavailable));
+        };
+        let outcome = kv::scan(
+            call,
+            &self.shared.id,
+            &self.shared.limits,
+            (&start, &end),
+            limit,
+            reverse,
+        );
+        let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| wit::kv::Entry {
+            key: key.into(),
+            value: value.into(),
+        };
         self.kv_outcome(outcome.map(|entries| entries.into_iter().map(entry).collect()))
     }
 }
@@ -167,7 +197,9 @@ impl wit::conversations::Host for State {
         members: Vec<String>,
     ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::conversations::Failure::Unavailable)) };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::conversations::Failure::Unavailable));
+        };
         let outcome = conversations::open(call, &self.shared.id, &address, &kind, members);
         self.conversation(outcome)
     }
@@ -177,7 +209,9 @@ impl wit::conversations::Host for State {
         address: String,
     ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
         self.count()?;
-        let Some(call) = &mut self.call else { return Ok(Err(wit::conversations::Failure::Unavailable)) };
+        let Some(call) = &mut self.call else {
+            return Ok(Err(wit::conversations::Failure::Unavailable));
+        };
         let outcome = conversations::find(call, &self.shared.id, &address);
         self.conversation(outcome)
     }
@@ -219,7 +253,9 @@ impl wit::log::Host for State {
             wit::log::Level::Info => Level::Info,
             wit::log::Level::Debug => Level::Debug,
         };
-        self.shared.log.write(&self.shared.id, &self.shared.limits, level, &text);
+        self.shared
+            .log
+            .write(&self.shared.id, &self.shared.limits, level, &text);
         Ok(())
     }
 }
@@ -231,7 +267,10 @@ pub(super) fn link(
 ) -> wasmtime::Result<()> {
     type Own = wasmtime::component::HasSelf<State>;
     wit::types::add_to_linker::<_, Own>(linker, |state| state)?;
-    for capability in services::CAPABILITIES.into_iter().filter(|capability| granted(capability)) {
+    for capability in services::CAPABILITIES
+        .into_iter()
+        .filter(|capability| granted(capability))
+    {
         match capability {
             "kv" => wit::kv::add_to_linker::<_, Own>(linker, |state| state)?,
             "conversations" => wit::conversations::add_to_linker::<_, Own>(linker, |state| state)?,

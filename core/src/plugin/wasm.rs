@@ -72,7 +72,15 @@ impl WasmPlugin {
 
     fn instantiate(&self) -> Result<Box<Instance>, StartError> {
         let start = self.limits.start;
-        Instance::start(&self.engine, &self.pre, &self.exports, &self.shared, &self.configuration, start).map(Box::new)
+        Instance::start(
+            &self.engine,
+            &self.pre,
+            &self.exports,
+            &self.shared,
+            &self.configuration,
+            start,
+        )
+        .map(Box::new)
     }
 
     fn add_spare(&self) -> Result<(), StartError> {
@@ -95,7 +103,11 @@ impl WasmPlugin {
         }
         let most = self.limits.instances.max(1) as usize;
         let room = |live: usize| (live < most).then_some(live + 1);
-        if self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
+        if self
+            .live
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+            .is_ok()
+        {
             return self.instantiate().map_err(|error| {
                 self.live.fetch_sub(1, Ordering::Relaxed);
                 match error {
@@ -177,19 +189,30 @@ impl WasmPlugin {
         if ticks >= SLOW_TICKS {
             self.slow.store(QUICK_AGAIN, Ordering::Relaxed);
         } else if self.slow.load(Ordering::Relaxed) > 0 {
-            let _ = self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slow| slow.checked_sub(1));
+            let _ = self
+                .slow
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slow| slow.checked_sub(1));
         }
     }
 
     fn checked_size(&self, bytes: Vec<u8>) -> Result<Bytes, Failure> {
-        if bytes.len() > self.limits.result_bytes { Err(Failure::Limit("result bytes")) } else { Ok(bytes.into()) }
+        if bytes.len() > self.limits.result_bytes {
+            Err(Failure::Limit("result bytes"))
+        } else {
+            Ok(bytes.into())
+        }
     }
 }
 
 impl Guest for WasmPlugin {
     fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>> {
         let params = (call.app.as_str().to_owned(), token.to_owned());
-        let (call, answer) = self.enter(call, self.limits.hook, |instance| instance.authenticate.as_ref(), params);
+        let (call, answer) = self.enter(
+            call,
+            self.limits.hook,
+            |instance| instance.authenticate.as_ref(),
+            params,
+        );
         let identity = answer.and_then(|(answer,)| match answer {
             Ok(None) => Ok(Ok(None)),
             Ok(Some(identity)) => match identity.actor.parse() {
@@ -206,8 +229,12 @@ impl Guest for WasmPlugin {
     }
 
     fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
-        let (call, answer) =
-            self.enter(call, self.limits.hook, |instance| instance.before_send.as_ref(), (packed(message),));
+        let (call, answer) = self.enter(
+            call,
+            self.limits.hook,
+            |instance| instance.before_send.as_ref(),
+            (packed(message),),
+        );
         let verdict = answer.and_then(|(verdict,)| match verdict {
             wit::Verdict::Accept => Ok(Verdict::Accept),
             wit::Verdict::Replace(content) => self.checked_size(content).map(Verdict::Replace),
@@ -217,8 +244,12 @@ impl Guest for WasmPlugin {
     }
 
     fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>> {
-        let (call, answer) =
-            self.enter(call, self.limits.hook, |instance| instance.after_send.as_ref(), (packed(message),));
+        let (call, answer) = self.enter(
+            call,
+            self.limits.hook,
+            |instance| instance.after_send.as_ref(),
+            (packed(message),),
+        );
         (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
     }
 
@@ -232,7 +263,9 @@ impl Guest for WasmPlugin {
         let (call, answer) = self.enter(call, self.limits.hook, |instance| instance.render.as_ref(), params);
         let contents = answer.and_then(|(contents,)| match contents {
             Ok(contents) => {
-                let sized = contents.into_iter().map(|content| content.map(|bytes| self.checked_size(bytes)).transpose());
+                let sized = contents
+                    .into_iter()
+                    .map(|content| content.map(|bytes| self.checked_size(bytes)).transpose());
                 Ok(Ok(sized.collect::<Result<_, _>>()?))
             }
             Err(error) => Ok(Err(plugin_error(error))),
@@ -274,12 +307,19 @@ impl Guest for WasmPlugin {
 
 impl fmt::Debug for WasmPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WasmPlugin").field("id", &self.shared.id).field("live", &self.live).finish_non_exhaustive()
+        f.debug_struct("WasmPlugin")
+            .field("id", &self.shared.id)
+            .field("live", &self.live)
+            .finish_non_exhaustive()
     }
 }
 
 fn plugin_error(error: types::Error) -> PluginError {
-    PluginError { code: error.code, message: error.message, retry: error.retry }
+    PluginError {
+        code: error.code,
+        message: error.message,
+        retry: error.retry,
+    }
 }
 
 /// Puts the texts of a message end to end, as the contract has it.

@@ -38,7 +38,10 @@ impl Router {
 
     /// Adds a session of an actor.
     pub fn add(&self, app: &AppId, actor: &ActorId, endpoint: Endpoint) {
-        self.sessions.entry((app.clone(), actor.clone())).or_default().push(endpoint);
+        self.sessions
+            .entry((app.clone(), actor.clone()))
+            .or_default()
+            .push(endpoint);
     }
 
     /// Removes a session; nothing happens if it is not there.
@@ -54,7 +57,10 @@ impl Router {
     pub fn end(&self, app: &AppId, actor: &ActorId, credential: Option<&str>) {
         let key = (app.clone(), actor.clone());
         if let Some(endpoints) = self.sessions.get(&key) {
-            for endpoint in endpoints.iter().filter(|endpoint| credential.is_none_or(|wanted| endpoint.credential == wanted)) {
+            for endpoint in endpoints
+                .iter()
+                .filter(|endpoint| credential.is_none_or(|wanted| endpoint.credential == wanted))
+            {
                 endpoint.queue.close(crate::wire::CloseCode::SessionEnded);
             }
         }
@@ -64,7 +70,9 @@ impl Router {
     pub fn deliver(&self, app: &AppId, actors: &[ActorId], except: Option<SessionId>, frame: &Bytes) {
         for actor in actors {
             // The key of the map owns its parts; these are two counters, not texts.
-            let Some(endpoints) = self.sessions.get(&(app.clone(), actor.clone())) else { continue };
+            let Some(endpoints) = self.sessions.get(&(app.clone(), actor.clone())) else {
+                continue;
+            };
             for endpoint in endpoints.iter().filter(|endpoint| Some(endpoint.id) != except) {
                 endpoint.queue.push(Item::Event(frame.clone()));
             }
@@ -90,7 +98,14 @@ mod tests {
 
     fn endpoint(id: u128, credential: &str) -> (Arc<Queue>, Endpoint) {
         let queue = Arc::new(Queue::new(1_000));
-        (queue.clone(), Endpoint { id: SessionId(id), credential: credential.to_owned(), queue })
+        (
+            queue.clone(),
+            Endpoint {
+                id: SessionId(id),
+                credential: credential.to_owned(),
+                queue,
+            },
+        )
     }
 
     #[test]
@@ -100,7 +115,12 @@ mod tests {
         let (desk, desk_end) = endpoint(2, "b");
         router.add(&app, &ann, phone_end);
         router.add(&app, &ann, desk_end);
-        router.deliver(&app, std::slice::from_ref(&ann), Some(SessionId(1)), &Bytes::from_static(b"x"));
+        router.deliver(
+            &app,
+            std::slice::from_ref(&ann),
+            Some(SessionId(1)),
+            &Bytes::from_static(b"x"),
+        );
         assert!(phone.take().0.is_empty());
         assert_eq!(desk.take().0.len(), 1);
 

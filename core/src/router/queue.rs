@@ -55,7 +55,11 @@ impl Queue {
     /// Makes an empty queue for so many bytes of frames.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), waker: AtomicWaker::new(), limit }
+        Self {
+            state: Mutex::default(),
+            waker: AtomicWaker::new(),
+            limit,
+        }
     }
 
     /// Adds an item, and wakes the session if it sleeps.
@@ -99,7 +103,11 @@ impl Queue {
         }
         self.waker.register(context.waker());
         // Something may have come between the look and the registration.
-        if self.has_work() { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_work() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn has_work(&self) -> bool {
@@ -117,7 +125,9 @@ fn make_room(state: &mut State, limit: usize) {
     if state.bytes <= limit {
         return;
     }
-    keep(state, |item| matches!(item, Item::Answer(_)) && *item.frame() != reply::gap());
+    keep(state, |item| {
+        matches!(item, Item::Answer(_)) && *item.frame() != reply::gap()
+    });
     state.items.push_back(Item::Answer(reply::gap()));
     if state.bytes > limit {
         state.items.clear();

@@ -109,7 +109,10 @@ impl Server {
         let (alive, ended) = mpsc::channel(1);
         let (mut addresses, mut certificates) = (Vec::new(), Vec::new());
         for listen in &config.listen {
-            let failed = |source| StartError::Listen { address: listen.address, source };
+            let failed = |source| StartError::Listen {
+                address: listen.address,
+                source,
+            };
             let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
             let listener = TcpListener::bind(listen.address).await.map_err(failed)?;
             addresses.push((listener.local_addr().map_err(failed)?, tls.is_some()));
@@ -117,7 +120,16 @@ impl Server {
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
         let observers = tokio::spawn(observers.run());
-        Ok(Self { addresses, problems, store, certificates, stop, ended, observers, shutdown: config.shutdown })
+        Ok(Self {
+            addresses,
+            problems,
+            store,
+            certificates,
+            stop,
+            ended,
+            observers,
+            shutdown: config.shutdown,
+        })
     }
 
     /// Returns the address of each listener, and whether it speaks TLS.
@@ -157,12 +169,18 @@ impl Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 
 fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), StartError> {
-    let memory_bytes = config.plugins.iter().map(|plugin| plugin.spec.limits.memory_bytes).max();
+    let memory_bytes = config
+        .plugins
+        .iter()
+        .map(|plugin| plugin.spec.limits.memory_bytes)
+        .max();
     let mut limits = EngineLimits::default();
     limits.memory_bytes = memory_bytes.unwrap_or(limits.memory_bytes);
     let engine = WasmEngine::new(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -173,7 +191,10 @@ fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), Start
     for plugin in &config.plugins {
         let (loaded, problem) = loader.load(&plugin.path, &plugin.spec);
         plugins.push(loaded);
-        problems.extend(problem.map(|error| PluginProblem { id: plugin.spec.id.clone(), error }));
+        problems.extend(problem.map(|error| PluginProblem {
+            id: plugin.spec.id.clone(),
+            error,
+        }));
     }
     Ok((Registry::new(plugins), problems))
 }
@@ -181,7 +202,10 @@ fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), Start
 /// Makes a conversation of the development settings, unless it is there.
 fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<(), StartError> {
     let app = crate::wire::AppId::default_app();
-    let id = LogId { app: app.clone(), conversation: wanted.id };
+    let id = LogId {
+        app: app.clone(),
+        conversation: wanted.id,
+    };
     if log.conversations().get(&id)?.is_some() {
         return Ok(());
     }
@@ -192,6 +216,8 @@ fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<()
         members: wanted.members.iter().map(ToString::to_string).collect(),
     };
     Conversations::create(&mut draft, &app, wanted.id, &wanted.id.to_string(), &record);
-    draft.commit_blocking().map_err(|error| StoreError::Index(error.to_string()))?;
+    draft
+        .commit_blocking()
+        .map_err(|error| StoreError::Index(error.to_string()))?;
     Ok(())
 }

@@ -48,7 +48,11 @@ pub fn find(call: &mut Call, plugin: &str, address: &str) -> Result<Opened, Conv
     }
     check_address(address)?;
     match Conversations::at_address(&mut call.draft, &call.app, plugin, address)? {
-        Some((id, record)) => Ok(Opened { id, kind: record.kind, members: record.members }),
+        Some((id, record)) => Ok(Opened {
+            id,
+            kind: record.kind,
+            members: record.members,
+        }),
         None => Err(ConversationsError::NotFound),
     }
 }
@@ -74,9 +78,17 @@ pub fn open(
     check_kind(kind)?;
     check_members(&members)?;
     let id = ConversationId(ulid::Ulid::from_parts(super::now_ms(), rand::random()).0);
-    let record = Record { kind: kind.to_owned(), owner: plugin.to_owned(), members };
+    let record = Record {
+        kind: kind.to_owned(),
+        owner: plugin.to_owned(),
+        members,
+    };
     Conversations::create(&mut call.draft, &call.app, id, address, &record);
-    Ok(Opened { id, kind: record.kind, members: record.members })
+    Ok(Opened {
+        id,
+        kind: record.kind,
+        members: record.members,
+    })
 }
 
 fn check_address(address: &str) -> Result<(), ConversationsError> {
@@ -89,21 +101,29 @@ fn check_address(address: &str) -> Result<(), ConversationsError> {
 
 fn check_kind(kind: &str) -> Result<(), ConversationsError> {
     let well_formed = (1..=32).contains(&kind.len())
-        && kind.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        && kind
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     if well_formed {
         Ok(())
     } else {
-        Err(ConversationsError::Invalid("a kind is 1 to 32 lower-case letters, digits and `_`".to_owned()))
+        Err(ConversationsError::Invalid(
+            "a kind is 1 to 32 lower-case letters, digits and `_`".to_owned(),
+        ))
     }
 }
 
 fn check_members(members: &[String]) -> Result<(), ConversationsError> {
     if members.is_empty() || members.len() > MAX_MEMBERS {
-        return Err(ConversationsError::Invalid(format!("a conversation has 1 to {MAX_MEMBERS} members")));
+        return Err(ConversationsError::Invalid(format!(
+            "a conversation has 1 to {MAX_MEMBERS} members"
+        )));
     }
     let mut seen = std::collections::HashSet::new();
     for member in members {
-        member.parse::<ActorId>().map_err(|error| ConversationsError::Invalid(error.to_string()))?;
+        member
+            .parse::<ActorId>()
+            .map_err(|error| ConversationsError::Invalid(error.to_string()))?;
         if !seen.insert(member) {
             return Err(ConversationsError::Invalid(format!("{member:?} is a member twice")));
         }

@@ -53,7 +53,8 @@ pub fn set(
     if key.len() > limits.key_bytes || value.as_ref().is_some_and(|value| value.len() > limits.value_bytes) {
         return Err(KvError::TooLarge);
     }
-    call.draft.set(key::plugin(&call.app, plugin, key), value.map(Bytes::from));
+    call.draft
+        .set(key::plugin(&call.app, plugin, key), value.map(Bytes::from));
     Ok(())
 }
 
@@ -77,7 +78,16 @@ pub fn scan(
     }
     let prefix = key::plugin(&call.app, plugin, &[]);
     let first = key::plugin(&call.app, plugin, start);
-    let last = if end.is_empty() { key::successor(&prefix) } else { key::plugin(&call.app, plugin, end) };
-    let entries = call.draft.scan(first, last, limit.min(limits.scan_entries) as usize, reverse)?;
-    Ok(entries.into_iter().map(|(key, value)| (key.slice(prefix.len()..), value)).collect())
+    let last = if end.is_empty() {
+        key::successor(&prefix)
+    } else {
+        key::plugin(&call.app, plugin, end)
+    };
+    let entries = call
+        .draft
+        .scan(first, last, limit.min(limits.scan_entries) as usize, reverse)?;
+    Ok(entries
+        .into_iter()
+        .map(|(key, value)| (key.slice(prefix.len()..), value))
+        .collect())
 }

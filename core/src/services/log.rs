@@ -33,7 +33,13 @@ struct Window {
 
 impl Default for LogBudget {
     fn default() -> Self {
-        Self { window: Mutex::new(Window { start: Instant::now(), lines: 0, dropped: 0 }) }
+        Self {
+            window: Mutex::new(Window {
+                start: Instant::now(),
+                lines: 0,
+                dropped: 0,
+            }),
+        }
     }
 }
 
@@ -48,9 +54,15 @@ impl LogBudget {
         if dropped > 0 {
             tracing::warn!(plugin, dropped, "the plugin logs too much; lines were dropped");
         }
-        let end = (0..=limits.log_line_bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=limits.log_line_bytes.min(text.len()))
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
         // A line stays a line, so that a plugin can't make up those of others.
-        let line: String = text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text[..end]
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         match level {
             Level::Error => tracing::error!(target: "courtyard::plugin_log", plugin, "{line}"),
             Level::Warn => tracing::warn!(target: "courtyard::plugin_log", plugin, "{line}"),

@@ -41,7 +41,11 @@ impl Session {
                 Ok(identity) => self.sign_in(&app, identity, credentials.device),
                 Err(error) => {
                     self.refuse(None, &error);
-                    return Err(if error.retry { CloseCode::Fault } else { CloseCode::SessionEnded });
+                    return Err(if error.retry {
+                        CloseCode::Fault
+                    } else {
+                        CloseCode::SessionEnded
+                    });
                 }
             }
         }
@@ -53,7 +57,10 @@ impl Session {
     /// Signs in on an open session.
     pub(super) async fn authenticate(&mut self, app: &AppId, id: &str, credentials: Credentials) {
         if self.signed.is_some() {
-            self.refuse(Some(id), &RequestError::new(Code::UnexpectedFrame, "The session is signed in."));
+            self.refuse(
+                Some(id),
+                &RequestError::new(Code::UnexpectedFrame, "The session is signed in."),
+            );
             return;
         }
         match self.identify(app, &credentials).await {
@@ -74,7 +81,11 @@ impl Session {
         });
         match asked.await? {
             Err(error) if self.host.trust_tokens && !error.retry => match credentials.token.parse() {
-                Ok(actor) => Ok(Identity { actor, credential: String::new(), expires_at_ms: 0 }),
+                Ok(actor) => Ok(Identity {
+                    actor,
+                    credential: String::new(),
+                    expires_at_ms: 0,
+                }),
                 Err(_) => Err(error),
             },
             outcome => outcome,
@@ -82,11 +93,22 @@ impl Session {
     }
 
     fn sign_in(&mut self, app: &AppId, identity: Identity, device: DeviceId) {
-        let Identity { actor, credential, expires_at_ms } = identity;
-        let endpoint = Endpoint { id: self.id, credential: credential.clone(), queue: self.queue.clone() };
+        let Identity {
+            actor,
+            credential,
+            expires_at_ms,
+        } = identity;
+        let endpoint = Endpoint {
+            id: self.id,
+            credential: credential.clone(),
+            queue: self.queue.clone(),
+        };
         self.host.router.add(app, &actor, endpoint);
         if expires_at_ms > 0 {
-            let (queue, left) = (std::sync::Arc::downgrade(&self.queue), expires_at_ms.saturating_sub(now_ms()));
+            let (queue, left) = (
+                std::sync::Arc::downgrade(&self.queue),
+                expires_at_ms.saturating_sub(now_ms()),
+            );
             // The timer of a session that has ended finds nobody.
             tokio::spawn(async move {
                 tokio::time::sleep(std::time::Duration::from_millis(left)).await;
@@ -95,7 +117,11 @@ impl Session {
                 }
             });
         }
-        self.signed = Some(Signed { actor, device, credential });
+        self.signed = Some(Signed {
+            actor,
+            device,
+            credential,
+        });
         self.app.get_or_insert_with(|| app.clone());
     }
 

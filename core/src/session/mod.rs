@@ -192,6 +192,9 @@ impl Session {
     }
 
     async fn receive(&mut self, bytes: &Bytes) -> Result<(), CloseCode> {
+        if bytes.len() > self.host.limits.frame_bytes {
+            return Err(CloseCode::TooBig);
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| CloseCode::NotUtf8)?;
         match ClientFrame::parse(text, self.host.limits.depth) {
             Ok(frame) => self.handle(frame, bytes).await,
@@ -209,20 +212,37 @@ impl Session {
     async fn handle(&mut self, frame: ClientFrame<'_>, bytes: &Bytes) -> Result<(), CloseCode> {
         let Some(app) = self.app.clone() else {
             return match frame {
-                ClientFrame::Hello { protocol, app, credentials } => self.hello(protocol, app, credentials).await,
+                ClientFrame::Hello {
+                    protocol,
+                    app,
+                    credentials,
+                } => self.hello(protocol, app, credentials).await,
                 _ => {
-                    self.refuse(None, &RequestError::new(Code::UnexpectedFrame, "The first frame must be `hello`."));
+                    self.refuse(
+                        None,
+                        &RequestError::new(Code::UnexpectedFrame, "The first frame must be `hello`."),
+                    );
                     Err(CloseCode::Violation)
                 }
             };
         };
         match frame {
-            ClientFrame::Send { id, conversation, kind, content } => {
+            ClientFrame::Send {
+                id,
+                conversation,
+                kind,
+                content,
+            } => {
                 self.send(&app, &id, conversation, &kind, content, bytes).await;
             }
             ClientFrame::Call { id, method, params } => self.call(&app, &id, &method, params),
             ClientFrame::Sync { id, since } => self.sync(&app, &id, since).await,
-            ClientFrame::History { id, conversation, page, limit } => {
+            ClientFrame::History {
+                id,
+                conversation,
+                page,
+                limit,
+            } => {
                 self.history(&app, &id, conversation, page, limit).await;
             }
             ClientFrame::Ping => self.answer(reply::pong()),
@@ -244,7 +264,11 @@ impl Session {
 
     fn client_limits(&self) -> ClientLimits {
         let limits = &self.host.limits;
-        ClientLimits { frame_bytes: limits.frame_bytes, depth: limits.depth, in_flight: limits.in_flight }
+        ClientLimits {
+            frame_bytes: limits.frame_bytes,
+            depth: limits.depth,
+            in_flight: limits.in_flight,
+        }
     }
 }
 
@@ -259,7 +283,13 @@ struct Link<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
     fn new(socket: WebSocket<S>, heartbeat: Duration) -> Self {
-        Self { socket, heartbeat, timer: Box::pin(tokio::time::sleep(heartbeat)), heard: false, asked: false }
+        Self {
+            socket,
+            heartbeat,
+            timer: Box::pin(tokio::time::sleep(heartbeat)),
+            heard: false,
+            asked: false,
+        }
     }
 
     /// Waits for a frame, for the queue, or for the end. Loses nothing when it is dropped.
@@ -304,7 +334,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 
     /// Returns what a frame means for the session; none for those that only show life.
     fn understand(&mut self, frame: Option<Frame>) -> Option<Input> {
-        let Some(frame) = frame else { return Some(Input::End(End::Gone)) };
+        let Some(frame) = frame else {
+            return Some(Input::End(End::Gone));
+        };
         self.asked = false;
         match frame.opcode() {
             OpCode::Text => Some(Input::Text(frame.into_payload())),
@@ -319,16 +351,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
     }
 
     async fn feed_frame(&mut self, frame: Frame) -> Result<(), ()> {
-        poll_fn(|context| Pin::new(&mut self.socket).poll_ready(context)).await.map_err(drop)?;
+        poll_fn(|context| Pin::new(&mut self.socket).poll_ready(context))
+            .await
+            .map_err(drop)?;
         Pin::new(&mut self.socket).start_send(frame).map_err(drop)
     }
 
     async fn flush(&mut self) -> Result<(), ()> {
-        poll_fn(|context| Pin::new(&mut self.socket).poll_flush(context)).await.map_err(drop)
+        poll_fn(|context| Pin::new(&mut self.socket).poll_flush(context))
+            .await
+            .map_err(drop)
     }
 
     async fn close(&mut self, code: CloseCode) -> Result<(), ()> {
-        self.feed_frame(Frame::close(code.number().into(), code.reason())).await?;
+        self.feed_frame(Frame::close(code.number().into(), code.reason()))
+            .await?;
         self.flush().await
     }
 }

@@ -23,14 +23,15 @@ pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
 }
 
 pub(super) fn unknown_conversation() -> RequestError {
-    RequestError::new(Code::UnknownConversation, "There is no such conversation, or you are no member.")
+    RequestError::new(
+        Code::UnknownConversation,
+        "There is no such conversation, or you are no member.",
+    )
 }
 
 pub(super) fn commit_failed(error: &CommitError) -> RequestError {
     match error {
-        CommitError::DedupConflict(_) => {
-            RequestError::new(Code::IdConflict, "This id was used for another message.")
-        }
+        CommitError::DedupConflict(_) => RequestError::new(Code::IdConflict, "This id was used for another message."),
         CommitError::Conflict => RequestError::new(Code::Conflict, "Too many others changed the same things."),
         CommitError::Closed => RequestError::new(Code::ShuttingDown, "The server is stopping."),
         _ => RequestError::new(Code::StorageFailed, "The server can't write."),
@@ -39,7 +40,10 @@ pub(super) fn commit_failed(error: &CommitError) -> RequestError {
 
 impl Session {
     pub(super) fn actor(&self) -> Result<&ActorId, RequestError> {
-        let signed = self.signed.as_ref().ok_or_else(|| RequestError::new(Code::Unauthenticated, "Sign in first."))?;
+        let signed = self
+            .signed
+            .as_ref()
+            .ok_or_else(|| RequestError::new(Code::Unauthenticated, "Sign in first."))?;
         Ok(&signed.actor)
     }
 
@@ -50,10 +54,20 @@ impl Session {
 
     /// Finds a conversation of which the actor is a member.
     pub(super) fn conversation(&self, app: &AppId, id: ConversationId) -> Result<Arc<Conversation>, RequestError> {
-        let log = LogId { app: app.clone(), conversation: id };
-        let conversation = self.host.log.conversations().get(&log).map_err(|error| storage_failed(&error))?;
+        let log = LogId {
+            app: app.clone(),
+            conversation: id,
+        };
+        let conversation = self
+            .host
+            .log
+            .conversations()
+            .get(&log)
+            .map_err(|error| storage_failed(&error))?;
         let actor = self.actor()?;
-        conversation.filter(|conversation| conversation.has_member(actor)).ok_or_else(unknown_conversation)
+        conversation
+            .filter(|conversation| conversation.has_member(actor))
+            .ok_or_else(unknown_conversation)
     }
 
     /// Runs work that may take long on a thread that nobody else waits for.
@@ -62,9 +76,12 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RequestError> {
         let fault = |_| RequestError::new(Code::Internal, "The server has a fault.");
-        let _place = self.host.blocking.acquire().await.map_err(|_| {
-            RequestError::new(Code::ShuttingDown, "The server is stopping.")
-        })?;
+        let _place = self
+            .host
+            .blocking
+            .acquire()
+            .await
+            .map_err(|_| RequestError::new(Code::ShuttingDown, "The server is stopping."))?;
         tokio::task::spawn_blocking(work).await.map_err(fault)
     }
 
@@ -98,7 +115,9 @@ impl Session {
             (Err(error), _) | (_, Err(error)) => Err(error),
             (Ok(actor), Ok(_place)) => {
                 let (host, app, actor, id) = (self.host.clone(), app.clone(), actor.clone(), id.to_owned());
-                self.blocking(move || synced(&host.log, &host.hooks, &app, &actor, &id, since)).await.and_then(|all| all)
+                self.blocking(move || synced(&host.log, &host.hooks, &app, &actor, &id, since))
+                    .await
+                    .and_then(|all| all)
             }
         };
         match answer {
@@ -125,14 +144,21 @@ impl Session {
     }
 
     fn viewer(&self) -> String {
-        self.signed.as_ref().map(|signed| signed.actor.to_string()).unwrap_or_default()
+        self.signed
+            .as_ref()
+            .map(|signed| signed.actor.to_string())
+            .unwrap_or_default()
     }
 
     /// Makes of an event frame what this viewer is to see.
     pub(super) async fn render(&self, frame: Bytes) -> Bytes {
-        let (Some(app), viewer, host) = (self.app.clone(), self.viewer(), self.host.clone()) else { return frame };
+        let (Some(app), viewer, host) = (self.app.clone(), self.viewer(), self.host.clone()) else {
+            return frame;
+        };
         let original = frame.clone();
-        let rendered = self.blocking(move || rendered_event(&host.log, &host.hooks, &app, &viewer, &frame)).await;
+        let rendered = self
+            .blocking(move || rendered_event(&host.log, &host.hooks, &app, &viewer, &frame))
+            .await;
         rendered.ok().flatten().unwrap_or(original)
     }
 }
@@ -146,10 +172,16 @@ fn call_committed(
     params: &str,
 ) -> Result<Bytes, RequestError> {
     let caller = match signed {
-        Some(signed) => {
-            Caller { actor: signed.actor.as_str(), device: signed.device.as_str(), credential: &signed.credential }
-        }
-        None => Caller { actor: "", device: "", credential: "" },
+        Some(signed) => Caller {
+            actor: signed.actor.as_str(),
+            device: signed.device.as_str(),
+            credential: &signed.credential,
+        },
+        None => Caller {
+            actor: "",
+            device: "",
+            credential: "",
+        },
     };
     for _ in 0..ATTEMPTS {
         let call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
@@ -203,7 +235,11 @@ impl Rendered {
                     time_ms: event.time_ms,
                 })
                 .collect();
-            let call = Call::new(conversation.log.app.clone(), Access::Read, Draft::new(log.store().clone()));
+            let call = Call::new(
+                conversation.log.app.clone(),
+                Access::Read,
+                Draft::new(log.store().clone()),
+            );
             hooks.render(call, viewer, &messages).1
         } else {
             vec![None; events.len()]
@@ -213,13 +249,17 @@ impl Rendered {
 
     fn views(&self, log: &LogId) -> Result<Vec<MessageView<'_>>, RequestError> {
         let bodies = decode_all(log, &self.events)?;
-        let views = bodies.iter().zip(&self.events).zip(&self.contents).map(|((body, event), content)| {
-            let view = body.view(log.conversation, event);
-            match content {
-                Some(content) => MessageView { content, ..view },
-                None => view,
-            }
-        });
+        let views = bodies
+            .iter()
+            .zip(&self.events)
+            .zip(&self.contents)
+            .map(|((body, event), content)| {
+                let view = body.view(log.conversation, event);
+                match content {
+                    Some(content) => MessageView { content, ..view },
+                    None => view,
+                }
+            });
         Ok(views.collect())
     }
 }
@@ -227,7 +267,10 @@ impl Rendered {
 fn decode_all<'a>(log: &LogId, events: &'a [StoredEvent]) -> Result<Vec<Body<'a>>, RequestError> {
     let decode = |event: &'a StoredEvent| {
         Body::decode(&event.body).map_err(|_| {
-            storage_failed(&LogError::Message { conversation: log.conversation, seq: event.seq })
+            storage_failed(&LogError::Message {
+                conversation: log.conversation,
+                seq: event.seq,
+            })
         })
     };
     events.iter().map(decode).collect()
@@ -242,10 +285,18 @@ fn read_page(
     limit: usize,
     id: &str,
 ) -> Result<Bytes, RequestError> {
-    let (head, events) = log.read(&conversation.log, page, limit).map_err(|error| storage_failed(&error))?;
+    let (head, events) = log
+        .read(&conversation.log, page, limit)
+        .map_err(|error| storage_failed(&error))?;
     let rendered = Rendered::new(log, hooks, viewer, conversation, events)?;
     let views = rendered.views(&conversation.log)?;
-    Ok(reply::events(id, conversation.log.conversation, head.epoch, head.seq, &views))
+    Ok(reply::events(
+        id,
+        conversation.log.conversation,
+        head.epoch,
+        head.seq,
+        &views,
+    ))
 }
 
 fn synced(
@@ -289,7 +340,13 @@ fn rendered_event(log: &Log, hooks: &Hooks, app: &AppId, viewer: &str, frame: &B
     let frame: serde_json::Value = serde_json::from_slice(frame).ok()?;
     let conversation = frame["event"]["conversation"].as_str()?.parse().ok()?;
     let seq = frame["event"]["seq"].as_u64()?;
-    let conversation = log.conversations().get(&LogId { app: app.clone(), conversation }).ok()??;
+    let conversation = log
+        .conversations()
+        .get(&LogId {
+            app: app.clone(),
+            conversation,
+        })
+        .ok()??;
     let (_, events) = log.read(&conversation.log, Page::After(seq - 1), 1).ok()?;
     let rendered = Rendered::new(log, hooks, viewer, &conversation, events).ok()?;
     let views = rendered.views(&conversation.log).ok()?;

@@ -72,7 +72,12 @@ impl Session {
         let conversation = self.conversation(app, conversation)?;
         let name = conversation.log.conversation.0.to_be_bytes();
         let dedup = self.host.log.dedup(app, actor, id, [&name, kind.as_bytes(), &content]);
-        let known = self.host.log.find(dedup).map_err(|error| super::requests::storage_failed(&error))?.is_some();
+        let known = self
+            .host
+            .log
+            .find(dedup)
+            .map_err(|error| super::requests::storage_failed(&error))?
+            .is_some();
         let outgoing = Outgoing {
             host: self.host.clone(),
             app: app.clone(),
@@ -150,25 +155,29 @@ fn finish(outgoing: Outgoing, mut draft: Draft, replaced: Option<Bytes>) -> Tran
         content: replaced.as_deref().unwrap_or(&outgoing.content),
     };
     let body = body.encode();
-    let append =
-        Append { log: outgoing.conversation.log.clone(), body: body.clone(), dedup: Some(outgoing.dedup) };
-    let noted = outgoing.host.observers.note(&mut draft, &append, &outgoing.conversation.kind, &outgoing.kind);
+    let append = Append {
+        log: outgoing.conversation.log.clone(),
+        body: body.clone(),
+        dedup: Some(outgoing.dedup),
+    };
+    let noted = outgoing
+        .host
+        .observers
+        .note(&mut draft, &append, &outgoing.conversation.kind, &outgoing.kind);
     draft.append(append);
     let outgoing = Arc::new(outgoing);
     let again = outgoing.clone();
     let rerun: Rerun = Box::new(move |_: &dyn Store| rerun(&again));
-    let done: Done = Box::new(move |outcome| {
-        match outcome {
-            Ok(appended) => {
-                if let [appended] = &appended[..] {
-                    outgoing.publish(appended, &body, replaced.as_deref());
-                }
-                if noted {
-                    outgoing.host.observers.wake();
-                }
+    let done: Done = Box::new(move |outcome| match outcome {
+        Ok(appended) => {
+            if let [appended] = &appended[..] {
+                outgoing.publish(appended, &body, replaced.as_deref());
             }
-            Err(error) => outgoing.answer_failure(error),
+            if noted {
+                outgoing.host.observers.wake();
+            }
         }
+        Err(error) => outgoing.answer_failure(error),
     });
     draft.into_transaction(Some(rerun), done)
 }
@@ -227,8 +236,12 @@ impl Outgoing {
         self.acknowledge(appended, replaced);
         // What was encoded a moment ago can be decoded.
         let Ok(message) = Body::decode(body) else { return };
-        let event =
-            StoredEvent { seq: appended.seq, id: appended.id, time_ms: appended.time_ms, body: Bytes::new() };
+        let event = StoredEvent {
+            seq: appended.seq,
+            id: appended.id,
+            time_ms: appended.time_ms,
+            body: Bytes::new(),
+        };
         let frame = reply::event(&message.view(appended.log.conversation, &event));
         self.host.bus.publish(Notice {
             app: self.app.clone(),
@@ -250,8 +263,16 @@ impl Outgoing {
 
     /// Returns the content of an earlier commit, if a plugin had replaced it.
     fn changed_content(&self, first: &Appended) -> Option<Vec<u8>> {
-        let log = LogId { app: self.app.clone(), conversation: first.log.conversation };
-        let events = self.host.log.store().events(&log, first.seq..=first.seq, 1, false).ok()?;
+        let log = LogId {
+            app: self.app.clone(),
+            conversation: first.log.conversation,
+        };
+        let events = self
+            .host
+            .log
+            .store()
+            .events(&log, first.seq..=first.seq, 1, false)
+            .ok()?;
         let body = Body::decode(&events.first()?.body).ok()?;
         (body.content != self.content).then(|| body.content.to_vec())
     }

@@ -258,7 +258,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the medium fails or an event is damaged.
-    fn events(&self, log: &LogId, range: RangeInclusive<u64>, limit: usize, newest_first: bool) -> Result<Vec<StoredEvent>, StoreError>;
+    fn events(
+        &self,
+        log: &LogId,
+        range: RangeInclusive<u64>,
+        limit: usize,
+        newest_first: bool,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Finds the append that was committed under a dedup key, if the store still remembers it.
     ///

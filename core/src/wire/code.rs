@@ -104,7 +104,11 @@ pub struct RequestError {
 impl RequestError {
     /// Makes an error of the core.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code: Cow::Borrowed(code.as_str()), message: message.into(), retry: code.retry() }
+        Self {
+            code: Cow::Borrowed(code.as_str()),
+            message: message.into(),
+            retry: code.retry(),
+        }
     }
 }
 

@@ -66,10 +66,14 @@ pub fn check(kind: &str, content: &str) -> Result<(), ContentError> {
         }
         _ => match kind.strip_prefix("custom:") {
             Some(name) if is_custom_name(name) => Ok(()),
-            Some(_) => Err(ContentError("A custom kind is named by 1 to 32 of a-z 0-9 _ . -".to_owned())),
+            Some(_) => Err(ContentError(
+                "A custom kind is named by 1 to 32 of a-z 0-9 _ . -".to_owned(),
+            )),
             None => {
                 let shown: String = kind.chars().take(40).collect();
-                Err(ContentError(format!("There is no content kind {shown:?}; kinds of your own are `custom:NAME`.")))
+                Err(ContentError(format!(
+                    "There is no content kind {shown:?}; kinds of your own are `custom:NAME`."
+                )))
             }
         },
     }
@@ -80,7 +84,11 @@ fn parse<'a, T: Deserialize<'a>>(kind: &str, content: &'a str) -> Result<T, Cont
 }
 
 fn not_empty(member: &str, text: &str) -> Result<(), ContentError> {
-    if text.is_empty() { Err(ContentError(format!("`{member}` must not be empty."))) } else { Ok(()) }
+    if text.is_empty() {
+        Err(ContentError(format!("`{member}` must not be empty.")))
+    } else {
+        Ok(())
+    }
 }
 
 fn in_range(member: &str, value: f64, limit: f64) -> Result<(), ContentError> {
@@ -93,7 +101,9 @@ fn in_range(member: &str, value: f64, limit: f64) -> Result<(), ContentError> {
 
 fn is_custom_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
 }
 
 #[cfg(test)]

@@ -166,7 +166,10 @@ impl<'a> ClientFrame<'a> {
     pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, FrameError> {
         if deeper_than(text.as_bytes(), max_depth) {
             let message = format!("The frame is nested deeper than {max_depth} levels.");
-            return Err(FrameError { id: None, error: RequestError::new(Code::TooDeep, message) });
+            return Err(FrameError {
+                id: None,
+                error: RequestError::new(Code::TooDeep, message),
+            });
         }
         let members: Members<'a> = serde_json::from_str(text).map_err(|error| FrameError {
             id: id_of(text),
@@ -177,7 +180,16 @@ impl<'a> ClientFrame<'a> {
     }
 
     fn from_members(members: Members<'a>) -> Result<Self, RequestError> {
-        let Members { frame_type, id, conversation, kind, content, method, params, .. } = members;
+        let Members {
+            frame_type,
+            id,
+            conversation,
+            kind,
+            content,
+            method,
+            params,
+            ..
+        } = members;
         Ok(match &*frame_type.0 {
             "send" => Self::Send {
                 id: request_id(id)?,
@@ -195,7 +207,12 @@ impl<'a> ClientFrame<'a> {
                 id: request_id(id)?,
                 since: members
                     .since
-                    .map(|since| since.0.parse().map_err(|_| bad("`since` is no position of an earlier answer.")))
+                    .map(|since| {
+                        since
+                            .0
+                            .parse()
+                            .map_err(|_| bad("`since` is no position of an earlier answer."))
+                    })
                     .transpose()?,
             },
             "history" => {
@@ -210,15 +227,21 @@ impl<'a> ClientFrame<'a> {
                     Some(limit @ 1..=MAX_HISTORY) => usize::try_from(limit).unwrap_or(DEFAULT_HISTORY),
                     Some(_) => return Err(bad("`limit` must be 1 to 500.")),
                 };
-                Self::History { id: request_id(id)?, conversation: conversation_id(conversation)?, page, limit }
+                Self::History {
+                    id: request_id(id)?,
+                    conversation: conversation_id(conversation)?,
+                    page,
+                    limit,
+                }
             }
             "hello" => Self::Hello {
                 protocol: members.protocol.ok_or_else(|| missing("protocol"))?,
                 app: match members.app {
                     None => AppId::default_app(),
-                    Some(app) => {
-                        app.0.parse().map_err(|_| RequestError::new(Code::UnknownApp, "There is no such app."))?
-                    }
+                    Some(app) => app
+                        .0
+                        .parse()
+                        .map_err(|_| RequestError::new(Code::UnknownApp, "There is no such app."))?,
                 },
                 credentials: match members.token {
                     None => None,
@@ -231,7 +254,10 @@ impl<'a> ClientFrame<'a> {
             },
             other => {
                 let shown: String = other.chars().take(40).collect();
-                return Err(RequestError::new(Code::UnknownType, format!("There is no frame type {shown:?}.")));
+                return Err(RequestError::new(
+                    Code::UnknownType,
+                    format!("There is no frame type {shown:?}."),
+                ));
             }
         })
     }
@@ -265,8 +291,13 @@ fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestErro
 
 fn credentials(token: &Text<'_>, device: Option<Text<'_>>) -> Result<Credentials, RequestError> {
     let device = required(device, "device")?;
-    let device = device.parse().map_err(|error| bad(format!("`device` can't be used: {error}.")))?;
-    Ok(Credentials { token: token.0.to_string(), device })
+    let device = device
+        .parse()
+        .map_err(|error| bad(format!("`device` can't be used: {error}.")))?;
+    Ok(Credentials {
+        token: token.0.to_string(),
+        device,
+    })
 }
 
 /// Finds the id in a frame that has the wrong shape, so that the client learns which request failed.
@@ -312,7 +343,9 @@ mod tests {
     #[test]
     fn a_send_borrows_its_parts_from_the_frame() {
         let text = r#"{"type":"send","id":"m1","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","kind":"text","content":{"text":"hi"}}"#;
-        let ClientFrame::Send { id, kind, content, .. } = ClientFrame::parse(text, 8).unwrap() else { panic!() };
+        let ClientFrame::Send { id, kind, content, .. } = ClientFrame::parse(text, 8).unwrap() else {
+            panic!()
+        };
         assert!(matches!(id, Cow::Borrowed("m1")));
         assert!(matches!(kind, Cow::Borrowed("text")));
         assert_eq!(content, r#"{"text":"hi"}"#);
@@ -332,8 +365,18 @@ mod tests {
         assert_eq!(code(r#"{"type":"fly"}"#), "unknown_type");
         assert_eq!(code(r#"{"type":"send","id":"x"}"#), "bad_frame");
         assert_eq!(code(r#"{"type":"call","id":"","method":"a.b"}"#), "bad_frame");
-        assert_eq!(code(&format!("{{\"type\":\"ping\",\"x\":{}{}}}", "[".repeat(9), "]".repeat(9))), "too_deep");
-        assert_eq!(code(r#"{"type":"history","id":"h","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","limit":0}"#), "bad_frame");
+        assert_eq!(
+            code(&format!(
+                "{{\"type\":\"ping\",\"x\":{}{}}}",
+                "[".repeat(9),
+                "]".repeat(9)
+            )),
+            "too_deep"
+        );
+        assert_eq!(
+            code(r#"{"type":"history","id":"h","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","limit":0}"#),
+            "bad_frame"
+        );
     }
 
     #[test]

@@ -63,11 +63,17 @@ fn check(text: &str, what: &'static str, max: usize) -> Result<(), InvalidId> {
         return Err(InvalidId { what, why: "is empty" });
     }
     if text.len() > max {
-        return Err(InvalidId { what, why: "is too long" });
+        return Err(InvalidId {
+            what,
+            why: "is too long",
+        });
     }
     // Keys put a zero byte behind an id, and logs print ids as they are.
     if text.chars().any(char::is_control) {
-        return Err(InvalidId { what, why: "has a control character" });
+        return Err(InvalidId {
+            what,
+            why: "has a control character",
+        });
     }
     Ok(())
 }

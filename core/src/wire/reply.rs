@@ -112,11 +112,17 @@ impl MessageView<'_> {
         object.0.extend_from_slice(b"{\"type\":\"message\"");
         push_ulid(&mut object.0, "id", self.id.0);
         push_ulid(&mut object.0, "conversation", self.conversation.0);
-        object.number("seq", self.seq).text("kind", self.kind).text("sender", self.sender);
+        object
+            .number("seq", self.seq)
+            .text("kind", self.kind)
+            .text("sender", self.sender);
         if let Some(receiver) = self.receiver {
             object.text("receiver", receiver);
         }
-        object.text("client_id", self.client_id).raw("content", self.content).number("time", self.time_ms);
+        object
+            .text("client_id", self.client_id)
+            .raw("content", self.content)
+            .number("time", self.time_ms);
         object.0.push(b'}');
         *bytes = object.0;
     }
@@ -183,7 +189,10 @@ pub fn error(id: Option<&str>, error: &RequestError) -> Bytes {
 /// Encodes the result of a method; `value` is a JSON value.
 #[must_use]
 pub fn result(id: &str, value: &[u8]) -> Bytes {
-    Object::new("result", 48 + id.len() + value.len()).text("id", id).raw("value", value).finish()
+    Object::new("result", 48 + id.len() + value.len())
+        .text("id", id)
+        .raw("value", value)
+        .finish()
 }
 
 /// Returns the frame that answers a ping.
@@ -238,7 +247,9 @@ pub fn welcome(welcome: &Welcome<'_>) -> Bytes {
     if let Some(actor) = welcome.actor {
         object.text("actor", actor.as_str());
     }
-    object.number("heartbeat_ms", welcome.heartbeat_ms).number("time", welcome.time_ms);
+    object
+        .number("heartbeat_ms", welcome.heartbeat_ms)
+        .number("time", welcome.time_ms);
     object.key("limits");
     // Writing numbers into a vector has no way to fail.
     let _ = serde_json::to_writer(&mut object.0, &welcome.limits);
@@ -286,8 +297,12 @@ pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -
         push_text(&mut object.0, conversation.kind);
         push_ulid(&mut object.0, "id", conversation.id.0);
         object.key("members");
-        push_list(&mut object.0, conversation.members, |bytes, member| push_text(bytes, member.as_str()));
-        object.number("epoch", conversation.epoch.into()).number("seq", conversation.seq);
+        push_list(&mut object.0, conversation.members, |bytes, member| {
+            push_text(bytes, member.as_str())
+        });
+        object
+            .number("epoch", conversation.epoch.into())
+            .number("seq", conversation.seq);
         if let Some(last) = &conversation.last {
             object.key("last");
             last.write(&mut object.0);
@@ -361,10 +376,20 @@ mod tests {
 
         let refused = RequestError::new(Code::Busy, "a \"quoted\"\nword");
         let value = parsed(&error(Some("x"), &refused));
-        assert_eq!((value["code"].as_str(), value["retry"].as_bool()), (Some("busy"), Some(true)));
+        assert_eq!(
+            (value["code"].as_str(), value["retry"].as_bool()),
+            (Some("busy"), Some(true))
+        );
         assert_eq!(value["message"], "a \"quoted\"\nword");
 
-        let acked = Ack { id: "m1", conversation: ConversationId(7), seq: 0, event: EventId(5), time_ms: 3, content: None };
+        let acked = Ack {
+            id: "m1",
+            conversation: ConversationId(7),
+            seq: 0,
+            event: EventId(5),
+            time_ms: 3,
+            content: None,
+        };
         assert_eq!(parsed(&ack(&acked))["seq"], 0);
         assert_eq!(parsed(&result("c", b"[1]"))["value"], json!([1]));
     }

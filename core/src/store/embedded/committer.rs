@@ -122,7 +122,9 @@ impl Committer {
             for (key, value) in &transaction.writes {
                 self.batch.write(key, value.as_deref());
             }
-            self.engine.memory.write(position, std::mem::take(&mut transaction.writes));
+            self.engine
+                .memory
+                .write(position, std::mem::take(&mut transaction.writes));
         }
         self.engine.memory.set_position(position);
         Ok(appended)
@@ -133,24 +135,43 @@ impl Committer {
         let memory = &self.engine.memory;
         // Segments are cut far below 4 GiB.
         let offset = u32::try_from(self.length + self.batch.len()).unwrap_or(u32::MAX);
-        let place = Place { segment: self.segment, offset };
+        let place = Place {
+            segment: self.segment,
+            offset,
+        };
         let seq = memory
             .append(&self.engine.index, &append.log, place)
             .map_err(|error| CommitError::Failed(error.to_string()))?;
-        let appended = Appended { log: append.log.clone(), seq, id, time_ms };
+        let appended = Appended {
+            log: append.log.clone(),
+            seq,
+            id,
+            time_ms,
+        };
         self.batch.append(append, &appended);
         if let Some(dedup) = append.dedup {
             let hash = super::hash_of(dedup.key);
             self.dedup.push((hash, offset));
-            memory.add_pending(hash, Found { appended: appended.clone(), fingerprint: dedup.fingerprint, key: dedup.key });
+            memory.add_pending(
+                hash,
+                Found {
+                    appended: appended.clone(),
+                    fingerprint: dedup.fingerprint,
+                    key: dedup.key,
+                },
+            );
         }
         Ok(appended)
     }
 
     /// Returns a new id, greater than all before, and its time.
     fn next_id(&mut self) -> (EventId, u64) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis());
-        let now = u64::try_from(now).unwrap_or(u64::MAX).max(ulid::Ulid(self.last_id).timestamp_ms());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_millis());
+        let now = u64::try_from(now)
+            .unwrap_or(u64::MAX)
+            .max(ulid::Ulid(self.last_id).timestamp_ms());
         let fresh = if now > ulid::Ulid(self.last_id).timestamp_ms() {
             ulid::Ulid::from_parts(now, rand::random()).0
         } else {
@@ -175,7 +196,9 @@ impl Committer {
             } else {
                 self.length += length;
                 self.engine.set_written(self.segment, self.length);
-                self.engine.memory.settle_pending(self.segment, &self.dedup[self.batch_dedup..]);
+                self.engine
+                    .memory
+                    .settle_pending(self.segment, &self.dedup[self.batch_dedup..]);
                 self.batch_dedup = self.dedup.len();
             }
             self.batch.clear();
@@ -203,7 +226,10 @@ impl Committer {
                 self.engine.set_written(next, length);
                 (self.file, self.segment, self.length, self.batch_dedup) = (Box::new(file), next, length, 0);
                 let checkpoint = move || engine.checkpoint(position, sealed, vec![(sealed, dedup)]);
-                self.checkpoint = std::thread::Builder::new().name("store-index".to_owned()).spawn(checkpoint).ok();
+                self.checkpoint = std::thread::Builder::new()
+                    .name("store-index".to_owned())
+                    .spawn(checkpoint)
+                    .ok();
             }
             Err(error) => self.engine.fail(&error.to_string()),
         }
@@ -225,4 +251,3 @@ pub(super) fn read_at(file: &File, offset: u32, length: usize) -> std::io::Resul
     file.read_exact_at(&mut bytes, offset.into())?;
     Ok(bytes)
 }
-

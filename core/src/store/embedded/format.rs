@@ -111,7 +111,9 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; BATCH_HEADER] }
+        Self {
+            bytes: vec![0; BATCH_HEADER],
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -151,7 +153,11 @@ impl Batch {
         self.bytes.extend_from_slice(&dedup.key.to_le_bytes());
         self.bytes.extend_from_slice(&dedup.fingerprint.to_le_bytes());
         // An App ID is 32 bytes at most.
-        self.bytes.extend_from_slice(&[u8::from(append.dedup.is_some()), 0, u8::try_from(app.len()).unwrap_or(0)]);
+        self.bytes.extend_from_slice(&[
+            u8::from(append.dedup.is_some()),
+            0,
+            u8::try_from(app.len()).unwrap_or(0),
+        ]);
         self.bytes.extend_from_slice(app.as_bytes());
         self.bytes.extend_from_slice(body);
         let crc = crc32fast::hash(&self.bytes[at + 9..]);
@@ -197,12 +203,16 @@ impl BatchHeader {
 /// Whether a whole, undamaged batch begins anywhere in the bytes.
 pub(super) fn has_batch(bytes: &[u8]) -> bool {
     let magic = BATCH_MAGIC.to_le_bytes();
-    bytes.windows(4).enumerate().filter(|(_, window)| *window == magic).any(|(at, _)| {
-        BatchHeader::decode(&bytes[at..]).is_some_and(|header| {
-            let payload = bytes.get(at + BATCH_HEADER..at + BATCH_HEADER + header.length);
-            payload.is_some_and(|payload| crc32fast::hash(payload) == header.crc)
+    bytes
+        .windows(4)
+        .enumerate()
+        .filter(|(_, window)| *window == magic)
+        .any(|(at, _)| {
+            BatchHeader::decode(&bytes[at..]).is_some_and(|header| {
+                let payload = bytes.get(at + BATCH_HEADER..at + BATCH_HEADER + header.length);
+                payload.is_some_and(|payload| crc32fast::hash(payload) == header.crc)
+            })
         })
-    })
 }
 
 /// An event in a file.
@@ -230,13 +240,27 @@ pub(super) fn decode_event(bytes: &[u8]) -> Option<EventRecord> {
         return None;
     }
     let (conversation, seq, id, time_ms) = (input.u128()?, input.u64()?, input.u128()?, input.u64()?);
-    let dedup = Dedup { key: input.u128()?, fingerprint: input.u64()? };
+    let dedup = Dedup {
+        key: input.u128()?,
+        fingerprint: input.u64()?,
+    };
     let [has_dedup, _, app_length] = input.array::<3>()?;
-    let app: AppId = std::str::from_utf8(input.bytes(app_length.into())?).ok()?.parse().ok()?;
+    let app: AppId = std::str::from_utf8(input.bytes(app_length.into())?)
+        .ok()?
+        .parse()
+        .ok()?;
     let body = Bytes::copy_from_slice(input.bytes(body_length)?);
     Some(EventRecord {
-        log: LogId { app, conversation: ConversationId(conversation) },
-        event: StoredEvent { seq, id: EventId(id), time_ms, body },
+        log: LogId {
+            app,
+            conversation: ConversationId(conversation),
+        },
+        event: StoredEvent {
+            seq,
+            id: EventId(id),
+            time_ms,
+            body,
+        },
         dedup: (has_dedup == 1).then_some(dedup),
     })
 }
@@ -258,7 +282,10 @@ pub(super) fn decode_payload(payload: &[u8]) -> Option<Vec<Operation>> {
             EVENT => {
                 let header: [u8; EVENT_HEADER] = input.0.get(..EVENT_HEADER)?.try_into().ok()?;
                 let bytes = input.bytes(event_length(&header))?;
-                operations.push(Operation::Event { at, record: decode_event(bytes)? });
+                operations.push(Operation::Event {
+                    at,
+                    record: decode_event(bytes)?,
+                });
             }
             SET | DELETE => {
                 input.u8()?;
@@ -283,13 +310,21 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_as_it_was() {
-        let log = LogId { app: AppId::default_app(), conversation: ConversationId(9) };
+        let log = LogId {
+            app: AppId::default_app(),
+            conversation: ConversationId(9),
+        };
         let append = Append {
             log: log.clone(),
             body: Bytes::from_static(b"body"),
             dedup: Some(Dedup { key: 7, fingerprint: 8 }),
         };
-        let appended = Appended { log, seq: 3, id: EventId(4), time_ms: 5 };
+        let appended = Appended {
+            log,
+            seq: 3,
+            id: EventId(4),
+            time_ms: 5,
+        };
         let mut batch = Batch::new();
         batch.write(b"key", Some(b"value"));
         batch.write(b"gone", None);
@@ -300,8 +335,13 @@ mod tests {
         assert_eq!((header.position, header.length), (42, bytes.len() - BATCH_HEADER));
         assert!(has_batch(&bytes));
         let operations = decode_payload(&bytes[BATCH_HEADER..]).unwrap();
-        let Operation::Event { at: found, record } = &operations[2] else { panic!("{operations:?}") };
-        assert_eq!((*found + BATCH_HEADER, record.event.seq, &record.event.body[..]), (at, 3, &b"body"[..]));
+        let Operation::Event { at: found, record } = &operations[2] else {
+            panic!("{operations:?}")
+        };
+        assert_eq!(
+            (*found + BATCH_HEADER, record.event.seq, &record.event.body[..]),
+            (at, 3, &b"body"[..])
+        );
         assert_eq!(record.dedup, append.dedup);
         for flipped in 0..bytes.len() {
             let mut damaged = bytes.clone();

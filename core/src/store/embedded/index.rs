@@ -45,7 +45,10 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(failed)?;
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create(path)
+            .map_err(failed)?;
         let index = Self { database };
         index.apply(&Checkpoint::default(), true)?;
         Ok(index)
@@ -53,14 +56,34 @@ impl Index {
 
     /// Returns the position and the first segment that the index does not have.
     pub(super) fn checkpoint(&self) -> Result<(u64, u32), StoreError> {
-        let meta = self.database.begin_read().map_err(failed)?.open_table(META).map_err(failed)?;
-        let number = |key| meta.get(key).map(|found| found.map_or(0, |value| value.value())).map_err(failed);
-        Ok((number("position")?, u32::try_from(number("segment")?).unwrap_or(u32::MAX)))
+        let meta = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(META)
+            .map_err(failed)?;
+        let number = |key| {
+            meta.get(key)
+                .map(|found| found.map_or(0, |value| value.value()))
+                .map_err(failed)
+        };
+        Ok((
+            number("position")?,
+            u32::try_from(number("segment")?).unwrap_or(u32::MAX),
+        ))
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let table = self.database.begin_read().map_err(failed)?.open_table(STATE).map_err(failed)?;
-        Ok(table.get(key).map_err(failed)?.map(|value| Bytes::copy_from_slice(value.value())))
+        let table = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(STATE)
+            .map_err(failed)?;
+        Ok(table
+            .get(key)
+            .map_err(failed)?
+            .map(|value| Bytes::copy_from_slice(value.value())))
     }
 
     pub(super) fn scan(
@@ -70,23 +93,53 @@ impl Index {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let table = self.database.begin_read().map_err(failed)?.open_table(STATE).map_err(failed)?;
-        let range = if end.is_empty() { table.range(start..) } else { table.range(start..end) }.map_err(failed)?;
+        let table = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(STATE)
+            .map_err(failed)?;
+        let range = if end.is_empty() {
+            table.range(start..)
+        } else {
+            table.range(start..end)
+        }
+        .map_err(failed)?;
         let copy = |entry: Result<_, redb::StorageError>| {
             let (key, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>) = entry.map_err(failed)?;
-            Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
+            Ok((
+                Bytes::copy_from_slice(key.value()),
+                Bytes::copy_from_slice(value.value()),
+            ))
         };
-        if reverse { range.rev().take(limit).map(copy).collect() } else { range.take(limit).map(copy).collect() }
+        if reverse {
+            range.rev().take(limit).map(copy).collect()
+        } else {
+            range.take(limit).map(copy).collect()
+        }
     }
 
     pub(super) fn head(&self, log: &LogId) -> Result<u64, StoreError> {
-        let table = self.database.begin_read().map_err(failed)?.open_table(HEADS).map_err(failed)?;
-        Ok(table.get(&log_key(log)[..]).map_err(failed)?.map_or(0, |head| head.value()))
+        let table = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(HEADS)
+            .map_err(failed)?;
+        Ok(table
+            .get(&log_key(log)[..])
+            .map_err(failed)?
+            .map_or(0, |head| head.value()))
     }
 
     /// Returns the places of the events from `first` to `last` that the index has, in order.
     pub(super) fn places(&self, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
-        let table = self.database.begin_read().map_err(failed)?.open_table(CHUNKS).map_err(failed)?;
+        let table = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(CHUNKS)
+            .map_err(failed)?;
         let (low, from, to) = (chunk_key(log, 0), chunk_key(log, first), chunk_key(log, last));
         // The chunk that holds `first` may begin before it.
         let before = table.range(&low[..]..=&from[..]).map_err(failed)?.next_back();
@@ -98,8 +151,15 @@ impl Index {
         for entry in table.range(&begin[..]..=&to[..]).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
             let damaged = || StoreError::Index("a chunk of the index can't be read".to_owned());
-            let chunk_first = key.value().last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq)).ok_or_else(damaged)?;
-            let numbers = value.value().chunks_exact(4).map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
+            let chunk_first = key
+                .value()
+                .last_chunk::<8>()
+                .map(|seq| u64::from_be_bytes(*seq))
+                .ok_or_else(damaged)?;
+            let numbers = value
+                .value()
+                .chunks_exact(4)
+                .map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
             let mut numbers = numbers;
             let segment = numbers.next().ok_or_else(damaged)?;
             let here = (chunk_first..).zip(numbers.map(|offset| Place { segment, offset }));
@@ -110,13 +170,21 @@ impl Index {
 
     /// Returns the idempotency keys of all segments.
     pub(super) fn dedup(&self) -> Result<Vec<(u32, Vec<(u64, u32)>)>, StoreError> {
-        let table = self.database.begin_read().map_err(failed)?.open_table(DEDUP).map_err(failed)?;
+        let table = self
+            .database
+            .begin_read()
+            .map_err(failed)?
+            .open_table(DEDUP)
+            .map_err(failed)?;
         let mut segments = Vec::new();
         for entry in table.iter().map_err(failed)? {
             let (segment, value) = entry.map_err(failed)?;
             let pair = |bytes: &[u8]| {
                 let (hash, offset) = bytes.split_at_checked(8)?;
-                Some((u64::from_le_bytes(hash.try_into().ok()?), u32::from_le_bytes(offset.try_into().ok()?)))
+                Some((
+                    u64::from_le_bytes(hash.try_into().ok()?),
+                    u32::from_le_bytes(offset.try_into().ok()?),
+                ))
             };
             let pairs = value.value().chunks_exact(12).filter_map(pair).collect();
             segments.push((u32::try_from(segment.value()).unwrap_or(u32::MAX), pairs));
@@ -139,11 +207,15 @@ impl Index {
             let mut heads = transaction.open_table(HEADS).map_err(failed)?;
             let mut chunks = transaction.open_table(CHUNKS).map_err(failed)?;
             for (log, first, places) in &checkpoint.chunks {
-                let Some(segment) = places.first().map(|place| place.segment) else { continue };
+                let Some(segment) = places.first().map(|place| place.segment) else {
+                    continue;
+                };
                 let mut value = segment.to_le_bytes().to_vec();
                 value.extend(places.iter().flat_map(|place| place.offset.to_le_bytes()));
                 chunks.insert(&chunk_key(log, *first)[..], &value[..]).map_err(failed)?;
-                heads.insert(&log_key(log)[..], first + places.len() as u64 - 1).map_err(failed)?;
+                heads
+                    .insert(&log_key(log)[..], first + places.len() as u64 - 1)
+                    .map_err(failed)?;
             }
             let mut dedup = transaction.open_table(DEDUP).map_err(failed)?;
             for (segment, pairs) in &checkpoint.dedup {

@@ -54,10 +54,15 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(position: u64, dedup: Vec<(u32, Vec<(u64, u32)>)>) -> Self {
         let places = dedup.into_iter().flat_map(|(segment, pairs)| {
-            pairs.into_iter().map(move |(hash, offset)| (hash, Place { segment, offset }))
+            pairs
+                .into_iter()
+                .map(move |(hash, offset)| (hash, Place { segment, offset }))
         });
         Self {
-            overlay: RwLock::new(Overlay { pruned: position, ..Overlay::default() }),
+            overlay: RwLock::new(Overlay {
+                pruned: position,
+                ..Overlay::default()
+            }),
             cache: RwLock::default(),
             last_write: AtomicU64::new(position),
             position: AtomicU64::new(position),
@@ -138,8 +143,12 @@ impl Memory {
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         // The overlay is held meanwhile, so that no checkpoint moves a key from one to the other.
         let overlay = self.overlay.read();
-        let inside =
-            || overlay.keys.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)).take_while(|(key, _)| end.is_empty() || &key[..] < end);
+        let inside = || {
+            overlay
+                .keys
+                .range::<[u8], _>((Bound::Included(start), Bound::Unbounded))
+                .take_while(|(key, _)| end.is_empty() || &key[..] < end)
+        };
         let hidden = inside().filter(|(_, (_, value))| value.is_none()).count();
         let mut merged: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
         for (key, value) in index.scan(start, end, limit.saturating_add(hidden), reverse)? {
@@ -147,7 +156,9 @@ impl Memory {
         }
         merged.extend(inside().map(|(key, (_, value))| (key.clone(), value.clone())));
         drop(overlay);
-        let live = merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+        let live = merged
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|value| (key, value)));
         if reverse {
             let mut entries: Vec<_> = live.collect();
             entries.reverse();
@@ -172,17 +183,34 @@ impl Memory {
             return Ok(recent.head);
         }
         let head = index.head(log)? + 1;
-        self.logs.insert(log.clone(), Recent { head, places: VecDeque::from([place]) });
+        self.logs.insert(
+            log.clone(),
+            Recent {
+                head,
+                places: VecDeque::from([place]),
+            },
+        );
         Ok(head)
     }
 
     /// Returns the places of events by number, in order.
-    pub(super) fn places(&self, index: &Index, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
+    pub(super) fn places(
+        &self,
+        index: &Index,
+        log: &LogId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<(u64, Place)>, StoreError> {
         let from_memory = || {
             let recent = self.logs.get(log)?;
             let begin = recent.head + 1 - recent.places.len() as u64;
             let places = (begin..).zip(recent.places.iter().copied());
-            Some((begin, places.filter(|(seq, _)| (first..=last).contains(seq)).collect::<Vec<_>>()))
+            Some((
+                begin,
+                places
+                    .filter(|(seq, _)| (first..=last).contains(seq))
+                    .collect::<Vec<_>>(),
+            ))
         };
         let (begin, newest) = from_memory().unwrap_or((u64::MAX, Vec::new()));
         if begin <= first {
@@ -196,7 +224,11 @@ impl Memory {
 
     pub(super) fn pending(&self, hash: u64) -> Option<Found> {
         let pending = self.pending.read();
-        if pending.is_empty() { None } else { pending.get(&hash).cloned() }
+        if pending.is_empty() {
+            None
+        } else {
+            pending.get(&hash).cloned()
+        }
     }
 
     pub(super) fn dedup(&self, hash: u64) -> Option<Place> {
@@ -210,7 +242,15 @@ impl Memory {
     /// Moves the idempotency keys of a written batch to their places.
     pub(super) fn settle_pending(&self, segment: u32, pairs: &[(u64, u32)]) {
         let mut dedup = self.dedup.write();
-        dedup.extend(pairs.iter().map(|(hash, offset)| (*hash, Place { segment, offset: *offset })));
+        dedup.extend(pairs.iter().map(|(hash, offset)| {
+            (
+                *hash,
+                Place {
+                    segment,
+                    offset: *offset,
+                },
+            )
+        }));
         self.pending.write().clear();
     }
 
@@ -229,14 +269,24 @@ impl Memory {
         for entry in &self.logs {
             let recent = entry.value();
             let mut first = recent.head + 1 - recent.places.len() as u64;
-            let sealed: Vec<Place> =
-                recent.places.iter().take_while(|place| place.segment <= segment).copied().collect();
+            let sealed: Vec<Place> = recent
+                .places
+                .iter()
+                .take_while(|place| place.segment <= segment)
+                .copied()
+                .collect();
             for chunk in sealed.chunk_by(|left, right| left.segment == right.segment) {
                 chunks.push((entry.key().clone(), first, chunk.to_vec()));
                 first += chunk.len() as u64;
             }
         }
-        Checkpoint { position, segment: segment + 1, state, chunks, ..Checkpoint::default() }
+        Checkpoint {
+            position,
+            segment: segment + 1,
+            state,
+            chunks,
+            ..Checkpoint::default()
+        }
     }
 
     /// Forgets what the index has now.

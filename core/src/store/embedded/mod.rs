@@ -143,13 +143,19 @@ impl EmbeddedStore {
         };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map_err(|source| StoreError::Io { context: format!("starting the thread {name}"), source })
+            thread.map_err(|source| StoreError::Io {
+                context: format!("starting the thread {name}"),
+                source,
+            })
         };
         let threads = vec![
             spawn("store-commit", Box::new(move || committer.run()))?,
             spawn("store-deliver", Box::new(move || deliver(&settling)))?,
         ];
-        Ok(Self { engine, threads: Mutex::new(threads) })
+        Ok(Self {
+            engine,
+            threads: Mutex::new(threads),
+        })
     }
 }
 
@@ -176,7 +182,10 @@ impl Engine {
     fn recover(&mut self) -> Result<Tail, StoreError> {
         let (position, first) = self.index.checkpoint()?;
         let segments = recovery::segments(&self.folder)?;
-        let mut replay = Replay { last_position: position, ..Replay::default() };
+        let mut replay = Replay {
+            last_position: position,
+            ..Replay::default()
+        };
         let mut tail = None;
         let mut wanted = 1;
         if first > wanted && segments.last().is_none_or(|(last, _)| *last < first) {
@@ -193,7 +202,9 @@ impl Engine {
             if *number < first && !is_last {
                 continue;
             }
-            tail = self.replay(*number, path, is_last, &mut replay)?.map(|length| (*number, length));
+            tail = self
+                .replay(*number, path, is_last, &mut replay)?
+                .map(|length| (*number, length));
         }
         let (segment, length) = match tail {
             Some(tail) => tail,
@@ -205,22 +216,41 @@ impl Engine {
         };
         self.set_written(segment, length);
         let path = self.folder.join(segment_name(segment));
-        let file = OpenOptions::new().append(true).open(&path).map_err(|source| io("opening", &path, source))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(|source| io("opening", &path, source))?;
         let mut dedup = Vec::new();
         let mut sealed = Vec::new();
         for (number, pairs) in replay.dedup {
             self.memory.settle_pending(number, &pairs);
-            if number == segment { dedup = pairs } else { sealed.push((number, pairs)) }
+            if number == segment {
+                dedup = pairs
+            } else {
+                sealed.push((number, pairs))
+            }
         }
         if let Some((last_sealed, _)) = sealed.last() {
             // A crash came between a full segment and its checkpoint.
             self.checkpoint_sealed(*last_sealed, sealed)?;
         }
-        Ok(Tail { file, segment, length, dedup, last_id: replay.last_id })
+        Ok(Tail {
+            file,
+            segment,
+            length,
+            dedup,
+            last_id: replay.last_id,
+        })
     }
 
     /// Reads one segment into memory. Returns its length, or none if it was never really there.
-    fn replay(&self, number: u32, path: &Path, is_last: bool, replay: &mut Replay) -> Result<Option<usize>, StoreError> {
+    fn replay(
+        &self,
+        number: u32,
+        path: &Path,
+        is_last: bool,
+        replay: &mut Replay,
+    ) -> Result<Option<usize>, StoreError> {
         let bytes = std::fs::read(path).map_err(|source| io("reading", path, source))?;
         let Some(SegmentHeader { first, .. }) = recovery::header(path, &bytes, number, is_last)? else {
             return Ok(None);
@@ -240,8 +270,12 @@ impl Engine {
         replay.dedup.push((number, pairs));
         if scanned.torn {
             tracing::warn!(file = %path.display(), at = scanned.length, "cut off an unfinished batch");
-            let file = OpenOptions::new().write(true).open(path).map_err(|source| io("opening", path, source))?;
-            file.set_len(scanned.length as u64).map_err(|source| io("cutting", path, source))?;
+            let file = OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map_err(|source| io("opening", path, source))?;
+            file.set_len(scanned.length as u64)
+                .map_err(|source| io("cutting", path, source))?;
             file.sync_all().map_err(|source| io("syncing", path, source))?;
         }
         Ok(Some(scanned.length))
@@ -263,9 +297,15 @@ impl Engine {
                 Operation::Write(key, value) => self.memory.write(position, [(key, value)]),
                 Operation::Event { at: inside, record } => {
                     let offset = u32::try_from(at + inside).unwrap_or(u32::MAX);
-                    let seq = self.memory.append(&self.index, &record.log, Place { segment, offset })?;
+                    let seq = self
+                        .memory
+                        .append(&self.index, &record.log, Place { segment, offset })?;
                     if seq != record.event.seq {
-                        return Err(recovery::corrupt(path, at + inside, "an event has a number out of order"));
+                        return Err(recovery::corrupt(
+                            path,
+                            at + inside,
+                            "an event has a number out of order",
+                        ));
                     }
                     *last_id = (*last_id).max(record.event.id.0);
                     pairs.extend(record.dedup.map(|dedup| (hash_of(dedup.key), offset)));
@@ -291,7 +331,12 @@ impl Engine {
         }
     }
 
-    fn try_checkpoint(&self, position: u64, segment: u32, dedup: Vec<(u32, Vec<(u64, u32)>)>) -> Result<(), StoreError> {
+    fn try_checkpoint(
+        &self,
+        position: u64,
+        segment: u32,
+        dedup: Vec<(u32, Vec<(u64, u32)>)>,
+    ) -> Result<(), StoreError> {
         let mut checkpoint = self.memory.checkpoint(position, segment);
         checkpoint.dedup = dedup;
         let oldest = self.oldest_remembered(segment);
@@ -334,7 +379,8 @@ impl Engine {
     }
 
     fn set_written(&self, segment: u32, length: usize) {
-        self.written.store(u64::from(segment) << 32 | length as u64, Ordering::Release);
+        self.written
+            .store(u64::from(segment) << 32 | length as u64, Ordering::Release);
     }
 
     /// Whether an event has been handed to the operating system.
@@ -360,7 +406,13 @@ impl Engine {
         let damaged = || recovery::corrupt(&path, place.offset as usize, "the event is damaged");
         let header: [u8; EVENT_HEADER] = header.try_into().map_err(|_| damaged())?;
         let length = event_length(&header);
-        if length > self.options.segment_bytes.max(self.options.batch_bytes).saturating_mul(2) {
+        if length
+            > self
+                .options
+                .segment_bytes
+                .max(self.options.batch_bytes)
+                .saturating_mul(2)
+        {
             return Err(damaged());
         }
         let bytes = read_at(&file, place.offset, length).map_err(failed)?;
@@ -372,12 +424,25 @@ impl Engine {
         if let Some(found) = self.memory.pending(hash) {
             return Ok(Some(found).filter(|found| found.key == key));
         }
-        let Some(place) = self.memory.dedup(hash) else { return Ok(None) };
+        let Some(place) = self.memory.dedup(hash) else {
+            return Ok(None);
+        };
         let record = self.read_event(place)?;
-        let Some(dedup) = record.dedup.filter(|dedup| dedup.key == key) else { return Ok(None) };
+        let Some(dedup) = record.dedup.filter(|dedup| dedup.key == key) else {
+            return Ok(None);
+        };
         let EventRecord { log, event, .. } = record;
-        let appended = Appended { log, seq: event.seq, id: event.id, time_ms: event.time_ms };
-        Ok(Some(Found { appended, fingerprint: dedup.fingerprint, key }))
+        let appended = Appended {
+            log,
+            seq: event.seq,
+            id: event.id,
+            time_ms: event.time_ms,
+        };
+        Ok(Some(Found {
+            appended,
+            fingerprint: dedup.fingerprint,
+            key,
+        }))
     }
 }
 
@@ -395,7 +460,10 @@ impl Store for Engine {
     }
 
     fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        Ok(Head { epoch: 0, seq: self.memory.head(&self.index, log)? })
+        Ok(Head {
+            epoch: 0,
+            seq: self.memory.head(&self.index, log)?,
+        })
     }
 
     fn events(
@@ -424,7 +492,11 @@ impl Store for Engine {
             let record = self.read_event(place)?;
             if record.log != *log || record.event.seq != seq {
                 let path = self.folder.join(segment_name(place.segment));
-                return Err(recovery::corrupt(&path, place.offset as usize, "another event is in its place"));
+                return Err(recovery::corrupt(
+                    &path,
+                    place.offset as usize,
+                    "another event is in its place",
+                ));
             }
             events.push(record.event);
         }
@@ -509,7 +581,9 @@ impl Drop for EmbeddedStore {
 
 impl std::fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedStore").field("folder", &self.engine.folder).finish_non_exhaustive()
+        f.debug_struct("EmbeddedStore")
+            .field("folder", &self.engine.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -520,7 +594,10 @@ fn hash_of(key: u128) -> u64 {
 }
 
 fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io { context: format!("{doing} {}", path.display()), source }
+    StoreError::Io {
+        context: format!("{doing} {}", path.display()),
+        source,
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -542,9 +619,15 @@ fn create_segment(folder: &Path, number: u32, first: u64) -> Result<(File, usize
     let path = folder.join(segment_name(number));
     let failed = |source| io("making", &path, source);
     let mut file = File::create(&path).map_err(failed)?;
-    let header = SegmentHeader { number: number.into(), first }.encode();
+    let header = SegmentHeader {
+        number: number.into(),
+        first,
+    }
+    .encode();
     file.write_all(&header).map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)?;
     Ok((file, header.len()))
 }

@@ -22,11 +22,17 @@ pub(super) struct Scanned {
 
 /// Lists the segments of a log in order.
 pub(super) fn segments(folder: &Path) -> Result<Vec<(u32, PathBuf)>, StoreError> {
-    let io = |source| StoreError::Io { context: format!("listing {}", folder.display()), source };
+    let io = |source| StoreError::Io {
+        context: format!("listing {}", folder.display()),
+        source,
+    };
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        let number = path.extension().filter(|extension| *extension == "seg").and_then(|_| path.file_stem()?.to_str()?.parse().ok());
+        let number = path
+            .extension()
+            .filter(|extension| *extension == "seg")
+            .and_then(|_| path.file_stem()?.to_str()?.parse().ok());
         segments.extend(number.map(|number: u32| (number, path)));
     }
     segments.sort();
@@ -34,17 +40,28 @@ pub(super) fn segments(folder: &Path) -> Result<Vec<(u32, PathBuf)>, StoreError>
 }
 
 pub(super) fn corrupt(path: &Path, offset: usize, reason: &str) -> StoreError {
-    StoreError::Corrupt { file: path.display().to_string(), offset: offset as u64, reason: reason.to_owned() }
+    StoreError::Corrupt {
+        file: path.display().to_string(),
+        offset: offset as u64,
+        reason: reason.to_owned(),
+    }
 }
 
 /// Checks the header of a segment. Returns none for the last segment if its creation was cut off.
-pub(super) fn header(path: &Path, bytes: &[u8], number: u32, is_last: bool) -> Result<Option<SegmentHeader>, StoreError> {
+pub(super) fn header(
+    path: &Path,
+    bytes: &[u8],
+    number: u32,
+    is_last: bool,
+) -> Result<Option<SegmentHeader>, StoreError> {
     match SegmentHeader::decode(bytes) {
         Ok(header) if header.number == u64::from(number) => Ok(Some(header)),
         Ok(_) => Err(corrupt(path, 12, "the segment has another number than its file")),
-        Err(HeaderError::Format(found)) => {
-            Err(StoreError::Format { file: path.display().to_string(), found, wanted: FORMAT })
-        }
+        Err(HeaderError::Format(found)) => Err(StoreError::Format {
+            file: path.display().to_string(),
+            found,
+            wanted: FORMAT,
+        }),
         Err(_) if is_last && (bytes.len() < SEGMENT_HEADER || bytes.iter().all(|byte| *byte == 0)) => Ok(None),
         Err(_) => Err(corrupt(path, 0, "the header of the segment is damaged")),
     }
@@ -57,7 +74,11 @@ pub(super) fn scan(
     is_last: bool,
     mut batch: impl FnMut(u64, usize, Vec<Operation>) -> Result<(), StoreError>,
 ) -> Result<Scanned, StoreError> {
-    let mut scanned = Scanned { length: SEGMENT_HEADER, torn: false, position: None };
+    let mut scanned = Scanned {
+        length: SEGMENT_HEADER,
+        torn: false,
+        position: None,
+    };
     while scanned.length < bytes.len() {
         let rest = &bytes[scanned.length..];
         let header = BatchHeader::decode(rest);
@@ -69,7 +90,11 @@ pub(super) fn scan(
             return end_at(path, bytes, scanned, false, is_last);
         }
         if scanned.position.is_some_and(|position| header.position <= position) {
-            return Err(corrupt(path, scanned.length, "the positions of the batches do not ascend"));
+            return Err(corrupt(
+                path,
+                scanned.length,
+                "the positions of the batches do not ascend",
+            ));
         }
         let at = scanned.length + BATCH_HEADER;
         let operations = decode_payload(payload).ok_or_else(|| corrupt(path, at, "a batch can't be read"))?;
@@ -90,13 +115,25 @@ fn end_at(
 ) -> Result<Scanned, StoreError> {
     let rest = &bytes[scanned.length..];
     if !is_last {
-        return Err(corrupt(path, scanned.length, "a batch is damaged, and a later segment exists"));
+        return Err(corrupt(
+            path,
+            scanned.length,
+            "a batch is damaged, and a later segment exists",
+        ));
     }
     if has_batch(&rest[1..]) {
-        return Err(corrupt(path, scanned.length, "a batch is damaged, and whole ones follow it"));
+        return Err(corrupt(
+            path,
+            scanned.length,
+            "a batch is damaged, and whole ones follow it",
+        ));
     }
     if !cut_off && rest.len() >= BATCH_HEADER && !has_missing_sector(rest, scanned.length) {
-        return Err(corrupt(path, scanned.length, "the last batch is all there, but it is damaged"));
+        return Err(corrupt(
+            path,
+            scanned.length,
+            "the last batch is all there, but it is damaged",
+        ));
     }
     scanned.torn = true;
     Ok(scanned)

@@ -34,7 +34,9 @@ impl Plugin for Hostile {
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        let Ok(text) = std::str::from_utf8(message.content()) else { return Verdict::Accept };
+        let Ok(text) = std::str::from_utf8(message.content()) else {
+            return Verdict::Accept;
+        };
         match text.split("do:").nth(1).and_then(|rest| rest.split('"').next()) {
             Some("garbage") => Verdict::Replace(b"no JSON".to_vec()),
             Some("kind") => Verdict::Replace(b"{}".to_vec()),
@@ -59,7 +61,9 @@ impl Hostile {
 
     fn last(&self, cx: &Context, _params: Deed) -> Result<Deed, Error> {
         let deed = cx.kv().get("deed")?.unwrap_or_default();
-        Ok(Deed { deed: String::from_utf8_lossy(&deed).into_owned() })
+        Ok(Deed {
+            deed: String::from_utf8_lossy(&deed).into_owned(),
+        })
     }
 }
 

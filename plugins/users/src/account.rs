@@ -1,0 +1,112 @@
+//! Accounts: names, what is kept of them, and where.
+//!
+//! `name/NAME` holds the account, `actor/ACTOR` its name, and `closed/ACTOR` is there when it was closed.
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::password::Hashed;
+
+/// A name that is unique without regard to case.
+pub(crate) struct Name(String);
+
+impl Name {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let fits = (3..=32).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+        if fits {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(Error::new("bad_name", "A name is 3 to 32 letters, digits and _ . -"))
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("name/{}", self.0)
+    }
+}
+
+/// What others see.
+pub(crate) struct DisplayName(pub(crate) String);
+
+impl DisplayName {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::new(
+                "bad_display_name",
+                "A display name is 1 to 64 printable characters.",
+            ))
+        }
+    }
+}
+
+/// An account as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) actor: String,
+    /// As its owner wrote it.
+    pub(crate) name: String,
+    pub(crate) display_name: String,
+    pub(crate) password: Hashed,
+}
+
+impl Account {
+    pub(crate) fn create(&self, cx: &Context, name: &Name) -> Result<(), Error> {
+        cx.kv().set_json(name.key(), self)?;
+        cx.kv().set(actor_key(&self.actor), &name.0)?;
+        Ok(())
+    }
+}
+
+fn actor_key(actor: &str) -> String {
+    format!("actor/{actor}")
+}
+
+fn closed_key(actor: &str) -> String {
+    let mut key = String::with_capacity(7 + actor.len());
+    key.push_str("closed/");
+    key.push_str(actor);
+    key
+}
+
+pub(crate) fn find(cx: &Context, name: &Name) -> Result<Option<Account>, Error> {
+    Ok(cx.kv().get_json(name.key())?)
+}
+
+pub(crate) fn of_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Error> {
+    let Some(name) = cx.kv().get(actor_key(actor))? else {
+        return Ok(None);
+    };
+    find(cx, &Name(String::from_utf8_lossy(&name).into_owned()))
+}
+
+/// Lists accounts by name.
+pub(crate) fn list(cx: &Context, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Account>, Error> {
+    let first = format!("name/{prefix}");
+    // No name has a character behind `~`.
+    let end = format!("{first}~");
+    let start = match after {
+        Some(after) if after >= prefix => format!("name/{}\0", after.to_lowercase()),
+        _ => first,
+    };
+    let entries = cx.kv().scan(start, end, limit)?;
+    let read = |(_, json): (Vec<u8>, Vec<u8>)| {
+        serde_json::from_slice(&json).map_err(|error| Error::new("damaged", error.to_string()))
+    };
+    entries.into_iter().map(read).collect()
+}
+
+pub(crate) fn is_closed(cx: &Context, actor: &str) -> Result<bool, Error> {
+    Ok(cx.kv().get(closed_key(actor))?.is_some())
+}
+
+/// Closes an account for good; its name stays taken.
+pub(crate) fn close(cx: &Context, actor: &str) -> Result<(), Error> {
+    cx.kv().set(closed_key(actor), "")?;
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Commands that are run one after another.
+
+use std::process::{Command, Stdio};
+
+/// Why an xtask ended.
+#[derive(Debug)]
+pub(crate) struct Failed(pub(crate) String);
+
+/// Says what happens next.
+pub(crate) fn say(text: &str) {
+    println!("==> {text}");
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failed> {
+    let shown = format!("{command:?}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failed(format!("{shown} ended with {status}"))),
+        Err(error) => Err(Failed(format!("{shown} can't be run: {error}"))),
+    }
+}
+
+/// Whether a program is on the path.
+pub(crate) fn has(program: &str) -> bool {
+    let quiet = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    quiet.is_ok_and(|status| status.success())
+}
