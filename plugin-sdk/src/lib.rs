@@ -21,7 +21,7 @@ pub use schema::Schema;
 pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
-pub use service::{Conversation, Conversations, Kv, Level, Log, ServiceError, Sessions};
+pub use service::{Conversation, Conversations, Entries, Kv, Level, Log, ServiceError, Sessions};
 
 /// Everything that most plugins use.
 pub mod prelude {

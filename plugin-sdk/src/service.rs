@@ -30,6 +30,9 @@ pub enum ServiceError {
     Value(String),
 }
 
+/// Keys with their values.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The plugin's own ordered key space, one for each app, inside the transaction of the call.
 #[derive(Clone, Copy, Debug)]
 pub struct Kv;
@@ -63,12 +66,7 @@ impl Kv {
     ///
     /// # Errors
     /// See [`ServiceError`].
-    pub fn scan(
-        self,
-        start: impl AsRef<[u8]>,
-        end: impl AsRef<[u8]>,
-        limit: u32,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
+    pub fn scan(self, start: impl AsRef<[u8]>, end: impl AsRef<[u8]>, limit: u32) -> Result<Entries, ServiceError> {
         host::scan(start.as_ref(), end.as_ref(), limit, false)
     }
 

@@ -192,7 +192,7 @@ fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 pub(crate) mod service {
     use super::STATE;
     use crate::ServiceError;
-    use crate::service::{Conversation, Level};
+    use crate::service::{Conversation, Entries, Level};
 
     pub(crate) fn get(key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
         STATE.with_borrow(|state| Ok(state.keys.get(&(state.app.clone(), key.to_vec())).cloned()))
@@ -212,12 +212,7 @@ pub(crate) mod service {
         })
     }
 
-    pub(crate) fn scan(
-        start: &[u8],
-        end: &[u8],
-        limit: u32,
-        reverse: bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
+    pub(crate) fn scan(start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
         STATE.with_borrow(|state| {
             let inside = state.keys.iter().filter(|((app, key), _)| {
                 *app == state.app && key.as_slice() >= start && (end.is_empty() || key.as_slice() < end)

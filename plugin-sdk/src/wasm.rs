@@ -135,7 +135,7 @@ impl<P: Registered> hooks::method::Guest for Adapter<P> {
 pub(crate) mod service {
     use super::courtyard::plugin as wit;
     use crate::ServiceError;
-    use crate::service::{Conversation, Level};
+    use crate::service::{Conversation, Entries, Level};
 
     fn kv(failure: wit::kv::Failure) -> ServiceError {
         match failure {
@@ -173,12 +173,7 @@ pub(crate) mod service {
         wit::kv::delete(key).map_err(kv)
     }
 
-    pub(crate) fn scan(
-        start: &[u8],
-        end: &[u8],
-        limit: u32,
-        reverse: bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
+    pub(crate) fn scan(start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
         let entries = wit::kv::scan(start, end, limit, reverse).map_err(kv)?;
         Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
     }

@@ -13,13 +13,19 @@ cargo xtask run       build the host and the plugins, start them, and print the 
 cargo xtask test      everything that must pass: formatting, lints, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
+cargo xtask bench hook|chat|idle   measure
+cargo xtask crash --kills N        kill the server N times under load and check what it acknowledged
+
+`test --quick` leaves out the lints.
 ";
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1).unwrap_or_default();
     let done = match command.as_str() {
         "run" => serve(),
-        "test" => test(),
+        "test" => test(std::env::args().any(|argument| argument == "--quick")),
+        "bench" => bench(&std::env::args().nth(2).unwrap_or_default()),
+        "crash" => load("crash", &std::env::args().skip(2).collect::<Vec<_>>()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
         "" | "help" | "--help" => {
@@ -61,13 +67,57 @@ fn serve() -> Result<(), Failed> {
         .current_dir(root()))
 }
 
-fn test() -> Result<(), Failed> {
-    lint()?;
+fn bench(name: &str) -> Result<(), Failed> {
+    match name {
+        "hook" if root().join("core/benches/hook.rs").exists() => {
+            run(cargo().args(["bench", "--package", "courtyard", "--bench", "hook"]))
+        }
+        "hook" => Err(Failed("there is no core/benches/hook.rs yet".into())),
+        "chat" => load("chat-bench", &[]),
+        "idle" => load("idle", &[]),
+        other => Err(Failed(format!("there is no bench {other:?}: hook, chat or idle"))),
+    }
+}
+
+/// Builds the server and the load generator for release and runs one of the generator's commands.
+fn load(command: &str, arguments: &[String]) -> Result<(), Failed> {
+    let main = std::fs::read_to_string(root().join("tests/load/src/main.rs")).unwrap_or_default();
+    if main.is_empty() || main.trim_end().ends_with("fn main() {}") {
+        return Err(Failed("tests/load has no load generator yet".into()));
+    }
+    plugins()?;
+    say("building the host and the load generator for release");
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "courtyard",
+        "--package",
+        "courtyard-load",
+    ]))?;
+    let release = root().join("target/release");
+    run(Command::new(release.join("courtyard-load"))
+        .args([command, "--server"])
+        .arg(release.join("courtyard"))
+        .arg("--plugins")
+        .arg(root().join("target/plugins"))
+        .args(arguments)
+        .current_dir(root()))
+}
+
+fn test(quick: bool) -> Result<(), Failed> {
+    if !quick {
+        lint()?;
+    }
     plugins()?;
     say("building the host");
     run(cargo().args(["build", "--package", "courtyard"]))?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
+    if root().join("client/js/test").is_dir() {
+        say("running the tests of the JavaScript client");
+        run(Command::new("node").arg("--test").current_dir(root().join("client/js")))?;
+    }
     say("running all tests");
     let nextest = nextest()?;
     run(Command::new(nextest)

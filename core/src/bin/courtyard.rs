@@ -80,9 +80,9 @@ fn serve(path: &Path) -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     if config.log_json {
-        lines.json().init()
+        lines.json().init();
     } else {
-        lines.init()
+        lines.init();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

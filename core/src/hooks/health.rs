@@ -65,7 +65,7 @@ impl Health {
             return Err(Failure::Quarantined);
         }
         // One caller probes; the others wait until it has reported, or for as long as a quarantine.
-        let next = now + self.length(self.quarantines.load(Ordering::Relaxed)).as_millis() as u64;
+        let next = now + ms(self.length(self.quarantines.load(Ordering::Relaxed)));
         self.until_ms
             .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
             .map(|_| ())
@@ -89,8 +89,7 @@ impl Health {
                     return None;
                 }
                 let length = self.length(self.quarantines.fetch_add(1, Ordering::Relaxed));
-                self.until_ms
-                    .store(self.now_ms() + length.as_millis() as u64, Ordering::Relaxed);
+                self.until_ms.store(self.now_ms() + ms(length), Ordering::Relaxed);
                 Some(length)
             }
             Some(_) => None,
@@ -106,8 +105,12 @@ impl Health {
 
     fn now_ms(&self) -> u64 {
         // One more, so that no time is 0.
-        self.start.elapsed().as_millis() as u64 + 1
+        ms(self.start.elapsed()) + 1
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::hooks::{Access, Call, Caller, Hooks, Message};
+use crate::hooks::{Access, Call, Caller, Hooks, Message, SessionEnd};
 use crate::log::{Body, Conversation, Draft, Log, LogError};
 use crate::router::Item;
 use crate::store::{CommitError, LogId, StoredEvent};
@@ -96,11 +96,16 @@ impl Session {
         tokio::spawn(async move {
             let turn = host.blocking.clone().acquire_owned().await;
             let task = tokio::task::spawn_blocking(move || {
-                let answer = match call_committed(&host, &app, signed.as_ref(), &method, &params) {
-                    Ok(value) => reply::result(&id, &value),
-                    Err(error) => reply::error(Some(&id), &error),
-                };
-                queue.push(Item::Answer(answer));
+                match call_committed(&host, &app, signed.as_ref(), &method, &params) {
+                    Ok((value, ends)) => {
+                        queue.push(Item::Answer(reply::result(&id, &value)));
+                        // After the answer, which may go to a session that this ends.
+                        for end in ends {
+                            host.router.end(&app, &end.actor, end.credential.as_deref());
+                        }
+                    }
+                    Err(error) => queue.push(Item::Answer(reply::error(Some(&id), &error))),
+                }
             });
             if let Err(error) = task.await {
                 tracing::error!(%error, "calling a method failed");
@@ -163,14 +168,14 @@ impl Session {
     }
 }
 
-/// Calls a method until its transaction holds.
+/// Calls a method until its transaction holds. Returns its value, and the sessions that it ends.
 fn call_committed(
     host: &super::Host,
     app: &AppId,
     signed: Option<&Signed>,
     method: &str,
     params: &str,
-) -> Result<Bytes, RequestError> {
+) -> Result<(Bytes, Vec<SessionEnd>), RequestError> {
     let caller = match signed {
         Some(signed) => Caller {
             actor: signed.actor.as_str(),
@@ -189,12 +194,7 @@ fn call_committed(
         let value = outcome?;
         let Call { draft, ends, .. } = *call;
         match draft.commit_blocking() {
-            Ok(_) => {
-                for end in ends {
-                    host.router.end(app, &end.actor, end.credential.as_deref());
-                }
-                return Ok(value);
-            }
+            Ok(_) => return Ok((value, ends)),
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(commit_failed(&error)),
         }

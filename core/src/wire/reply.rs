@@ -298,7 +298,7 @@ pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -
         push_ulid(&mut object.0, "id", conversation.id.0);
         object.key("members");
         push_list(&mut object.0, conversation.members, |bytes, member| {
-            push_text(bytes, member.as_str())
+            push_text(bytes, member.as_str());
         });
         object
             .number("epoch", conversation.epoch.into())

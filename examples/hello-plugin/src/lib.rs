@@ -7,11 +7,11 @@ pub struct Hello;
 
 record! {
     /// Whom to greet.
-    pub struct Greet { pub name: String }
+    struct Greet { name: String }
 }
 record! {
     /// A greeting.
-    pub struct Greeting { pub text: String }
+    struct Greeting { text: String }
 }
 
 impl Plugin for Hello {

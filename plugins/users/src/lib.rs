@@ -15,51 +15,51 @@ const PAGE: u32 = 100;
 
 record! {
     /// A new account.
-    pub struct Register {
-        pub name: String,
-        pub password: String,
-        pub display_name: Option<String>,
+    struct Register {
+        name: String,
+        password: String,
+        display_name: Option<String>,
     }
 }
 record! {
     /// Name and password.
-    pub struct LogIn { pub name: String, pub password: String }
+    struct LogIn { name: String, password: String }
 }
 record! {
     /// A login: what to connect with, and until when.
-    pub struct Session { pub actor: String, pub token: String, pub expires_ms: u64 }
+    struct Session { actor: String, token: String, expires_ms: u64 }
 }
 record! {
     /// Nothing.
-    pub struct Nothing {}
+    struct Nothing {}
 }
 record! {
     /// Someone.
-    pub struct Person { pub actor: String, pub name: String, pub display_name: String }
+    struct Person { actor: String, name: String, display_name: String }
 }
 record! {
     /// Who is looked for: names that begin so, behind the name of an earlier answer's `next`.
-    pub struct Query { pub query: Option<String>, pub after: Option<String>, pub limit: Option<u32> }
+    struct Query { query: Option<String>, after: Option<String>, limit: Option<u32> }
 }
 record! {
     /// Some people, and where the next ones begin.
-    pub struct People { pub people: Vec<Person>, pub next: Option<String> }
+    struct People { people: Vec<Person>, next: Option<String> }
 }
 record! {
     /// Who is asked about.
-    pub struct Actors { pub actors: Vec<String> }
+    struct Actors { actors: Vec<String> }
 }
 record! {
     /// Someone's id.
-    pub struct Whom { pub actor: String }
+    struct Whom { actor: String }
 }
 record! {
     /// A conversation.
-    pub struct Opened { pub conversation: String }
+    struct Opened { conversation: String }
 }
 record! {
     /// The password, to be sure.
-    pub struct Confirmed { pub password: String }
+    struct Confirmed { password: String }
 }
 
 /// The operator's settings.

@@ -113,7 +113,7 @@ fn a_token_ends_with_its_time_and_with_logging_out() {
     host.set_clock(1_000_000);
     assert!(host.authenticate(&token).is_ok());
     host.call(&ann, "logout", &json!({})).unwrap();
-    assert_eq!(host.take_ended(), [(ann.actor.clone(), Some(ann.credential.clone()))]);
+    assert_eq!(host.take_ended(), [(ann.actor.clone(), Some(ann.credential))]);
     assert!(host.authenticate(&token).is_err());
 }
 

@@ -75,7 +75,16 @@ impl Committer {
             return;
         }
         let mut reruns = 0;
-        while !self.engine.memory.holds(transaction.since, &transaction.reads) {
+        loop {
+            // Before the reads: a retry of what was committed gets its answer, however old its reads are.
+            let dedups = transaction.appends.iter().filter_map(|append| append.dedup);
+            if let Some(refusal) = dedups.filter_map(|dedup| self.refusal(dedup)).next() {
+                settled.push((transaction.done, Err(refusal)));
+                return;
+            }
+            if self.engine.memory.holds(transaction.since, &transaction.reads) {
+                break;
+            }
             // This thread is the only writer, so a transaction made now can't conflict again.
             match transaction.rerun.take() {
                 Some(rerun) if reruns < self.engine.options.reruns => match rerun(&*self.engine) {
@@ -88,12 +97,6 @@ impl Committer {
                 }
             }
             reruns += 1;
-        }
-        for append in &transaction.appends {
-            if let Some(refusal) = append.dedup.and_then(|dedup| self.refusal(dedup)) {
-                settled.push((transaction.done, Err(refusal)));
-                return;
-            }
         }
         let outcome = self.apply(&mut transaction);
         settled.push((transaction.done, outcome));

@@ -22,6 +22,9 @@ pub(super) struct Place {
     pub(super) offset: u32,
 }
 
+/// Hashes of idempotency keys with the offsets of their events, by segment.
+pub(super) type DedupTables = Vec<(u32, Vec<(u64, u32)>)>;
+
 /// What a checkpoint adds.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
@@ -169,7 +172,7 @@ impl Index {
     }
 
     /// Returns the idempotency keys of all segments.
-    pub(super) fn dedup(&self) -> Result<Vec<(u32, Vec<(u64, u32)>)>, StoreError> {
+    pub(super) fn dedup(&self) -> Result<DedupTables, StoreError> {
         let table = self
             .database
             .begin_read()

@@ -104,6 +104,15 @@ impl EmbeddedStore {
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Corrupt`] when bytes on the disk are not
     /// what was written, [`StoreError::Format`] when another version wrote them. Nothing is changed then.
     pub fn open(folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
+        Self::open_with(folder, options, |file| Box::new(file))
+    }
+
+    /// Opens a store whose log is written through what `wrap` makes of the file.
+    fn open_with(
+        folder: &Path,
+        options: EmbeddedOptions,
+        wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
+    ) -> Result<Self, StoreError> {
         let log = folder.join("log");
         std::fs::create_dir_all(&log).map_err(|source| io("making", &log, source))?;
         let lock = lock(folder)?;
@@ -123,15 +132,19 @@ impl EmbeddedStore {
             _lock: lock,
         };
         let tail = engine.recover()?;
-        Self::start(engine, tail)
+        Self::start(engine, tail, wrap)
     }
 
-    fn start(engine: Engine, tail: Tail) -> Result<Self, StoreError> {
+    fn start(
+        engine: Engine,
+        tail: Tail,
+        wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
+    ) -> Result<Self, StoreError> {
         let engine = Arc::new(engine);
         let (settled, settling) = mpsc::channel();
         let committer = Committer {
             engine: engine.clone(),
-            file: Box::new(tail.file),
+            file: wrap(tail.file),
             segment: tail.segment,
             length: tail.length,
             settled,
@@ -187,18 +200,16 @@ impl Engine {
             ..Replay::default()
         };
         let mut tail = None;
-        let mut wanted = 1;
-        if first > wanted && segments.last().is_none_or(|(last, _)| *last < first) {
+        if first > 1 && segments.last().is_none_or(|(last, _)| *last < first) {
             let missing = self.folder.join(segment_name(first));
             return Err(recovery::corrupt(&missing, 0, "the segment is missing"));
         }
-        for (at, (number, path)) in segments.iter().enumerate() {
+        for (wanted, (number, path)) in (1..).zip(&segments) {
             if *number != wanted {
                 let missing = self.folder.join(segment_name(wanted));
                 return Err(recovery::corrupt(&missing, 0, "the segment is missing"));
             }
-            wanted += 1;
-            let is_last = at + 1 == segments.len();
+            let is_last = segments.last().is_some_and(|(last, _)| last == number);
             if *number < first && !is_last {
                 continue;
             }
@@ -225,9 +236,9 @@ impl Engine {
         for (number, pairs) in replay.dedup {
             self.memory.settle_pending(number, &pairs);
             if number == segment {
-                dedup = pairs
+                dedup = pairs;
             } else {
-                sealed.push((number, pairs))
+                sealed.push((number, pairs));
             }
         }
         if let Some((last_sealed, _)) = sealed.last() {

@@ -2,7 +2,8 @@
 
 use courtyard_plugin_sdk::prelude::*;
 
-struct Hostile;
+/// The plugin.
+pub struct Hostile;
 
 record! {
     /// How to misbehave in `start`; a plugin without one behaves.
@@ -80,7 +81,7 @@ fn misbehave(cx: &Context, deed: &str) {
             }
         }
         "recurse" => {
-            std::hint::black_box(recurse(1));
+            std::hint::black_box(recurse());
         }
         "flood" => {
             for line in 0..5_000 {
@@ -95,8 +96,8 @@ fn misbehave(cx: &Context, deed: &str) {
 }
 
 #[expect(unconditional_recursion, reason = "to see the stack limit")]
-fn recurse(depth: u64) -> u64 {
-    std::hint::black_box(recurse(depth + 1)) + 1
+fn recurse() -> u64 {
+    std::hint::black_box(recurse()) + 1
 }
 
 register! {

@@ -1,1 +1,0 @@
-//! courtyard-client
