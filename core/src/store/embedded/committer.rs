@@ -99,6 +99,10 @@ impl Committer {
             reruns += 1;
         }
         let outcome = self.apply(&mut transaction);
+        if let Err(error) = &outcome {
+            // The batch may hold half of the transaction now, so it must not be written.
+            self.engine.fail(&error.to_string());
+        }
         settled.push((transaction.done, outcome));
     }
 
@@ -190,7 +194,10 @@ impl Committer {
             let position = self.engine.memory.position();
             let bytes = self.batch.seal(position);
             let length = bytes.len();
-            let written = self.file.append(bytes).and_then(|()| self.file.sync());
+            let written = match self.engine.failed.get() {
+                Some(reason) => Err(std::io::Error::other(reason.clone())),
+                None => self.file.append(bytes).and_then(|()| self.file.sync()),
+            };
             if let Err(error) = written {
                 self.engine.fail(&error.to_string());
                 for (_, outcome) in settled.iter_mut() {

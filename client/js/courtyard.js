@@ -1,0 +1,316 @@
+// Courtyard's client: connects, resends, fills gaps. The protocol is docs/protocol.md.
+
+const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/** Makes a ULID: 48 bits of time, 80 random bits. */
+export function ulid(now = Date.now()) {
+  let text = "";
+  for (let time = now, at = 0; at < 10; at++, time = Math.floor(time / 32)) text = CROCKFORD[time % 32] + text;
+  for (const byte of crypto.getRandomValues(new Uint8Array(16))) text += CROCKFORD[byte % 32];
+  return text;
+}
+
+/** A request that failed: a stable code, a sentence, and whether a retry helps. */
+export class CourtyardError extends Error {
+  constructor(code, message, retry) {
+    super(message);
+    this.code = code;
+    this.retry = retry;
+  }
+}
+
+const OFFLINE = new CourtyardError("offline", "There is no connection.", true);
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 30_000;
+const PAGE = 200;
+
+/**
+ * A connection that mends itself.
+ *
+ * Events: `state` (detail: {state, retryAt?, code?}), `event` (detail: an event of the log, each once and in the order of
+ * its conversation), `synced` (detail: the conversations), `sent` (detail: {id, ack}), `refused` (detail: {id, error}).
+ */
+export class Courtyard extends EventTarget {
+  #options;
+  #socket = null;
+  #state = "offline";
+  #requests = new Map();
+  #outbox = new Map();
+  #conversations = new Map();
+  #pause = FIRST_PAUSE;
+  #timers = {};
+  #stopped = true;
+  #number = 0;
+
+  /** @param options {url, app?, device, token?, storage?, WebSocket?} */
+  constructor(options) {
+    super();
+    this.#options = { app: "default", WebSocket: globalThis.WebSocket, storage: globalThis.localStorage, ...options };
+    for (const message of this.#load()) this.#outbox.set(message.id, message);
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** Messages that are not acked yet, oldest first. */
+  get unsent() {
+    return [...this.#outbox.values()];
+  }
+
+  /** Connects, and stays connected until `close`. */
+  connect(token = this.#options.token) {
+    this.#options.token = token;
+    this.#stopped = false;
+    this.#open();
+  }
+
+  /** Ends the connection; unsent messages stay. */
+  close() {
+    this.#stopped = true;
+    this.#drop();
+    this.#become("offline");
+  }
+
+  /** Sends a message; it is resent until the server has it. Resolves with the ack. */
+  send(conversation, content, kind = "text") {
+    const message = { type: "send", id: ulid(), conversation, kind, content };
+    this.#outbox.set(message.id, message);
+    this.#save();
+    const sent = new Promise((resolve, reject) => this.#requests.set(message.id, { resolve, reject, keep: true }));
+    // Whoever only listens to events need not handle the promise.
+    sent.catch(() => {});
+    if (this.#state === "online") this.#write(message);
+    return Object.assign(sent, { id: message.id });
+  }
+
+  /** Calls a method of a plugin. */
+  async call(method, params = {}) {
+    return (await this.#request({ type: "call", method, params })).value;
+  }
+
+  /** Reads events: `{after}`, `{before}` or the newest. */
+  history(conversation, range = {}) {
+    return this.#request({ type: "history", conversation, ...range });
+  }
+
+  /** Signs in on an anonymous connection; later connections use the token as well. */
+  async auth(token) {
+    const welcome = await this.#request({ type: "auth", token, device: this.#options.device });
+    this.#options.token = token;
+    this.#signedIn(welcome);
+    return welcome;
+  }
+
+  #request(frame) {
+    if (!this.#socket || this.#socket.readyState !== 1) return Promise.reject(OFFLINE);
+    const id = `r${++this.#number}`;
+    return new Promise((resolve, reject) => {
+      this.#requests.set(id, { resolve, reject });
+      this.#write({ ...frame, id });
+    });
+  }
+
+  #open() {
+    clearTimeout(this.#timers.retry);
+    this.#drop();
+    this.#become("connecting");
+    const socket = new this.#options.WebSocket(this.#options.url);
+    this.#socket = socket;
+    socket.onopen = () => {
+      const { app, device, token } = this.#options;
+      this.#write({ type: "hello", protocol: 1, app, ...(token ? { token, device } : {}) });
+    };
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
+    socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
+    this.#listenFor(LONGEST_PAUSE);
+  }
+
+  #drop() {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#timers.heartbeat);
+    clearTimeout(this.#timers.retry);
+    if (socket) {
+      socket.onclose = socket.onmessage = socket.onopen = null;
+      socket.close();
+    }
+    for (const [id, request] of this.#requests) {
+      if (request.keep) continue;
+      this.#requests.delete(id);
+      request.reject(OFFLINE);
+    }
+  }
+
+  #closed(code) {
+    this.#drop();
+    if (this.#stopped) return;
+    if (code === 4101 || code === 4100 || code === 1003 || code === 1007 || code === 1009) {
+      this.#stopped = true;
+      this.#become("ended", { code });
+      return;
+    }
+    const wait = this.#pause * (0.5 + Math.random() / 2);
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
+    this.#become("offline", { retryAt: Date.now() + wait });
+    this.#timers.retry = setTimeout(() => this.#open(), wait);
+  }
+
+  #write(frame) {
+    this.#socket.send(JSON.stringify(frame));
+  }
+
+  /** Any frame shows life; after a silence the server is asked for a sign, after another one the link is dead. */
+  #listenFor(silence) {
+    clearTimeout(this.#timers.heartbeat);
+    this.#timers.heartbeat = setTimeout(() => {
+      if (this.#state === "online" || this.#state === "anonymous") this.#write({ type: "ping" });
+      this.#timers.heartbeat = setTimeout(() => this.#closed(0), silence);
+    }, silence);
+  }
+
+  #receive(frame) {
+    this.#listenFor(this.heartbeat ?? LONGEST_PAUSE);
+    switch (frame.type) {
+      case "welcome":
+        if (frame.id) return this.#answer(frame);
+        this.heartbeat = frame.heartbeat_ms;
+        this.#pause = FIRST_PAUSE;
+        if (frame.actor) this.#signedIn(frame);
+        else this.#become("anonymous");
+        return;
+      case "event":
+        return this.#arrive(frame.event);
+      case "ack":
+        return this.#acked(frame);
+      case "gap":
+        return void this.#sync();
+      case "error":
+      case "result":
+      case "synced":
+      case "events":
+        return this.#answer(frame);
+    }
+  }
+
+  #answer(frame) {
+    const request = this.#requests.get(frame.id);
+    if (frame.type !== "error") {
+      this.#requests.delete(frame.id);
+      return request?.resolve(frame);
+    }
+    const error = new CourtyardError(frame.code, frame.message, frame.retry);
+    const message = this.#outbox.get(frame.id);
+    if (message && frame.retry) {
+      // It keeps its place; what stands behind it is sent again as well, which the server answers once.
+      setTimeout(() => this.#state === "online" && this.#outbox.has(frame.id) && this.#write(message), this.#pause);
+      return;
+    }
+    this.#requests.delete(frame.id);
+    request?.reject(error);
+    if (message) {
+      this.#outbox.delete(frame.id);
+      this.#save();
+      this.#tell("refused", { id: frame.id, message, error });
+    }
+  }
+
+  #acked(ack) {
+    const message = this.#outbox.get(ack.id);
+    this.#outbox.delete(ack.id);
+    this.#save();
+    this.#requests.get(ack.id)?.resolve(ack);
+    this.#requests.delete(ack.id);
+    this.#tell("sent", { id: ack.id, ack });
+    if (!message) return;
+    const { conversation, kind, content } = message;
+    this.#arrive({
+      type: "message", id: ack.event, conversation, seq: ack.seq, kind, content: ack.content ?? content,
+      sender: this.actor, client_id: ack.id, time: ack.time,
+    });
+  }
+
+  #signedIn(welcome) {
+    this.actor = welcome.actor;
+    this.#become("online");
+    void this.#sync();
+    for (const message of this.#outbox.values()) this.#write(message);
+  }
+
+  async #sync() {
+    try {
+      const synced = await this.#request({ type: "sync" });
+      for (const conversation of synced.conversations) {
+        const known = this.#known(conversation.id, conversation.last ? conversation.seq - 1 : conversation.seq);
+        if (known.epoch !== undefined && known.epoch !== conversation.epoch) known.seq = 0;
+        known.epoch = conversation.epoch;
+        if (conversation.last) this.#arrive(conversation.last);
+      }
+      this.#tell("synced", synced.conversations);
+    } catch (error) {
+      if (!error.retry) throw error;
+    }
+  }
+
+  /** Returns what is known of a conversation; events count from where it is first seen. */
+  #known(id, seq) {
+    let known = this.#conversations.get(id);
+    if (!known) this.#conversations.set(id, (known = { seq, waiting: new Map(), filling: false }));
+    return known;
+  }
+
+  /** Shows an event in its turn. */
+  #arrive(event) {
+    const known = this.#known(event.conversation, event.seq - 1);
+    if (event.seq <= known.seq) return;
+    known.waiting.set(event.seq, event);
+    this.#show(known);
+    if (known.waiting.size > 0 && !known.filling) void this.#fill(event.conversation, known);
+  }
+
+  #show(known) {
+    for (let event; (event = known.waiting.get(known.seq + 1)); ) {
+      known.waiting.delete(event.seq);
+      known.seq = event.seq;
+      this.#tell("event", event);
+    }
+    for (const seq of known.waiting.keys()) if (seq <= known.seq) known.waiting.delete(seq);
+  }
+
+  async #fill(conversation, known) {
+    known.filling = true;
+    try {
+      while (known.waiting.size > 0) {
+        const page = await this.history(conversation, { after: known.seq, limit: PAGE });
+        if (page.events.length === 0) break;
+        for (const event of page.events) if (event.seq > known.seq) known.waiting.set(event.seq, event);
+        this.#show(known);
+      }
+    } catch {
+      // The next connection syncs, which comes here again.
+    } finally {
+      known.filling = false;
+    }
+  }
+
+  #become(state, more = {}) {
+    this.#state = state;
+    this.#tell("state", { state, ...more });
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  #load() {
+    try {
+      return JSON.parse(this.#options.storage?.getItem("courtyard.outbox") ?? "[]");
+    } catch {
+      return [];
+    }
+  }
+
+  #save() {
+    this.#options.storage?.setItem("courtyard.outbox", JSON.stringify(this.unsent));
+  }
+}
