@@ -46,38 +46,38 @@ async fn write_until_killed(server: Server, round: u32, acks: usize) -> HashMap<
     acked
 }
 
+/// `cargo xtask crash --kills N` runs this with more kills than the suite does.
 #[tokio::test]
 async fn kills_at_random_moments_lose_duplicate_and_skip_nothing() {
     let seed = 7;
+    let kills = std::env::var("COURTYARD_KILLS").map_or(8, |kills| kills.parse().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
     // Small segments, so that some kills hit the index while it catches up.
     let site = Site::new("[store]\nsegment_bytes = 16384\n");
     let mut acked: HashMap<String, u64> = HashMap::new();
-    for round in 0..8 {
+    for round in 0..kills {
         let server = site.start().await;
         acked.extend(write_until_killed(server, round, random.random_range(1..200)).await);
     }
     let server = site.start().await;
     let events = history(&mut server.sign_in("ann").await).await;
-    let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
-    assert_eq!(
-        seqs,
-        (1..=events.len() as u64).collect::<Vec<_>>(),
-        "gaps (seed {seed})"
-    );
     let mut by_id: HashMap<&str, u64> = HashMap::new();
-    for event in &events {
-        let id = event["client_id"].as_str().unwrap();
-        assert_eq!(
-            by_id.insert(id, event["seq"].as_u64().unwrap()),
-            None,
-            "{id} is there twice (seed {seed})"
-        );
+    let (mut duplicated, mut gaps) = (0, 0);
+    for (event, wanted) in events.iter().zip(1..) {
+        let seq = event["seq"].as_u64().unwrap();
+        gaps += u32::from(seq != wanted);
+        duplicated += u32::from(by_id.insert(event["client_id"].as_str().unwrap(), seq).is_some());
     }
-    for (id, seq) in &acked {
-        assert_eq!(by_id.get(id.as_str()), Some(seq), "{id} was acked (seed {seed})");
-    }
+    let lost = acked
+        .iter()
+        .filter(|(id, seq)| by_id.get(id.as_str()) != Some(*seq))
+        .count();
     server.stop().await;
+    let counts = json!({
+        "kills": kills, "acked": acked.len(), "lost": lost, "duplicated": duplicated, "gaps": gaps, "seed": seed
+    });
+    println!("{counts}");
+    assert_eq!((lost, duplicated, gaps), (0, 0, 0), "{counts}");
 }
 
 #[tokio::test]

@@ -13,10 +13,9 @@ cargo xtask run       build the host and the plugins, start them, and print the 
 cargo xtask test      everything that must pass: formatting, lints, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
-cargo xtask bench hook|chat|idle   measure
-cargo xtask crash --kills N        kill the server N times under load and check what it acknowledged
+cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 
-`test --quick` leaves out the lints.
+`test --quick` leaves out the lints and the browser.
 ";
 
 fn main() -> ExitCode {
@@ -24,8 +23,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "run" => serve(),
         "test" => test(std::env::args().any(|argument| argument == "--quick")),
-        "bench" => bench(&std::env::args().nth(2).unwrap_or_default()),
-        "crash" => load("crash", &std::env::args().skip(2).collect::<Vec<_>>()),
+        "crash" => crash(&std::env::args().nth(3).unwrap_or_default()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
         "" | "help" | "--help" => {
@@ -67,42 +65,28 @@ fn serve() -> Result<(), Failed> {
         .current_dir(root()))
 }
 
-fn bench(name: &str) -> Result<(), Failed> {
-    match name {
-        "hook" if root().join("core/benches/hook.rs").exists() => {
-            run(cargo().args(["bench", "--package", "courtyard", "--bench", "hook"]))
-        }
-        "hook" => Err(Failed("there is no core/benches/hook.rs yet".into())),
-        "chat" => load("chat-bench", &[]),
-        "idle" => load("idle", &[]),
-        other => Err(Failed(format!("there is no bench {other:?}: hook, chat or idle"))),
+/// Kills the server again and again under load; the test ends with one line of JSON.
+fn crash(kills: &str) -> Result<(), Failed> {
+    if kills.parse::<u32>().is_err() {
+        return Err(Failed("say how often: cargo xtask crash --kills 50".to_owned()));
     }
-}
-
-/// Builds the server and the load generator for release and runs one of the generator's commands.
-fn load(command: &str, arguments: &[String]) -> Result<(), Failed> {
-    let main = std::fs::read_to_string(root().join("tests/load/src/main.rs")).unwrap_or_default();
-    if main.is_empty() || main.trim_end().ends_with("fn main() {}") {
-        return Err(Failed("tests/load has no load generator yet".into()));
-    }
-    plugins()?;
-    say("building the host and the load generator for release");
-    run(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "courtyard",
-        "--package",
-        "courtyard-load",
-    ]))?;
-    let release = root().join("target/release");
-    run(Command::new(release.join("courtyard-load"))
-        .args([command, "--server"])
-        .arg(release.join("courtyard"))
-        .arg("--plugins")
-        .arg(root().join("target/plugins"))
-        .args(arguments)
-        .current_dir(root()))
+    say("building the host");
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    say(&format!(
+        "killing it {kills} times at random moments while messages fly"
+    ));
+    run(cargo()
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "courtyard-tests",
+            "--test",
+            "durability",
+        ])
+        .args(["--", "--nocapture", "kills_at_random_moments"])
+        .env("COURTYARD_KILLS", kills)
+        .env("COURTYARD_BIN", root().join("target/debug/courtyard")))
 }
 
 fn test(quick: bool) -> Result<(), Failed> {
@@ -114,9 +98,10 @@ fn test(quick: bool) -> Result<(), Failed> {
     run(cargo().args(["build", "--package", "courtyard"]))?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
-    if root().join("client/js/test").is_dir() {
-        say("running the tests of the JavaScript client");
-        run(Command::new("node").arg("--test").current_dir(root().join("client/js")))?;
+    say("running the tests of the JavaScript client");
+    run(Command::new("node").arg("--test").current_dir(root().join("client/js")))?;
+    if !quick {
+        browser()?;
     }
     say("running all tests");
     let nextest = nextest()?;
@@ -125,6 +110,32 @@ fn test(quick: bool) -> Result<(), Failed> {
         .env("COURTYARD_BIN", root().join("target/debug/courtyard"))
         .env("COURTYARD_PLUGINS", root().join("target/plugins"))
         .current_dir(root()))
+}
+
+/// Runs the tests in a real browser.
+fn browser() -> Result<(), Failed> {
+    let chromium = std::env::var("COURTYARD_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
+    if !Path::new(&chromium).exists() {
+        let sentence = "the browser tests need Chromium: run `apt-get install chromium` as root, \
+                        or name one in COURTYARD_CHROMIUM";
+        if !has("apt-get") {
+            return Err(Failed(sentence.to_owned()));
+        }
+        say("installing Chromium with apt-get");
+        let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
+        install(&["update", "--quiet"])
+            .and_then(|()| install(&["install", "--yes", "--quiet", "--no-install-recommends", "chromium"]))
+            .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))?;
+    }
+    say("running the tests in Chromium");
+    let folder = root().join("tests/browser");
+    run(Command::new("npm").args(["ci", "--silent"]).current_dir(&folder))?;
+    run(Command::new("node")
+        .arg("--test")
+        .env("COURTYARD_BIN", root().join("target/debug/courtyard"))
+        .env("COURTYARD_PLUGINS", root().join("target/plugins"))
+        .env("COURTYARD_CHROMIUM", chromium)
+        .current_dir(folder))
 }
 
 fn lint() -> Result<(), Failed> {
