@@ -81,7 +81,7 @@ async fn what_is_no_text_of_the_protocol_closes_with_its_code() {
 
 #[tokio::test]
 async fn a_connection_begins_with_a_valid_hello_or_ends() {
-    let site = Site::new("[limits]\nhello_ms = 200\n");
+    let site = Site::new("[limits]\nhello_ms = 1500\n");
     let server = site.start().await;
     for (frame, code) in [
         (json!({"type": "ping"}), "unexpected_frame"),

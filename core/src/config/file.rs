@@ -161,7 +161,7 @@ struct ConversationTable {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogTable {
-    level: Option<String>,
+    level: Option<Spanned<String>>,
     format: Option<LogFormat>,
 }
 
@@ -266,7 +266,7 @@ impl Checker<'_> {
             shutdown: ms(file.limits.shutdown_ms, default.shutdown),
             store: self.store(file.store),
             development,
-            log_level: file.log.level.unwrap_or(default.log_level),
+            log_level: self.log_level(file.log.level).unwrap_or(default.log_level),
             log_json: matches!(file.log.format, Some(LogFormat::Json)),
         }
     }
@@ -421,7 +421,17 @@ impl Checker<'_> {
         }
     }
 
+    fn log_level(&mut self, level: Option<Spanned<String>>) -> Option<String> {
+        let level = level?;
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(level.get_ref()) {
+            let hint = "such as \"info\" or \"courtyard=debug,info\"".to_owned();
+            self.wrong(level.span(), format!("this is no log level: {error}"), Some(hint));
+        }
+        Some(level.into_inner())
+    }
+
     fn development(&mut self, table: DevelopmentTable, listen: &[Listen]) -> Development {
+        let first = table.conversations.first().map(|conversation| conversation.id.span());
         let mut conversations = Vec::new();
         for table in table.conversations {
             let mut members = Vec::new();
@@ -444,13 +454,10 @@ impl Checker<'_> {
             }
         }
         let trust = table.trust_tokens.as_ref().is_some_and(|trust| *trust.get_ref());
-        if trust && listen.iter().any(|listen| !listen.address.ip().is_loopback()) {
-            let span = table.trust_tokens.as_ref().map_or(0..0, Spanned::span);
-            self.wrong(
-                span,
-                "tokens can be trusted only if every listener is on loopback".to_owned(),
-                None,
-            );
+        if (trust || first.is_some()) && listen.iter().any(|listen| !listen.address.ip().is_loopback()) {
+            let span = table.trust_tokens.as_ref().map(Spanned::span).or(first).unwrap_or(0..0);
+            let message = "development settings are allowed only if every listener is on loopback".to_owned();
+            self.wrong(span, message, None);
         }
         Development {
             trust_tokens: trust,
@@ -530,9 +537,22 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_trusted_on_loopback_only() {
+    fn development_settings_are_for_loopback_only() {
         let shown = mistakes("[[listen]]\naddress = \"0.0.0.0:1\"\n[development]\ntrust_tokens = true\n");
         assert!(shown.contains("loopback"), "{shown}");
+    }
+
+    #[test]
+    fn the_configuration_that_ships_is_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        let config = Config::load(&folder.join("courtyard.toml")).unwrap();
+        assert_eq!((config.plugins.len(), config.folders.len()), (1, 2));
+    }
+
+    #[test]
+    fn a_log_level_that_means_nothing_is_shown() {
+        let shown = mistakes(&format!("{LISTEN}[log]\nlevel = \"a=b=c\"\n"));
+        assert!(shown.contains("test.toml:4:9"), "{shown}");
     }
 
     #[test]
