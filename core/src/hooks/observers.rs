@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -28,6 +29,7 @@ pub struct Observers {
     hooks: Arc<Hooks>,
     log: Arc<Log>,
     work: Notify,
+    last_order: Mutex<u128>,
 }
 
 /// How showing one message ended.
@@ -46,6 +48,7 @@ impl Observers {
             hooks,
             log,
             work: Notify::new(),
+            last_order: Mutex::new(0),
         })
     }
 
@@ -55,7 +58,7 @@ impl Observers {
         let mut any = false;
         for plugin in registry.observers(conversation_kind, kind) {
             let Some(dedup) = append.dedup else { continue };
-            let order = ulid::Ulid::from_parts(now_ms(), rand::random()).0;
+            let order = self.next_order();
             draft.set(
                 key::outbox(&plugin.id, &append.log, order),
                 Some(dedup.key.to_be_bytes().to_vec().into()),
@@ -63,6 +66,13 @@ impl Observers {
             any = true;
         }
         any
+    }
+
+    /// Returns a number greater than all before, also over restarts as long as the clock does not go back.
+    fn next_order(&self) -> u128 {
+        let mut last = self.last_order.lock();
+        *last = (*last + 1).max(ulid::Ulid::from_parts(now_ms(), 0).0);
+        *last
     }
 
     /// Says that a draft with notes was committed.
