@@ -98,6 +98,9 @@ fn serve(path: &Path) -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    // Before anything is printed: whoever reads that the server listens may stop it at once.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
     for problem in server.problems() {
         let cause = problem
@@ -116,8 +119,6 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         println!("listening on {}://{address}", if *secure { "https" } else { "http" });
     }
     std::io::stdout().flush()?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hang_up = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -112,6 +112,12 @@ impl Observers {
             if notes.is_empty() {
                 return true;
             }
+            // A note can be seen a moment before its message is durable, and so before it can be read.
+            let store = self.log.store().clone();
+            let durable = tokio::task::spawn_blocking(move || Draft::new(store).commit_blocking()).await;
+            if !matches!(durable, Ok(Ok(_))) {
+                return false;
+            }
             for note in notes {
                 let (this, observer, shown_note) = (self.clone(), plugin.clone(), note.clone());
                 let shown = tokio::task::spawn_blocking(move || this.show(&observer, &shown_note)).await;
@@ -151,13 +157,13 @@ impl Observers {
             Ok(key) => store.find(u128::from_be_bytes(key))?,
             Err(_) => None,
         };
-        // A note without its message can't come from this version; it must not block those behind it.
-        let Some(found) = found else { return Ok(finish(draft)) };
+        let lost = || Ok(Shown::Failed("its message is not in the log".to_owned()));
+        let Some(found) = found else { return lost() };
         let log = found.appended.log;
         let page = Page::After(found.appended.seq - 1);
         let (_, events) = self.log.read(&log, page, 1)?;
         let (Some(event), Some(conversation)) = (events.first(), self.log.conversations().get(&log)?) else {
-            return Ok(finish(draft));
+            return lost();
         };
         let damaged = |_| LogError::Message {
             conversation: log.conversation,
