@@ -13,6 +13,7 @@ cargo xtask run       build the host and the plugins, start them, and print the 
 cargo xtask test      everything that must pass: formatting, lints, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
+cargo xtask bench hook|chat|idle   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 
 `test --quick` leaves out the lints and the browser.
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         "run" => serve(),
         "test" => test(std::env::args().any(|argument| argument == "--quick")),
         "crash" => crash(&std::env::args().nth(3).unwrap_or_default()),
+        "bench" => bench(std::env::args().skip(2).collect()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
         "" | "help" | "--help" => {
@@ -87,6 +89,32 @@ fn crash(kills: &str) -> Result<(), Failed> {
         .args(["--", "--nocapture", "kills_at_random_moments"])
         .env("COURTYARD_KILLS", kills)
         .env("COURTYARD_BIN", root().join("target/debug/courtyard")))
+}
+
+/// Builds everything as it ships, and measures it: the generator on one processor, the server on another one.
+fn bench(arguments: Vec<String>) -> Result<(), Failed> {
+    let Some((name, options)) = arguments.split_first() else {
+        return Err(Failed("say which: cargo xtask bench hook|chat|idle".to_owned()));
+    };
+    if !has("taskset") {
+        return Err(Failed("benchmarks need `taskset` (Debian: util-linux)".to_owned()));
+    }
+    plugins()?;
+    say("building the host and the benchmarks with optimisation (the first time takes some minutes)");
+    run(cargo().args(["build", "--release", "--package", "courtyard", "--package", "courtyard-bench"]))?;
+    let data = root().join("target/bench");
+    std::fs::create_dir_all(&data).map_err(|error| Failed(format!("{}: {error}", data.display())))?;
+    run(Command::new("taskset")
+        .args(["--cpu-list", "1"])
+        .arg(root().join("target/release/courtyard-bench"))
+        .arg(name)
+        .arg("--server")
+        .arg(root().join("target/release/courtyard"))
+        .arg("--plugins")
+        .arg(root().join("target/plugins"))
+        .arg("--data")
+        .arg(data)
+        .args(options))
 }
 
 fn test(quick: bool) -> Result<(), Failed> {

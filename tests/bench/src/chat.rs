@@ -1,0 +1,231 @@
+//! Durable messages between two: Courtyard with and without a plugin, beside the bare relay.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokio::task::LocalSet;
+
+use super::load::{Connection, Latencies, Pair, Throughput, latencies, throughput};
+use super::process::Process;
+use super::{Built, median};
+
+const PAIRS: usize = 50;
+const WINDOW: usize = 16;
+const PER_S: u64 = 2_000;
+
+/// What is measured: the relay, or Courtyard without and with the users plugin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Relay,
+    Bare,
+    Users,
+}
+
+impl Subject {
+    const ALL: [Self; 3] = [Self::Relay, Self::Bare, Self::Users];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "the bare relay with group commit",
+            Self::Bare => "Courtyard without plugins",
+            Self::Users => "Courtyard with the guard of the users plugin",
+        }
+    }
+}
+
+pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
+    println!(
+        "{PAIRS} pairs write texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it \
+         is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
+         processor 1. In each round all three are measured one after the other; the median of the rounds counts."
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut rates: [Vec<Throughput>; 3] = Default::default();
+    let mut delays: [Vec<Latencies>; 3] = Default::default();
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
+        for (index, subject) in Subject::ALL.into_iter().enumerate() {
+            let folder = tempfile::tempdir_in(&built.data).unwrap();
+            let server = start(built, subject, folder.path());
+            let local = LocalSet::new();
+            let (rate, delay) = local.block_on(&runtime, async {
+                let mut people = People::new(server.address, subject);
+                let pairs = people.pairs().await;
+                let delay = latencies(pairs, PER_S, seconds).await;
+                let pairs = people.pairs().await;
+                (throughput(&server, pairs, WINDOW, seconds).await, delay)
+            });
+            println!(
+                "  {}: {:.0} messages/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
+                 {:.0} %); at {PER_S}/s: p50 {:.2} ms, p99 {:.2} ms",
+                subject.name(),
+                rate.per_s,
+                rate.per_cpu_s,
+                rate.server_busy * 100.0,
+                rate.generator_busy * 100.0,
+                delay.percentile(50),
+                delay.percentile(99)
+            );
+            rates[index].push(rate);
+            delays[index].push(delay);
+        }
+    }
+    let ratio = |left: usize, right: usize, value: fn(&Throughput) -> f64| {
+        let mut ratios: Vec<f64> = rates[left]
+            .iter()
+            .zip(&rates[right])
+            .map(|(left, right)| value(left) / value(right))
+            .collect();
+        median(&mut ratios)
+    };
+    let p99_ratio = median(
+        &mut delays[2]
+            .iter()
+            .zip(&delays[0])
+            .map(|(users, relay)| users.percentile(99) / relay.percentile(99))
+            .collect::<Vec<_>>(),
+    );
+    let middle = |index: usize, value: fn(&Throughput) -> f64| median(&mut rates[index].iter().map(value).collect::<Vec<_>>());
+    let per_cpu_s = |rate: &Throughput| rate.per_cpu_s;
+    println!(
+        "{}",
+        json!({
+            "bench": "chat",
+            "cpu_ratio_to_relay": round3(ratio(2, 0, per_cpu_s)),
+            "cpu_ratio_with_to_without_plugins": round3(ratio(2, 1, per_cpu_s)),
+            "p99_ratio_to_relay_at_2000_per_s": round3(p99_ratio),
+            "messages_per_cpu_s": middle(2, per_cpu_s).round(),
+            "messages_per_s": middle(2, |rate| rate.per_s).round(),
+            "relay_messages_per_cpu_s": middle(0, per_cpu_s).round(),
+            "relay_messages_per_s": middle(0, |rate| rate.per_s).round(),
+            "p99_ms": round3(median(&mut delays[2].iter().map(|delay| delay.percentile(99)).collect::<Vec<_>>())),
+            "relay_p99_ms": round3(median(&mut delays[0].iter().map(|delay| delay.percentile(99)).collect::<Vec<_>>())),
+            "generator_busy_pct": (middle(2, |rate| rate.generator_busy) * 100.0).round(),
+        })
+    );
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
+    let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n";
+    match subject {
+        Subject::Relay => Process::relay(&folder.join("relay.log")),
+        Subject::Bare => {
+            let conversations: Vec<String> = (0..PAIRS)
+                .map(|pair| {
+                    let conversation = conversation(pair);
+                    format!("{{ id = \"{conversation}\", kind = \"direct\", members = [\"a{pair}\", \"b{pair}\"] }}")
+                })
+                .collect();
+            let list = conversations.join(",\n");
+            let configuration = format!("{head}[development]\ntrust_tokens = true\nconversations = [{list}]\n");
+            Process::courtyard(built, folder, &configuration)
+        }
+        Subject::Users => {
+            let plugin = built.plugins.canonicalize().unwrap().join("users.wasm");
+            // A cheap hash: what is measured is messages, not logins.
+            let configuration = format!(
+                "{head}[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
+                 config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n"
+            );
+            Process::courtyard(built, folder, &configuration)
+        }
+    }
+}
+
+/// A conversation of the development settings: a ULID with the number of the pair at its end.
+fn conversation(pair: usize) -> String {
+    format!("01ARZ3NDEKTSV4RRFFQ69G{pair:04}")
+}
+
+/// Those who write, by what they connect with; filled when they first connect.
+struct People {
+    address: SocketAddr,
+    subject: Subject,
+    tokens: Vec<[String; 2]>,
+    conversations: Vec<String>,
+}
+
+impl People {
+    fn new(address: SocketAddr, subject: Subject) -> Self {
+        Self {
+            address,
+            subject,
+            tokens: Vec::new(),
+            conversations: Vec::new(),
+        }
+    }
+
+    /// Connects all pairs.
+    async fn pairs(&mut self) -> Vec<Pair> {
+        if self.tokens.is_empty() {
+            for pair in 0..PAIRS {
+                let (tokens, conversation) = match self.subject {
+                    Subject::Relay => ([(2 * pair).to_string(), (2 * pair + 1).to_string()], conversation(pair)),
+                    Subject::Bare => ([format!("a{pair}"), format!("b{pair}")], conversation(pair)),
+                    Subject::Users => self.sign_up(pair).await,
+                };
+                self.tokens.push(tokens);
+                self.conversations.push(conversation);
+            }
+        }
+        let mut pairs = Vec::new();
+        for (tokens, conversation) in self.tokens.iter().zip(&self.conversations) {
+            pairs.push(Pair {
+                sender: self.connect(&tokens[0]).await,
+                receiver: self.connect(&tokens[1]).await,
+                conversation: conversation.clone(),
+            });
+        }
+        pairs
+    }
+
+    async fn connect(&self, token: &str) -> Connection {
+        let mut connection = Connection::open(self.address).await;
+        if self.subject == Subject::Relay {
+            connection.send(token).await;
+            assert_eq!(connection.next().await, "ok");
+        } else {
+            connection.request(&hello(Some(token))).await;
+        }
+        connection
+    }
+
+    /// Registers two people and opens their conversation.
+    async fn sign_up(&self, pair: usize) -> ([String; 2], String) {
+        let mut sessions = Vec::new();
+        for side in ["ann", "bob"] {
+            let mut connection = Connection::open(self.address).await;
+            connection.request(&hello(None)).await;
+            let params = json!({"name": format!("{side}{pair}"), "password": "correct horse"});
+            let session = connection.request(&call("users.register", &params)).await;
+            sessions.push((session["value"].clone(), connection));
+        }
+        let token = |index: usize| sessions[index].0["token"].as_str().unwrap().to_owned();
+        let (tokens, other) = ([token(0), token(1)], sessions[1].0["actor"].clone());
+        let mut first = Connection::open(self.address).await;
+        first.request(&hello(Some(&tokens[0]))).await;
+        let opened = first.request(&call("users.open_direct", &json!({"actor": other}))).await;
+        (tokens, opened["value"]["conversation"].as_str().unwrap().to_owned())
+    }
+}
+
+pub(crate) fn hello(token: Option<&str>) -> Value {
+    let mut hello = json!({"type": "hello", "protocol": 1});
+    if let Some(token) = token {
+        hello["token"] = token.into();
+        hello["device"] = "bench".into();
+    }
+    hello
+}
+
+fn call(method: &str, params: &Value) -> Value {
+    json!({"type": "call", "id": "c", "method": method, "params": params})
+}

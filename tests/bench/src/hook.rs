@@ -1,0 +1,151 @@
+//! What entering a plugin costs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Registry};
+use courtyard::log::Draft;
+use courtyard::plugin::{CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
+use courtyard::store::{EmbeddedOptions, EmbeddedStore, Store};
+use courtyard::wire::AppId;
+use serde_json::json;
+
+use super::{Built, median};
+
+/// Calls of one sample.
+const CALLS: u32 = 20_000;
+/// Samples, of which the median counts.
+const SAMPLES: usize = 25;
+
+pub(crate) fn run(built: &Built) {
+    println!(
+        "Every figure is what `before_send` costs the host, transaction included, for a message with a text of 200 bytes \
+         ({SAMPLES} samples of {CALLS} calls each; the median counts)."
+    );
+    let folder = tempfile::tempdir_in(&built.data).unwrap();
+    let store: Arc<dyn Store> =
+        Arc::new(EmbeddedStore::open(&folder.path().join("data"), EmbeddedOptions::default()).unwrap());
+    let engine = WasmEngine::new(&EngineLimits::default()).unwrap();
+    let cache = CompiledCache::open(&folder.path().join("compiled")).unwrap();
+    let loader = Loader::new(engine.clone(), cache);
+    let file = built.plugins.join("probe.wasm");
+    let hooks = |deed: &str| {
+        let (plugin, problem) = loader.load(&file, &spec("probe", &json!({ "deed": deed }).to_string()));
+        assert!(problem.is_none(), "{problem:?}");
+        Hooks::new(Registry::new(vec![plugin]))
+    };
+    let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(200));
+    let message = message(text.as_bytes());
+    let empty = Message {
+        app: "",
+        conversation: "",
+        conversation_kind: "",
+        sender: "a",
+        receiver: "",
+        kind: "custom:x",
+        client_id: "",
+        content: b"",
+        ..message
+    };
+    let time = |hooks: &Hooks, message: &Message<'_>| ns_per_call(hooks, &store, message);
+
+    let none = time(&Hooks::new(Registry::default()), &message);
+    println!("  no plugin: {none:.0} ns (the transaction alone)");
+    let accepting = hooks("accept");
+    let empty_ns = time(&accepting, &empty);
+    println!("  an empty message, accepted: {empty_ns:.0} ns");
+    let accept = time(&accepting, &message);
+    println!("  accepted: {accept:.0} ns");
+    let replace = time(&hooks("replace"), &message);
+    println!("  replaced by a text of 200 bytes, which is checked: {replace:.0} ns");
+    let read = time(&hooks("read"), &message);
+    println!("  accepted after reading a key: {read:.0} ns");
+    let trap = us_per_trap(&hooks("trap"), &store, &message);
+    println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
+    let users = built.plugins.join("users.wasm");
+    let cold = ms_per_load(&Loader::new(engine.clone(), CompiledCache::none()), &users, 5);
+    println!("  loading the users plugin from nothing: {cold:.1} ms");
+    let cached = ms_per_load(&loader, &users, 25);
+    println!("  loading it from the compiled form: {cached:.2} ms");
+    println!(
+        "{}",
+        json!({
+            "bench": "hook",
+            "typed_accept_ns": accept.round(),
+            "kv_read_extra_ns": (read - accept).round(),
+            "replace_instance_us": (trap * 10.0).round() / 10.0,
+            "cached_load_ms": (cached * 100.0).round() / 100.0,
+            "cold_load_ms": (cold * 10.0).round() / 10.0,
+            "no_plugin_ns": none.round(),
+            "empty_hook_ns": empty_ns.round(),
+            "typed_replace_ns": replace.round(),
+        })
+    );
+}
+
+fn message(content: &[u8]) -> Message<'_> {
+    Message {
+        app: "default",
+        conversation: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        conversation_kind: "direct",
+        sender: "u0123456789abcdef01234567",
+        receiver: "u76543210fedcba9876543210",
+        kind: "text",
+        client_id: "01BX5ZZKBKACTAV9WEVGEMMVS0",
+        content,
+        seq: 0,
+        time_ms: 1_700_000_000_000,
+    }
+}
+
+fn spec(id: &str, configuration: &str) -> PluginSpec {
+    PluginSpec {
+        grants: ["kv", "conversations", "sessions"].map(str::to_owned).into(),
+        configuration: configuration.to_owned(),
+        health: HealthPolicy {
+            strikes: u32::MAX,
+            ..HealthPolicy::default()
+        },
+        ..PluginSpec::new(id)
+    }
+}
+
+fn enter(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> bool {
+    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(store.clone()));
+    hooks.before_send(call, message).1.is_ok()
+}
+
+fn ns_per_call(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> f64 {
+    let mut samples = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            assert!(enter(hooks, store, message));
+        }
+        samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
+    }
+    median(&mut samples)
+}
+
+fn us_per_trap(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> f64 {
+    let mut samples = Vec::new();
+    for _ in 0..1_000 {
+        let begin = Instant::now();
+        assert!(!enter(hooks, store, message));
+        samples.push(begin.elapsed().as_secs_f64() * 1e6);
+    }
+    median(&mut samples)
+}
+
+fn ms_per_load(loader: &Loader, file: &Path, times: usize) -> f64 {
+    let mut samples = Vec::new();
+    // The first time fills the cache.
+    for _ in 0..=times {
+        let begin = Instant::now();
+        let (_plugin, problem) = loader.load(file, &spec("users", "{}"));
+        samples.push(begin.elapsed().as_secs_f64() * 1e3);
+        assert!(problem.is_none(), "{problem:?}");
+    }
+    median(&mut samples[1..])
+}

@@ -1,0 +1,80 @@
+//! Benchmarks. Each explains itself while it runs, and ends with one line of JSON whose keys carry their units.
+//!
+//! Machines are shared and noisy, so speed is told as a ratio to something that runs in the same minute.
+
+#![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
+
+mod chat;
+mod hook;
+mod idle;
+mod load;
+mod process;
+mod relay;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What to measure.
+#[derive(Parser)]
+enum Bench {
+    /// What entering a plugin costs.
+    Hook(Built),
+    /// Durable messages, beside a bare relay.
+    Chat {
+        #[command(flatten)]
+        built: Built,
+        /// Rounds, of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 4)]
+        seconds: u64,
+    },
+    /// Memory of idle connections, beside a bare server.
+    Idle {
+        #[command(flatten)]
+        built: Built,
+        /// Connections.
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+    },
+    /// The bare relay that Courtyard is compared with; started by the other benchmarks.
+    #[command(hide = true)]
+    Relay {
+        /// The file that messages are appended to.
+        log: PathBuf,
+    },
+}
+
+/// What was built before.
+#[derive(clap::Args)]
+struct Built {
+    /// The `courtyard` binary.
+    #[arg(long)]
+    server: PathBuf,
+    /// The folder of the plugins.
+    #[arg(long)]
+    plugins: PathBuf,
+    /// A folder for data, on the disk that is to be measured.
+    #[arg(long)]
+    data: PathBuf,
+}
+
+fn main() {
+    match Bench::parse() {
+        Bench::Hook(built) => hook::run(&built),
+        Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
+        Bench::Idle { built, connections } => idle::run(&built, connections),
+        Bench::Relay { log } => relay::run(&log),
+    }
+}
+
+/// Returns the value in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
