@@ -99,9 +99,11 @@ impl Site {
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let address = line.as_deref().and_then(|line| line.split_once("://"));
         assert_eq!(
-            line.as_deref(),
-            Some(&*format!("listening on http://127.0.0.1:{}", self.port))
+            address.map(|(_, address)| address),
+            Some(&*format!("127.0.0.1:{}", self.port)),
+            "{line:?}"
         );
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Server {
@@ -130,17 +132,20 @@ impl Server {
         self.errors.await.unwrap()
     }
 
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// Makes the server read its certificates again.
+    pub async fn reload(&self) {
+        self.signal("-HUP").await;
+    }
+
     /// Stops the server with SIGTERM, waits for its end, and returns what it logged.
     pub async fn stop(mut self) -> String {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
+        self.signal("-TERM").await;
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         assert!(status.success(), "{status}");
         self.errors.await.unwrap()

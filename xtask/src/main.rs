@@ -101,7 +101,14 @@ fn bench(arguments: Vec<String>) -> Result<(), Failed> {
     }
     plugins()?;
     say("building the host and the benchmarks with optimisation (the first time takes some minutes)");
-    run(cargo().args(["build", "--release", "--package", "courtyard", "--package", "courtyard-bench"]))?;
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "courtyard",
+        "--package",
+        "courtyard-bench",
+    ]))?;
     let data = root().join("target/bench");
     std::fs::create_dir_all(&data).map_err(|error| Failed(format!("{}: {error}", data.display())))?;
     run(Command::new("taskset")

@@ -26,6 +26,7 @@ pub struct Body<'a> {
     /// The kind of the content.
     pub kind: &'a str,
     /// A JSON object.
+    #[serde(with = "serde_bytes")]
     pub content: &'a [u8],
 }
 

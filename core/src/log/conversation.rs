@@ -1,9 +1,11 @@
 //! Conversations: their records, members and addresses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, LogError, key};
@@ -16,6 +18,8 @@ const CACHED: usize = 65_536;
 /// A log with members.
 #[derive(Debug)]
 pub struct Conversation {
+    /// The id as clients write it.
+    pub id: Box<str>,
     /// The id that clients use, with the app.
     pub log: LogId,
     /// The kind, as the plugin that owns it says.
@@ -28,6 +32,8 @@ pub struct Conversation {
     pub key: Bytes,
     /// The record that this was decoded from.
     record: Bytes,
+    /// Up to where the record is known to be the same.
+    good_at: AtomicU64,
 }
 
 impl Conversation {
@@ -62,14 +68,14 @@ pub struct Record {
 /// The conversations of a store.
 pub struct Conversations {
     store: Arc<dyn Store>,
-    decoded: DashMap<LogId, Arc<Conversation>>,
+    decoded: DashMap<LogId, Arc<Conversation>, RandomState>,
 }
 
 impl Conversations {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            decoded: DashMap::new(),
+            decoded: DashMap::default(),
         }
     }
 
@@ -79,9 +85,16 @@ impl Conversations {
     /// When the store fails, or the record is damaged.
     pub fn get(&self, log: &LogId) -> Result<Option<Arc<Conversation>>, LogError> {
         // What was decoded before is good only while the record is the same: the store stays the truth.
+        let written = self.store.newest_write().0;
         if let Some(known) = self.decoded.get(log).map(|entry| entry.value().clone()) {
+            if known.good_at.load(Ordering::Relaxed) >= written {
+                return Ok(Some(known));
+            }
             match self.store.get(&known.key)? {
-                Some(record) if record == known.record => return Ok(Some(known)),
+                Some(record) if record == known.record => {
+                    known.good_at.fetch_max(written, Ordering::Relaxed);
+                    return Ok(Some(known));
+                }
                 Some(record) => return self.decode(log, known.key.clone(), record).map(Some),
                 None => return Ok(None),
             }
@@ -98,6 +111,8 @@ impl Conversations {
         let record: Record = postcard::from_bytes(&bytes).map_err(|_| damaged())?;
         let members: Result<Vec<ActorId>, _> = record.members.iter().map(|member| member.parse()).collect();
         let conversation = Arc::new(Conversation {
+            id: log.conversation.to_string().into(),
+            good_at: AtomicU64::new(0),
             log: log.clone(),
             kind: record.kind.into(),
             owner: record.owner.into(),

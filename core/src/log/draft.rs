@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::store::{Append, Appended, CommitError, Done, Position, Read, Rerun, Store, StoreError, Transaction};
+use crate::store::{Append, Appended, CommitError, Outcome, Position, Read, Store, StoreError, Submitter, Transaction};
 
 /// Collects what a transaction reads and writes. Reads see the draft's own writes.
 pub struct Draft {
@@ -20,10 +20,18 @@ impl Draft {
     /// Begins a transaction now.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let since = store.position();
+        Self::since(store, since)
+    }
+
+    /// Begins a transaction that relies on what was read since an earlier position.
+    #[must_use]
+    pub fn since(store: Arc<dyn Store>, since: Position) -> Self {
         Self {
-            since: store.position(),
+            since,
             store,
-            reads: Vec::new(),
+            // The conversation, and what a guard usually looks up.
+            reads: Vec::with_capacity(2),
             writes: BTreeMap::new(),
             appends: Vec::new(),
         }
@@ -133,21 +141,20 @@ impl Draft {
     }
 
     /// Hands the transaction to the store.
-    pub fn commit(self, rerun: Option<Rerun>, done: Done) {
+    pub fn commit(self, submitter: Box<dyn Submitter>) {
         let store = self.store.clone();
-        store.submit(self.into_transaction(rerun, done));
+        store.submit(self.into_transaction(submitter));
     }
 
     /// Returns the transaction.
     #[must_use]
-    pub fn into_transaction(self, rerun: Option<Rerun>, done: Done) -> Transaction {
+    pub fn into_transaction(self, submitter: Box<dyn Submitter>) -> Transaction {
         Transaction {
             since: self.since,
             reads: self.reads,
             writes: self.writes.into_iter().collect(),
             appends: self.appends,
-            rerun,
-            done,
+            submitter,
         }
     }
 
@@ -157,13 +164,10 @@ impl Draft {
     /// When the commit fails.
     pub fn commit_blocking(self) -> Result<Vec<Appended>, CommitError> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        self.commit(
-            None,
-            Box::new(move |outcome| {
-                // The receiver waits below, so it is there.
-                let _ = sender.send(outcome);
-            }),
-        );
+        self.commit(Box::new(move |outcome: Outcome<'_>| {
+            // The receiver waits below, so it is there.
+            let _ = sender.send(outcome.map(<[Appended]>::to_vec));
+        }));
         receiver.recv().unwrap_or(Err(CommitError::Closed))
     }
 }

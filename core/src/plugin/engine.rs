@@ -61,6 +61,8 @@ impl WasmEngine {
             // Sync calls cost a third of what they cost with support for concurrent ones.
             .concurrency_support(false)
             .epoch_interruption(true)
+            // Nobody is shown them, and collecting one takes as long as replacing the instance.
+            .wasm_backtrace_max_frames(None)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config)?;
         let ticks = Arc::new(AtomicU64::new(0));

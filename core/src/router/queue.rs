@@ -89,11 +89,12 @@ impl Queue {
         self.waker.wake();
     }
 
-    /// Takes everything.
-    pub fn take(&self) -> (VecDeque<Item>, Closing) {
+    /// Puts everything into `items`, which is empty.
+    pub fn take(&self, items: &mut VecDeque<Item>) -> Closing {
         let mut state = self.state.lock();
         state.bytes = 0;
-        (std::mem::take(&mut state.items), state.closing)
+        std::mem::swap(&mut state.items, items);
+        state.closing
     }
 
     /// Is ready when there is something to take.
@@ -140,6 +141,12 @@ fn make_room(state: &mut State, limit: usize) {
 mod tests {
     use super::*;
 
+    fn taken(queue: &Queue) -> (VecDeque<Item>, Closing) {
+        let mut items = VecDeque::new();
+        let closing = queue.take(&mut items);
+        (items, closing)
+    }
+
     fn frame(length: usize) -> Bytes {
         vec![b'x'; length].into()
     }
@@ -150,7 +157,7 @@ mod tests {
         queue.push(Item::Signal(frame(10)));
         queue.push(Item::Event(frame(10)));
         queue.push(Item::Event(frame(10)));
-        let (items, closing) = queue.take();
+        let (items, closing) = taken(&queue);
         assert_eq!(items, [Item::Event(frame(10)), Item::Event(frame(10))]);
         assert_eq!(closing, None);
     }
@@ -162,7 +169,7 @@ mod tests {
         for _ in 0..4 {
             queue.push(Item::Event(frame(12)));
         }
-        let (items, closing) = queue.take();
+        let (items, closing) = taken(&queue);
         assert_eq!(items[0], Item::Answer(frame(5)));
         assert_eq!(items.iter().filter(|item| *item.frame() == reply::gap()).count(), 1);
         assert_eq!(closing, None);
@@ -174,6 +181,6 @@ mod tests {
         for _ in 0..4 {
             queue.push(Item::Answer(frame(12)));
         }
-        assert_eq!(queue.take(), (VecDeque::new(), Some(CloseCode::TooSlow)));
+        assert_eq!(taken(&queue), (VecDeque::new(), Some(CloseCode::TooSlow)));
     }
 }

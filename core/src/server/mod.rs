@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -42,6 +43,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Opening ended with a panic, which has been logged.
+    #[error("opening the server panicked")]
+    Panicked,
     /// A certificate can't be used.
     #[error("a certificate can't be used")]
     Tls(#[from] TlsError),
@@ -75,12 +79,10 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data, config.store)?);
-        let log = Arc::new(Log::open(store.clone())?);
-        for conversation in &config.development.conversations {
-            seed(&log, conversation)?;
-        }
-        let (registry, problems) = load_plugins(&config)?;
+        let runtime = Handle::current();
+        // Opening waits for the disk, and for transactions that are told of on this runtime.
+        let opened = tokio::task::spawn_blocking(move || open(&runtime, &config).map(|parts| (config, parts)));
+        let (config, (log, registry, problems)) = opened.await.map_err(|_| StartError::Panicked)??;
         let hooks = Arc::new(Hooks::new(registry));
         let observers = Observers::new(hooks.clone(), log.clone());
         let router = Arc::new(Router::new());
@@ -88,7 +90,7 @@ impl Server {
         bus.subscribe(router.clone());
         let host = Arc::new(Host {
             hooks,
-            log,
+            log: log.clone(),
             router,
             bus,
             observers: observers.clone(),
@@ -123,7 +125,7 @@ impl Server {
         Ok(Self {
             addresses,
             problems,
-            store,
+            store: log.store().clone(),
             certificates,
             stop,
             ended,
@@ -173,6 +175,17 @@ impl std::fmt::Debug for Server {
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens the log and loads the plugins.
+fn open(runtime: &Handle, config: &Config) -> Result<(Arc<Log>, Registry, Vec<PluginProblem>), StartError> {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?);
+    let log = Arc::new(Log::open(store)?);
+    for conversation in &config.development.conversations {
+        seed(&log, conversation)?;
+    }
+    let (registry, problems) = load_plugins(config)?;
+    Ok((log, registry, problems))
 }
 
 fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), StartError> {

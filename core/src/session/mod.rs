@@ -4,10 +4,12 @@ mod identity;
 mod requests;
 mod send;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +27,7 @@ use crate::wire::reply::ClientLimits;
 use crate::wire::{AppId, ClientFrame, CloseCode, Code, FrameError, RequestError, SessionId, reply};
 
 use identity::Signed;
+use send::Outgoing;
 
 /// Limits of a session. Every one has a key under `[limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +95,44 @@ pub(crate) struct Session {
     host: Arc<Host>,
     id: SessionId,
     queue: Arc<Queue>,
-    in_flight: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// Comes back empty from each time it was filled from the queue.
+    items: VecDeque<Item>,
     app: Option<AppId>,
     signed: Option<Signed>,
     bad_frames: u32,
 }
+
+/// How many requests of a session may be in flight.
+struct Places {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Places {
+    /// Takes a place; none if all are taken.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let room = |taken: usize| (taken < self.most).then_some(taken + 1);
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+            .ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+/// A request's place, until it is dropped.
+struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Items of a queue whose room a session keeps.
+const KEPT_ITEMS: usize = 16;
+/// Frames that are taken from a connection at a time, so that each step of their way is done for all of them.
+const FRAMES_AT_ONCE: usize = 32;
 
 /// Why a session goes on no longer.
 enum End {
@@ -112,7 +148,11 @@ where
     let mut session = Session {
         id: SessionId(ulid::Ulid::from_parts(crate::services::now_ms(), rand::random()).0),
         queue: Arc::new(Queue::new(host.limits.queue_bytes)),
-        in_flight: Arc::new(Semaphore::new(host.limits.in_flight)),
+        places: Arc::new(Places {
+            taken: AtomicUsize::new(0),
+            most: host.limits.in_flight,
+        }),
+        items: VecDeque::new(),
         app: None,
         signed: None,
         bad_frames: 0,
@@ -132,7 +172,8 @@ where
 
 /// What a link has for its session.
 enum Input {
-    Text(Bytes),
+    /// Some text frames, in order.
+    Texts(Vec<Bytes>),
     /// The queue has something to send, or says that the session is to end.
     Queue,
     End(End),
@@ -155,8 +196,8 @@ impl Session {
                 next.await
             };
             match input {
-                Input::Text(text) => {
-                    if let Err(code) = self.receive(&text).await {
+                Input::Texts(texts) => {
+                    if let Err(code) = self.receive(&texts).await {
                         let _ = self.drain(link).await;
                         return End::Close(code);
                     }
@@ -172,17 +213,20 @@ impl Session {
     }
 
     /// Sends what is in the queue, all of it in one go.
-    async fn drain<S>(&self, link: &mut Link<S>) -> Result<(), End>
+    async fn drain<S>(&mut self, link: &mut Link<S>) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let (items, closing) = self.queue.take();
-        for item in items {
+        let closing = self.queue.take(&mut self.items);
+        while let Some(item) = self.items.pop_front() {
             let frame = match item {
                 Item::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
                 Item::Answer(frame) | Item::Event(frame) | Item::Signal(frame) => frame,
             };
             link.feed(frame).await.map_err(|()| End::Gone)?;
+        }
+        if self.items.capacity() > KEPT_ITEMS {
+            self.items = VecDeque::new();
         }
         link.flush().await.map_err(|()| End::Gone)?;
         match closing {
@@ -191,13 +235,42 @@ impl Session {
         }
     }
 
-    async fn receive(&mut self, bytes: &Bytes) -> Result<(), CloseCode> {
+    /// Handles frames in order. Messages that follow each other are sent together.
+    async fn receive(&mut self, texts: &[Bytes]) -> Result<(), CloseCode> {
+        let mut messages = Vec::with_capacity(texts.len());
+        let mut outcome = Ok(());
+        for bytes in texts {
+            outcome = self.receive_one(bytes, &mut messages).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.submit(&mut messages).await;
+        outcome
+    }
+
+    async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Box<Outgoing>>) -> Result<(), CloseCode> {
         if bytes.len() > self.host.limits.frame_bytes {
             return Err(CloseCode::TooBig);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| CloseCode::NotUtf8)?;
         match ClientFrame::parse(text, self.host.limits.depth) {
-            Ok(frame) => self.handle(frame, bytes).await,
+            Ok(ClientFrame::Send {
+                id,
+                conversation,
+                kind,
+                content,
+            }) if let Some(app) = &self.app => {
+                match self.outgoing(app, &id, conversation, &kind, bytes.slice_ref(content.as_bytes())) {
+                    Ok(message) => messages.push(message),
+                    Err(error) => self.refuse(Some(&id), &error),
+                }
+                Ok(())
+            }
+            Ok(frame) => {
+                self.submit(messages).await;
+                self.handle(frame).await
+            }
             Err(FrameError { id, error }) => {
                 self.refuse(id.as_deref(), &error);
                 self.bad_frames += 1;
@@ -209,7 +282,7 @@ impl Session {
         }
     }
 
-    async fn handle(&mut self, frame: ClientFrame<'_>, bytes: &Bytes) -> Result<(), CloseCode> {
+    async fn handle(&mut self, frame: ClientFrame<'_>) -> Result<(), CloseCode> {
         let Some(app) = self.app.clone() else {
             return match frame {
                 ClientFrame::Hello {
@@ -227,14 +300,6 @@ impl Session {
             };
         };
         match frame {
-            ClientFrame::Send {
-                id,
-                conversation,
-                kind,
-                content,
-            } => {
-                self.send(&app, &id, conversation, &kind, content, bytes).await;
-            }
             ClientFrame::Call { id, method, params } => self.call(&app, &id, &method, params),
             ClientFrame::Sync { id, since } => self.sync(&app, &id, since).await,
             ClientFrame::History {
@@ -247,7 +312,8 @@ impl Session {
             }
             ClientFrame::Ping => self.answer(reply::pong()),
             ClientFrame::Auth { id, credentials } => self.authenticate(&app, &id, credentials).await,
-            ClientFrame::Hello { .. } => {
+            // Messages of an open session go another way, so what is left is out of order.
+            ClientFrame::Hello { .. } | ClientFrame::Send { .. } => {
                 self.refuse(None, &RequestError::new(Code::UnexpectedFrame, "`hello` comes once."));
             }
         }
@@ -279,6 +345,9 @@ struct Link<S> {
     timer: Pin<Box<Sleep>>,
     heard: bool,
     asked: bool,
+    /// What has come and was not handed out yet.
+    texts: Vec<Bytes>,
+    end: Option<End>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
@@ -289,31 +358,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             timer: Box::pin(tokio::time::sleep(heartbeat)),
             heard: false,
             asked: false,
+            texts: Vec::new(),
+            end: None,
         }
     }
 
-    /// Waits for a frame, for the queue, or for the end. Loses nothing when it is dropped.
+    /// Waits for frames, for the queue, or for the end. Loses nothing when it is dropped.
     async fn next(&mut self, queue: &Queue) -> Input {
         loop {
             let ready = poll_fn(|context| {
-                match Pin::new(&mut self.socket).poll_next(context) {
-                    Poll::Ready(frame) => return Poll::Ready(Ready::Frame(frame)),
-                    Poll::Pending => {}
+                self.poll_frames(context);
+                if !self.texts.is_empty() {
+                    return Poll::Ready(Ready::Input(Input::Texts(std::mem::take(&mut self.texts))));
+                }
+                if let Some(end) = self.end.take() {
+                    return Poll::Ready(Ready::Input(Input::End(end)));
                 }
                 if queue.poll_ready(context).is_ready() {
-                    return Poll::Ready(Ready::Queue);
+                    return Poll::Ready(Ready::Input(Input::Queue));
                 }
                 self.timer.as_mut().poll(context).map(|()| Ready::Silence)
             })
             .await;
             match ready {
-                Ready::Queue => return Input::Queue,
-                Ready::Frame(frame) => {
-                    self.heard = true;
-                    if let Some(input) = self.understand(frame) {
-                        return input;
-                    }
-                }
+                Ready::Input(input) => return input,
                 Ready::Silence => {
                     if !std::mem::take(&mut self.heard) {
                         if self.asked {
@@ -332,17 +400,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         }
     }
 
-    /// Returns what a frame means for the session; none for those that only show life.
-    fn understand(&mut self, frame: Option<Frame>) -> Option<Input> {
-        let Some(frame) = frame else {
-            return Some(Input::End(End::Gone));
-        };
-        self.asked = false;
-        match frame.opcode() {
-            OpCode::Text => Some(Input::Text(frame.into_payload())),
-            OpCode::Binary | OpCode::Continuation => Some(Input::End(End::Close(CloseCode::Unsupported))),
-            OpCode::Close => Some(Input::End(End::Gone)),
-            OpCode::Ping | OpCode::Pong => None,
+    /// Takes the frames that have come.
+    fn poll_frames(&mut self, context: &mut Context<'_>) {
+        while self.end.is_none() && self.texts.len() < FRAMES_AT_ONCE {
+            let Poll::Ready(frame) = Pin::new(&mut self.socket).poll_next(context) else {
+                return;
+            };
+            (self.heard, self.asked) = (true, false);
+            let Some(frame) = frame else {
+                self.end = Some(End::Gone);
+                return;
+            };
+            match frame.opcode() {
+                OpCode::Text => self.texts.push(frame.into_payload()),
+                OpCode::Binary | OpCode::Continuation => self.end = Some(End::Close(CloseCode::Unsupported)),
+                OpCode::Close => self.end = Some(End::Gone),
+                OpCode::Ping | OpCode::Pong => {}
+            }
         }
     }
 
@@ -371,7 +445,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
 }
 
 enum Ready {
-    Frame(Option<Frame>),
-    Queue,
+    Input(Input),
     Silence,
 }

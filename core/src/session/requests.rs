@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::hooks::{Access, Call, Caller, Hooks, Message, SessionEnd};
 use crate::log::{Body, Conversation, Draft, Log, LogError};
@@ -12,7 +11,7 @@ use crate::store::{CommitError, LogId, StoredEvent};
 use crate::wire::reply::{ConversationView, MessageView};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, reply};
 
-use super::{Session, identity::Signed};
+use super::{Place, Session, identity::Signed};
 
 /// How often a method that conflicts with others is called again.
 const ATTEMPTS: u32 = 8;
@@ -47,9 +46,10 @@ impl Session {
         Ok(&signed.actor)
     }
 
-    pub(super) fn take_place(&self) -> Result<OwnedSemaphorePermit, RequestError> {
-        let place = self.in_flight.clone().try_acquire_owned();
-        place.map_err(|_| RequestError::new(Code::Busy, "Too many requests of this session are in flight."))
+    pub(super) fn take_place(&self) -> Result<Place, RequestError> {
+        self.places
+            .take()
+            .ok_or_else(|| RequestError::new(Code::Busy, "Too many requests of this session are in flight."))
     }
 
     /// Finds a conversation of which the actor is a member.

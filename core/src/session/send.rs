@@ -5,122 +5,116 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Notice;
-use crate::hooks::{Access, Call, Message};
+use crate::hooks::{Access, Call, Message, SessionEnd};
 use crate::log::{Body, Conversation, Draft};
 use crate::router::{Item, Queue};
 use crate::services::now_ms;
-use crate::store::{Append, Appended, CommitError, Dedup, Done, LogId, Rerun, Store, StoredEvent, Transaction};
+use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
+use crate::wire::reply::MessageView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
 
-use super::{Host, Session};
+use super::{Host, Place, Session};
 
 /// A message on its way, with everything that a rerun needs.
-struct Outgoing {
+pub(super) struct Outgoing {
     host: Arc<Host>,
-    app: AppId,
     sender: ActorId,
     session: SessionId,
     queue: Arc<Queue>,
+    /// As it was at `since`.
     conversation: Arc<Conversation>,
+    since: Position,
     /// The request's and the message's.
     id: Box<str>,
     kind: Box<str>,
     content: Bytes,
+    /// What a plugin put in the place of `content`.
+    replaced: Option<Bytes>,
     dedup: Dedup,
-    /// Keeps its place among the requests of the session until it is answered.
-    _in_flight: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Sessions that a plugin ends with it.
+    ends: Vec<SessionEnd>,
+    /// Whether an observer is to see it.
+    noted: bool,
+    /// Among the requests of the session, until it is answered.
+    _place: Place,
 }
 
 impl Session {
-    /// Sends a message. The answer comes when the message is durable.
-    pub(super) async fn send(
-        &mut self,
-        app: &AppId,
-        id: &str,
-        conversation: ConversationId,
-        kind: &str,
-        content: &str,
-        frame: &Bytes,
-    ) {
-        match self.outgoing(app, id, conversation, kind, frame.slice_ref(content.as_bytes())) {
-            Err(error) => self.refuse(Some(id), &error),
-            Ok((outgoing, false)) if self.host.hooks.before_send_is_slow(&outgoing.conversation.kind, kind) => {
-                // Awaited, so that messages of a session keep their order.
-                let sent = self.blocking(move || submit(outgoing)).await;
-                if let Err(error) = sent {
-                    self.refuse(Some(id), &error);
+    /// Sends messages, in order. Their answers come when they are durable.
+    pub(super) async fn submit(&self, messages: &mut Vec<Box<Outgoing>>) {
+        if messages.is_empty() {
+            return;
+        }
+        let slow = |message: &Box<Outgoing>| {
+            let hooks = &self.host.hooks;
+            hooks.before_send_is_slow(&message.conversation.kind, &message.kind)
+        };
+        let store = self.host.log.store();
+        if !messages.iter().any(slow) {
+            let mut transactions: Vec<Transaction> = messages.drain(..).filter_map(prepare).collect();
+            store.submit_all(&mut transactions);
+            return;
+        }
+        for message in messages.drain(..) {
+            let (id, store) = (message.id.clone(), store.clone());
+            // Awaited, so that messages of a session keep their order.
+            let sent = self.blocking(move || {
+                if let Some(transaction) = prepare(message) {
+                    store.submit(transaction);
                 }
+            });
+            if let Err(error) = sent.await {
+                self.refuse(Some(&id), &error);
             }
-            Ok((outgoing, false)) => submit(outgoing),
-            Ok((outgoing, true)) => resubmit(outgoing),
         }
     }
 
-    /// Checks a message; also tells whether it was committed before.
-    fn outgoing(
+    /// Checks a message.
+    pub(super) fn outgoing(
         &self,
         app: &AppId,
         id: &str,
         conversation: ConversationId,
         kind: &str,
         content: Bytes,
-    ) -> Result<(Outgoing, bool), RequestError> {
+    ) -> Result<Box<Outgoing>, RequestError> {
         let actor = self.actor()?;
-        let in_flight = self.take_place()?;
+        let place = self.take_place()?;
         let text = std::str::from_utf8(&content).unwrap_or_default();
         content::check(kind, text).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
+        let since = self.host.log.store().position();
         let conversation = self.conversation(app, conversation)?;
         let name = conversation.log.conversation.0.to_be_bytes();
         let dedup = self.host.log.dedup(app, actor, id, [&name, kind.as_bytes(), &content]);
-        let known = self
-            .host
-            .log
-            .find(dedup)
-            .map_err(|error| super::requests::storage_failed(&error))?
-            .is_some();
-        let outgoing = Outgoing {
+        Ok(Box::new(Outgoing {
             host: self.host.clone(),
-            app: app.clone(),
             sender: actor.clone(),
             session: self.id,
             queue: self.queue.clone(),
             conversation,
+            since,
             id: id.into(),
             kind: kind.into(),
             content,
+            replaced: None,
             dedup,
-            _in_flight: Some(in_flight),
-        };
-        Ok((outgoing, known))
+            ends: Vec::new(),
+            noted: false,
+            _place: place,
+        }))
     }
-}
-
-/// Asks the plugins and hands the message to the store.
-fn submit(outgoing: Outgoing) {
-    let store = outgoing.host.log.store().clone();
-    if let Some(transaction) = prepare(outgoing) {
-        store.submit(transaction);
-    }
-}
-
-/// Hands a message to the store that was committed before, so that the first answer comes again, once it is durable.
-fn resubmit(outgoing: Outgoing) {
-    let store = outgoing.host.log.store().clone();
-    let draft = Draft::new(store.clone());
-    store.submit(finish(outgoing, draft, None));
 }
 
 /// Asks the plugins; none if one of them rejected the message, which the sender has then been told.
-fn prepare(outgoing: Outgoing) -> Option<Transaction> {
-    let host = &outgoing.host;
-    let mut draft = Draft::new(host.log.store().clone());
+fn prepare(mut outgoing: Box<Outgoing>) -> Option<Transaction> {
+    let (host, conversation) = (&outgoing.host, &outgoing.conversation);
+    let mut draft = Draft::since(host.log.store().clone(), outgoing.since);
     // Whoever leaves the conversation meanwhile must not get this message in.
-    draft.rely_on(outgoing.conversation.key.clone());
-    let id = outgoing.conversation.log.conversation.to_string();
+    draft.rely_on(conversation.key.clone());
     let message = Message {
-        app: outgoing.app.as_str(),
-        conversation: &id,
-        conversation_kind: &outgoing.conversation.kind,
+        app: conversation.log.app.as_str(),
+        conversation: &conversation.id,
+        conversation_kind: &conversation.kind,
         sender: outgoing.sender.as_str(),
         receiver: outgoing.receiver(),
         kind: &outgoing.kind,
@@ -129,86 +123,98 @@ fn prepare(outgoing: Outgoing) -> Option<Transaction> {
         seq: 0,
         time_ms: now_ms(),
     };
-    let call = Call::new(outgoing.app.clone(), Access::Write, draft);
+    let call = Call::new(conversation.log.app.clone(), Access::Write, draft);
     match host.hooks.before_send(call, &message) {
         (call, Ok(passed)) => {
             let Call { draft, ends, .. } = *call;
-            for end in ends {
-                host.router.end(&outgoing.app, &end.actor, end.credential.as_deref());
+            (outgoing.replaced, outgoing.ends) = (passed.content, ends);
+            Some(finish(outgoing, draft))
+        }
+        (_, Err(error)) => match host.log.find(outgoing.dedup) {
+            // It was committed before, and gets the same answer again: a plugin decides once.
+            Ok(Some(_)) => {
+                // Should it be forgotten by the time of the commit: the conversation has been written since the beginning,
+                // so this is then a conflict, and the plugins are asked anew.
+                let mut draft = Draft::since(host.log.store().clone(), Position::default());
+                draft.rely_on(conversation.key.clone());
+                Some(finish(outgoing, draft))
             }
-            Some(finish(outgoing, draft, passed.content))
-        }
-        (_, Err(error)) => {
-            outgoing.refuse(&error);
-            None
-        }
+            Ok(None) => {
+                outgoing.refuse(&error);
+                None
+            }
+            Err(failure) => {
+                outgoing.refuse(&super::requests::storage_failed(&failure));
+                None
+            }
+        },
     }
 }
 
 /// Makes the transaction that appends the message.
-fn finish(outgoing: Outgoing, mut draft: Draft, replaced: Option<Bytes>) -> Transaction {
+fn finish(mut outgoing: Box<Outgoing>, mut draft: Draft) -> Transaction {
     let body = Body {
         sender: outgoing.sender.as_str(),
         receiver: Some(outgoing.receiver()).filter(|receiver| !receiver.is_empty()),
         client_id: &outgoing.id,
         kind: &outgoing.kind,
-        content: replaced.as_deref().unwrap_or(&outgoing.content),
+        content: outgoing.replaced.as_deref().unwrap_or(&outgoing.content),
     };
-    let body = body.encode();
     let append = Append {
         log: outgoing.conversation.log.clone(),
-        body: body.clone(),
+        body: body.encode(),
         dedup: Some(outgoing.dedup),
     };
-    let noted = outgoing
+    outgoing.noted = outgoing
         .host
         .observers
         .note(&mut draft, &append, &outgoing.conversation.kind, &outgoing.kind);
     draft.append(append);
-    let outgoing = Arc::new(outgoing);
-    let again = outgoing.clone();
-    let rerun: Rerun = Box::new(move |_: &dyn Store| rerun(&again));
-    let done: Done = Box::new(move |outcome| match outcome {
-        Ok(appended) => {
-            if let [appended] = &appended[..] {
-                outgoing.publish(appended, &body, replaced.as_deref());
-            }
-            if noted {
-                outgoing.host.observers.wake();
-            }
-        }
-        Err(error) => outgoing.answer_failure(error),
-    });
-    draft.into_transaction(Some(rerun), done)
+    draft.into_transaction(outgoing)
 }
 
-/// Makes the transaction anew after a conflict, on what the conversation is now.
-fn rerun(before: &Outgoing) -> Option<Transaction> {
-    let log = &before.conversation.log;
-    let conversation = match before.host.log.conversations().get(log) {
-        Ok(Some(conversation)) if conversation.has_member(&before.sender) => conversation,
-        Ok(_) => {
-            before.refuse(&super::requests::unknown_conversation());
-            return None;
+impl Submitter for Outgoing {
+    fn reruns(&self) -> bool {
+        true
+    }
+
+    /// Asks the plugins again, about what the conversation is now.
+    fn rerun(mut self: Box<Self>) -> Option<Transaction> {
+        self.since = self.host.log.store().position();
+        match self.host.log.conversations().get(&self.conversation.log) {
+            Ok(Some(conversation)) if conversation.has_member(&self.sender) => {
+                self.conversation = conversation;
+                self.replaced = None;
+                prepare(self)
+            }
+            Ok(_) => {
+                self.refuse(&super::requests::unknown_conversation());
+                None
+            }
+            Err(error) => {
+                self.refuse(&super::requests::storage_failed(&error));
+                None
+            }
         }
-        Err(error) => {
-            before.refuse(&super::requests::storage_failed(&error));
-            return None;
+    }
+
+    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+        match outcome {
+            Ok(appended) => {
+                if let [appended] = appended {
+                    self.publish(appended);
+                }
+                for end in &self.ends {
+                    let app = &self.conversation.log.app;
+                    self.host.router.end(app, &end.actor, end.credential.as_deref());
+                }
+                if self.noted {
+                    self.host.observers.wake();
+                }
+            }
+            Err(error) => self.answer_failure(error),
         }
-    };
-    prepare(Outgoing {
-        host: before.host.clone(),
-        app: before.app.clone(),
-        sender: before.sender.clone(),
-        session: before.session,
-        queue: before.queue.clone(),
-        conversation,
-        id: before.id.clone(),
-        kind: before.kind.clone(),
-        content: before.content.clone(),
-        dedup: before.dedup,
-        _in_flight: None,
-    })
+    }
 }
 
 impl Outgoing {
@@ -232,19 +238,21 @@ impl Outgoing {
     }
 
     /// Answers the sender and shows the message to everybody else.
-    fn publish(&self, appended: &Appended, body: &Bytes, replaced: Option<&[u8]>) {
-        self.acknowledge(appended, replaced);
-        // What was encoded a moment ago can be decoded.
-        let Ok(message) = Body::decode(body) else { return };
-        let event = StoredEvent {
-            seq: appended.seq,
+    fn publish(&self, appended: &Appended) {
+        self.acknowledge(appended, self.replaced.as_deref());
+        let frame = reply::event(&MessageView {
             id: appended.id,
+            conversation: appended.log.conversation,
+            seq: appended.seq,
             time_ms: appended.time_ms,
-            body: Bytes::new(),
-        };
-        let frame = reply::event(&message.view(appended.log.conversation, &event));
+            sender: self.sender.as_str(),
+            receiver: Some(self.receiver()).filter(|receiver| !receiver.is_empty()),
+            client_id: &self.id,
+            kind: &self.kind,
+            content: self.replaced.as_deref().unwrap_or(&self.content),
+        });
         self.host.bus.publish(Notice {
-            app: self.app.clone(),
+            app: self.conversation.log.app.clone(),
             actors: self.conversation.members.clone(),
             except: Some(self.session),
             frame,
@@ -264,7 +272,7 @@ impl Outgoing {
     /// Returns the content of an earlier commit, if a plugin had replaced it.
     fn changed_content(&self, first: &Appended) -> Option<Vec<u8>> {
         let log = LogId {
-            app: self.app.clone(),
+            app: self.conversation.log.app.clone(),
             conversation: first.log.conversation,
         };
         let events = self

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
-use super::{Append, Appended, CommitError, Dedup, LogId, Position, Read, Store, Transaction};
+use super::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Read, Store, Submitter, Transaction};
 use crate::wire::{AppId, ConversationId};
 
 /// Opens a store with nothing in it.
@@ -99,25 +99,26 @@ fn read(store: &Arc<dyn Store>, first: u64, last: u64, limit: usize) -> Vec<u64>
     events.iter().map(|event| event.seq).collect()
 }
 
-type Outcome = Result<Vec<Appended>, CommitError>;
+type Ended = Result<Vec<Appended>, CommitError>;
 
 /// Submits a transaction and returns where its outcome will come.
-fn submit(store: &Arc<dyn Store>, since: Position, fill: impl FnOnce(&mut Transaction)) -> mpsc::Receiver<Outcome> {
+fn submit(store: &Arc<dyn Store>, since: Position, fill: impl FnOnce(&mut Transaction)) -> mpsc::Receiver<Ended> {
     let (sender, receiver) = mpsc::channel();
     let mut transaction = Transaction {
         since,
         reads: Vec::new(),
         writes: Vec::new(),
         appends: Vec::new(),
-        rerun: None,
-        done: Box::new(move |outcome| drop(sender.send(outcome))),
+        submitter: Box::new(move |outcome: Outcome<'_>| {
+            drop(sender.send(outcome.map(<[Appended]>::to_vec)));
+        }),
     };
     fill(&mut transaction);
     store.submit(transaction);
     receiver
 }
 
-fn wait(outcome: &mpsc::Receiver<Outcome>) -> Outcome {
+fn wait(outcome: &mpsc::Receiver<Ended>) -> Ended {
     let patience = std::time::Duration::from_secs(30);
     outcome
         .recv_timeout(patience)
@@ -198,25 +199,47 @@ fn a_range_that_got_a_new_key_conflicts(store: &Arc<dyn Store>) {
     assert!(!conflicts("a", "m") && !conflicts("n", ""));
 }
 
+/// Puts `+1` behind the value of a key, whatever it is at the time.
+struct AddsOne {
+    store: Arc<dyn Store>,
+    sender: mpsc::Sender<Ended>,
+}
+
+impl Submitter for AddsOne {
+    fn reruns(&self) -> bool {
+        true
+    }
+
+    fn rerun(self: Box<Self>) -> Option<Transaction> {
+        let since = self.store.position();
+        let value = [&get(&self.store, "key")?[..], b"+1"].concat();
+        Some(Transaction {
+            since,
+            reads: vec![Read::Key("key".into())],
+            writes: vec![("key".into(), Some(value.into()))],
+            appends: Vec::new(),
+            submitter: self,
+        })
+    }
+
+    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+        drop(self.sender.send(outcome.map(<[Appended]>::to_vec)));
+    }
+}
+
 fn a_rerun_takes_the_place_of_a_conflict(store: &Arc<dyn Store>) {
     let before = store.position();
     set(store, "key", Some("1"));
     let (sender, receiver) = mpsc::channel();
-    submit(store, before, |transaction| {
-        transaction.reads.push(Read::Key("key".into()));
-        transaction.rerun = Some(Box::new(move |store| {
-            let since = store.position();
-            let seen = store.get(b"key").ok().flatten()?;
-            let value = [&seen[..], b"+1"].concat();
-            Some(Transaction {
-                since,
-                reads: vec![Read::Key("key".into())],
-                writes: vec![("key".into(), Some(value.into()))],
-                appends: Vec::new(),
-                rerun: None,
-                done: Box::new(move |outcome| drop(sender.send(outcome))),
-            })
-        }));
+    store.submit(Transaction {
+        since: before,
+        reads: vec![Read::Key("key".into())],
+        writes: Vec::new(),
+        appends: Vec::new(),
+        submitter: Box::new(AddsOne {
+            store: store.clone(),
+            sender,
+        }),
     });
     assert!(wait(&receiver).is_ok());
     assert_eq!(get(store, "key"), Some(Bytes::from("1+1")));

@@ -111,11 +111,30 @@ pub enum Read {
 /// One change of the key space: a new value, or none to delete the key.
 pub type Write = (Bytes, Option<Bytes>);
 
-/// Makes a transaction anew after a conflict; none when it no longer wants to happen (it has then told whom it concerns).
-pub type Rerun = Box<dyn FnOnce(&dyn Store) -> Option<Transaction> + Send>;
+/// How a transaction ended: where its appends went, or why it left nothing behind.
+pub type Outcome<'a> = Result<&'a [Appended], CommitError>;
 
-/// Is told how a transaction ended.
-pub type Done = Box<dyn FnOnce(Result<Vec<Appended>, CommitError>) + Send>;
+/// Who submitted a transaction, and waits for how it ends. Closures that take an [`Outcome`] are submitters.
+pub trait Submitter: Send {
+    /// Whether [`Submitter::rerun`] can make the transaction anew; a conflict ends one that can't.
+    fn reruns(&self) -> bool {
+        false
+    }
+
+    /// Makes the transaction anew after a conflict; none when it no longer wants to happen and has told so.
+    fn rerun(self: Box<Self>) -> Option<Transaction> {
+        None
+    }
+
+    /// Is told how the transaction ended: once, unless [`Submitter::rerun`] was called. Must neither block nor panic.
+    fn settled(self: Box<Self>, outcome: Outcome<'_>);
+}
+
+impl<F: for<'a> FnOnce(Outcome<'a>) + Send> Submitter for F {
+    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+        self(outcome);
+    }
+}
 
 /// Reads that must still hold, and writes and appends that happen together or not at all.
 ///
@@ -129,10 +148,8 @@ pub struct Transaction {
     pub writes: Vec<Write>,
     /// Events to append, in order.
     pub appends: Vec<Append>,
-    /// Called when a read no longer holds. Without it the transaction ends with [`CommitError::Conflict`].
-    pub rerun: Option<Rerun>,
-    /// Called once, whatever happens.
-    pub done: Done,
+    /// Who waits for it.
+    pub submitter: Box<dyn Submitter>,
 }
 
 impl fmt::Debug for Transaction {
@@ -215,13 +232,13 @@ pub enum StoreError {
 /// # Contract
 /// - **Atomic.** All writes and appends of a transaction become visible and durable together, or none does.
 /// - **Serializable.** A transaction commits only if nothing that it read was written after [`Transaction::since`].
-///   Otherwise the store calls [`Transaction::rerun`], on a thread that may block, and takes the new transaction in its
+///   Otherwise the store calls [`Submitter::rerun`], on a thread that may block, and takes the new transaction in its
 ///   place, a bounded number of times; then [`CommitError::Conflict`].
 /// - **Ordered.** Transactions that one thread submits, and all transactions that append to the same log, commit in the
 ///   order of submission, also when some are rerun. Sequence numbers follow commit order, from 1, without gaps.
-/// - **Durable.** `done` is told of success only when the transaction survives the loss of the process and of power.
-///   It is called in commit order, one call at a time, and must neither block nor panic.
-/// - **Reads** see every transaction whose `done` was called with success, and may see later ones that are not durable
+/// - **Durable.** A submitter is told of success only when the transaction survives the loss of the process and of power.
+///   Submitters are told in commit order, one at a time.
+/// - **Reads** see every transaction whose submitter was told of success, and may see later ones that are not durable
 ///   yet: whoever shows a result to the outside submits its reads as a transaction first. Reads may block the thread
 ///   for as long as the engine's medium takes; those of the embedded engine are answered from memory when the key was
 ///   written or read lately.
@@ -233,6 +250,12 @@ pub enum StoreError {
 pub trait Store: Send + Sync + 'static {
     /// Returns the position of the newest transaction that reads see.
     fn position(&self) -> Position;
+
+    /// Returns the position of the newest transaction that changed the key space, as far as reads see it, or a later
+    /// one. What was read since then is still true.
+    fn newest_write(&self) -> Position {
+        self.position()
+    }
 
     /// Reads a key.
     ///
@@ -272,8 +295,14 @@ pub trait Store: Send + Sync + 'static {
     /// When the medium fails.
     fn find(&self, key: u128) -> Result<Option<Found>, StoreError>;
 
-    /// Hands over a transaction; never blocks. How it ended is told to `done`.
-    fn submit(&self, transaction: Transaction);
+    /// Hands over transactions, in order, and leaves the vector empty; never blocks. Each submitter is told how its
+    /// transaction ended. They are no unit: some may commit and others not.
+    fn submit_all(&self, transactions: &mut Vec<Transaction>);
+
+    /// Hands over one transaction, as [`Store::submit_all`] does.
+    fn submit(&self, transaction: Transaction) {
+        self.submit_all(&mut vec![transaction]);
+    }
 
     /// Commits what was submitted, refuses what comes later, and returns when everything is on the disk. Idempotent.
     fn close(&self);

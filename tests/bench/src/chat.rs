@@ -89,7 +89,8 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
             .map(|(users, relay)| users.percentile(99) / relay.percentile(99))
             .collect::<Vec<_>>(),
     );
-    let middle = |index: usize, value: fn(&Throughput) -> f64| median(&mut rates[index].iter().map(value).collect::<Vec<_>>());
+    let middle =
+        |index: usize, value: fn(&Throughput) -> f64| median(&mut rates[index].iter().map(value).collect::<Vec<_>>());
     let per_cpu_s = |rate: &Throughput| rate.per_cpu_s;
     println!(
         "{}",
@@ -212,7 +213,9 @@ impl People {
         let (tokens, other) = ([token(0), token(1)], sessions[1].0["actor"].clone());
         let mut first = Connection::open(self.address).await;
         first.request(&hello(Some(&tokens[0]))).await;
-        let opened = first.request(&call("users.open_direct", &json!({"actor": other}))).await;
+        let opened = first
+            .request(&call("users.open_direct", &json!({"actor": other})))
+            .await;
         (tokens, opened["value"]["conversation"].as_str().unwrap().to_owned())
     }
 }

@@ -17,9 +17,11 @@ pub(crate) fn run(built: &Built, connections: usize) {
          else, on the same crates."
     );
     let folder = tempfile::tempdir_in(&built.data).unwrap();
-    let bare = grown(&Process::relay(&folder.path().join("relay.log")), connections, |number| {
-        number.to_string()
-    });
+    let bare = grown(
+        &Process::relay(&folder.path().join("relay.log")),
+        connections,
+        |number| number.to_string(),
+    );
     println!("  the bare server: {bare:.2} KiB for each connection");
     let own = grown(&courtyard(built, folder.path()), connections, |number| {
         hello(Some(&format!("actor{number}"))).to_string()

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,11 +12,51 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::format::Batch;
 use super::index::Place;
 use super::{Engine, create_segment};
-use crate::store::{Append, Appended, CommitError, Dedup, Done, Found, Transaction};
+use crate::store::{Append, Appended, CommitError, Dedup, Found, Submitter, Transaction};
 use crate::wire::EventId;
 
-/// How a transaction ended, and who is to know.
-pub(super) type Settled = (Done, Result<Vec<Appended>, CommitError>);
+/// How the transactions of a batch ended, and who is to know.
+#[derive(Default)]
+pub(super) struct Settled {
+    appended: Vec<Appended>,
+    /// With each submitter its part of `appended`.
+    outcomes: Vec<(Box<dyn Submitter>, Result<Range<usize>, CommitError>)>,
+}
+
+impl Settled {
+    fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Result<Range<usize>, CommitError>) {
+        self.outcomes.push((submitter, outcome));
+    }
+
+    /// Tells all submitters, in order.
+    pub(super) fn tell(self) {
+        for (submitter, outcome) in self.outcomes {
+            let outcome = outcome.map(|range| self.appended.get(range).unwrap_or_default());
+            // One that breaks its contract must not keep the others waiting for ever.
+            if catch_unwind(AssertUnwindSafe(|| submitter.settled(outcome))).is_err() {
+                tracing::error!("a submitter panicked when it was told how its transaction ended");
+            }
+        }
+    }
+}
+
+/// Takes batches to where their submitters are told.
+pub(super) enum Delivery {
+    /// A thread of the store's own.
+    Thread(mpsc::Sender<Settled>),
+    /// A task of a runtime.
+    Task(tokio::sync::mpsc::UnboundedSender<Settled>),
+}
+
+impl Delivery {
+    fn send(&self, settled: Settled) {
+        // The other end ends after this one; or its runtime is gone, and with it everybody who waits.
+        match self {
+            Self::Thread(sender) => drop(sender.send(settled)),
+            Self::Task(sender) => drop(sender.send(settled)),
+        }
+    }
+}
 
 /// The file that batches are appended to. Tests put one in its place that fails.
 pub(super) trait LogFile: Send {
@@ -40,7 +82,7 @@ pub(super) struct Committer {
     pub(super) file: Box<dyn LogFile>,
     pub(super) segment: u32,
     pub(super) length: usize,
-    pub(super) settled: mpsc::Sender<Vec<Settled>>,
+    pub(super) delivery: Delivery,
     /// Idempotency keys of the segment, with the offsets of their events.
     pub(super) dedup: Vec<(u64, u32)>,
     pub(super) batch: Batch,
@@ -53,8 +95,13 @@ pub(super) struct Committer {
 impl Committer {
     /// Works until the store is closed and everything submitted is done.
     pub(super) fn run(mut self) {
-        let mut settled = Vec::new();
+        let mut settled = Settled::default();
         while let Some(transactions) = self.engine.wait_for_work() {
+            let dedups = transactions
+                .iter()
+                .flat_map(|transaction| &transaction.appends)
+                .filter_map(|append| append.dedup);
+            std::hint::black_box(self.engine.known.touch(dedups.map(|dedup| super::hash_of(dedup.key))));
             for transaction in transactions {
                 self.settle(transaction, &mut settled);
                 if self.batch.len() >= self.engine.options.batch_bytes {
@@ -69,9 +116,9 @@ impl Committer {
         }
     }
 
-    fn settle(&mut self, mut transaction: Transaction, settled: &mut Vec<Settled>) {
+    fn settle(&mut self, mut transaction: Transaction, settled: &mut Settled) {
         if let Some(reason) = self.engine.failed.get() {
-            settled.push((transaction.done, Err(CommitError::Failed(reason.clone()))));
+            settled.push(transaction.submitter, Err(CommitError::Failed(reason.clone())));
             return;
         }
         let mut reruns = 0;
@@ -79,31 +126,29 @@ impl Committer {
             // Before the reads: a retry of what was committed gets its answer, however old its reads are.
             let dedups = transaction.appends.iter().filter_map(|append| append.dedup);
             if let Some(refusal) = dedups.filter_map(|dedup| self.refusal(dedup)).next() {
-                settled.push((transaction.done, Err(refusal)));
+                settled.push(transaction.submitter, Err(refusal));
                 return;
             }
             if self.engine.memory.holds(transaction.since, &transaction.reads) {
                 break;
             }
             // This thread is the only writer, so a transaction made now can't conflict again.
-            match transaction.rerun.take() {
-                Some(rerun) if reruns < self.engine.options.reruns => match rerun(&*self.engine) {
-                    Some(again) => transaction = again,
-                    None => return,
-                },
-                _ => {
-                    settled.push((transaction.done, Err(CommitError::Conflict)));
-                    return;
-                }
+            if reruns >= self.engine.options.reruns || !transaction.submitter.reruns() {
+                settled.push(transaction.submitter, Err(CommitError::Conflict));
+                return;
+            }
+            match transaction.submitter.rerun() {
+                Some(again) => transaction = again,
+                None => return,
             }
             reruns += 1;
         }
-        let outcome = self.apply(&mut transaction);
+        let outcome = self.apply(&mut transaction, &mut settled.appended);
         if let Err(error) = &outcome {
             // The batch may hold half of the transaction now, so it must not be written.
             self.engine.fail(&error.to_string());
         }
-        settled.push((transaction.done, outcome));
+        settled.push(transaction.submitter, outcome);
     }
 
     /// Looks whether an append was committed before.
@@ -116,12 +161,17 @@ impl Committer {
         }
     }
 
-    fn apply(&mut self, transaction: &mut Transaction) -> Result<Vec<Appended>, CommitError> {
+    /// Puts a transaction into the batch. Returns its part of `appended`.
+    fn apply(
+        &mut self,
+        transaction: &mut Transaction,
+        appended: &mut Vec<Appended>,
+    ) -> Result<Range<usize>, CommitError> {
+        let first = appended.len();
         if transaction.writes.is_empty() && transaction.appends.is_empty() {
-            return Ok(Vec::new());
+            return Ok(first..first);
         }
         let position = self.engine.memory.position() + 1;
-        let mut appended = Vec::with_capacity(transaction.appends.len());
         for append in &transaction.appends {
             appended.push(self.append(append)?);
         }
@@ -134,7 +184,7 @@ impl Committer {
                 .write(position, std::mem::take(&mut transaction.writes));
         }
         self.engine.memory.set_position(position);
-        Ok(appended)
+        Ok(first..appended.len())
     }
 
     fn append(&mut self, append: &Append) -> Result<Appended, CommitError> {
@@ -159,7 +209,7 @@ impl Committer {
         if let Some(dedup) = append.dedup {
             let hash = super::hash_of(dedup.key);
             self.dedup.push((hash, offset));
-            memory.add_pending(
+            self.engine.known.add_pending(
                 hash,
                 Found {
                     appended: appended.clone(),
@@ -189,7 +239,7 @@ impl Committer {
     }
 
     /// Makes the batch durable and hands over who is to be told.
-    fn flush(&mut self, settled: &mut Vec<Settled>) {
+    fn flush(&mut self, settled: &mut Settled) {
         if !self.batch.is_empty() {
             let position = self.engine.memory.position();
             let bytes = self.batch.seal(position);
@@ -200,22 +250,19 @@ impl Committer {
             };
             if let Err(error) = written {
                 self.engine.fail(&error.to_string());
-                for (_, outcome) in settled.iter_mut() {
+                for (_, outcome) in &mut settled.outcomes {
                     *outcome = Err(CommitError::Failed(error.to_string()));
                 }
             } else {
                 self.length += length;
                 self.engine.set_written(self.segment, self.length);
-                self.engine
-                    .memory
-                    .settle_pending(self.segment, &self.dedup[self.batch_dedup..]);
+                self.engine.known.settle(self.segment, &self.dedup[self.batch_dedup..]);
                 self.batch_dedup = self.dedup.len();
             }
             self.batch.clear();
         }
-        if !settled.is_empty() {
-            // The delivery thread ends after this one.
-            let _ = self.settled.send(std::mem::take(settled));
+        if !settled.outcomes.is_empty() {
+            self.delivery.send(std::mem::take(settled));
         }
         if self.length >= self.engine.options.segment_bytes && self.engine.failed.get().is_none() {
             self.rotate();
@@ -242,15 +289,6 @@ impl Committer {
                     .ok();
             }
             Err(error) => self.engine.fail(&error.to_string()),
-        }
-    }
-}
-
-/// Calls those who wait, in order, until the committer ends.
-pub(super) fn deliver(settled: &mpsc::Receiver<Vec<Settled>>) {
-    while let Ok(batch) = settled.recv() {
-        for (done, outcome) in batch {
-            done(outcome);
         }
     }
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use super::index::{Checkpoint, Index, Place};
-use crate::store::{Found, LogId, Position, Read, StoreError};
+use crate::store::{LogId, Position, Read, StoreError};
 
 /// Values that were read from the index lately.
 const CACHED_VALUES: usize = 65_536;
@@ -24,7 +25,7 @@ struct Overlay {
 
 #[derive(Debug, Default)]
 struct Cache {
-    values: HashMap<Bytes, Option<Bytes>>,
+    values: HashMap<Bytes, Option<Bytes>, RandomState>,
     /// Counts checkpoints: a value read before one must not be kept after it.
     generation: u64,
 }
@@ -45,19 +46,11 @@ pub(super) struct Memory {
     /// The position of the newest write of a key.
     last_write: AtomicU64,
     position: AtomicU64,
-    logs: DashMap<LogId, Recent>,
-    /// Idempotency keys of the batch that is being written.
-    pending: RwLock<HashMap<u64, Found>>,
-    dedup: RwLock<HashMap<u64, Place>>,
+    logs: DashMap<LogId, Recent, RandomState>,
 }
 
 impl Memory {
-    pub(super) fn new(position: u64, dedup: Vec<(u32, Vec<(u64, u32)>)>) -> Self {
-        let places = dedup.into_iter().flat_map(|(segment, pairs)| {
-            pairs
-                .into_iter()
-                .map(move |(hash, offset)| (hash, Place { segment, offset }))
-        });
+    pub(super) fn new(position: u64) -> Self {
         Self {
             overlay: RwLock::new(Overlay {
                 pruned: position,
@@ -66,9 +59,7 @@ impl Memory {
             cache: RwLock::default(),
             last_write: AtomicU64::new(position),
             position: AtomicU64::new(position),
-            logs: DashMap::new(),
-            pending: RwLock::default(),
-            dedup: RwLock::new(places.collect()),
+            logs: DashMap::default(),
         }
     }
 
@@ -82,7 +73,7 @@ impl Memory {
 
     /// Whether nothing that was read has been written since.
     pub(super) fn holds(&self, since: Position, reads: &[Read]) -> bool {
-        if reads.is_empty() || self.last_write.load(Ordering::Relaxed) <= since.0 {
+        if reads.is_empty() || self.newest_write() <= since.0 {
             return true;
         }
         let overlay = self.overlay.read();
@@ -104,7 +95,11 @@ impl Memory {
         for (key, value) in writes {
             overlay.keys.insert(key, (position, value));
         }
-        self.last_write.store(position, Ordering::Relaxed);
+        self.last_write.store(position, Ordering::Release);
+    }
+
+    pub(super) fn newest_write(&self) -> u64 {
+        self.last_write.load(Ordering::Acquire)
     }
 
     pub(super) fn get(&self, index: &Index, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -220,42 +215,6 @@ impl Memory {
         let mut places = index.places(log, first, last.min(begin.saturating_sub(1)))?;
         places.extend(newest);
         Ok(places)
-    }
-
-    pub(super) fn pending(&self, hash: u64) -> Option<Found> {
-        let pending = self.pending.read();
-        if pending.is_empty() {
-            None
-        } else {
-            pending.get(&hash).cloned()
-        }
-    }
-
-    pub(super) fn dedup(&self, hash: u64) -> Option<Place> {
-        self.dedup.read().get(&hash).copied()
-    }
-
-    pub(super) fn add_pending(&self, hash: u64, found: Found) {
-        self.pending.write().insert(hash, found);
-    }
-
-    /// Moves the idempotency keys of a written batch to their places.
-    pub(super) fn settle_pending(&self, segment: u32, pairs: &[(u64, u32)]) {
-        let mut dedup = self.dedup.write();
-        dedup.extend(pairs.iter().map(|(hash, offset)| {
-            (
-                *hash,
-                Place {
-                    segment,
-                    offset: *offset,
-                },
-            )
-        }));
-        self.pending.write().clear();
-    }
-
-    pub(super) fn forget_dedup(&self, before: u32) {
-        self.dedup.write().retain(|_, place| place.segment >= before);
     }
 
     /// Collects what the index does not have of the segments up to `segment`.

@@ -12,8 +12,10 @@
 //! segments that the index does not have yet.
 
 mod committer;
+mod filter;
 mod format;
 mod index;
+mod known;
 mod memory;
 mod recovery;
 #[cfg(test)]
@@ -30,11 +32,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
-use committer::{Committer, deliver, read_at};
+use committer::{Committer, Delivery, Settled, read_at};
 use format::{Batch, EVENT_HEADER, EventRecord, Operation, SegmentHeader, decode_event, event_length};
 use index::{Index, Place};
+use known::Known;
 use memory::Memory;
 
 use super::{Appended, CommitError, Found, Head, LogId, Position, Store, StoreError, StoredEvent, Transaction};
@@ -47,6 +50,11 @@ pub struct EmbeddedOptions {
     pub segment_bytes: usize,
     /// Bytes after which a batch is written even if more waits: 8 MiB.
     pub batch_bytes: usize,
+    /// How many transactions have to wait when a batch is done for the store to count as busy: 32.
+    pub busy_from: usize,
+    /// How long a busy store gathers transactions before it writes them: 1 ms. Fewer and larger batches cost less, and
+    /// a store that is not busy waits for nothing.
+    pub gather: Duration,
     /// Bytes of the index that are kept in memory: 32 MiB.
     pub index_cache_bytes: usize,
     /// How long idempotency keys are remembered at least: 24 hours.
@@ -60,6 +68,8 @@ impl Default for EmbeddedOptions {
         Self {
             segment_bytes: 64 << 20,
             batch_bytes: 8 << 20,
+            busy_from: 32,
+            gather: Duration::from_millis(1),
             index_cache_bytes: 32 << 20,
             idempotency: Duration::from_secs(24 * 60 * 60),
             reruns: 8,
@@ -71,6 +81,8 @@ impl Default for EmbeddedOptions {
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Nothing ever comes out of it; it ends when all submitters have been told.
+    told: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 #[derive(Default)]
@@ -86,6 +98,7 @@ struct Engine {
     folder: PathBuf,
     options: EmbeddedOptions,
     memory: Memory,
+    known: Known,
     index: Index,
     /// Open segments, to read events from.
     files: RwLock<HashMap<u32, Arc<File>>>,
@@ -104,13 +117,28 @@ impl EmbeddedStore {
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Corrupt`] when bytes on the disk are not
     /// what was written, [`StoreError::Format`] when another version wrote them. Nothing is changed then.
     pub fn open(folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
-        Self::open_with(folder, options, |file| Box::new(file))
+        Self::open_with(folder, options, None, |file| Box::new(file))
+    }
+
+    /// Opens the store as [`EmbeddedStore::open`] does, and tells submitters on a task of a runtime instead of a thread of
+    /// its own, so that tasks that wait are woken without a switch between threads. The runtime must have more than one
+    /// thread, or never block on the store.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_on(
+        runtime: &tokio::runtime::Handle,
+        folder: &Path,
+        options: EmbeddedOptions,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(folder, options, Some(runtime), |file| Box::new(file))
     }
 
     /// Opens a store whose log is written through what `wrap` makes of the file.
     fn open_with(
         folder: &Path,
         options: EmbeddedOptions,
+        runtime: Option<&tokio::runtime::Handle>,
         wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
     ) -> Result<Self, StoreError> {
         let log = folder.join("log");
@@ -118,11 +146,13 @@ impl EmbeddedStore {
         let lock = lock(folder)?;
         let index = Index::open(&folder.join("state.redb"), options.index_cache_bytes)?;
         let (position, _) = index.checkpoint()?;
-        let memory = Memory::new(position, index.dedup()?);
+        let memory = Memory::new(position);
+        let known = Known::new(index.dedup()?);
         let mut engine = Engine {
             folder: log,
             options,
             memory,
+            known,
             index,
             files: RwLock::default(),
             written: AtomicU64::new(0),
@@ -132,44 +162,65 @@ impl EmbeddedStore {
             _lock: lock,
         };
         let tail = engine.recover()?;
-        Self::start(engine, tail, wrap)
+        Self::start(engine, tail, runtime, wrap)
     }
 
     fn start(
         engine: Engine,
         tail: Tail,
+        runtime: Option<&tokio::runtime::Handle>,
         wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
     ) -> Result<Self, StoreError> {
         let engine = Arc::new(engine);
-        let (settled, settling) = mpsc::channel();
+        let (telling, told) = mpsc::channel();
+        let mut threads = Vec::new();
+        let delivery = match runtime {
+            Some(runtime) => {
+                let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Settled>();
+                runtime.spawn(async move {
+                    while let Some(settled) = receiver.recv().await {
+                        settled.tell();
+                    }
+                    drop(telling);
+                });
+                Delivery::Task(sender)
+            }
+            None => {
+                let (sender, receiver) = mpsc::channel::<Settled>();
+                threads.push(spawn("store-deliver", move || {
+                    receiver.into_iter().for_each(Settled::tell);
+                    drop(telling);
+                })?);
+                Delivery::Thread(sender)
+            }
+        };
         let committer = Committer {
             engine: engine.clone(),
             file: wrap(tail.file),
             segment: tail.segment,
             length: tail.length,
-            settled,
+            delivery,
             batch_dedup: tail.dedup.len(),
             dedup: tail.dedup,
             batch: Batch::new(),
             last_id: tail.last_id,
             checkpoint: None,
         };
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map_err(|source| StoreError::Io {
-                context: format!("starting the thread {name}"),
-                source,
-            })
-        };
-        let threads = vec![
-            spawn("store-commit", Box::new(move || committer.run()))?,
-            spawn("store-deliver", Box::new(move || deliver(&settling)))?,
-        ];
+        threads.push(spawn("store-commit", move || committer.run())?);
         Ok(Self {
             engine,
             threads: Mutex::new(threads),
+            told: Mutex::new(Some(told)),
         })
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map_err(|source| StoreError::Io {
+        context: format!("starting the thread {name}"),
+        source,
+    })
 }
 
 /// Where the log ends after recovery.
@@ -234,7 +285,7 @@ impl Engine {
         let mut dedup = Vec::new();
         let mut sealed = Vec::new();
         for (number, pairs) in replay.dedup {
-            self.memory.settle_pending(number, &pairs);
+            self.known.recover(number, &pairs);
             if number == segment {
                 dedup = pairs;
             } else {
@@ -354,7 +405,7 @@ impl Engine {
         checkpoint.forget = (oldest.saturating_sub(16)..oldest).collect();
         self.index.apply(&checkpoint, false)?;
         self.memory.prune(position, segment);
-        self.memory.forget_dedup(oldest);
+        self.known.tidy_up(segment, oldest);
         Ok(())
     }
 
@@ -371,6 +422,9 @@ impl Engine {
     fn wait_for_work(&self) -> Option<Vec<Transaction>> {
         let mut queue = self.queue.lock();
         loop {
+            if queue.transactions.len() >= self.options.busy_from && !queue.closed {
+                MutexGuard::unlocked(&mut queue, || std::thread::sleep(self.options.gather));
+            }
             if !queue.transactions.is_empty() {
                 return Some(std::mem::take(&mut queue.transactions));
             }
@@ -432,10 +486,13 @@ impl Engine {
 
     fn find_now(&self, key: u128) -> Result<Option<Found>, StoreError> {
         let hash = hash_of(key);
-        if let Some(found) = self.memory.pending(hash) {
-            return Ok(Some(found).filter(|found| found.key == key));
+        if !self.known.may_have(hash) {
+            return Ok(None);
         }
-        let Some(place) = self.memory.dedup(hash) else {
+        if let Some(found) = self.known.pending(key) {
+            return Ok(Some(found));
+        }
+        let Some(place) = self.known.place(hash) else {
             return Ok(None);
         };
         let record = self.read_event(place)?;
@@ -460,6 +517,10 @@ impl Engine {
 impl Store for Engine {
     fn position(&self) -> Position {
         Position(self.memory.position())
+    }
+
+    fn newest_write(&self) -> Position {
+        Position(self.memory.newest_write())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -518,14 +579,16 @@ impl Store for Engine {
         self.find_now(key)
     }
 
-    fn submit(&self, transaction: Transaction) {
+    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
         let mut queue = self.queue.lock();
         if queue.closed {
             drop(queue);
-            (transaction.done)(Err(CommitError::Closed));
+            for transaction in transactions.drain(..) {
+                transaction.submitter.settled(Err(CommitError::Closed));
+            }
             return;
         }
-        queue.transactions.push(transaction);
+        queue.transactions.append(transactions);
         let idle = queue.idle;
         drop(queue);
         if idle {
@@ -542,6 +605,10 @@ impl Store for Engine {
 impl Store for EmbeddedStore {
     fn position(&self) -> Position {
         self.engine.position()
+    }
+
+    fn newest_write(&self) -> Position {
+        self.engine.newest_write()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -570,8 +637,8 @@ impl Store for EmbeddedStore {
         self.engine.find(key)
     }
 
-    fn submit(&self, transaction: Transaction) {
-        self.engine.submit(transaction);
+    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
+        self.engine.submit_all(transactions);
     }
 
     fn close(&self) {
@@ -579,6 +646,10 @@ impl Store for EmbeddedStore {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A thread that panicked has told so; closing goes on.
             let _ = thread.join();
+        }
+        if let Some(told) = self.told.lock().take() {
+            // Nothing is sent: this waits for the other end to be dropped.
+            let _ = told.recv();
         }
     }
 }

@@ -42,8 +42,9 @@ fn fill(store: &dyn Store, count: usize) {
                 body,
                 dedup: None,
             }],
-            rerun: None,
-            done: Box::new(move |outcome| drop(sender.send(outcome))),
+            submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
+                drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
+            }),
         });
         receiver.recv().unwrap().unwrap();
     }
@@ -187,8 +188,10 @@ impl committer::LogFile for FullDisk {
 #[test]
 fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
     let folder = tempfile::tempdir().unwrap();
-    let store =
-        EmbeddedStore::open_with(folder.path(), EmbeddedOptions::default(), |_| Box::new(FullDisk(500))).unwrap();
+    let store = EmbeddedStore::open_with(folder.path(), EmbeddedOptions::default(), None, |_| {
+        Box::new(FullDisk(500))
+    })
+    .unwrap();
     let mut outcomes = Vec::new();
     for number in 0..10 {
         let (sender, receiver) = mpsc::channel();
@@ -197,8 +200,9 @@ fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
             reads: Vec::new(),
             writes: vec![(format!("key{number}").into(), Some(vec![1; 100].into()))],
             appends: Vec::new(),
-            rerun: None,
-            done: Box::new(move |outcome| drop(sender.send(outcome))),
+            submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
+                drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
+            }),
         });
         outcomes.push(receiver.recv().unwrap());
     }

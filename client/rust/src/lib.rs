@@ -1,0 +1,210 @@
+//! A client for Courtyard: it connects, stays connected, resends what the server has not acknowledged, and hands out every
+//! event once and in the order of its conversation. The protocol is `docs/protocol.md`.
+//!
+//! ```no_run
+//! use courtyard_client::{Client, Event, Options};
+//! use serde_json::json;
+//!
+//! # async fn chat(token: String) -> Result<(), courtyard_client::Error> {
+//! let options = Options::new("wss://chat.example.com/v1/ws").device("phone").token(token);
+//! let (client, mut events) = Client::connect(options);
+//! let sent = client.send("01J7…", "text", json!({"text": "Hello"}));
+//! tokio::spawn(async move {
+//!     while let Some(event) = events.next().await {
+//!         if let Event::Message(message) = event {
+//!             println!("{}: {}", message.sender, message.content);
+//!         }
+//!     }
+//! });
+//! let ack = sent.await?;
+//! println!("the server has it as number {}", ack.seq);
+//! # Ok(())
+//! # }
+//! ```
+
+mod driver;
+mod error;
+mod frame;
+mod link;
+mod options;
+mod timeline;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub use error::Error;
+pub use frame::{Ack, Conversation, History, Message, Unsent, Welcome};
+pub use options::Options;
+
+use driver::{Command, Driver};
+
+/// A connection that mends itself. Clones share it; it ends with the last clone, or with [`Client::close`].
+#[derive(Clone, Debug)]
+pub struct Client {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What happens on a connection.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The session is open: with an actor, or anonymous.
+    Online(Welcome),
+    /// There is no connection; the next attempt comes after this time.
+    Offline {
+        /// How long.
+        retry_in: std::time::Duration,
+    },
+    /// An event of the log.
+    Message(Message),
+    /// The conversations of the actor, after each time that the client connected or lost events.
+    Synced(Vec<Conversation>),
+    /// The server ended the session with this close code; connecting again would not help.
+    Ended {
+        /// See the close codes of the protocol.
+        code: u16,
+    },
+}
+
+/// Where the events of a [`Client`] come out.
+///
+/// Events wait here for whoever reads them; when [`Options::event_queue`] of them wait, nothing more is read from the
+/// connection, answers included. Read them in a task of their own.
+#[derive(Debug)]
+pub struct Events(mpsc::Receiver<Event>);
+
+impl Events {
+    /// Returns the next event; none when the client has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.0.recv().await
+    }
+}
+
+/// Which part of a conversation's events is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The oldest with a greater number.
+    After(u64),
+    /// The newest with a smaller number.
+    Before(u64),
+    /// The newest.
+    Newest,
+}
+
+/// A message on its way. It is sent whether or not this is awaited.
+#[derive(Debug)]
+pub struct Sending {
+    id: String,
+    answer: oneshot::Receiver<Result<Ack, Error>>,
+}
+
+impl Sending {
+    /// Returns the id of the message, unique for the sender.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Ack, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(Error::Closed)))
+    }
+}
+
+impl Client {
+    /// Starts a client on the current runtime. It connects by itself, as often as needed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn connect(options: Options) -> (Self, Events) {
+        let (commands, incoming) = mpsc::unbounded_channel();
+        let (outgoing, events) = mpsc::channel(options.event_queue.max(1));
+        tokio::spawn(Driver::new(options, incoming, outgoing).run());
+        (Self { commands }, Events(events))
+    }
+
+    /// Sends a message. It is resent under the same id until the server has it; messages keep the order of the calls.
+    pub fn send(&self, conversation: &str, kind: &str, content: Value) -> Sending {
+        let message = Unsent {
+            id: ulid::Ulid::from_parts(now_ms(), rand::random()).to_string(),
+            conversation: conversation.to_owned(),
+            kind: kind.to_owned(),
+            content,
+        };
+        let id = message.id.clone();
+        let (answer, waiting) = oneshot::channel();
+        // A client that has ended drops the answer, which tells the one who waits.
+        let _ = self.commands.send(Command::Send { message, answer });
+        Sending { id, answer: waiting }
+    }
+
+    /// Calls a method, `PLUGIN.NAME`.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] without a connection, and when it breaks before the answer: the method may have run then.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, Error> {
+        let method = method.to_owned();
+        self.ask(|answer| Command::Call { method, params, answer }).await
+    }
+
+    /// Reads events of a conversation, in ascending order, 1 to 500.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] without a connection, or what the server answers.
+    pub async fn history(&self, conversation: &str, page: Page, limit: u32) -> Result<History, Error> {
+        let conversation = conversation.to_owned();
+        self.ask(|answer| Command::History {
+            conversation,
+            page,
+            limit,
+            answer,
+        })
+        .await
+    }
+
+    /// Signs in on an anonymous connection; later connections use the token as well.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] without a connection, or what the server answers.
+    pub async fn sign_in(&self, token: &str) -> Result<Welcome, Error> {
+        let token = token.to_owned();
+        self.ask(|answer| Command::SignIn { token, answer }).await
+    }
+
+    /// Returns the messages that the server has not acknowledged, oldest first, to be kept over a restart of the program
+    /// and given to [`Options::unsent`] then.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the client has ended.
+    pub async fn unsent(&self) -> Result<Vec<Unsent>, Error> {
+        self.ask(|answer| Command::Unsent { answer }).await
+    }
+
+    /// Ends the connection and the client.
+    pub fn close(&self) {
+        // One that has ended is what is wanted.
+        let _ = self.commands.send(Command::Close);
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command) -> Result<T, Error> {
+        let (answer, waiting) = oneshot::channel();
+        self.commands.send(command(answer)).map_err(|_| Error::Closed)?;
+        waiting.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}

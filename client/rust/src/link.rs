@@ -1,0 +1,91 @@
+//! One WebSocket connection.
+
+use std::sync::Arc;
+
+use futures_util::SinkExt;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::Url;
+use yawc::{Frame, OpCode, WebSocket};
+
+use crate::Options;
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// An open connection.
+pub(crate) struct Link(WebSocket<Box<dyn Stream>>);
+
+/// What comes over a connection.
+pub(crate) enum Received {
+    Text(String),
+    /// Something that only shows life.
+    Life,
+    /// The end, with the server's close code if it gave one.
+    End(Option<u16>),
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Link {
+    /// Opens a connection.
+    pub(crate) async fn open(options: &Options) -> Result<Self, Failure> {
+        let url: Url = options.url.parse()?;
+        let host = url.host_str().ok_or("the URL has no host")?.to_owned();
+        let port = url.port_or_known_default().ok_or("the URL has no port")?;
+        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = if url.scheme() == "wss" {
+            let tls = match &options.tls {
+                Some(tls) => tls.clone(),
+                None => trust_the_system()?,
+            };
+            let name = ServerName::try_from(host)?;
+            Box::new(TlsConnector::from(tls).connect(name, stream).await?)
+        } else {
+            Box::new(stream)
+        };
+        let settings = yawc::Options::default().with_max_payload_read(16 << 20);
+        Ok(Self(WebSocket::handshake(url, stream, settings).await?))
+    }
+
+    /// Sends a frame; one that gets lost is noticed by what does not come back.
+    pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), Failure> {
+        Ok(self.0.send(Frame::text(frame.to_string())).await?)
+    }
+
+    /// Waits for what comes. Loses nothing when it is dropped.
+    pub(crate) async fn next(&mut self) -> Received {
+        match self.0.next_frame().await {
+            Err(_) => Received::End(None),
+            Ok(frame) => match frame.opcode() {
+                OpCode::Text => Received::Text(String::from_utf8_lossy(frame.payload()).into_owned()),
+                OpCode::Close => Received::End(frame.close_code().map(Into::into)),
+                _ => Received::Life,
+            },
+        }
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(mut self) {
+        // The other side may be gone.
+        let _ = self.0.send(Frame::close(yawc::close::CloseCode::Normal, "")).await;
+    }
+}
+
+fn trust_the_system() -> Result<Arc<ClientConfig>, Failure> {
+    let mut roots = rustls::RootCertStore::empty();
+    // Some certificates of a system are often of a kind that is not supported; the others are still good.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,99 @@
+//! How a client connects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use crate::Unsent;
+
+/// How a [`crate::Client`] connects.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) url: String,
+    pub(crate) app: String,
+    pub(crate) device: String,
+    pub(crate) token: Option<String>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) unsent: Vec<Unsent>,
+    pub(crate) outbox: usize,
+    pub(crate) event_queue: usize,
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+}
+
+impl Options {
+    /// Connects to a URL such as `wss://chat.example.com/v1/ws`, anonymously, in the app `default`.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            app: "default".to_owned(),
+            device: "rust".to_owned(),
+            token: None,
+            tls: None,
+            unsent: Vec::new(),
+            outbox: 10_000,
+            event_queue: 1_024,
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+
+    /// Sets the App ID.
+    #[must_use]
+    pub fn app(mut self, app: &str) -> Self {
+        app.clone_into(&mut self.app);
+        self
+    }
+
+    /// Names this device, the same each time: 1 to 64 bytes of printable text. `rust` if it is not set.
+    #[must_use]
+    pub fn device(mut self, device: &str) -> Self {
+        device.clone_into(&mut self.device);
+        self
+    }
+
+    /// Signs in with a token.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Sets how TLS works. Without it, certificates that the operating system trusts are trusted.
+    #[must_use]
+    pub fn tls(mut self, tls: Arc<ClientConfig>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sends these messages first: what [`crate::Client::unsent`] returned before a restart.
+    #[must_use]
+    pub fn unsent(mut self, unsent: Vec<Unsent>) -> Self {
+        self.unsent = unsent;
+        self
+    }
+
+    /// Sets how many messages may wait for a connection: 10,000 if it is not set. Further ones are refused.
+    #[must_use]
+    pub fn outbox(mut self, messages: usize) -> Self {
+        self.outbox = messages;
+        self
+    }
+
+    /// Sets how many events may wait to be read: 1,024 if it is not set.
+    #[must_use]
+    pub fn event_queue(mut self, events: usize) -> Self {
+        self.event_queue = events;
+        self
+    }
+
+    /// Sets the first pause before connecting again, which doubles up to the longest one: 500 ms and 30 s if it is not
+    /// set. Of each pause a random part between half and all of it passes.
+    #[must_use]
+    pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
+        (self.first_pause, self.longest_pause) = (first, longest);
+        self
+    }
+}

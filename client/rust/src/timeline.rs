@@ -1,0 +1,93 @@
+//! The events of one conversation, put in order.
+
+use std::collections::BTreeMap;
+
+use crate::Message;
+
+/// What a client knows of a conversation: everything up to a number, and what came too early.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    seq: u64,
+    epoch: Option<u32>,
+    waiting: BTreeMap<u64, Message>,
+    /// Whether the missing events have been asked for.
+    pub(crate) filling: bool,
+}
+
+impl Timeline {
+    /// Begins behind a number.
+    pub(crate) fn behind(seq: u64) -> Self {
+        Self {
+            seq,
+            epoch: None,
+            waiting: BTreeMap::new(),
+            filling: false,
+        }
+    }
+
+    /// Begins anew when the epoch is another one than before.
+    pub(crate) fn set_epoch(&mut self, epoch: u32) {
+        if self.epoch.is_some_and(|known| known != epoch) {
+            self.seq = 0;
+            self.waiting.clear();
+        }
+        self.epoch = Some(epoch);
+    }
+
+    /// Takes an event, and returns those whose turn has come. One that is known already is dropped.
+    pub(crate) fn arrive(&mut self, message: Message) -> Vec<Message> {
+        if message.seq > self.seq {
+            self.waiting.insert(message.seq, message);
+        }
+        let mut ready = Vec::new();
+        while let Some(message) = self.waiting.remove(&(self.seq + 1)) {
+            self.seq += 1;
+            ready.push(message);
+        }
+        ready
+    }
+
+    /// Returns the number behind which events are missing.
+    pub(crate) fn missing_behind(&self) -> Option<u64> {
+        (!self.waiting.is_empty()).then_some(self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(seq: u64) -> Message {
+        let json = serde_json::json!({"id": "e", "conversation": "c", "seq": seq, "type": "message", "time": 0});
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn arrive(timeline: &mut Timeline, seq: u64) -> Vec<u64> {
+        let ready = timeline.arrive(message(seq));
+        ready.iter().map(|message| message.seq).collect()
+    }
+
+    const NONE: [u64; 0] = [];
+
+    #[test]
+    fn events_come_out_once_and_in_order() {
+        let mut timeline = Timeline::behind(2);
+        assert_eq!(arrive(&mut timeline, 3), [3]);
+        assert_eq!(arrive(&mut timeline, 3), NONE);
+        assert_eq!(arrive(&mut timeline, 6), NONE);
+        assert_eq!(timeline.missing_behind(), Some(3));
+        assert_eq!(arrive(&mut timeline, 5), NONE);
+        assert_eq!(arrive(&mut timeline, 4), [4, 5, 6]);
+        assert_eq!(timeline.missing_behind(), None);
+    }
+
+    #[test]
+    fn another_epoch_begins_anew() {
+        let mut timeline = Timeline::behind(9);
+        timeline.set_epoch(0);
+        timeline.set_epoch(0);
+        assert_eq!(arrive(&mut timeline, 1), NONE);
+        timeline.set_epoch(1);
+        assert_eq!(arrive(&mut timeline, 1), [1]);
+    }
+}
