@@ -116,6 +116,8 @@ impl Draft {
 
     /// Appends an event.
     pub fn append(&mut self, append: Append) {
+        // Most transactions append one event; a vector would begin with room for four.
+        self.appends.reserve_exact(1);
         self.appends.push(append);
     }
 

@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::code::{Code, RequestError};
+use super::flat::{self, Value};
 use super::id::{AppId, ConversationId, DeviceId};
 
 /// A text that borrows from the frame unless it holds escapes.
@@ -164,6 +165,9 @@ impl<'a> ClientFrame<'a> {
     /// # Errors
     /// A [`FrameError`] with code `bad_frame`, `too_deep` or `unknown_type`.
     pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, FrameError> {
+        if let Some(Ok(send)) = flat_send(text).filter(|_| max_depth >= 2) {
+            return Ok(send);
+        }
         if deeper_than(text.as_bytes(), max_depth) {
             let message = format!("The frame is nested deeper than {max_depth} levels.");
             return Err(FrameError {
@@ -263,6 +267,38 @@ impl<'a> ClientFrame<'a> {
     }
 }
 
+/// Reads a message in the shape that most have. One with a mistake is left to the parser, which tells what is wrong.
+fn flat_send(text: &str) -> Option<Result<ClientFrame<'_>, RequestError>> {
+    let (mut frame_type, mut id, mut conversation, mut kind, mut content) = (None, None, None, None, None);
+    flat::read(text, |key, value| {
+        let (place, part) = match (key, value) {
+            ("type", Value::Text(text)) => (&mut frame_type, text),
+            ("id", Value::Text(text)) => (&mut id, text),
+            ("conversation", Value::Text(text)) => (&mut conversation, text),
+            ("kind", Value::Text(text)) => (&mut kind, text),
+            ("content", Value::Object(text)) => (&mut content, text),
+            _ => return None,
+        };
+        // A member that comes twice is a mistake.
+        place.replace(part).is_none().then_some(())
+    })?;
+    if frame_type != Some("send") {
+        return None;
+    }
+    let text = |part| Text(Cow::Borrowed(part));
+    let id = request_id(id.map(text));
+    let conversation = conversation_id(conversation.map(text));
+    Some(match (id, conversation) {
+        (Ok(id), Ok(conversation)) => Ok(ClientFrame::Send {
+            id,
+            conversation,
+            kind: Cow::Borrowed(kind?),
+            content: content?,
+        }),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    })
+}
+
 fn bad(message: impl Into<Cow<'static, str>>) -> RequestError {
     RequestError::new(Code::BadFrame, message)
 }
@@ -349,6 +385,32 @@ mod tests {
         assert!(matches!(id, Cow::Borrowed("m1")));
         assert!(matches!(kind, Cow::Borrowed("text")));
         assert_eq!(content, r#"{"text":"hi"}"#);
+    }
+
+    #[test]
+    fn the_fast_way_and_the_parser_agree() {
+        let conversation = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        for content in [
+            r#"{"text":"hi"}"#,
+            r#"{"text":"\"hi\""}"#,
+            r#"{"text":{"a":"b"}}"#,
+            "{}",
+            "[]",
+        ] {
+            for (members, spaces) in [
+                (r#""kind":"text","#, ""),
+                (r#""kind":"text","#, " "),
+                (r#""kind":"a","kind":"b","#, ""),
+            ] {
+                let text = format!(
+                    r#"{{{spaces}"type":"send","id":"m1","conversation":"{conversation}",{members}"content":{content}}}"#
+                );
+                let fast = flat_send(&text).map(|frame| format!("{frame:?}"));
+                let members = serde_json::from_str::<Members<'_>>(&text).ok();
+                let slow = members.map(|members| format!("{:?}", ClientFrame::from_members(members)));
+                assert!(fast.is_none() || fast == slow, "{text}: {fast:?} {slow:?}");
+            }
+        }
     }
 
     #[test]

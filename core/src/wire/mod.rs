@@ -2,6 +2,7 @@
 
 mod code;
 pub mod content;
+mod flat;
 mod frame;
 mod id;
 pub mod reply;

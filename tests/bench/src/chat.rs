@@ -49,6 +49,7 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
         for (index, subject) in Subject::ALL.into_iter().enumerate() {
+            settle();
             let folder = tempfile::tempdir_in(&built.data).unwrap();
             let server = start(built, subject, folder.path());
             let local = LocalSet::new();
@@ -108,6 +109,13 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
             "generator_busy_pct": (middle(2, |rate| rate.generator_busy) * 100.0).round(),
         })
     );
+}
+
+/// Lets the disk come to rest: what was written and removed before would be measured as well.
+fn settle() {
+    // Without it the figures are only noisier.
+    let _ = std::process::Command::new("sync").status();
+    std::thread::sleep(std::time::Duration::from_secs(1));
 }
 
 fn round3(value: f64) -> f64 {

@@ -15,6 +15,9 @@ use super::{Engine, create_segment};
 use crate::store::{Append, Appended, CommitError, Dedup, Found, Submitter, Transaction};
 use crate::wire::EventId;
 
+/// Transactions of a batch whose room is kept for the next one.
+const KEPT_TRANSACTIONS: usize = 4_096;
+
 /// How the transactions of a batch ended, and who is to know.
 #[derive(Default)]
 pub(super) struct Settled {
@@ -26,6 +29,11 @@ pub(super) struct Settled {
 impl Settled {
     fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Result<Range<usize>, CommitError>) {
         self.outcomes.push((submitter, outcome));
+    }
+
+    fn reserve(&mut self, transactions: usize) {
+        self.outcomes.reserve(transactions);
+        self.appended.reserve(transactions);
     }
 
     /// Tells all submitters, in order.
@@ -89,6 +97,8 @@ pub(super) struct Committer {
     /// Where `dedup` stood when the batch began.
     pub(super) batch_dedup: usize,
     pub(super) last_id: u128,
+    /// The time of the batch.
+    pub(super) now_ms: u64,
     pub(super) checkpoint: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -96,19 +106,24 @@ impl Committer {
     /// Works until the store is closed and everything submitted is done.
     pub(super) fn run(mut self) {
         let mut settled = Settled::default();
-        while let Some(transactions) = self.engine.wait_for_work() {
+        let mut transactions = Vec::new();
+        while self.engine.wait_for_work(&mut transactions) {
             let dedups = transactions
                 .iter()
-                .flat_map(|transaction| &transaction.appends)
+                .flat_map(|transaction: &Transaction| &transaction.appends)
                 .filter_map(|append| append.dedup);
             std::hint::black_box(self.engine.known.touch(dedups.map(|dedup| super::hash_of(dedup.key))));
-            for transaction in transactions {
+            settled.reserve(transactions.len());
+            self.now_ms = now_ms();
+            for transaction in transactions.drain(..) {
                 self.settle(transaction, &mut settled);
                 if self.batch.len() >= self.engine.options.batch_bytes {
                     self.flush(&mut settled);
                 }
             }
             self.flush(&mut settled);
+            // Its room is used again, unless it was much.
+            transactions.shrink_to(KEPT_TRANSACTIONS);
         }
         if let Some(checkpoint) = self.checkpoint.take() {
             // A checkpoint that panicked is made again when the store is opened.
@@ -223,12 +238,7 @@ impl Committer {
 
     /// Returns a new id, greater than all before, and its time.
     fn next_id(&mut self) -> (EventId, u64) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_millis());
-        let now = u64::try_from(now)
-            .unwrap_or(u64::MAX)
-            .max(ulid::Ulid(self.last_id).timestamp_ms());
+        let now = self.now_ms.max(ulid::Ulid(self.last_id).timestamp_ms());
         let fresh = if now > ulid::Ulid(self.last_id).timestamp_ms() {
             ulid::Ulid::from_parts(now, rand::random()).0
         } else {
@@ -291,6 +301,12 @@ impl Committer {
             Err(error) => self.engine.fail(&error.to_string()),
         }
     }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Reads exactly so many bytes at an offset.

@@ -40,6 +40,10 @@ impl Segment {
         }
     }
 
+    fn len(&self) -> usize {
+        self.sorted.iter().map(|pairs| pairs.len()).sum::<usize>() + self.tail.len()
+    }
+
     fn pairs(&self) -> impl Iterator<Item = Pair> {
         self.sorted.iter().flatten().chain(&self.tail).copied()
     }
@@ -147,7 +151,8 @@ impl Known {
                 segment.number <= sealed && segment.sorted.len() + usize::from(!segment.tail.is_empty()) > 1
             };
             let Some((number, mut pairs)) = self.segments.read().iter().find(untidy).map(|segment| {
-                let pairs: Vec<Pair> = segment.pairs().collect();
+                let mut pairs = Vec::with_capacity(segment.len());
+                pairs.extend(segment.pairs());
                 (segment.number, pairs)
             }) else {
                 break;
@@ -170,7 +175,7 @@ impl Known {
     }
 
     fn rebuild_filter(&self) {
-        let keys: usize = self.segments.read().iter().map(|segment| segment.pairs().count()).sum();
+        let keys: usize = self.segments.read().iter().map(Segment::len).sum();
         self.filter.rebuild(keys, |add| {
             self.pending
                 .read()

@@ -204,6 +204,7 @@ impl EmbeddedStore {
             dedup: tail.dedup,
             batch: Batch::new(),
             last_id: tail.last_id,
+            now_ms: 0,
             checkpoint: None,
         };
         threads.push(spawn("store-commit", move || committer.run())?);
@@ -419,22 +420,23 @@ impl Engine {
         (1..=newest).rev().take_while(is_young).last().unwrap_or(newest)
     }
 
-    fn wait_for_work(&self) -> Option<Vec<Transaction>> {
+    /// Waits until transactions were submitted, and puts them into `transactions`, which is empty. Returns whether there
+    /// are any; if not, there never will be.
+    fn wait_for_work(&self, transactions: &mut Vec<Transaction>) -> bool {
         let mut queue = self.queue.lock();
-        loop {
-            if queue.transactions.len() >= self.options.busy_from && !queue.closed {
-                MutexGuard::unlocked(&mut queue, || std::thread::sleep(self.options.gather));
-            }
-            if !queue.transactions.is_empty() {
-                return Some(std::mem::take(&mut queue.transactions));
-            }
+        if queue.transactions.len() >= self.options.busy_from && !queue.closed {
+            MutexGuard::unlocked(&mut queue, || std::thread::sleep(self.options.gather));
+        }
+        while queue.transactions.is_empty() {
             if queue.closed {
-                return None;
+                return false;
             }
             queue.idle = true;
             self.work.wait(&mut queue);
             queue.idle = false;
         }
+        std::mem::swap(&mut queue.transactions, transactions);
+        true
     }
 
     fn fail(&self, reason: &str) {
