@@ -2,6 +2,7 @@
 
 mod files;
 mod tls;
+mod upgraded;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use yawc::{Options, WebSocket};
+use yawc::{Options, Role, WebSocket};
 
 use crate::session::{self, Host};
 
@@ -129,7 +130,7 @@ where
     let alive = alive.clone();
     let service = hyper::service::service_fn(move |request| {
         let (site, alive) = (site.clone(), alive.clone());
-        async move { Ok::<_, Infallible>(route(&site, request, secure, alive).await) }
+        async move { Ok::<_, Infallible>(route::<S>(&site, request, secure, alive).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -145,14 +146,17 @@ where
     }
 }
 
-async fn route(
+async fn route<S>(
     site: &Arc<Site>,
     mut request: Request<Incoming>,
     secure: bool,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     match request.uri().path() {
-        "/v1/ws" => upgrade(site, &mut request, secure, alive),
+        "/v1/ws" => upgrade::<S>(site, &mut request, secure, alive),
         "/health" => text(StatusCode::OK, "ok\n"),
         "/ready" if *site.stopping.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         "/ready" => text(StatusCode::OK, "ready\n"),
@@ -169,12 +173,15 @@ async fn route(
 }
 
 /// Turns a request into a WebSocket with a session behind it.
-fn upgrade(
+fn upgrade<S>(
     site: &Arc<Site>,
     request: &mut Request<Incoming>,
     secure: bool,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     if !origin_allowed(site, request, secure) {
         return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
     }
@@ -188,12 +195,19 @@ fn upgrade(
         .with_backpressure_boundary(64 << 10)
         .without_compression()
         .with_no_delay();
-    match WebSocket::upgrade_with_options(request, options) {
-        Ok((response, socket)) => {
+    // The WebSocket crate takes this out of the request as well, and answers the handshake with it.
+    let connection = hyper::upgrade::on(&mut *request);
+    request.extensions_mut().insert(connection.clone());
+    match WebSocket::upgrade_with_options(request, options.clone()) {
+        Ok((response, _)) => {
             let (host, stopping) = (site.host.clone(), site.stopping.clone());
             tokio::spawn(async move {
-                match socket.await {
-                    Ok(socket) => session::serve(host, socket, stopping).await,
+                match upgraded::take_over::<S>(connection).await {
+                    Ok(raw) => match WebSocket::from_stream(raw, Role::Server, options) {
+                        // In a box of its own, which is made when the handshake is over and its future's room is free.
+                        Ok(socket) => Box::pin(session::serve(host, socket, stopping)).await,
+                        Err(error) => tracing::error!(%error, "a WebSocket can't be made"),
+                    },
                     Err(error) => tracing::debug!(%error, "a WebSocket handshake was not finished"),
                 }
                 drop(alive);

@@ -141,7 +141,11 @@ enum End {
 }
 
 /// Serves one WebSocket until it ends, or until `stopping` turns true.
-pub async fn serve<S>(host: Arc<Host>, socket: WebSocket<S>, mut stopping: watch::Receiver<bool>)
+pub fn serve<S>(
+    host: Arc<Host>,
+    socket: WebSocket<S>,
+    mut stopping: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -158,15 +162,20 @@ where
         bad_frames: 0,
         host,
     };
+    // Made here and not in the future, which would have room for the socket twice.
     let mut link = Link::new(socket, session.host.limits.heartbeat);
-    let end = tokio::select! {
-        end = session.run(&mut link) => end,
-        _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => End::Close(CloseCode::GoingAway),
-    };
-    session.sign_out();
-    if let End::Close(code) = end {
-        // The other side may be gone; a second is enough for one that is not.
-        let _ = timeout(Duration::from_secs(1), link.close(code)).await;
+    async move {
+        let end = tokio::select! {
+            end = session.run(&mut link) => end,
+            _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => {
+                End::Close(CloseCode::GoingAway)
+            }
+        };
+        session.sign_out();
+        if let End::Close(code) = end {
+            // The other side may be gone; a second is enough for one that is not.
+            let _ = timeout(Duration::from_secs(1), link.close(code)).await;
+        }
     }
 }
 
@@ -261,7 +270,7 @@ impl Session {
                 kind,
                 content,
             }) if let Some(app) = &self.app => {
-                match self.outgoing(app, &id, conversation, &kind, bytes.slice_ref(content.as_bytes())) {
+                match self.outgoing(app, &id, conversation, &kind, content, bytes) {
                     Ok(message) => messages.push(message),
                     Err(error) => self.refuse(Some(&id), &error),
                 }
@@ -269,7 +278,8 @@ impl Session {
             }
             Ok(frame) => {
                 self.submit(messages).await;
-                self.handle(frame).await
+                // Seldom, so that its future need not have room in every session.
+                Box::pin(self.handle(frame)).await
             }
             Err(FrameError { id, error }) => {
                 self.refuse(id.as_deref(), &error);

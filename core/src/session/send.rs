@@ -1,5 +1,6 @@
 //! A message's way from a session into the log and on to the others.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,25 @@ use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId,
 
 use super::{Host, Place, Session};
 
+/// A text of a frame.
+#[derive(Clone)]
+struct Text(Bytes);
+
+impl Text {
+    /// Shares the frame where it can.
+    fn part(frame: &Bytes, text: &Cow<'_, str>) -> Self {
+        Self(match text {
+            Cow::Borrowed(text) => frame.slice_ref(text.as_bytes()),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        })
+    }
+
+    fn get(&self) -> &str {
+        // It was made of a text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 /// A message on its way, with everything that a rerun needs.
 pub(super) struct Outgoing {
     host: Arc<Host>,
@@ -24,9 +44,9 @@ pub(super) struct Outgoing {
     /// As it was at `since`.
     conversation: Arc<Conversation>,
     since: Position,
-    /// The request's and the message's.
-    id: Box<str>,
-    kind: Box<str>,
+    /// The request's and the message's; like the others a part of the frame.
+    id: Text,
+    kind: Text,
     content: Bytes,
     /// What a plugin put in the place of `content`.
     replaced: Option<Bytes>,
@@ -47,7 +67,7 @@ impl Session {
         }
         let slow = |message: &Box<Outgoing>| {
             let hooks = &self.host.hooks;
-            hooks.before_send_is_slow(&message.conversation.kind, &message.kind)
+            hooks.before_send_is_slow(&message.conversation.kind, message.kind.get())
         };
         let store = self.host.log.store();
         if !messages.iter().any(slow) {
@@ -64,7 +84,7 @@ impl Session {
                 }
             });
             if let Err(error) = sent.await {
-                self.refuse(Some(&id), &error);
+                self.refuse(Some(id.get()), &error);
             }
         }
     }
@@ -73,19 +93,22 @@ impl Session {
     pub(super) fn outgoing(
         &self,
         app: &AppId,
-        id: &str,
+        id: &Cow<'_, str>,
         conversation: ConversationId,
-        kind: &str,
-        content: Bytes,
+        kind: &Cow<'_, str>,
+        content: &str,
+        frame: &Bytes,
     ) -> Result<Box<Outgoing>, RequestError> {
         let actor = self.actor()?;
         let place = self.take_place()?;
-        let text = std::str::from_utf8(&content).unwrap_or_default();
-        content::check(kind, text).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
+        content::check(kind, content).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
         let since = self.host.log.store().position();
         let conversation = self.conversation(app, conversation)?;
         let name = conversation.log.conversation.0.to_be_bytes();
-        let dedup = self.host.log.dedup(app, actor, id, [&name, kind.as_bytes(), &content]);
+        let dedup = self
+            .host
+            .log
+            .dedup(app, actor, id, [&name, kind.as_bytes(), content.as_bytes()]);
         Ok(Box::new(Outgoing {
             host: self.host.clone(),
             sender: actor.clone(),
@@ -93,9 +116,9 @@ impl Session {
             queue: self.queue.clone(),
             conversation,
             since,
-            id: id.into(),
-            kind: kind.into(),
-            content,
+            id: Text::part(frame, id),
+            kind: Text::part(frame, kind),
+            content: frame.slice_ref(content.as_bytes()),
             replaced: None,
             dedup,
             ends: Vec::new(),
@@ -117,8 +140,8 @@ fn prepare(mut outgoing: Box<Outgoing>) -> Option<Transaction> {
         conversation_kind: &conversation.kind,
         sender: outgoing.sender.as_str(),
         receiver: outgoing.receiver(),
-        kind: &outgoing.kind,
-        client_id: &outgoing.id,
+        kind: outgoing.kind.get(),
+        client_id: outgoing.id.get(),
         content: &outgoing.content,
         seq: 0,
         time_ms: now_ms(),
@@ -156,8 +179,8 @@ fn finish(mut outgoing: Box<Outgoing>, mut draft: Draft) -> Transaction {
     let body = Body {
         sender: outgoing.sender.as_str(),
         receiver: Some(outgoing.receiver()).filter(|receiver| !receiver.is_empty()),
-        client_id: &outgoing.id,
-        kind: &outgoing.kind,
+        client_id: outgoing.id.get(),
+        kind: outgoing.kind.get(),
         content: outgoing.replaced.as_deref().unwrap_or(&outgoing.content),
     };
     let append = Append {
@@ -165,10 +188,11 @@ fn finish(mut outgoing: Box<Outgoing>, mut draft: Draft) -> Transaction {
         body: body.encode(),
         dedup: Some(outgoing.dedup),
     };
-    outgoing.noted = outgoing
-        .host
-        .observers
-        .note(&mut draft, &append, &outgoing.conversation.kind, &outgoing.kind);
+    outgoing.noted =
+        outgoing
+            .host
+            .observers
+            .note(&mut draft, &append, &outgoing.conversation.kind, outgoing.kind.get());
     draft.append(append);
     draft.into_transaction(outgoing)
 }
@@ -223,12 +247,12 @@ impl Outgoing {
     }
 
     fn refuse(&self, error: &RequestError) {
-        self.queue.push(Item::Answer(reply::error(Some(&self.id), error)));
+        self.queue.push(Item::Answer(reply::error(Some(self.id.get()), error)));
     }
 
     fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
         self.queue.push(Item::Answer(reply::ack(&reply::Ack {
-            id: &self.id,
+            id: self.id.get(),
             conversation: appended.log.conversation,
             seq: appended.seq,
             event: appended.id,
@@ -247,8 +271,8 @@ impl Outgoing {
             time_ms: appended.time_ms,
             sender: self.sender.as_str(),
             receiver: Some(self.receiver()).filter(|receiver| !receiver.is_empty()),
-            client_id: &self.id,
-            kind: &self.kind,
+            client_id: self.id.get(),
+            kind: self.kind.get(),
             content: self.replaced.as_deref().unwrap_or(&self.content),
         });
         self.host.bus.publish(Notice {

@@ -63,7 +63,8 @@ fn grown(server: &Process, connections: usize, first_frame: impl Fn(usize) -> St
         for number in 16..connections {
             open.push(connect(server, &first_frame(number)).await);
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // By then the threads that signing in took have ended.
+        tokio::time::sleep(Duration::from_secs(15)).await;
         let after = server.resident_kib();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let count = (connections - 16) as f64;
