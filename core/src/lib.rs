@@ -1,4 +1,16 @@
 //! Courtyard: an embeddable messaging core that hosts its features as sandboxed plugins.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = courtyard::Config::load("config/courtyard.toml".as_ref())?;
+//! let server = courtyard::Server::start(config).await?;
+//! for (address, _) in server.addresses() {
+//!     println!("listening on {address}");
+//! }
+//! server.shut_down().await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bus;
 pub mod config;
@@ -12,3 +24,6 @@ pub mod services;
 pub mod session;
 pub mod store;
 pub mod wire;
+
+pub use config::Config;
+pub use server::Server;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use courtyard::config::Config;
 use courtyard::plugin::Artifact;
 use courtyard::server::Server;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -85,6 +86,7 @@ fn serve(path: &Path) -> ExitCode {
     } else {
         lines.init();
     }
+    raise_file_limit(config.net.connections);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed("the runtime does not start", &error),
@@ -94,6 +96,21 @@ fn serve(path: &Path) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("the server does not start", &*error),
+    }
+}
+
+/// Lets the process open as many files as it may: each connection is one.
+fn raise_file_limit(connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
+    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+        tracing::warn!(
+            "the system allows {most} open files, fewer than `connections` ({connections}); see `ulimit -Hn`"
+        );
     }
 }
 

@@ -99,20 +99,20 @@ enum WhenMissingValue {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PluginLimitsTable {
-    hook_ms: Option<u64>,
-    method_ms: Option<u64>,
-    start_ms: Option<u64>,
-    memory_bytes: Option<usize>,
-    total_memory_bytes: Option<usize>,
-    instances: Option<u32>,
-    result_bytes: Option<usize>,
-    host_calls: Option<u32>,
-    key_bytes: Option<usize>,
-    value_bytes: Option<usize>,
-    scan_entries: Option<u32>,
+    hook_ms: Option<AtLeastOne<u64>>,
+    method_ms: Option<AtLeastOne<u64>>,
+    start_ms: Option<AtLeastOne<u64>>,
+    memory_bytes: Option<AtLeastOne<usize>>,
+    total_memory_bytes: Option<AtLeastOne<usize>>,
+    instances: Option<AtLeastOne<u32>>,
+    result_bytes: Option<AtLeastOne<usize>>,
+    host_calls: Option<AtLeastOne<u32>>,
+    key_bytes: Option<AtLeastOne<usize>>,
+    value_bytes: Option<AtLeastOne<usize>>,
+    scan_entries: Option<AtLeastOne<u32>>,
     log_lines_per_s: Option<u32>,
-    log_line_bytes: Option<usize>,
-    strikes: Option<u32>,
+    log_line_bytes: Option<AtLeastOne<usize>>,
+    strikes: Option<AtLeastOne<u32>>,
     quarantine_ms: Option<u64>,
     max_quarantine_ms: Option<u64>,
 }
@@ -120,25 +120,29 @@ struct PluginLimitsTable {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
-    frame_bytes: Option<usize>,
-    depth: Option<usize>,
-    in_flight: Option<usize>,
-    bad_frames: Option<u32>,
-    queue_bytes: Option<usize>,
-    hello_ms: Option<u64>,
+    frame_bytes: Option<AtLeastOne<usize>>,
+    depth: Option<AtLeastOne<usize>>,
+    in_flight: Option<AtLeastOne<usize>>,
+    bad_frames: Option<AtLeastOne<u32>>,
+    queue_bytes: Option<AtLeastOne<usize>>,
+    hello_ms: Option<AtLeastOne<u64>>,
     heartbeat_ms: Option<Spanned<u64>>,
-    connections: Option<usize>,
-    header_ms: Option<u64>,
-    blocking_calls: Option<usize>,
-    shutdown_ms: Option<u64>,
+    connections: Option<AtLeastOne<usize>>,
+    header_ms: Option<AtLeastOne<u64>>,
+    blocking_calls: Option<AtLeastOne<usize>>,
+    shutdown_ms: Option<AtLeastOne<u64>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoreTable {
     segment_bytes: Option<Spanned<usize>>,
-    index_cache_bytes: Option<usize>,
-    idempotency_hours: Option<u64>,
+    batch_bytes: Option<AtLeastOne<usize>>,
+    busy_transactions: Option<AtLeastOne<usize>>,
+    gather_us: Option<u64>,
+    reruns: Option<u32>,
+    index_cache_bytes: Option<AtLeastOne<usize>>,
+    idempotency_hours: Option<AtLeastOne<u64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -236,6 +240,29 @@ fn ms(value: Option<u64>, default: Duration) -> Duration {
     value.map_or(default, Duration::from_millis)
 }
 
+/// A limit that 0 would make no sense for.
+#[derive(Clone, Copy)]
+struct AtLeastOne<T>(T);
+
+impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for AtLeastOne<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = T::deserialize(deserializer)?;
+        if value == T::default() {
+            return Err(serde::de::Error::custom("this must be 1 at least"));
+        }
+        Ok(Self(value))
+    }
+}
+
+/// Returns the value, or the default.
+fn or<T>(value: Option<AtLeastOne<T>>, default: T) -> T {
+    value.map_or(default, |AtLeastOne(value)| value)
+}
+
+fn ms_or(value: Option<AtLeastOne<u64>>, default: Duration) -> Duration {
+    ms(value.map(|AtLeastOne(value)| value), default)
+}
+
 impl Checker<'_> {
     fn wrong(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
         self.mistakes.push(Mistake::at(self.text, span, message, hint));
@@ -259,11 +286,11 @@ impl Checker<'_> {
             plugins,
             session: self.session(&file.limits),
             net: NetLimits {
-                connections: file.limits.connections.unwrap_or(default.net.connections),
-                header: ms(file.limits.header_ms, default.net.header),
+                connections: or(file.limits.connections, default.net.connections),
+                header: ms_or(file.limits.header_ms, default.net.header),
             },
-            blocking_calls: file.limits.blocking_calls.unwrap_or(default.blocking_calls).max(1),
-            shutdown: ms(file.limits.shutdown_ms, default.shutdown),
+            blocking_calls: or(file.limits.blocking_calls, default.blocking_calls),
+            shutdown: ms_or(file.limits.shutdown_ms, default.shutdown),
             store: self.store(file.store),
             development,
             log_level: self.log_level(file.log.level).unwrap_or(default.log_level),
@@ -389,12 +416,12 @@ impl Checker<'_> {
             );
         }
         SessionLimits {
-            frame_bytes: table.frame_bytes.unwrap_or(default.frame_bytes),
-            depth: table.depth.unwrap_or(default.depth),
-            in_flight: table.in_flight.unwrap_or(default.in_flight),
-            bad_frames: table.bad_frames.unwrap_or(default.bad_frames),
-            queue_bytes: table.queue_bytes.unwrap_or(default.queue_bytes),
-            hello: ms(table.hello_ms, default.hello),
+            frame_bytes: or(table.frame_bytes, default.frame_bytes),
+            depth: or(table.depth, default.depth),
+            in_flight: or(table.in_flight, default.in_flight),
+            bad_frames: or(table.bad_frames, default.bad_frames),
+            queue_bytes: or(table.queue_bytes, default.queue_bytes),
+            hello: ms_or(table.hello_ms, default.hello),
             heartbeat: ms(
                 table.heartbeat_ms.as_ref().map(|value| *value.get_ref()),
                 default.heartbeat,
@@ -413,11 +440,16 @@ impl Checker<'_> {
         }
         EmbeddedOptions {
             segment_bytes: table.segment_bytes.map_or(default.segment_bytes, Spanned::into_inner),
-            index_cache_bytes: table.index_cache_bytes.unwrap_or(default.index_cache_bytes),
-            idempotency: table.idempotency_hours.map_or(default.idempotency, |hours| {
-                Duration::from_secs(hours.saturating_mul(3_600))
-            }),
-            ..default
+            index_cache_bytes: or(table.index_cache_bytes, default.index_cache_bytes),
+            batch_bytes: or(table.batch_bytes, default.batch_bytes),
+            busy_from: or(table.busy_transactions, default.busy_from),
+            gather: table.gather_us.map_or(default.gather, Duration::from_micros),
+            reruns: table.reruns.unwrap_or(default.reruns),
+            idempotency: table
+                .idempotency_hours
+                .map_or(default.idempotency, |AtLeastOne(hours)| {
+                    Duration::from_secs(hours.saturating_mul(3_600))
+                }),
         }
     }
 
@@ -469,26 +501,26 @@ impl Checker<'_> {
 fn plugin_limits(table: &PluginLimitsTable) -> (PluginLimits, HealthPolicy) {
     let default = PluginLimits::default();
     let services = ServiceLimits {
-        host_calls: table.host_calls.unwrap_or(default.services.host_calls),
-        key_bytes: table.key_bytes.unwrap_or(default.services.key_bytes),
-        value_bytes: table.value_bytes.unwrap_or(default.services.value_bytes),
-        scan_entries: table.scan_entries.unwrap_or(default.services.scan_entries),
+        host_calls: or(table.host_calls, default.services.host_calls),
+        key_bytes: or(table.key_bytes, default.services.key_bytes),
+        value_bytes: or(table.value_bytes, default.services.value_bytes),
+        scan_entries: or(table.scan_entries, default.services.scan_entries),
         log_lines_per_s: table.log_lines_per_s.unwrap_or(default.services.log_lines_per_s),
-        log_line_bytes: table.log_line_bytes.unwrap_or(default.services.log_line_bytes),
+        log_line_bytes: or(table.log_line_bytes, default.services.log_line_bytes),
     };
     let limits = PluginLimits {
-        hook: ms(table.hook_ms, default.hook),
-        method: ms(table.method_ms, default.method),
-        start: ms(table.start_ms, default.start),
-        memory_bytes: table.memory_bytes.unwrap_or(default.memory_bytes),
-        total_memory_bytes: table.total_memory_bytes.unwrap_or(default.total_memory_bytes),
-        instances: table.instances.unwrap_or(default.instances),
-        result_bytes: table.result_bytes.unwrap_or(default.result_bytes),
+        hook: ms_or(table.hook_ms, default.hook),
+        method: ms_or(table.method_ms, default.method),
+        start: ms_or(table.start_ms, default.start),
+        memory_bytes: or(table.memory_bytes, default.memory_bytes),
+        total_memory_bytes: or(table.total_memory_bytes, default.total_memory_bytes),
+        instances: or(table.instances, default.instances),
+        result_bytes: or(table.result_bytes, default.result_bytes),
         services,
     };
     let policy = HealthPolicy::default();
     let health = HealthPolicy {
-        strikes: table.strikes.unwrap_or(policy.strikes).max(1),
+        strikes: or(table.strikes, policy.strikes),
         quarantine: ms(table.quarantine_ms, policy.quarantine),
         max_quarantine: ms(table.max_quarantine_ms, policy.max_quarantine),
     };
@@ -534,6 +566,15 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_shown_with_its_line() {
+        let shown = mistakes(&format!("{LISTEN}[limits]\nin_flight = 0\n"));
+        assert!(
+            shown.contains("test.toml:4:13") && shown.contains("1 at least"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -72,21 +72,50 @@ pub struct Server {
     shutdown: Duration,
 }
 
-impl Server {
-    /// Starts everything that a configuration names. Plugins that can't run are reported by [`Server::problems`]; what
-    /// they guard stays closed.
+/// Puts a server together: a configuration, and parts that are given as values instead of being made from it.
+pub struct Builder {
+    config: Config,
+    store: Option<Arc<dyn Store>>,
+    bus: Option<Arc<dyn Bus>>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Keeps state in this store instead of the embedded one in the data folder. The server closes it when it stops.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Carries live frames over this bus instead of within the process. Nothing may be subscribed to it yet.
+    #[must_use]
+    pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
+        self.bus = Some(bus);
+        self
+    }
+
+    /// Starts the server. Plugins that can't run are reported by [`Server::problems`]; what they guard stays closed.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(self) -> Result<Server, StartError> {
+        let Self { config, store, bus } = self;
         let runtime = Handle::current();
         // Opening waits for the disk, and for transactions that are told of on this runtime.
-        let opened = tokio::task::spawn_blocking(move || open(&runtime, &config).map(|parts| (config, parts)));
+        let opened = tokio::task::spawn_blocking(move || open(&runtime, &config, store).map(|parts| (config, parts)));
         let (config, (log, registry, problems)) = opened.await.map_err(|_| StartError::Panicked)??;
         let hooks = Arc::new(Hooks::new(registry));
         let observers = Observers::new(hooks.clone(), log.clone());
         let router = Arc::new(Router::new());
-        let bus = Arc::new(LocalBus::new());
+        let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
         bus.subscribe(router.clone());
         let host = Arc::new(Host {
             hooks,
@@ -122,7 +151,7 @@ impl Server {
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
         let observers = tokio::spawn(observers.run());
-        Ok(Self {
+        Ok(Server {
             addresses,
             problems,
             store: log.store().clone(),
@@ -132,6 +161,26 @@ impl Server {
             observers,
             shutdown: config.shutdown,
         })
+    }
+}
+
+impl Server {
+    /// Starts everything that a configuration names, as [`Builder::start`] does.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::builder(config).start().await
+    }
+
+    /// Begins to put a server together.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder {
+        Builder {
+            config,
+            store: None,
+            bus: None,
+        }
     }
 
     /// Returns the address of each listener, and whether it speaks TLS.
@@ -178,8 +227,15 @@ impl std::fmt::Debug for Server {
 }
 
 /// Opens the log and loads the plugins.
-fn open(runtime: &Handle, config: &Config) -> Result<(Arc<Log>, Registry, Vec<PluginProblem>), StartError> {
-    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?);
+fn open(
+    runtime: &Handle,
+    config: &Config,
+    store: Option<Arc<dyn Store>>,
+) -> Result<(Arc<Log>, Registry, Vec<PluginProblem>), StartError> {
+    let store = match store {
+        Some(store) => store,
+        None => Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?),
+    };
     let log = Arc::new(Log::open(store)?);
     for conversation in &config.development.conversations {
         seed(&log, conversation)?;
