@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::store::{Append, Appended, CommitError, Outcome, Position, Read, Store, StoreError, Submitter, Transaction};
+use crate::store::{
+    Append, Appended, CommitError, KeyRange, Outcome, Position, Read, Store, StoreError, Submitter, Transaction,
+};
 
 /// Collects what a transaction reads and writes. Reads see the draft's own writes.
 pub struct Draft {
@@ -192,19 +194,20 @@ impl std::fmt::Debug for Draft {
 
 /// A scan that stopped at its limit relies only on the part up to its last entry.
 fn seen_range(start: Bytes, end: Bytes, entries: &[(Bytes, Bytes)], to_the_end: bool, reverse: bool) -> Read {
-    match entries.last() {
-        Some((last, _)) if !to_the_end && reverse => Read::Range {
+    let range = match entries.last() {
+        Some((last, _)) if !to_the_end && reverse => KeyRange {
             start: last.clone(),
             end,
         },
         Some((last, _)) if !to_the_end => {
             let mut behind = last.to_vec();
             behind.push(0);
-            Read::Range {
+            KeyRange {
                 start,
                 end: behind.into(),
             }
         }
-        _ => Read::Range { start, end },
-    }
+        _ => KeyRange { start, end },
+    };
+    Read::Range(Box::new(range))
 }

@@ -16,22 +16,65 @@ use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId,
 
 use super::{Host, Place, Session};
 
-/// A text of a frame.
-#[derive(Clone)]
-struct Text(Bytes);
+/// The parts of a frame that a message is made of.
+struct Parts {
+    frame: Bytes,
+    id: Part,
+    kind: Part,
+    content: Part,
+}
 
-impl Text {
-    /// Shares the frame where it can.
-    fn part(frame: &Bytes, text: &Cow<'_, str>) -> Self {
-        Self(match text {
-            Cow::Borrowed(text) => frame.slice_ref(text.as_bytes()),
-            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
-        })
+/// Where something is in a frame.
+type Part = std::ops::Range<u32>;
+
+impl Parts {
+    /// Finds the parts in the frame that they were read from.
+    fn new(frame: &Bytes, id: &Cow<'_, str>, kind: &Cow<'_, str>, content: &str) -> Self {
+        // A frame is far smaller than 4 GiB.
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        if let (Cow::Borrowed(id), Cow::Borrowed(kind)) = (id, kind) {
+            let find = |part: &str| {
+                let start = (part.as_ptr() as usize).wrapping_sub(frame.as_ptr() as usize);
+                number(start)..number(start + part.len())
+            };
+            return Self {
+                id: find(id),
+                kind: find(kind),
+                content: find(content),
+                frame: frame.clone(),
+            };
+        }
+        // There were escapes, so a frame without any stands in.
+        let ends = [id.len(), id.len() + kind.len(), id.len() + kind.len() + content.len()].map(number);
+        Self {
+            frame: [id.as_bytes(), kind.as_bytes(), content.as_bytes()].concat().into(),
+            id: 0..ends[0],
+            kind: ends[0]..ends[1],
+            content: ends[1]..ends[2],
+        }
     }
 
-    fn get(&self) -> &str {
-        // It was made of a text.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    fn bytes(&self, part: &Part) -> &[u8] {
+        self.frame
+            .get(part.start as usize..part.end as usize)
+            .unwrap_or_default()
+    }
+
+    fn text(&self, part: &Part) -> &str {
+        // It was found by a text.
+        std::str::from_utf8(self.bytes(part)).unwrap_or_default()
+    }
+
+    fn id(&self) -> &str {
+        self.text(&self.id)
+    }
+
+    fn kind(&self) -> &str {
+        self.text(&self.kind)
+    }
+
+    fn content(&self) -> &[u8] {
+        self.bytes(&self.content)
     }
 }
 
@@ -44,11 +87,8 @@ pub(super) struct Outgoing {
     /// As it was at `since`.
     conversation: Arc<Conversation>,
     since: Position,
-    /// The request's and the message's; like the others a part of the frame.
-    id: Text,
-    kind: Text,
-    content: Bytes,
-    /// What a plugin put in the place of `content`.
+    parts: Parts,
+    /// What a plugin put in the place of the content.
     replaced: Option<Bytes>,
     dedup: Dedup,
     /// Sessions that a plugin ends with it.
@@ -67,7 +107,7 @@ impl Session {
         }
         let slow = |message: &Box<Outgoing>| {
             let hooks = &self.host.hooks;
-            hooks.before_send_is_slow(&message.conversation.kind, message.kind.get())
+            hooks.before_send_is_slow(&message.conversation.kind, message.parts.kind())
         };
         let store = self.host.log.store();
         if !messages.iter().any(slow) {
@@ -76,7 +116,7 @@ impl Session {
             return;
         }
         for message in messages.drain(..) {
-            let (id, store) = (message.id.clone(), store.clone());
+            let (id, store) = (message.parts.id().to_owned(), store.clone());
             // Awaited, so that messages of a session keep their order.
             let sent = self.blocking(move || {
                 if let Some(transaction) = prepare(message) {
@@ -84,7 +124,7 @@ impl Session {
                 }
             });
             if let Err(error) = sent.await {
-                self.refuse(Some(id.get()), &error);
+                self.refuse(Some(&id), &error);
             }
         }
     }
@@ -116,9 +156,7 @@ impl Session {
             queue: self.queue.clone(),
             conversation,
             since,
-            id: Text::part(frame, id),
-            kind: Text::part(frame, kind),
-            content: frame.slice_ref(content.as_bytes()),
+            parts: Parts::new(frame, id, kind, content),
             replaced: None,
             dedup,
             ends: Vec::new(),
@@ -140,9 +178,9 @@ fn prepare(mut outgoing: Box<Outgoing>) -> Option<Transaction> {
         conversation_kind: &conversation.kind,
         sender: outgoing.sender.as_str(),
         receiver: outgoing.receiver(),
-        kind: outgoing.kind.get(),
-        client_id: outgoing.id.get(),
-        content: &outgoing.content,
+        kind: outgoing.parts.kind(),
+        client_id: outgoing.parts.id(),
+        content: outgoing.parts.content(),
         seq: 0,
         time_ms: now_ms(),
     };
@@ -179,20 +217,24 @@ fn finish(mut outgoing: Box<Outgoing>, mut draft: Draft) -> Transaction {
     let body = Body {
         sender: outgoing.sender.as_str(),
         receiver: Some(outgoing.receiver()).filter(|receiver| !receiver.is_empty()),
-        client_id: outgoing.id.get(),
-        kind: outgoing.kind.get(),
-        content: outgoing.replaced.as_deref().unwrap_or(&outgoing.content),
+        client_id: outgoing.parts.id(),
+        kind: outgoing.parts.kind(),
+        content: outgoing.content(),
     };
     let append = Append {
         log: outgoing.conversation.log.clone(),
-        body: body.encode(),
+        body: body.encode_head(),
+        tail: match &outgoing.replaced {
+            Some(replaced) => replaced.clone(),
+            None => outgoing.parts.frame.slice_ref(outgoing.parts.content()),
+        },
         dedup: Some(outgoing.dedup),
     };
     outgoing.noted =
         outgoing
             .host
             .observers
-            .note(&mut draft, &append, &outgoing.conversation.kind, outgoing.kind.get());
+            .note(&mut draft, &append, &outgoing.conversation.kind, outgoing.parts.kind());
     draft.append(append);
     draft.into_transaction(outgoing)
 }
@@ -246,13 +288,19 @@ impl Outgoing {
         self.conversation.other_member(&self.sender).map_or("", ActorId::as_str)
     }
 
+    /// Returns what is kept of the content.
+    fn content(&self) -> &[u8] {
+        self.replaced.as_deref().unwrap_or_else(|| self.parts.content())
+    }
+
     fn refuse(&self, error: &RequestError) {
-        self.queue.push(Item::Answer(reply::error(Some(self.id.get()), error)));
+        self.queue
+            .push(Item::Answer(reply::error(Some(self.parts.id()), error)));
     }
 
     fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
         self.queue.push(Item::Answer(reply::ack(&reply::Ack {
-            id: self.id.get(),
+            id: self.parts.id(),
             conversation: appended.log.conversation,
             seq: appended.seq,
             event: appended.id,
@@ -271,9 +319,9 @@ impl Outgoing {
             time_ms: appended.time_ms,
             sender: self.sender.as_str(),
             receiver: Some(self.receiver()).filter(|receiver| !receiver.is_empty()),
-            client_id: self.id.get(),
-            kind: self.kind.get(),
-            content: self.replaced.as_deref().unwrap_or(&self.content),
+            client_id: self.parts.id(),
+            kind: self.parts.kind(),
+            content: self.content(),
         });
         self.host.bus.publish(Notice {
             app: self.conversation.log.app.clone(),
@@ -306,6 +354,6 @@ impl Outgoing {
             .events(&log, first.seq..=first.seq, 1, false)
             .ok()?;
         let body = Body::decode(&events.first()?.body).ok()?;
-        (body.content != self.content).then(|| body.content.to_vec())
+        (body.content != self.parts.content()).then(|| body.content.to_vec())
     }
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
-use super::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Read, Store, Submitter, Transaction};
+use super::{
+    Append, Appended, CommitError, Dedup, KeyRange, LogId, Outcome, Position, Read, Store, Submitter, Transaction,
+};
 use crate::wire::{AppId, ConversationId};
 
 /// Opens a store with nothing in it.
@@ -79,7 +81,8 @@ fn log(conversation: u128) -> LogId {
 fn append(conversation: u128, body: &str, dedup: Option<Dedup>) -> Append {
     Append {
         log: log(conversation),
-        body: Bytes::copy_from_slice(body.as_bytes()),
+        body: Bytes::copy_from_slice(&body.as_bytes()[..1]),
+        tail: Bytes::copy_from_slice(&body.as_bytes()[1..]),
         dedup,
     }
 }
@@ -189,10 +192,10 @@ fn a_range_that_got_a_new_key_conflicts(store: &Arc<dyn Store>) {
     let before = store.position();
     set(store, "m", Some("new"));
     let conflicts = |start: &'static str, end: &'static str| {
-        let range = Read::Range {
+        let range = Read::Range(Box::new(KeyRange {
             start: start.into(),
             end: end.into(),
-        };
+        }));
         wait(&submit(store, before, |transaction| transaction.reads.push(range))).is_err()
     };
     assert!(conflicts("a", "z") && conflicts("m", ""));

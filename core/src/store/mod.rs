@@ -64,8 +64,10 @@ pub struct Dedup {
 pub struct Append {
     /// Where to.
     pub log: LogId,
-    /// What the store keeps without looking into it.
+    /// What the store keeps without looking into it, together with `tail`.
     pub body: Bytes,
+    /// What stands behind `body`; may be empty. A caller that has most of an event already need not copy it.
+    pub tail: Bytes,
     /// Makes the append happen at most once.
     pub dedup: Option<Dedup>,
 }
@@ -99,13 +101,17 @@ pub struct Found {
 pub enum Read {
     /// One key, present or absent.
     Key(Bytes),
-    /// All keys with `start <= key < end`; an empty end is the end of the key space.
-    Range {
-        /// First key.
-        start: Bytes,
-        /// First key behind the range.
-        end: Bytes,
-    },
+    /// All keys of a range. Boxed, since most reads are of one key.
+    Range(Box<KeyRange>),
+}
+
+/// All keys with `start <= key < end`; an empty end is the end of the key space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// First key.
+    pub start: Bytes,
+    /// First key behind the range.
+    pub end: Bytes,
 }
 
 /// One change of the key space: a new value, or none to delete the key.

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::format::Batch;
 use super::index::Place;
 use super::{Engine, create_segment};
-use crate::store::{Append, Appended, CommitError, Dedup, Found, Read, Submitter, Transaction};
+use crate::store::{Append, Appended, CommitError, Dedup, Found, Submitter, Transaction};
 use crate::wire::EventId;
 
 /// Transactions of a batch whose room is kept for the next one.
@@ -24,12 +24,7 @@ pub(super) struct Settled {
     appended: Vec<Appended>,
     /// With each submitter its part of `appended`.
     outcomes: Vec<(Box<dyn Submitter>, Result<Range<usize>, CommitError>)>,
-    /// What is left of the transactions. It goes back to the threads that made it: memory that one thread frees and
-    /// another one allocates is slow on both.
-    spent: Vec<Spent>,
 }
-
-type Spent = (Vec<Read>, Vec<Append>);
 
 impl Settled {
     fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Result<Range<usize>, CommitError>) {
@@ -38,7 +33,6 @@ impl Settled {
 
     fn reserve(&mut self, transactions: usize) {
         self.outcomes.reserve(transactions);
-        self.spent.reserve(transactions);
         self.appended.reserve(transactions);
     }
 
@@ -170,7 +164,6 @@ impl Committer {
             self.engine.fail(&error.to_string());
         }
         settled.push(transaction.submitter, outcome);
-        settled.spent.push((transaction.reads, transaction.appends));
     }
 
     /// Looks whether an append was committed before.

@@ -141,10 +141,12 @@ impl Batch {
     /// Adds an event; returns where it begins in the batch.
     pub(super) fn append(&mut self, append: &Append, appended: &Appended) -> usize {
         let at = self.bytes.len();
-        let (app, body) = (append.log.app.as_str(), &append.body);
+        let (app, body, tail) = (append.log.app.as_str(), &append.body, &append.tail);
         let dedup = append.dedup.unwrap_or(Dedup { key: 0, fingerprint: 0 });
         self.bytes.push(EVENT);
-        self.bytes.extend_from_slice(&length(body));
+        // Batches are cut far below 4 GiB.
+        let both = u32::try_from(body.len() + tail.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&both.to_le_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&append.log.conversation.0.to_le_bytes());
         self.bytes.extend_from_slice(&appended.seq.to_le_bytes());
@@ -160,6 +162,7 @@ impl Batch {
         ]);
         self.bytes.extend_from_slice(app.as_bytes());
         self.bytes.extend_from_slice(body);
+        self.bytes.extend_from_slice(tail);
         let crc = crc32fast::hash(&self.bytes[at + 9..]);
         self.bytes[at + 5..at + 9].copy_from_slice(&crc.to_le_bytes());
         at
@@ -316,7 +319,8 @@ mod tests {
         };
         let append = Append {
             log: log.clone(),
-            body: Bytes::from_static(b"body"),
+            body: Bytes::from_static(b"bo"),
+            tail: Bytes::from_static(b"dy"),
             dedup: Some(Dedup { key: 7, fingerprint: 8 }),
         };
         let appended = Appended {

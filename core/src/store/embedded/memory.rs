@@ -82,10 +82,10 @@ impl Memory {
         }
         reads.iter().all(|read| match read {
             Read::Key(key) => overlay.keys.get(key).is_none_or(|(written, _)| *written <= since.0),
-            Read::Range { start, end } => overlay
+            Read::Range(range) => overlay
                 .keys
-                .range::<[u8], _>((Bound::Included(&start[..]), Bound::Unbounded))
-                .take_while(|(key, _)| end.is_empty() || *key < end)
+                .range::<[u8], _>((Bound::Included(&range.start[..]), Bound::Unbounded))
+                .take_while(|(key, _)| range.end.is_empty() || **key < range.end)
                 .all(|(_, (written, _))| *written <= since.0),
         })
     }

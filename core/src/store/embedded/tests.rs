@@ -40,6 +40,7 @@ fn fill(store: &dyn Store, count: usize) {
             appends: vec![Append {
                 log: log(),
                 body,
+                tail: Bytes::new(),
                 dedup: None,
             }],
             submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
