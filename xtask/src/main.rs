@@ -50,6 +50,13 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
+/// Where cargo builds to.
+fn target() -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    // One that is not absolute counts from where cargo is run.
+    root().join(chosen)
+}
+
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -61,7 +68,7 @@ fn serve() -> Result<(), Failed> {
     say("building the host (the first time takes some minutes: it has a compiler in it)");
     run(cargo().args(["build", "--package", "courtyard"]))?;
     say("starting it with config/courtyard.toml; stop it with Ctrl-C");
-    let binary = root().join("target/debug/courtyard");
+    let binary = target().join("debug/courtyard");
     run(Command::new(binary)
         .args(["serve", "--config", "config/courtyard.toml"])
         .current_dir(root()))
@@ -88,7 +95,7 @@ fn crash(kills: &str) -> Result<(), Failed> {
         ])
         .args(["--", "--nocapture", "kills_at_random_moments"])
         .env("COURTYARD_KILLS", kills)
-        .env("COURTYARD_BIN", root().join("target/debug/courtyard")))
+        .env("COURTYARD_BIN", target().join("debug/courtyard")))
 }
 
 /// Builds everything as it ships, and measures it: the generator on one processor, the server on another one.
@@ -109,16 +116,16 @@ fn bench(arguments: Vec<String>) -> Result<(), Failed> {
         "--package",
         "courtyard-bench",
     ]))?;
-    let data = root().join("target/bench");
+    let data = target().join("bench");
     std::fs::create_dir_all(&data).map_err(|error| Failed(format!("{}: {error}", data.display())))?;
     run(Command::new("taskset")
         .args(["--cpu-list", "1"])
-        .arg(root().join("target/release/courtyard-bench"))
+        .arg(target().join("release/courtyard-bench"))
         .arg(name)
         .arg("--server")
-        .arg(root().join("target/release/courtyard"))
+        .arg(target().join("release/courtyard"))
         .arg("--plugins")
-        .arg(root().join("target/plugins"))
+        .arg(target().join("plugins"))
         .arg("--data")
         .arg(data)
         .args(options))
@@ -142,8 +149,8 @@ fn test(quick: bool) -> Result<(), Failed> {
     let nextest = nextest()?;
     run(Command::new(nextest)
         .args(["nextest", "run", "--workspace", "--no-fail-fast"])
-        .env("COURTYARD_BIN", root().join("target/debug/courtyard"))
-        .env("COURTYARD_PLUGINS", root().join("target/plugins"))
+        .env("COURTYARD_BIN", target().join("debug/courtyard"))
+        .env("COURTYARD_PLUGINS", target().join("plugins"))
         .current_dir(root()))
 }
 
@@ -167,8 +174,8 @@ fn browser() -> Result<(), Failed> {
     run(Command::new("npm").args(["ci", "--silent"]).current_dir(&folder))?;
     run(Command::new("node")
         .arg("--test")
-        .env("COURTYARD_BIN", root().join("target/debug/courtyard"))
-        .env("COURTYARD_PLUGINS", root().join("target/plugins"))
+        .env("COURTYARD_BIN", target().join("debug/courtyard"))
+        .env("COURTYARD_PLUGINS", target().join("plugins"))
         .env("COURTYARD_CHROMIUM", chromium)
         .current_dir(folder))
 }
@@ -206,7 +213,7 @@ fn tool(name: &str) -> Result<PathBuf, Failed> {
     if has(name) {
         return Ok(name.into());
     }
-    let folder = root().join("target/tools");
+    let folder = target().join("tools");
     let binary = folder.join("bin").join(name);
     if !binary.exists() {
         say(&format!("installing {name} into target/tools (once)"));
@@ -229,8 +236,8 @@ fn plugins() -> Result<(), Failed> {
         command.args(["--package", package]);
     }
     run(&mut command)?;
-    let folder = root().join("target/plugins");
-    let built = root().join("target").join(wasm::TARGET).join("plugin");
+    let folder = target().join("plugins");
+    let built = target().join(wasm::TARGET).join("plugin");
     std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
     for (package, name) in &packages {
         let from = built.join(format!("{}.wasm", package.replace('-', "_")));

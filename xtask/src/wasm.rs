@@ -45,24 +45,102 @@ impl Toolchain {
     }
 }
 
-/// Finds a compiler for the target, and installs what is missing.
+/// What a machine has towards building plugins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Machine {
+    /// The target of the toolchain that runs this.
+    target: bool,
+    /// rustup, which was not asked yet.
+    rustup: bool,
+    /// Debian's compiler with its sources.
+    debian: bool,
+    /// apt-get, which was not asked yet.
+    apt: bool,
+    /// The linker of the toolchain that runs this.
+    linker: Option<PathBuf>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Use(Toolchain),
+    AskRustup,
+    AskApt,
+    GiveUp,
+}
+
+/// Chooses the next step: what is there, then rustup, then Debian.
+fn next_step(machine: &Machine) -> Step {
+    match machine {
+        Machine { target: true, .. } => Step::Use(Toolchain::Installed),
+        Machine { rustup: true, .. } => Step::AskRustup,
+        Machine { linker: None, .. } => Step::GiveUp,
+        Machine {
+            debian: true,
+            linker: Some(linker),
+            ..
+        } => Step::Use(Toolchain::Debian { linker: linker.clone() }),
+        Machine { apt: true, .. } => Step::AskApt,
+        _ => Step::GiveUp,
+    }
+}
+
+/// Finds a compiler for the target, and installs what is missing. `COURTYARD_WASM=debian` passes over rustup's.
 pub(crate) fn toolchain() -> Result<Toolchain, Failed> {
     let root = sysroot()?;
-    let installed = |root: &Path| root.join("lib/rustlib").join(TARGET).join("lib").is_dir();
-    if installed(&root) {
-        return Ok(Toolchain::Installed);
+    let no_rustup = std::env::var_os("COURTYARD_WASM").is_some_and(|wanted| wanted == "debian");
+    let target = || !no_rustup && root.join("lib/rustlib").join(TARGET).join("lib").is_dir();
+    let mut machine = Machine {
+        target: target(),
+        rustup: !no_rustup && has("rustup"),
+        debian: has_debian(),
+        apt: has("apt-get"),
+        linker: linker(&root),
+    };
+    loop {
+        match next_step(&machine) {
+            Step::Use(toolchain) => return Ok(toolchain),
+            Step::AskRustup => {
+                say(&format!("installing the target {TARGET} with rustup"));
+                // Whether that worked is seen by what is there.
+                within(Command::new("rustup").args(["target", "add", TARGET]), PATIENCE);
+                (machine.rustup, machine.target) = (false, target());
+            }
+            Step::AskApt => {
+                say("installing Debian's compiler for WebAssembly");
+                let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
+                // As above.
+                let _ = install(&["update", "--quiet"]).and_then(|()| {
+                    let packages = ["install", "--yes", "--quiet", "--no-install-recommends"];
+                    install(&[&packages[..], &DEBIAN[..]].concat())
+                });
+                (machine.apt, machine.debian) = (false, has_debian());
+            }
+            Step::GiveUp => {
+                return Err(Failed(format!(
+                    "plugins need the target {TARGET}: run `rustup target add {TARGET}`, or as root `apt-get install \
+                     {}`, and then this command again",
+                    DEBIAN.join(" ")
+                )));
+            }
+        }
     }
-    say(&format!("installing the target {TARGET} with rustup"));
-    if has("rustup") && within(Command::new("rustup").args(["target", "add", TARGET]), PATIENCE) && installed(&root) {
-        return Ok(Toolchain::Installed);
-    }
-    debian(&root).ok_or_else(|| {
-        Failed(format!(
-            "plugins need the target {TARGET}: run `rustup target add {TARGET}`, or as root \
-             `apt-get install {}`, and then this command again",
-            DEBIAN.join(" ")
-        ))
+}
+
+/// Whether Debian's compiler is there, and the sources of the standard library with it.
+fn has_debian() -> bool {
+    let sources = Command::new("/usr/bin/rustc").args(["--print", "sysroot"]).output();
+    sources.is_ok_and(|output| {
+        let root = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        Path::new("/usr/bin/cargo").exists() && root.join("lib/rustlib/src/rust/library/std").is_dir()
     })
+}
+
+fn linker(sysroot: &Path) -> Option<PathBuf> {
+    let hosts = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?.flatten();
+    hosts
+        .map(|host| host.path().join("bin/rust-lld"))
+        .find(|linker| linker.exists())
 }
 
 fn sysroot() -> Result<PathBuf, Failed> {
@@ -70,26 +148,6 @@ fn sysroot() -> Result<PathBuf, Failed> {
     let output = Command::new(rustc).args(["--print", "sysroot"]).output();
     let output = output.map_err(|error| Failed(format!("rustc can't be run: {error}")))?;
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-}
-
-fn debian(sysroot: &Path) -> Option<Toolchain> {
-    let host = std::fs::read_dir(sysroot.join("lib/rustlib"))
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path());
-    let linker = host
-        .map(|folder| folder.join("bin/rust-lld"))
-        .find(|linker| linker.exists())?;
-    if !Path::new("/usr/bin/rustc").exists() && has("apt-get") {
-        say("installing Debian's compiler for WebAssembly");
-        run(Command::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(DEBIAN))
-        .ok()?;
-    }
-    Path::new("/usr/bin/rustc")
-        .exists()
-        .then_some(Toolchain::Debian { linker })
 }
 
 /// Runs a command and ends it if it takes too long; returns whether it succeeded.
@@ -115,6 +173,39 @@ fn within(command: &mut Command, patience: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_there_comes_before_rustup_and_rustup_before_debian() {
+        let linker = Some(PathBuf::from("/x/rust-lld"));
+        let debian = Toolchain::Debian {
+            linker: "/x/rust-lld".into(),
+        };
+        let everything = Machine {
+            target: true,
+            rustup: true,
+            debian: true,
+            apt: true,
+            linker,
+        };
+        let without = |change: fn(&mut Machine)| {
+            let mut machine = everything.clone();
+            machine.target = false;
+            change(&mut machine);
+            next_step(&machine)
+        };
+        assert_eq!(next_step(&everything), Step::Use(Toolchain::Installed));
+        assert_eq!(without(|_| {}), Step::AskRustup);
+        assert_eq!(without(|machine| machine.rustup = false), Step::Use(debian));
+        assert_eq!(
+            without(|machine| (machine.rustup, machine.debian) = (false, false)),
+            Step::AskApt
+        );
+        assert_eq!(
+            without(|machine| (machine.rustup, machine.linker) = (false, None)),
+            Step::GiveUp
+        );
+        assert_eq!(next_step(&Machine::default()), Step::GiveUp);
+    }
 
     #[test]
     fn a_command_that_takes_too_long_is_ended() {
