@@ -31,6 +31,7 @@ pub(super) struct WasmPlugin {
     configuration: String,
     limits: PluginLimits,
     /// The one that ran last is the next to run: its memory is in the processor's caches.
+    #[expect(clippy::vec_box, reason = "an instance is moved for each call, and is large")]
     idle: Mutex<Vec<Box<Instance>>>,
     /// Instances that exist or are being made.
     live: AtomicUsize,

@@ -27,7 +27,7 @@ use crate::wire::reply::ClientLimits;
 use crate::wire::{AppId, ClientFrame, CloseCode, Code, FrameError, RequestError, SessionId, reply};
 
 use identity::Signed;
-use send::Outgoing;
+use send::Underway;
 
 /// Limits of a session. Every one has a key under `[limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +258,7 @@ impl Session {
         outcome
     }
 
-    async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Box<Outgoing>>) -> Result<(), CloseCode> {
+    async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Underway>) -> Result<(), CloseCode> {
         if bytes.len() > self.host.limits.frame_bytes {
             return Err(CloseCode::TooBig);
         }

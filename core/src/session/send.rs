@@ -1,6 +1,5 @@
 //! A message's way from a session into the log and on to the others.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,19 +28,18 @@ type Part = std::ops::Range<u32>;
 
 impl Parts {
     /// Finds the parts in the frame that they were read from.
-    fn new(frame: &Bytes, id: &Cow<'_, str>, kind: &Cow<'_, str>, content: &str) -> Self {
-        // A frame is far smaller than 4 GiB.
-        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        if let (Cow::Borrowed(id), Cow::Borrowed(kind)) = (id, kind) {
-            let find = |part: &str| {
-                let start = (part.as_ptr() as usize).wrapping_sub(frame.as_ptr() as usize);
-                number(start)..number(start + part.len())
-            };
+    fn new(frame: &Bytes, id: &str, kind: &str, content: &str) -> Self {
+        let find = |part: &str| {
+            let start = (part.as_ptr() as usize).wrapping_sub(frame.as_ptr() as usize);
+            let inside = start <= frame.len() && part.len() <= frame.len() - start;
+            inside.then(|| number(start)..number(start + part.len()))
+        };
+        if let (Some(id), Some(kind), Some(content)) = (find(id), find(kind), find(content)) {
             return Self {
-                id: find(id),
-                kind: find(kind),
-                content: find(content),
                 frame: frame.clone(),
+                id,
+                kind,
+                content,
             };
         }
         // There were escapes, so a frame without any stands in.
@@ -78,6 +76,14 @@ impl Parts {
     }
 }
 
+/// A frame is far smaller than 4 GiB.
+fn number(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// A message on its way, as it goes from hand to hand.
+pub(super) type Underway = Box<Outgoing>;
+
 /// A message on its way, with everything that a rerun needs.
 pub(super) struct Outgoing {
     host: Arc<Host>,
@@ -101,16 +107,16 @@ pub(super) struct Outgoing {
 
 impl Session {
     /// Sends messages, in order. Their answers come when they are durable.
-    pub(super) async fn submit(&self, messages: &mut Vec<Box<Outgoing>>) {
+    pub(super) async fn submit(&self, messages: &mut Vec<Underway>) {
         if messages.is_empty() {
             return;
         }
-        let slow = |message: &Box<Outgoing>| {
+        let slow = |message: &Outgoing| {
             let hooks = &self.host.hooks;
             hooks.before_send_is_slow(&message.conversation.kind, message.parts.kind())
         };
         let store = self.host.log.store();
-        if !messages.iter().any(slow) {
+        if !messages.iter().any(|message| slow(message)) {
             let mut transactions: Vec<Transaction> = messages.drain(..).filter_map(prepare).collect();
             store.submit_all(&mut transactions);
             return;
@@ -133,12 +139,12 @@ impl Session {
     pub(super) fn outgoing(
         &self,
         app: &AppId,
-        id: &Cow<'_, str>,
+        id: &str,
         conversation: ConversationId,
-        kind: &Cow<'_, str>,
+        kind: &str,
         content: &str,
         frame: &Bytes,
-    ) -> Result<Box<Outgoing>, RequestError> {
+    ) -> Result<Underway, RequestError> {
         let actor = self.actor()?;
         let place = self.take_place()?;
         content::check(kind, content).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
@@ -167,7 +173,7 @@ impl Session {
 }
 
 /// Asks the plugins; none if one of them rejected the message, which the sender has then been told.
-fn prepare(mut outgoing: Box<Outgoing>) -> Option<Transaction> {
+fn prepare(mut outgoing: Underway) -> Option<Transaction> {
     let (host, conversation) = (&outgoing.host, &outgoing.conversation);
     let mut draft = Draft::since(host.log.store().clone(), outgoing.since);
     // Whoever leaves the conversation meanwhile must not get this message in.
@@ -213,7 +219,7 @@ fn prepare(mut outgoing: Box<Outgoing>) -> Option<Transaction> {
 }
 
 /// Makes the transaction that appends the message.
-fn finish(mut outgoing: Box<Outgoing>, mut draft: Draft) -> Transaction {
+fn finish(mut outgoing: Underway, mut draft: Draft) -> Transaction {
     let body = Body {
         sender: outgoing.sender.as_str(),
         receiver: Some(outgoing.receiver()).filter(|receiver| !receiver.is_empty()),

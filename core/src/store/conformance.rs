@@ -139,6 +139,12 @@ fn set(store: &Arc<dyn Store>, key: &'static str, value: Option<&'static str>) {
 }
 
 fn writes_are_read_back_and_deleted(store: &Arc<dyn Store>) {
+    let before = store.position();
+    set(store, "new", Some("1"));
+    assert!(
+        store.newest_write() > before,
+        "a write makes what was read before it doubtful"
+    );
     set(store, "key", Some("value"));
     assert_eq!(get(store, "key"), Some(Bytes::from("value")));
     set(store, "key", Some(""));

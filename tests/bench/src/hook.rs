@@ -64,7 +64,7 @@ pub(crate) fn run(built: &Built) {
     let trap = us_per_trap(&hooks("trap"), &store, &message);
     println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
     let users = built.plugins.join("users.wasm");
-    let cold = ms_per_load(&Loader::new(engine.clone(), CompiledCache::none()), &users, 5);
+    let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
     println!("  loading the users plugin from nothing: {cold:.1} ms");
     let cached = ms_per_load(&loader, &users, 25);
     println!("  loading it from the compiled form: {cached:.2} ms");

@@ -22,12 +22,14 @@ const KEPT_TRANSACTIONS: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Settled {
     appended: Vec<Appended>,
-    /// With each submitter its part of `appended`.
-    outcomes: Vec<(Box<dyn Submitter>, Result<Range<usize>, CommitError>)>,
+    outcomes: Vec<(Box<dyn Submitter>, Part)>,
 }
 
+/// Which part of what a batch appended is a transaction's.
+type Part = Result<Range<usize>, CommitError>;
+
 impl Settled {
-    fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Result<Range<usize>, CommitError>) {
+    fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Part) {
         self.outcomes.push((submitter, outcome));
     }
 
@@ -177,11 +179,7 @@ impl Committer {
     }
 
     /// Puts a transaction into the batch. Returns its part of `appended`.
-    fn apply(
-        &mut self,
-        transaction: &mut Transaction,
-        appended: &mut Vec<Appended>,
-    ) -> Result<Range<usize>, CommitError> {
+    fn apply(&mut self, transaction: &mut Transaction, appended: &mut Vec<Appended>) -> Part {
         let first = appended.len();
         if transaction.writes.is_empty() && transaction.appends.is_empty() {
             return Ok(first..first);
