@@ -10,7 +10,7 @@ use step::{Failed, has, run, say};
 
 const HELP: &str = "\
 cargo xtask run       build the host and the plugins, start them, and print the address
-cargo xtask test      everything that must pass: formatting, lints, unit, plugin and end-to-end tests
+cargo xtask test      everything that must pass: formatting, lints, dependencies, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|idle   measure; see the text that each prints, and the line of JSON at its end
@@ -134,6 +134,7 @@ fn bench(arguments: Vec<String>) -> Result<(), Failed> {
 fn test(quick: bool) -> Result<(), Failed> {
     if !quick {
         lint()?;
+        dependencies()?;
     }
     plugins()?;
     say("building the host");
