@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The grain of deadlines.
 const TICK: Duration = Duration::from_millis(4);
@@ -54,7 +54,9 @@ impl WasmEngine {
             .max_memories_per_component(1)
             .max_tables_per_component(8)
             .linear_memory_keep_resident(64 << 10)
-            .table_keep_resident(4 << 10);
+            .table_keep_resident(4 << 10)
+            // Where the kernel can tell which pages were written (Linux 6.7), only those are reset.
+            .pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
         config
             .wasm_component_model(true)
