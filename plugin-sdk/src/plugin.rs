@@ -126,6 +126,16 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// When the configuration can't be used; the plugin is then not loaded.
     fn start(configuration: &str) -> Result<Self, Error>;
 
+    /// Changes the keys of one app from what another version of the plugin left, also from what a later one left (a
+    /// roll-back). Called once for each app before anything else but [`Plugin::start`] when the last version that ran was
+    /// another; all apps are one transaction.
+    ///
+    /// # Errors
+    /// When that can't be done: the other version then goes on running.
+    fn migrate(&self, _cx: &Context, _from: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Says who a token stands for; none when the token is not this plugin's.
     ///
     /// # Errors

@@ -87,6 +87,14 @@ impl<P: Registered> TestHost<P> {
         serde_json::from_slice(&result).map_err(|error| Error::new("bad_result", error.to_string()))
     }
 
+    /// Lets the plugin change the keys of the current app from what another version left.
+    ///
+    /// # Errors
+    /// The plugin's own; nothing that it wrote is left then.
+    pub fn migrate(&self, from: &str) -> Result<(), Error> {
+        transaction(|| self.plugin.migrate(&Context::default(), from))
+    }
+
     /// Asks who a token stands for.
     ///
     /// # Errors

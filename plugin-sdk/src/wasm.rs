@@ -75,6 +75,12 @@ impl<P: Registered> hooks::lifecycle::Guest for Adapter<P> {
     }
 }
 
+impl<P: Registered> hooks::migration::Guest for Adapter<P> {
+    fn migrate(from: String) -> Result<(), types::Error> {
+        plugin::<P>().migrate(&Context::default(), &from).map_err(error)
+    }
+}
+
 impl<P: Registered> hooks::auth::Guest for Adapter<P> {
     fn authenticate(app: String, token: String) -> Result<Option<hooks::auth::Identity>, types::Error> {
         let identity = plugin::<P>()

@@ -36,6 +36,15 @@ fn built(variable: &str, otherwise: &str) -> PathBuf {
     path
 }
 
+/// Replaces every occurrence: a text of the manifest is in a plugin's data as well as in its custom section.
+pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut changed = bytes.to_vec();
+    let places = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from));
+    places.for_each(|at| changed[at..at + to.len()].copy_from_slice(to));
+    changed
+}
+
 pub fn binary() -> PathBuf {
     built("COURTYARD_BIN", "target/debug/courtyard")
 }
@@ -124,6 +133,78 @@ impl Site {
         assert!(!output.status.success(), "the server started");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
+}
+
+/// What an operator gets: the status and the body.
+pub struct Answered {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Answered {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Returns the code of a refusal.
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Site {
+    /// Rewrites a part of the configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("courtyard.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
+    }
+
+    /// Asks the running server as an operator.
+    pub async fn operate(&self, method: &str, path: &str) -> Answered {
+        let access = std::fs::read_to_string(self.folder.path().join("data/admin.json")).unwrap();
+        let access: Value = serde_json::from_str(&access).unwrap();
+        let token = access["token"].as_str().unwrap();
+        let header = format!("authorization: Bearer {token}\r\n");
+        operate(access["address"].as_str().unwrap(), method, path, &header).await
+    }
+
+    /// Runs `courtyard plugin` for this server, and returns what it prints, or what it complains about.
+    pub async fn plugin(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(binary())
+            .arg("plugin")
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("courtyard.toml"))
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(PATIENCE, output).await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() {
+            Ok(text(output.stdout))
+        } else {
+            Err(text(output.stderr))
+        }
+    }
+}
+
+/// Sends one request with this header to an admin interface.
+pub async fn operate(address: &str, method: &str, path: &str, header: &str) -> Answered {
+    use tokio::io::AsyncWriteExt;
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answered {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body: body.to_owned(),
+        }
+    };
+    timeout(PATIENCE, asked).await.unwrap()
 }
 
 impl Server {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use courtyard_tests::{Client, Site, plugin};
+use courtyard_tests::{Client, Site, plugin, replaced};
 use serde_json::{Value, json};
 
 /// Configures the hostile plugin.
@@ -216,13 +216,4 @@ async fn a_damaged_cache_of_compiled_code_is_made_anew() {
         server.stop().await;
         assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
     }
-}
-
-/// Replaces every occurrence: the text is in the code's data as well as in the custom section.
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut changed = bytes.to_vec();
-    let places = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from));
-    places.for_each(|at| changed[at..at + to.len()].copy_from_slice(to));
-    changed
 }

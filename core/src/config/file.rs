@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake, PluginConfig};
+use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
-use crate::plugin::{PluginLimits, PluginSpec};
+use crate::plugin::{PluginLimits, PluginSpec, Setup};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, ServiceLimits};
 use crate::session::SessionLimits;
 use crate::store::EmbeddedOptions;
@@ -23,6 +23,9 @@ struct File {
     data: Option<PathBuf>,
     #[serde(default)]
     listen: Vec<ListenTable>,
+    #[serde(default)]
+    admin: AdminTable,
+    watch_ms: Option<u64>,
     #[serde(default)]
     http: HttpTable,
     #[serde(default)]
@@ -51,6 +54,14 @@ struct ListenTable {
 struct TlsTable {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminTable {
+    enabled: Option<bool>,
+    address: Option<Spanned<String>>,
+    token: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -113,6 +124,7 @@ struct PluginLimitsTable {
     log_lines_per_s: Option<u32>,
     log_line_bytes: Option<AtLeastOne<usize>>,
     strikes: Option<AtLeastOne<u32>>,
+    strike_actors: Option<AtLeastOne<u32>>,
     quarantine_ms: Option<u64>,
     max_quarantine_ms: Option<u64>,
 }
@@ -278,6 +290,9 @@ impl Checker<'_> {
         let plugins = self.plugins(file.plugins);
         let development = self.development(file.development, &listen);
         Config {
+            file: None,
+            admin: self.admin(file.admin),
+            watch: file.watch_ms.filter(|ms| *ms > 0).map(Duration::from_millis),
             data: self.folder.join(file.data.unwrap_or(default.data)),
             listen,
             origins: file.http.origins,
@@ -296,6 +311,29 @@ impl Checker<'_> {
             log_level: self.log_level(file.log.level).unwrap_or(default.log_level),
             log_json: matches!(file.log.format, Some(LogFormat::Json)),
         }
+    }
+
+    fn admin(&mut self, table: AdminTable) -> Option<Admin> {
+        let default = Admin::default();
+        let address = table.address.map_or(default.address, |address| {
+            address.get_ref().parse().unwrap_or_else(|_| {
+                let hint = "an address looks like \"127.0.0.1:8090\"".to_owned();
+                self.wrong(
+                    address.span(),
+                    format!("{:?} is no address", address.get_ref()),
+                    Some(hint),
+                );
+                default.address
+            })
+        });
+        if let Some(token) = table.token.as_ref().filter(|token| token.get_ref().len() < 16) {
+            let message = "a token of fewer than 16 bytes can be guessed".to_owned();
+            self.wrong(token.span(), message, Some("leave it out to have one made".to_owned()));
+        }
+        table.enabled.unwrap_or(true).then(|| Admin {
+            address,
+            token: table.token.map(Spanned::into_inner),
+        })
     }
 
     fn listen(&mut self, table: ListenTable) -> Option<Listen> {
@@ -359,7 +397,7 @@ impl Checker<'_> {
         if apps.is_empty() { default } else { apps }
     }
 
-    fn plugins(&mut self, tables: Vec<PluginTable>) -> Vec<PluginConfig> {
+    fn plugins(&mut self, tables: Vec<PluginTable>) -> Vec<Setup> {
         let mut seen: HashMap<String, ()> = HashMap::new();
         let mut plugins = Vec::new();
         for table in tables {
@@ -384,7 +422,7 @@ impl Checker<'_> {
             }
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
-            plugins.push(PluginConfig {
+            plugins.push(Setup {
                 path: self.folder.join(table.path),
                 spec: PluginSpec {
                     id,
@@ -521,6 +559,7 @@ fn plugin_limits(table: &PluginLimitsTable) -> (PluginLimits, HealthPolicy) {
     let policy = HealthPolicy::default();
     let health = HealthPolicy {
         strikes: or(table.strikes, policy.strikes),
+        strike_actors: or(table.strike_actors, policy.strike_actors),
         quarantine: ms(table.quarantine_ms, policy.quarantine),
         max_quarantine: ms(table.max_quarantine_ms, policy.max_quarantine),
     };

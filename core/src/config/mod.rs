@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
-use crate::plugin::PluginSpec;
+use crate::plugin::Setup;
 use crate::session::SessionLimits;
 use crate::store::EmbeddedOptions;
 use crate::wire::{ActorId, AppId, ConversationId};
@@ -24,13 +24,23 @@ pub struct Listen {
     pub tls: Option<TlsFiles>,
 }
 
-/// A plugin and what the operator says about it.
-#[derive(Clone, Debug)]
-pub struct PluginConfig {
-    /// Its file.
-    pub path: PathBuf,
-    /// Grants, configuration and limits.
-    pub spec: PluginSpec,
+/// The interface for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where; port 0 lets the operating system choose.
+    pub address: SocketAddr,
+    /// What requests must bear; without one it is made anew at each start. It is kept in the data folder, in the file
+    /// `admin.json`, which only the owner can read.
+    pub token: Option<String>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            token: None,
+        }
+    }
 }
 
 /// Settings that take the place of plugins, on loopback only.
@@ -56,8 +66,14 @@ pub struct DevelopmentConversation {
 /// Everything that can be configured. The keys and their defaults are in config/courtyard.toml.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that this was read from; it is read again when plugins are loaded again.
+    pub file: Option<PathBuf>,
     /// The folder that everything is kept in.
     pub data: PathBuf,
+    /// Where operators are listened to; none without an admin interface.
+    pub admin: Option<Admin>,
+    /// How often the files of plugins are looked at; a changed one is loaded again. None for never.
+    pub watch: Option<Duration>,
     /// The listeners.
     pub listen: Vec<Listen>,
     /// Origins of pages that may connect, besides the host itself.
@@ -67,7 +83,7 @@ pub struct Config {
     /// The tenants.
     pub apps: Vec<AppId>,
     /// The plugins, in the order in which they are asked.
-    pub plugins: Vec<PluginConfig>,
+    pub plugins: Vec<Setup>,
     /// Limits of sessions.
     pub session: SessionLimits,
     /// Limits of connections.
@@ -89,7 +105,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             data: PathBuf::from("data"),
+            admin: Some(Admin::default()),
+            watch: None,
             listen: Vec::new(),
             origins: Vec::new(),
             folders: Vec::new(),
@@ -115,7 +134,11 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
-        Self::parse(&text, &name, path.parent().unwrap_or(Path::new(".")))
+        let config = Self::parse(&text, &name, path.parent().unwrap_or(Path::new(".")))?;
+        Ok(Self {
+            file: Some(path.to_owned()),
+            ..config
+        })
     }
 
     /// Understands a text. `name` stands in the mistakes, and paths count from `folder`.

@@ -34,6 +34,10 @@ pub struct Call {
     pub app: AppId,
     /// What plugins may do with `draft`.
     pub access: Access,
+    /// Whose request it is, as a number: failures count against them before they count against the plugin.
+    pub origin: u64,
+    /// Whether it may wait for another transaction; not when it is made inside the committer.
+    pub patient: bool,
     /// The transaction that everything belongs to.
     pub draft: Draft,
     /// What happens after the commit.
@@ -43,14 +47,27 @@ pub struct Call {
 impl Call {
     /// Begins a call with its transaction.
     #[must_use]
-    pub fn new(app: AppId, access: Access, draft: Draft) -> Box<Self> {
+    pub fn new(app: AppId, access: Access, origin: u64, draft: Draft) -> Box<Self> {
         Box::new(Self {
             app,
             access,
+            origin,
+            patient: true,
             draft,
             ends: Vec::new(),
         })
     }
+}
+
+/// Returns the number that stands for whoever makes requests: an actor of an app, or a token.
+#[must_use]
+pub fn origin(app: &AppId, who: &str) -> u64 {
+    use std::hash::{BuildHasher, Hash, Hasher};
+    static STATE: std::sync::LazyLock<foldhash::fast::RandomState> = std::sync::LazyLock::new(Default::default);
+    let mut hasher = STATE.build_hasher();
+    app.as_str().hash(&mut hasher);
+    who.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A message as hooks see it.
@@ -144,7 +161,7 @@ pub enum Failure {
     /// It broke down too often and is left alone for a while.
     #[error("it is quarantined")]
     Quarantined,
-    /// It could not be loaded.
+    /// It could not be loaded, or an operator disabled it.
     #[error("it is not running")]
     NotRunning,
     /// The store failed under it.
@@ -153,6 +170,33 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The names of the kinds, in the order of [`Failure::kind`].
+    pub const KINDS: [&'static str; 8] = [
+        "trap",
+        "timeout",
+        "limit",
+        "contract",
+        "busy",
+        "quarantined",
+        "not_running",
+        "store",
+    ];
+
+    /// Returns which of [`Failure::KINDS`] it is.
+    #[must_use]
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Trap(_) => 0,
+            Self::Timeout(_) => 1,
+            Self::Limit(_) => 2,
+            Self::Contract(_) => 3,
+            Self::Busy => 4,
+            Self::Quarantined => 5,
+            Self::NotRunning => 6,
+            Self::Store(_) => 7,
+        }
+    }
+
     /// Whether the plugin is to blame.
     #[must_use]
     pub fn is_strike(&self) -> bool {
@@ -161,6 +205,17 @@ impl Failure {
             Self::Trap(_) | Self::Timeout(_) | Self::Limit(_) | Self::Contract(_)
         )
     }
+}
+
+/// What a plugin takes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// Instances.
+    pub instances: usize,
+    /// Bytes of memory of all instances.
+    pub memory_bytes: usize,
+    /// Calls that wait for an instance.
+    pub waiting: usize,
 }
 
 /// The call, handed back, and what came of it.
@@ -196,6 +251,17 @@ pub trait Guest: Send + Sync + fmt::Debug {
         method: &str,
         params: &str,
     ) -> Answer<Result<Bytes, PluginError>>;
+
+    /// Changes the keys of one app from what another version of the plugin left to what this one expects.
+    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>>;
+
+    /// Gives back what it holds for calls to come; the next call takes longer.
+    fn rest(&self) {}
+
+    /// Returns what it takes up now.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Whether calls have lately taken so long that they should not run on a thread that others wait for.
     fn is_slow(&self) -> bool {

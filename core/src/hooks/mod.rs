@@ -3,12 +3,16 @@
 
 mod guest;
 mod health;
+mod meter;
 mod observers;
 mod registry;
 
-pub use guest::{Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Verdict};
-pub use health::{Health, HealthPolicy};
-pub use observers::Observers;
+pub use guest::{
+    Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Usage, Verdict, origin,
+};
+pub use health::{Health, HealthPolicy, Quarantine};
+pub use meter::{BUCKETS_NS, HookCounts, HookPoint, Meter};
+pub use observers::{DeadLetter, DeadMessage, Observers};
 pub use registry::{Plugin, Registry, WhenMissing};
 
 use std::borrow::Cow;
@@ -48,6 +52,11 @@ impl Hooks {
         self.registry.load_full()
     }
 
+    /// Puts another set of plugins in place. Calls in flight end on the plugins that they began with.
+    pub fn replace(&self, registry: Registry) {
+        self.registry.store(Arc::new(registry));
+    }
+
     /// Whether a message goes past plugins that should not run on a thread that others wait for.
     #[must_use]
     pub fn before_send_is_slow(&self, conversation_kind: &str, kind: &str) -> bool {
@@ -75,7 +84,7 @@ impl Hooks {
             };
             let mark = link.fails_open.then(|| call.draft.mark());
             let outcome;
-            (call, outcome) = link.plugin.enter("before_send", call, |guest, call| {
+            (call, outcome) = link.plugin.enter(HookPoint::BeforeSend, call, |guest, call| {
                 let (call, verdict) = guest.before_send(call, &current);
                 (call, verdict.and_then(|verdict| checked(verdict, link, message.kind)))
             });
@@ -101,7 +110,9 @@ impl Hooks {
         let registry = self.registry.load();
         for plugin in &registry.authenticate {
             let outcome;
-            (call, outcome) = plugin.enter("authenticate", call, |guest, call| guest.authenticate(call, token));
+            (call, outcome) = plugin.enter(HookPoint::Authenticate, call, |guest, call| {
+                guest.authenticate(call, token)
+            });
             match outcome {
                 Ok(Ok(Some(identity))) => return (call, Ok(identity)),
                 Ok(Ok(None)) => {}
@@ -149,7 +160,9 @@ impl Hooks {
                 Some(_) => {}
             }
         }
-        let (call, outcome) = plugin.enter(name, call, |guest, call| guest.call(call, caller, name, params));
+        let (call, outcome) = plugin.enter(HookPoint::Method, call, |guest, call| {
+            guest.call(call, caller, name, params)
+        });
         let outcome = match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(plugin.error(error)),
@@ -188,7 +201,7 @@ impl Hooks {
                 })
                 .collect();
             let outcome;
-            (call, outcome) = link.plugin.enter("render", call, |guest, call| {
+            (call, outcome) = link.plugin.enter(HookPoint::Render, call, |guest, call| {
                 let (call, rendered) = guest.render(call, viewer, &batch);
                 (call, rendered.and_then(|rendered| checked_rendering(rendered, &batch)))
             });

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Access, Call, Failure, Hooks, Message, Plugin};
+use super::{Access, Call, Failure, HookPoint, Hooks, Message, Plugin, origin};
 use crate::log::{Body, Draft, Log, LogError, key};
 use crate::store::{Append, CommitError};
 use crate::wire::Page;
@@ -30,6 +31,36 @@ pub struct Observers {
     log: Arc<Log>,
     work: Notify,
     last_order: Mutex<u128>,
+}
+
+/// A message that an observer could not bear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeadLetter {
+    /// Names it among those of its plugin.
+    pub id: String,
+    /// How the plugin failed on it the last time.
+    pub reason: String,
+    /// The message; none if it is not in the log any more.
+    pub message: Option<DeadMessage>,
+}
+
+/// What an observer was to be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeadMessage {
+    /// The tenant.
+    pub app: String,
+    /// Where it was sent.
+    pub conversation: String,
+    /// Its number there.
+    pub seq: u64,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// By whom.
+    pub sender: String,
+    /// The kind of the content.
+    pub kind: String,
+    /// The content.
+    pub content: serde_json::Value,
 }
 
 /// How showing one message ended.
@@ -183,14 +214,109 @@ impl Observers {
             seq: event.seq,
             time_ms: event.time_ms,
         };
-        let call = Call::new(log.app.clone(), Access::Write, draft);
-        let (call, outcome) = plugin.enter("after_send", call, |guest, call| guest.after_send(call, &message));
+        let call = Call::new(log.app.clone(), Access::Write, origin(&log.app, body.sender), draft);
+        let (call, outcome) = plugin.enter(HookPoint::AfterSend, call, |guest, call| {
+            guest.after_send(call, &message)
+        });
         Ok(match outcome {
             Ok(Ok(())) => finish(call.draft),
             Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),
             Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Shown::Later,
             Err(failure) => Shown::Failed(failure.to_string()),
         })
+    }
+
+    /// Lists the messages that a plugin could not bear, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store fails, or a message is damaged.
+    pub fn dead_letters(&self, plugin: &str, limit: usize) -> Result<Vec<DeadLetter>, LogError> {
+        let (start, end) = key::dead_letters(plugin);
+        let found = self.log.store().scan(&start, &end, limit, false)?;
+        found.iter().map(|(key, value)| self.dead_letter(key, value)).collect()
+    }
+
+    fn dead_letter(&self, key: &[u8], value: &[u8]) -> Result<DeadLetter, LogError> {
+        let (dedup, reason) = value.split_at_checked(16).unwrap_or((&[], value));
+        let mut letter = DeadLetter {
+            id: hex(key),
+            reason: String::from_utf8_lossy(reason).into_owned(),
+            message: None,
+        };
+        let found = match <[u8; 16]>::try_from(dedup) {
+            Ok(dedup) => self.log.store().find(u128::from_be_bytes(dedup))?,
+            Err(_) => None,
+        };
+        if let Some(found) = found {
+            let log = found.appended.log;
+            let (_, events) = self.log.read(&log, Page::After(found.appended.seq - 1), 1)?;
+            if let Some(event) = events.first() {
+                let body = Body::decode(&event.body).map_err(|_| LogError::Message {
+                    conversation: log.conversation,
+                    seq: event.seq,
+                })?;
+                letter.message = Some(DeadMessage {
+                    app: log.app.as_str().to_owned(),
+                    conversation: log.conversation.to_string(),
+                    seq: event.seq,
+                    time_ms: event.time_ms,
+                    sender: body.sender.to_owned(),
+                    kind: body.kind.to_owned(),
+                    content: serde_json::from_slice(body.content).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(letter)
+    }
+
+    /// Shows dead letters of a plugin once more: the one of this id, or all. Returns how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn replay(&self, plugin: &str, id: Option<&str>) -> Result<usize, CommitError> {
+        let moved = self.edit_letters(plugin, id, |draft, letter, value| {
+            let dedup = value.slice(..value.len().min(16));
+            draft.set(key::outbox_of(letter), Some(dedup));
+        })?;
+        self.wake();
+        Ok(moved)
+    }
+
+    /// Removes dead letters of a plugin: the one of this id, or all. Returns how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn discard(&self, plugin: &str, id: Option<&str>) -> Result<usize, CommitError> {
+        self.edit_letters(plugin, id, |_, _, _| {})
+    }
+
+    fn edit_letters(
+        &self,
+        plugin: &str,
+        id: Option<&str>,
+        edit: impl Fn(&mut Draft, &[u8], &Bytes),
+    ) -> Result<usize, CommitError> {
+        let (mut start, end) = key::dead_letters(plugin);
+        let mut edited = 0;
+        loop {
+            let mut draft = Draft::new(self.log.store().clone());
+            let scanned = self.log.store().scan(&start, &end, BATCH, false);
+            let found = scanned.map_err(|error| CommitError::Failed(error.to_string()))?;
+            let Some((last, _)) = found.last() else {
+                return Ok(edited);
+            };
+            start = [last, &[0][..]].concat().into();
+            for (letter, value) in &found {
+                if id.is_none_or(|id| id == hex(letter)) {
+                    edit(&mut draft, letter, value);
+                    draft.set(letter.clone(), None);
+                    edited += 1;
+                }
+            }
+            if !draft.is_read_only() {
+                draft.commit_blocking()?;
+            }
+        }
     }
 
     /// Moves a note to the dead letters, with the reason.
@@ -214,6 +340,17 @@ fn finish(draft: Draft) -> Shown {
         Err(CommitError::Conflict) => Shown::Later,
         Err(error) => Shown::Failed(error.to_string()),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing into a text has no way to fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn now_ms() -> u64 {

@@ -1,10 +1,13 @@
 //! The plugins of a host, sorted by what they want to be asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
-use super::{Answer, Call, Failure, Guest, Health, HealthPolicy, PluginError, namespaced};
+use super::{
+    Answer, Call, Failure, Guest, Health, HealthPolicy, HookPoint, Meter, PluginError, Quarantine, Usage, namespaced,
+};
 use crate::wire::{Code, RequestError};
 
 /// What becomes of messages when a plugin could not be loaded and nobody knows what it would have guarded.
@@ -17,42 +20,69 @@ pub enum WhenMissing {
     Skip,
 }
 
-/// A plugin of the configuration, running or not.
+/// One generation of a plugin, running or not.
 #[derive(Debug)]
 pub struct Plugin {
     /// The id in the configuration.
     pub id: Arc<str>,
     /// What it declares; none when it could not be read.
     manifest: Option<Manifest>,
-    guest: Option<Box<dyn Guest>>,
+    guest: Option<Arc<dyn Guest>>,
     health: Health,
+    meter: Arc<Meter>,
     when_missing: WhenMissing,
+    /// Calls that are in the plugin now.
+    entered: AtomicUsize,
 }
 
 impl Plugin {
     /// Makes a plugin that runs.
     #[must_use]
-    pub fn running(manifest: Manifest, guest: Box<dyn Guest>, policy: HealthPolicy) -> Self {
+    pub fn running(manifest: Manifest, guest: Arc<dyn Guest>, policy: HealthPolicy, meter: Arc<Meter>) -> Self {
         Self {
             id: manifest.id.as_str().into(),
             manifest: Some(manifest),
             guest: Some(guest),
             health: Health::new(policy),
+            meter,
             when_missing: WhenMissing::Reject,
+            entered: AtomicUsize::new(0),
         }
     }
 
-    /// Makes a plugin that could not be loaded. If its manifest could be read, its guards reject; if not,
-    /// `when_missing` decides.
+    /// Makes a plugin that does not run: it could not be loaded, or an operator disabled it. If its manifest is known,
+    /// its guards reject; if not, `when_missing` decides.
     #[must_use]
-    pub fn missing(id: &str, manifest: Option<Manifest>, when_missing: WhenMissing) -> Self {
+    pub fn missing(id: &str, manifest: Option<Manifest>, when_missing: WhenMissing, meter: Arc<Meter>) -> Self {
         Self {
             id: id.into(),
             manifest,
             guest: None,
             health: Health::new(HealthPolicy::default()),
+            meter,
             when_missing,
+            entered: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns the same generation without its strikes.
+    #[must_use]
+    pub fn renewed(&self, policy: HealthPolicy) -> Self {
+        Self {
+            id: self.id.clone(),
+            manifest: self.manifest.clone(),
+            guest: self.guest.clone(),
+            health: Health::new(policy),
+            meter: self.meter.clone(),
+            when_missing: self.when_missing,
+            entered: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns what can be entered, if it runs.
+    #[must_use]
+    pub fn guest(&self) -> Option<Arc<dyn Guest>> {
+        self.guest.clone()
     }
 
     /// Returns what it declares, if that could be read.
@@ -67,38 +97,90 @@ impl Plugin {
         self.guest.is_some()
     }
 
+    /// Whether it is left alone for everybody, since it broke down too often.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.health.is_quarantined()
+    }
+
+    /// Returns how many calls are in it now.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.entered.load(Ordering::Relaxed)
+    }
+
+    /// Returns what counts its calls.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Returns what it takes up.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.guest.as_ref().map(|guest| guest.usage()).unwrap_or_default()
+    }
+
+    /// Gives back what it holds for calls to come.
+    pub fn rest(&self) {
+        if let Some(guest) = &self.guest {
+            guest.rest();
+        }
+    }
+
     pub(super) fn is_slow(&self) -> bool {
         self.guest.as_ref().is_some_and(|guest| guest.is_slow())
+    }
+
+    /// Lets the plugin change the keys of one app from what another version left.
+    pub fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
+        self.enter(HookPoint::Migrate, call, |guest, call| guest.migrate(call, from))
     }
 
     /// Enters the plugin if it is fit, and notes how that ended.
     pub(super) fn enter<T>(
         &self,
-        hook: &str,
+        hook: HookPoint,
         call: Box<Call>,
         enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
     ) -> Answer<T> {
-        let Some(guest) = &self.guest else {
-            return (call, Err(Failure::NotRunning));
+        let origin = call.origin;
+        let measured = self.meter.begin(hook);
+        let (call, outcome) = match (&self.guest, self.health.admit(origin)) {
+            (None, _) => (call, Err(Failure::NotRunning)),
+            (_, Err(failure)) => (call, Err(failure)),
+            (Some(guest), Ok(())) => {
+                self.entered.fetch_add(1, Ordering::Relaxed);
+                let answer = enter(&**guest, call);
+                self.entered.fetch_sub(1, Ordering::Relaxed);
+                answer
+            }
         };
-        if let Err(failure) = self.health.admit() {
-            return (call, Err(failure));
-        }
-        let (call, outcome) = enter(&**guest, call);
+        self.meter.end(hook, &measured, outcome.as_ref().err());
         match &outcome {
             Ok(_) => {
-                self.health.report(None);
+                self.health.report(origin, None);
             }
-            Err(failure) => self.blame(hook, failure),
+            // What was not even entered says nothing new.
+            Err(Failure::NotRunning | Failure::Quarantined) => {}
+            Err(failure) => self.blame(hook, origin, failure),
         }
         (call, outcome)
     }
 
     /// Notes a failure and tells the operator.
-    fn blame(&self, hook: &str, failure: &Failure) {
-        tracing::warn!(plugin = %self.id, hook, %failure, "a plugin failed");
-        if let Some(length) = self.health.report(Some(failure)) {
-            tracing::error!(plugin = %self.id, seconds = length.as_secs_f32(), "a plugin is quarantined");
+    fn blame(&self, hook: HookPoint, origin: u64, failure: &Failure) {
+        tracing::warn!(plugin = %self.id, hook = hook.name(), %failure, "a plugin failed");
+        match self.health.report(origin, Some(failure)) {
+            None => {}
+            Some(Quarantine::Actor(length)) => tracing::warn!(
+                plugin = %self.id,
+                seconds = length.as_secs_f32(),
+                "an actor is quarantined: the plugin fails on all of that actor's requests"
+            ),
+            Some(Quarantine::Plugin(length)) => {
+                tracing::error!(plugin = %self.id, seconds = length.as_secs_f32(), "a plugin is quarantined");
+            }
         }
     }
 
@@ -107,7 +189,7 @@ impl Plugin {
         namespaced(&self.id, error)
     }
 
-    /// Makes the answer to a client whose request needed the plugin.
+    /// Makes the answer to a client whose request needed the plugin. `hook` is the hook or the method.
     pub(super) fn failure(&self, hook: &str, failure: &Failure) -> RequestError {
         let id = &self.id;
         match failure {
@@ -152,9 +234,9 @@ pub struct Registry {
 impl Registry {
     /// Sorts plugins into the chains of the hooks that they declare.
     #[must_use]
-    pub fn new(plugins: Vec<Plugin>) -> Self {
+    pub fn new(plugins: impl IntoIterator<Item = Arc<Plugin>>) -> Self {
         let mut registry = Self::default();
-        for plugin in plugins.into_iter().map(Arc::new) {
+        for plugin in plugins {
             registry.add(&plugin);
             registry.plugins.push(plugin);
         }

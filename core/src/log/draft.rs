@@ -14,6 +14,8 @@ pub struct Draft {
     store: Arc<dyn Store>,
     since: Position,
     reads: Vec<Read>,
+    /// What [`Draft::rely_once`] was told.
+    relied: Vec<Bytes>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
     appends: Vec<Append>,
 }
@@ -34,6 +36,7 @@ impl Draft {
             store,
             // The conversation, and what a guard usually looks up.
             reads: Vec::with_capacity(2),
+            relied: Vec::new(),
             writes: BTreeMap::new(),
             appends: Vec::new(),
         }
@@ -58,6 +61,14 @@ impl Draft {
         let value = self.store.get(key.as_ref())?;
         self.reads.push(Read::Key(key.into()));
         Ok(value)
+    }
+
+    /// Relies on a key, however often this is said.
+    pub fn rely_once(&mut self, key: Bytes) {
+        if !self.relied.contains(&key) {
+            self.relied.push(key.clone());
+            self.rely_on(key);
+        }
     }
 
     /// Relies on a key that was read since the draft began.

@@ -48,6 +48,26 @@ pub fn plugin(app: &AppId, plugin: &str, key: &[u8]) -> Bytes {
     build(b'k', &[app.as_str(), plugin], key)
 }
 
+/// The version of a plugin that the keys of an app are for: `v APP 0 PLUGIN 0`.
+#[must_use]
+pub fn version(app: &AppId, plugin: &str) -> Bytes {
+    build(b'v', &[app.as_str(), plugin], &[])
+}
+
+/// That an operator disabled a plugin: `d PLUGIN 0`.
+#[must_use]
+pub fn disabled(plugin: &str) -> Bytes {
+    build(b'd', &[plugin], &[])
+}
+
+/// All dead letters of an observer, as the start and the end of a range.
+#[must_use]
+pub fn dead_letters(plugin: &str) -> (Bytes, Bytes) {
+    let start = build(b'x', &[plugin], &[]);
+    let end = successor(&start);
+    (start, end)
+}
+
 /// A message that an observer has not seen yet: `q PLUGIN 0 APP 0 CONVERSATION ORDER`.
 #[must_use]
 pub fn outbox(plugin: &str, log: &LogId, order: u128) -> Bytes {
@@ -70,6 +90,14 @@ pub fn outboxes(plugin: &str) -> (Bytes, Bytes) {
 pub fn dead_letter(outbox: &[u8]) -> Bytes {
     let mut key = outbox.to_vec();
     key[0] = b'x';
+    key.into()
+}
+
+/// Returns where a dead letter came from.
+#[must_use]
+pub fn outbox_of(dead_letter: &[u8]) -> Bytes {
+    let mut key = dead_letter.to_vec();
+    key[0] = b'q';
     key.into()
 }
 

@@ -35,6 +35,7 @@ impl Default for EngineLimits {
 pub struct WasmEngine {
     engine: Engine,
     ticks: Arc<AtomicU64>,
+    memory_bytes: usize,
 }
 
 impl WasmEngine {
@@ -79,13 +80,22 @@ impl WasmEngine {
                     engine.increment_epoch();
                 }
             })?;
-        Ok(Self { engine, ticks })
+        Ok(Self {
+            engine,
+            ticks,
+            memory_bytes: limits.memory_bytes,
+        })
     }
 
     /// Returns wasmtime's engine.
     #[must_use]
     pub fn get(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Returns how much memory an instance can have at most.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     /// Returns how often the clock has ticked.

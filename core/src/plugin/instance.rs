@@ -16,6 +16,7 @@ use crate::hooks::{Answer, Call, Failure};
 const LIFTED_BYTES: usize = 8 << 20;
 
 type Start = TypedFunc<(String,), (Result<(), types::Error>,)>;
+type Migrate = TypedFunc<(String,), (Result<(), types::Error>,)>;
 type Authenticate = TypedFunc<(String, String), (Result<Option<auth::Identity>, types::Error>,)>;
 type BeforeSend = TypedFunc<(message::Message,), (message::Verdict,)>;
 type AfterSend = TypedFunc<(message::Message,), (Result<(), types::Error>,)>;
@@ -26,6 +27,7 @@ type CallMethod = TypedFunc<(types::Caller, String, Vec<u8>), (Result<Vec<u8>, t
 #[derive(Debug)]
 pub(super) struct Exports {
     start: ComponentExportIndex,
+    migrate: Option<ComponentExportIndex>,
     authenticate: Option<ComponentExportIndex>,
     before_send: Option<ComponentExportIndex>,
     after_send: Option<ComponentExportIndex>,
@@ -44,6 +46,7 @@ impl Exports {
         };
         Some(Self {
             start: find("lifecycle", "start")?,
+            migrate: find("migration", "migrate"),
             authenticate: find("auth", "authenticate"),
             before_send: find("message", "before-send"),
             after_send: find("message", "after-send"),
@@ -53,9 +56,17 @@ impl Exports {
     }
 }
 
+impl Exports {
+    /// Whether the plugin has a say in what becomes of its keys.
+    pub(super) fn migrates(&self) -> bool {
+        self.migrate.is_some()
+    }
+}
+
 /// An instance with its functions looked up.
 pub(super) struct Instance {
     store: Store<State>,
+    pub(super) migrate: Option<Migrate>,
     pub(super) authenticate: Option<Authenticate>,
     pub(super) before_send: Option<BeforeSend>,
     pub(super) after_send: Option<AfterSend>,
@@ -108,6 +119,7 @@ impl Instance {
         let start: Start = function(&mut store, &instance, Some(&exports.start))?
             .ok_or_else(|| StartError::Instantiate("it exports no start".to_owned()))?;
         let mut instance = Self {
+            migrate: function(&mut store, &instance, exports.migrate.as_ref())?,
             authenticate: function(&mut store, &instance, exports.authenticate.as_ref())?,
             before_send: function(&mut store, &instance, exports.before_send.as_ref())?,
             after_send: function(&mut store, &instance, exports.after_send.as_ref())?,
@@ -137,14 +149,20 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let app = call.app.clone();
+        let (app, origin) = (call.app.clone(), call.origin);
         let draft_store = call.draft.store().clone();
         self.store.data_mut().begin(Some(call));
         let outcome = self.run(function, params, deadline);
         let call = self.store.data_mut().call.take();
         // The state keeps the call for as long as it is entered; a new one stands in if that should ever break.
-        let call =
-            call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(draft_store)));
+        let call = call.unwrap_or_else(|| {
+            Call::new(
+                app,
+                crate::hooks::Access::None,
+                origin,
+                crate::log::Draft::new(draft_store),
+            )
+        });
         (call, outcome)
     }
 

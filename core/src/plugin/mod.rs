@@ -4,11 +4,12 @@ mod artifact;
 mod bindings;
 mod compiled;
 mod engine;
+mod gate;
 mod instance;
 mod state;
+mod supervisor;
 mod wasm;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use courtyard_plugin_sdk::manifest::{Manifest, ManifestError};
 use wasmtime::component::{Component, Linker};
 
-use crate::hooks::{HealthPolicy, Plugin, WhenMissing};
+use crate::hooks::{Guest, HealthPolicy, WhenMissing};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, LogBudget, ServiceLimits};
 use instance::Exports;
 use state::Shared;
@@ -25,6 +26,7 @@ pub use artifact::Artifact;
 pub use compiled::CompiledCache;
 pub use engine::{EngineLimits, WasmEngine};
 pub use instance::StartError;
+pub use supervisor::{ManageError, PluginStatus, Problem, Running, Setup, Setups, Supervisor};
 
 /// The version of the contract that this host speaks. Plugins of the same major version run.
 pub const CONTRACT: &str = "1.0.0";
@@ -66,7 +68,7 @@ impl Default for PluginLimits {
 }
 
 /// What the operator says about a plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
     /// The id that the manifest must have.
     pub id: String,
@@ -136,6 +138,11 @@ pub enum LoadError {
     /// The module does not keep to the contract.
     #[error("it does not keep to the contract: {0}")]
     NotAPlugin(String),
+    /// It may use more memory than was set aside when the server started.
+    #[error(
+        "its `memory_bytes` is over the {0} bytes that the server set aside when it started; start the server anew"
+    )]
+    Memory(usize),
     /// It does not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -154,6 +161,7 @@ impl LoadError {
             Self::NotGranted(_) => "plugin_not_granted",
             Self::UnknownImport(_) => "plugin_unknown_import",
             Self::NotAPlugin(_) => "plugin_breaks_contract",
+            Self::Memory(_) => "plugin_needs_restart",
             Self::Start(_) => "plugin_does_not_start",
         }
     }
@@ -173,30 +181,19 @@ impl Loader {
         Self { engine, cache }
     }
 
-    /// Loads the plugin in a file. A plugin that can't run is returned as missing, so that what it guards stays guarded,
-    /// together with the reason.
-    pub fn load(&self, path: &Path, spec: &PluginSpec) -> (Plugin, Option<LoadError>) {
-        match Artifact::read(path) {
-            Ok(artifact) => self.load_artifact(&artifact, spec),
-            Err(error) => (Plugin::missing(&spec.id, None, spec.when_missing), Some(error)),
-        }
-    }
-
-    /// Loads a plugin that was read before.
-    pub fn load_artifact(&self, artifact: &Artifact, spec: &PluginSpec) -> (Plugin, Option<LoadError>) {
-        let manifest = artifact.manifest.clone();
-        match self.start(artifact, spec) {
-            Ok(guest) => (Plugin::running(manifest, Box::new(guest), spec.health), None),
-            Err(error) => {
-                // The manifest of another plugin says nothing about what this one guards.
-                let known = (manifest.id == spec.id).then_some(manifest);
-                (Plugin::missing(&spec.id, known, spec.when_missing), Some(error))
-            }
-        }
+    /// Loads a plugin that was read, and starts its first instances.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Box<dyn Guest>, LoadError> {
+        Ok(Box::new(self.start(artifact, spec)?))
     }
 
     fn start(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<wasm::WasmPlugin, LoadError> {
         check_manifest(&artifact.manifest, spec)?;
+        if spec.limits.memory_bytes > self.engine.memory_bytes() {
+            return Err(LoadError::Memory(self.engine.memory_bytes()));
+        }
         let granted = |capability: &str| {
             ALWAYS_GRANTED.contains(&capability)
                 || (spec.grants.iter().any(|grant| grant == capability)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::bindings::exports::courtyard::plugin::message as wit;
 use super::engine::WasmEngine;
 use super::instance::{Exports, Instance, StartError};
 use super::state::{Shared, State};
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Verdict};
+use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Usage, Verdict};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -39,6 +39,8 @@ pub(super) struct WasmPlugin {
     freed: Condvar,
     /// Counts down quick calls after a slow one.
     slow: AtomicU32,
+    /// Whether instances are given up when their call ends.
+    resting: AtomicBool,
 }
 
 impl WasmPlugin {
@@ -63,6 +65,7 @@ impl WasmPlugin {
             waiting: Mutex::new(0),
             freed: Condvar::new(),
             slow: AtomicU32::new(0),
+            resting: AtomicBool::new(false),
         };
         plugin.add_spare()?;
         if limits.instances > 1 {
@@ -102,6 +105,7 @@ impl WasmPlugin {
         if let Some(instance) = self.idle.lock().pop() {
             return Ok(instance);
         }
+        self.resting.store(false, Ordering::Relaxed);
         let most = self.limits.instances.max(1) as usize;
         let room = |live: usize| (live < most).then_some(live + 1);
         if self
@@ -137,6 +141,10 @@ impl WasmPlugin {
     }
 
     fn put_back(&self, instance: Box<Instance>) {
+        if self.resting.load(Ordering::Relaxed) {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         self.idle.lock().push(instance);
         if self.live.load(Ordering::Relaxed) >= self.limits.instances as usize && *self.waiting.lock() > 0 {
             self.freed.notify_one();
@@ -298,6 +306,29 @@ impl Guest for WasmPlugin {
             Err(error) => Ok(Err(plugin_error(error))),
         });
         (call, value)
+    }
+
+    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
+        if !self.exports.migrates() {
+            return (call, Ok(Ok(())));
+        }
+        let params = (from.to_owned(),);
+        let (call, answer) = self.enter(call, self.limits.method, |instance| instance.migrate.as_ref(), params);
+        (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
+    }
+
+    fn rest(&self) {
+        self.resting.store(true, Ordering::Relaxed);
+        let idle = std::mem::take(&mut *self.idle.lock());
+        self.live.fetch_sub(idle.len(), Ordering::Relaxed);
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            instances: self.live.load(Ordering::Relaxed),
+            memory_bytes: self.shared.memory_used.load(Ordering::Relaxed),
+            waiting: *self.waiting.lock(),
+        }
     }
 
     fn is_slow(&self) -> bool {

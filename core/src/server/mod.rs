@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::admin::{self, Admin};
 use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
-use crate::hooks::{Hooks, Observers, Plugin, Registry};
+use crate::hooks::{Hooks, Observers, Registry};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, Site, TlsError, TlsIdentity};
-use crate::plugin::{CompiledCache, EngineLimits, LoadError, Loader, WasmEngine};
+use crate::plugin::{CompiledCache, EngineLimits, Loader, ManageError, Setups, Supervisor, WasmEngine};
 use crate::router::Router;
 use crate::session::Host;
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
@@ -46,24 +47,22 @@ pub enum StartError {
     /// Opening ended with a panic, which has been logged.
     #[error("opening the server panicked")]
     Panicked,
+    /// The plugins can't be installed.
+    #[error("the plugins can't be installed")]
+    Plugins(#[from] ManageError),
+    /// What operators need can't be kept in the data folder.
+    #[error("admin.json can't be written into the data folder")]
+    Admin(#[source] std::io::Error),
     /// A certificate can't be used.
     #[error("a certificate can't be used")]
     Tls(#[from] TlsError),
 }
 
-/// A plugin that is configured but does not run.
-#[derive(Debug)]
-pub struct PluginProblem {
-    /// Its id in the configuration.
-    pub id: String,
-    /// Why.
-    pub error: LoadError,
-}
-
 /// A running server.
 pub struct Server {
     addresses: Vec<(SocketAddr, bool)>,
-    problems: Vec<PluginProblem>,
+    admin: Option<admin::Access>,
+    supervisor: Arc<Supervisor>,
     store: Arc<dyn Store>,
     certificates: Vec<TlsIdentity>,
     stop: watch::Sender<bool>,
@@ -102,7 +101,8 @@ impl Builder {
         self
     }
 
-    /// Starts the server. Plugins that can't run are reported by [`Server::problems`]; what they guard stays closed.
+    /// Starts the server. Plugins that can't run say why in their status ([`Server::plugins`]); what they guard
+    /// stays closed.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -111,16 +111,22 @@ impl Builder {
         let runtime = Handle::current();
         // Opening waits for the disk, and for transactions that are told of on this runtime.
         let opened = tokio::task::spawn_blocking(move || open(&runtime, &config, store).map(|parts| (config, parts)));
-        let (config, (log, registry, problems)) = opened.await.map_err(|_| StartError::Panicked)??;
-        let hooks = Arc::new(Hooks::new(registry));
-        let observers = Observers::new(hooks.clone(), log.clone());
+        let (
+            config,
+            Opened {
+                log,
+                hooks,
+                observers,
+                supervisor,
+            },
+        ) = opened.await.map_err(|_| StartError::Panicked)??;
         let router = Arc::new(Router::new());
         let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
         bus.subscribe(router.clone());
         let host = Arc::new(Host {
             hooks,
             log: log.clone(),
-            router,
+            router: router.clone(),
             bus,
             observers: observers.clone(),
             apps: config.apps.clone(),
@@ -129,6 +135,32 @@ impl Builder {
             trust_tokens: config.development.trust_tokens,
         });
         let (stop, stopping) = watch::channel(false);
+        let admin = match &config.admin {
+            Some(admin) => {
+                let failed = |source| StartError::Listen {
+                    address: admin.address,
+                    source,
+                };
+                let listener = TcpListener::bind(admin.address).await.map_err(failed)?;
+                let access = admin::Access {
+                    address: listener.local_addr().map_err(failed)?,
+                    token: admin.token.clone().unwrap_or_else(admin::Access::make_token),
+                };
+                access.write(&config.data).map_err(StartError::Admin)?;
+                let shared = Arc::new(Admin {
+                    supervisor: supervisor.clone(),
+                    observers: observers.clone(),
+                    router,
+                    token: access.token.clone(),
+                });
+                tokio::spawn(admin::listen(shared, listener, stopping.clone()));
+                Some(access)
+            }
+            None => None,
+        };
+        if let Some(every) = config.watch {
+            tokio::spawn(watch_files(supervisor.clone(), every, stopping.clone()));
+        }
         let site = Arc::new(Site {
             host,
             origins: config.origins.clone(),
@@ -153,7 +185,8 @@ impl Builder {
         let observers = tokio::spawn(observers.run());
         Ok(Server {
             addresses,
-            problems,
+            admin,
+            supervisor,
             store: log.store().clone(),
             certificates,
             stop,
@@ -189,10 +222,16 @@ impl Server {
         &self.addresses
     }
 
-    /// Returns the plugins that don't run, and why.
+    /// Returns where operators are listened to, and the token that they must bear.
     #[must_use]
-    pub fn problems(&self) -> &[PluginProblem] {
-        &self.problems
+    pub fn admin(&self) -> Option<&admin::Access> {
+        self.admin.as_ref()
+    }
+
+    /// Returns the plugins, to look at or to change.
+    #[must_use]
+    pub fn plugins(&self) -> &Arc<Supervisor> {
+        &self.supervisor
     }
 
     /// Reads the certificates again.
@@ -226,12 +265,16 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Opens the log and loads the plugins.
-fn open(
-    runtime: &Handle,
-    config: &Config,
-    store: Option<Arc<dyn Store>>,
-) -> Result<(Arc<Log>, Registry, Vec<PluginProblem>), StartError> {
+/// What waits for the disk when a server starts.
+struct Opened {
+    log: Arc<Log>,
+    hooks: Arc<Hooks>,
+    observers: Arc<Observers>,
+    supervisor: Arc<Supervisor>,
+}
+
+/// Opens the log and installs the plugins.
+fn open(runtime: &Handle, config: &Config, store: Option<Arc<dyn Store>>) -> Result<Opened, StartError> {
     let store = match store {
         Some(store) => store,
         None => Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?),
@@ -240,32 +283,74 @@ fn open(
     for conversation in &config.development.conversations {
         seed(&log, conversation)?;
     }
-    let (registry, problems) = load_plugins(config)?;
-    Ok((log, registry, problems))
+    let hooks = Arc::new(Hooks::new(Registry::default()));
+    let observers = Observers::new(hooks.clone(), log.clone());
+    let supervisor = Arc::new(Supervisor::new(
+        loader(config)?,
+        hooks.clone(),
+        observers.clone(),
+        log.clone(),
+        config.apps.clone(),
+        setups(config),
+    ));
+    supervisor.install(config.plugins.clone())?;
+    Ok(Opened {
+        log,
+        hooks,
+        observers,
+        supervisor,
+    })
 }
 
-fn load_plugins(config: &Config) -> Result<(Registry, Vec<PluginProblem>), StartError> {
+fn loader(config: &Config) -> Result<Loader, StartError> {
     let memory_bytes = config
         .plugins
         .iter()
         .map(|plugin| plugin.spec.limits.memory_bytes)
         .max();
     let mut limits = EngineLimits::default();
-    limits.memory_bytes = memory_bytes.unwrap_or(limits.memory_bytes);
+    limits.memory_bytes = memory_bytes.unwrap_or(0).max(limits.memory_bytes);
     let engine = WasmEngine::new(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
     let cache = CompiledCache::open(&config.data.join("compiled")).map_err(StartError::Cache)?;
-    let loader = Loader::new(engine, cache);
-    let mut problems = Vec::new();
-    let mut plugins: Vec<Plugin> = Vec::new();
-    for plugin in &config.plugins {
-        let (loaded, problem) = loader.load(&plugin.path, &plugin.spec);
-        plugins.push(loaded);
-        problems.extend(problem.map(|error| PluginProblem {
-            id: plugin.spec.id.clone(),
-            error,
-        }));
+    Ok(Loader::new(engine, cache))
+}
+
+/// Where plugins are configured: in the file, as it is then, or in the values that the server was started with.
+fn setups(config: &Config) -> Setups {
+    match config.file.clone() {
+        Some(file) => Box::new(move || match Config::load(&file) {
+            Ok(config) => Ok(config.plugins),
+            Err(mistakes) => Err(mistakes.to_string()),
+        }),
+        None => {
+            let plugins = config.plugins.clone();
+            Box::new(move || Ok(plugins.clone()))
+        }
     }
-    Ok((Registry::new(plugins), problems))
+}
+
+/// Loads plugins again whose files have changed.
+async fn watch_files(supervisor: Arc<Supervisor>, every: Duration, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = net::stopped(&mut stopping) => return,
+        }
+        let supervisor = supervisor.clone();
+        let reloaded = tokio::task::spawn_blocking(move || {
+            for id in supervisor.changed_files() {
+                match supervisor.reload(&id) {
+                    Ok(()) => tracing::info!(plugin = id, "a plugin's file changed; it was loaded again"),
+                    Err(error) => {
+                        tracing::error!(plugin = id, code = error.code(), %error, "a plugin's file changed; it stays as it was");
+                    }
+                }
+            }
+        });
+        if reloaded.await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Makes a conversation of the development settings, unless it is there.

@@ -53,6 +53,8 @@ pub fn set(
     if key.len() > limits.key_bytes || value.as_ref().is_some_and(|value| value.len() > limits.value_bytes) {
         return Err(KvError::TooLarge);
     }
+    // Another version of the plugin may take over meanwhile: what this one writes would not fit that one's keys.
+    call.draft.rely_once(key::version(&call.app, plugin));
     call.draft
         .set(key::plugin(&call.app, plugin, key), value.map(Bytes::from));
     Ok(())

@@ -1,6 +1,6 @@
 //! Who a session is.
 
-use crate::hooks::{Access, Call, Identity};
+use crate::hooks::{Access, Call, Identity, origin};
 use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::services::now_ms;
@@ -76,7 +76,7 @@ impl Session {
         let (hooks, store) = (self.host.hooks.clone(), self.host.log.store().clone());
         let (app, token) = (app.clone(), credentials.token.clone());
         let asked = self.blocking(move || {
-            let call = Call::new(app, Access::Read, Draft::new(store));
+            let call = Call::new(app.clone(), Access::Read, origin(&app, &token), Draft::new(store));
             hooks.authenticate(call, &token).1
         });
         match asked.await? {

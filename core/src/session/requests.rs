@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hooks::{Access, Call, Caller, Hooks, Message, SessionEnd};
+use crate::hooks::{Access, Call, Caller, Hooks, Message, SessionEnd, origin};
 use crate::log::{Body, Conversation, Draft, Log, LogError};
 use crate::router::Item;
 use crate::store::{CommitError, LogId, StoredEvent};
@@ -189,7 +189,8 @@ fn call_committed(
         },
     };
     for _ in 0..ATTEMPTS {
-        let call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
+        let draft = Draft::new(host.log.store().clone());
+        let call = Call::new(app.clone(), Access::Write, origin(app, caller.actor), draft);
         let (call, outcome) = host.hooks.call(call, caller, method, params);
         let value = outcome?;
         let Call { draft, ends, .. } = *call;
@@ -238,6 +239,7 @@ impl Rendered {
             let call = Call::new(
                 conversation.log.app.clone(),
                 Access::Read,
+                origin(&conversation.log.app, viewer),
                 Draft::new(log.store().clone()),
             );
             hooks.render(call, viewer, &messages).1

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Notice;
-use crate::hooks::{Access, Call, Message, SessionEnd};
+use crate::hooks::{Access, Call, Message, SessionEnd, origin};
 use crate::log::{Body, Conversation, Draft};
 use crate::router::{Item, Queue};
 use crate::services::now_ms;
@@ -117,7 +117,10 @@ impl Session {
         };
         let store = self.host.log.store();
         if !messages.iter().any(|message| slow(message)) {
-            let mut transactions: Vec<Transaction> = messages.drain(..).filter_map(prepare).collect();
+            let mut transactions: Vec<Transaction> = messages
+                .drain(..)
+                .filter_map(|message| prepare(message, true))
+                .collect();
             store.submit_all(&mut transactions);
             return;
         }
@@ -125,7 +128,7 @@ impl Session {
             let (id, store) = (message.parts.id().to_owned(), store.clone());
             // Awaited, so that messages of a session keep their order.
             let sent = self.blocking(move || {
-                if let Some(transaction) = prepare(message) {
+                if let Some(transaction) = prepare(message, true) {
                     store.submit(transaction);
                 }
             });
@@ -172,8 +175,8 @@ impl Session {
     }
 }
 
-/// Asks the plugins; none if one of them rejected the message, which the sender has then been told.
-fn prepare(mut outgoing: Underway) -> Option<Transaction> {
+/// Asks the plugins, which may wait for other transactions if `patient`; none if one of them rejected the message, which the sender has then been told.
+fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
     let (host, conversation) = (&outgoing.host, &outgoing.conversation);
     let mut draft = Draft::since(host.log.store().clone(), outgoing.since);
     // Whoever leaves the conversation meanwhile must not get this message in.
@@ -190,7 +193,9 @@ fn prepare(mut outgoing: Underway) -> Option<Transaction> {
         seq: 0,
         time_ms: now_ms(),
     };
-    let call = Call::new(conversation.log.app.clone(), Access::Write, draft);
+    let origin = origin(&conversation.log.app, outgoing.sender.as_str());
+    let mut call = Call::new(conversation.log.app.clone(), Access::Write, origin, draft);
+    call.patient = patient;
     match host.hooks.before_send(call, &message) {
         (call, Ok(passed)) => {
             let Call { draft, ends, .. } = *call;
@@ -257,7 +262,7 @@ impl Submitter for Outgoing {
             Ok(Some(conversation)) if conversation.has_member(&self.sender) => {
                 self.conversation = conversation;
                 self.replaced = None;
-                prepare(self)
+                prepare(self, false)
             }
             Ok(_) => {
                 self.refuse(&super::requests::unknown_conversation());

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Registry};
+use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry, origin};
 use courtyard::log::Draft;
-use courtyard::plugin::{CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
+use courtyard::plugin::{Artifact, CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
 use courtyard::store::{EmbeddedOptions, EmbeddedStore, Store};
 use courtyard::wire::AppId;
 use serde_json::json;
@@ -31,9 +31,13 @@ pub(crate) fn run(built: &Built) {
     let loader = Loader::new(engine.clone(), cache);
     let file = built.plugins.join("probe.wasm");
     let hooks = |deed: &str| {
-        let (plugin, problem) = loader.load(&file, &spec("probe", &json!({ "deed": deed }).to_string()));
-        assert!(problem.is_none(), "{problem:?}");
-        Hooks::new(Registry::new(vec![plugin]))
+        let (artifact, spec) = (
+            Artifact::read(&file).unwrap(),
+            spec("probe", &json!({ "deed": deed }).to_string()),
+        );
+        let guest = loader.load(&artifact, &spec).unwrap().into();
+        let plugin = Plugin::running(artifact.manifest, guest, spec.health, Arc::default());
+        Hooks::new(Registry::new([Arc::new(plugin)]))
     };
     let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(200));
     let message = message(text.as_bytes());
@@ -112,7 +116,9 @@ fn spec(id: &str, configuration: &str) -> PluginSpec {
 }
 
 fn enter(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> bool {
-    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(store.clone()));
+    let app = AppId::default_app();
+    let origin = origin(&app, message.sender);
+    let call = Call::new(app, Access::Write, origin, Draft::new(store.clone()));
     hooks.before_send(call, message).1.is_ok()
 }
 
@@ -143,9 +149,9 @@ fn ms_per_load(loader: &Loader, file: &Path, times: usize) -> f64 {
     // The first time fills the cache.
     for _ in 0..=times {
         let begin = Instant::now();
-        let (_plugin, problem) = loader.load(file, &spec("users", "{}"));
+        let artifact = Artifact::read(file).unwrap();
+        let _guest = loader.load(&artifact, &spec("users", "{}")).unwrap();
         samples.push(begin.elapsed().as_secs_f64() * 1e3);
-        assert!(problem.is_none(), "{problem:?}");
     }
     median(&mut samples[1..])
 }

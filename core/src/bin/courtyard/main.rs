@@ -1,5 +1,7 @@
 //! The `courtyard` binary.
 
+mod control;
+
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -37,7 +39,7 @@ enum Command {
         /// The configuration.
         config: PathBuf,
     },
-    /// Works with plugin files.
+    /// Works with plugins: with their files, and with those of a running server.
     #[command(subcommand)]
     Plugin(PluginCommand),
 }
@@ -49,6 +51,8 @@ enum PluginCommand {
         /// The plugin's file.
         file: PathBuf,
     },
+    #[command(flatten)]
+    Control(control::Control),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Plugin(PluginCommand::Inspect { file }) => inspect(&file),
+        Command::Plugin(PluginCommand::Control(control)) => control::run(control),
     }
 }
 
@@ -119,18 +124,15 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
-    for problem in server.problems() {
-        let cause = problem
-            .error
-            .source()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        tracing::error!(
-            plugin = problem.id,
-            code = problem.error.code(),
-            "a plugin does not run: {}{cause}",
-            problem.error
-        );
+    for plugin in server.plugins().status() {
+        if let Some(problem) = plugin.problem {
+            tracing::error!(
+                plugin = plugin.id,
+                code = problem.code,
+                "a plugin does not run: {}",
+                problem.message
+            );
+        }
     }
     for (address, secure) in server.addresses() {
         println!("listening on {}://{address}", if *secure { "https" } else { "http" });

@@ -1,0 +1,170 @@
+//! What operators see of a plugin's calls: counts, failures by kind, and a sample of their durations.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+
+/// Where the host enters a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HookPoint {
+    /// Who a token stands for.
+    Authenticate,
+    /// A message on its way into the log.
+    BeforeSend,
+    /// A message that is in the log.
+    AfterSend,
+    /// What a viewer sees.
+    Render,
+    /// A method that a client calls.
+    Method,
+    /// The change of keys from one version to another.
+    Migrate,
+}
+
+impl HookPoint {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Authenticate,
+        Self::BeforeSend,
+        Self::AfterSend,
+        Self::Render,
+        Self::Method,
+        Self::Migrate,
+    ];
+
+    /// Returns the name as manifests, logs and metrics write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::BeforeSend => "before_send",
+            Self::AfterSend => "after_send",
+            Self::Render => "render",
+            Self::Method => "method",
+            Self::Migrate => "migrate",
+        }
+    }
+}
+
+/// Upper bounds of the duration buckets, in nanoseconds; one more bucket has what took longer.
+pub const BUCKETS_NS: [u64; 12] = [
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    1_000_000_000,
+];
+
+/// One call in so many has its duration taken: reading the clock twice would cost a tenth of a call.
+const SAMPLED: u64 = 8;
+
+/// What is counted at one hook.
+#[derive(Debug, Default)]
+struct Counts {
+    calls: AtomicU64,
+    failures: [AtomicU64; Failure::KINDS.len()],
+    buckets: [AtomicU64; BUCKETS_NS.len() + 1],
+    sampled_ns: AtomicU64,
+}
+
+/// Counts the calls of one plugin, over all of its generations.
+#[derive(Debug, Default)]
+pub struct Meter {
+    hooks: [Counts; HookPoint::ALL.len()],
+}
+
+/// A call that is being measured.
+#[derive(Debug)]
+pub(super) struct Measured(Option<Instant>);
+
+/// What was counted at one hook.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HookCounts {
+    /// Which.
+    pub hook: &'static str,
+    /// Calls that were asked for.
+    pub calls: u64,
+    /// Kinds of failures with their counts, without those that never happened.
+    pub failures: Vec<(&'static str, u64)>,
+    /// Calls whose duration was taken, by the upper bound in nanoseconds; the last has no bound.
+    #[serde(skip)]
+    pub buckets: [u64; BUCKETS_NS.len() + 1],
+    /// The sum of those durations.
+    #[serde(skip)]
+    pub sampled_ns: u64,
+}
+
+impl Meter {
+    pub(super) fn begin(&self, hook: HookPoint) -> Measured {
+        let call = self.hooks[hook as usize].calls.fetch_add(1, Ordering::Relaxed);
+        Measured(call.is_multiple_of(SAMPLED).then(Instant::now))
+    }
+
+    pub(super) fn end(&self, hook: HookPoint, measured: &Measured, failure: Option<&Failure>) {
+        let counts = &self.hooks[hook as usize];
+        if let Some(failure) = failure {
+            counts.failures[failure.kind()].fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(begun) = measured.0 {
+            let took = nanoseconds(begun.elapsed());
+            counts.buckets[BUCKETS_NS.partition_point(|bound| *bound < took)].fetch_add(1, Ordering::Relaxed);
+            counts.sampled_ns.fetch_add(took, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns what was counted at every hook that was entered.
+    #[must_use]
+    pub fn counts(&self) -> Vec<HookCounts> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of = |hook: HookPoint| {
+            let counts = &self.hooks[hook as usize];
+            let failures = Failure::KINDS.iter().zip(&counts.failures);
+            HookCounts {
+                hook: hook.name(),
+                calls: read(&counts.calls),
+                failures: failures
+                    .map(|(kind, count)| (*kind, read(count)))
+                    .filter(|(_, count)| *count > 0)
+                    .collect(),
+                buckets: std::array::from_fn(|index| read(&counts.buckets[index])),
+                sampled_ns: read(&counts.sampled_ns),
+            }
+        };
+        HookPoint::ALL
+            .into_iter()
+            .map(of)
+            .filter(|counts| counts.calls > 0)
+            .collect()
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_failures_are_counted_by_hook_and_kind() {
+        let meter = Meter::default();
+        for failure in [None, Some(Failure::Busy), Some(Failure::Timeout(5))] {
+            let measured = meter.begin(HookPoint::BeforeSend);
+            meter.end(HookPoint::BeforeSend, &measured, failure.as_ref());
+        }
+        let counts = meter.counts();
+        assert_eq!(counts.len(), 1);
+        assert_eq!((counts[0].hook, counts[0].calls), ("before_send", 3));
+        assert_eq!(counts[0].failures, [("timeout", 1), ("busy", 1)]);
+        assert_eq!(counts[0].buckets.iter().sum::<u64>(), 1, "the first of eight is timed");
+    }
+}

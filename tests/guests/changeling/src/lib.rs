@@ -1,0 +1,96 @@
+//! A plugin that tests replace by other versions of itself while it guards and counts messages.
+
+use courtyard_plugin_sdk::prelude::*;
+
+/// The plugin.
+pub struct Changeling {
+    settings: Settings,
+}
+
+record! {
+    /// What the operator sets.
+    struct Settings {
+        /// Shown by `state`.
+        tag: Option<String>,
+        /// Whether keys of another version are refused.
+        refuse: Option<bool>,
+    }
+}
+
+record! {
+    /// A text message.
+    struct Text { text: String }
+}
+
+record! {
+    /// Nothing.
+    struct Nothing {}
+}
+
+record! {
+    /// What the plugin knows.
+    struct State {
+        /// The tag of the configuration.
+        tag: String,
+        /// The version that left the keys; empty if there was none.
+        from: String,
+        /// How many messages passed.
+        passed: u64,
+    }
+}
+
+impl Plugin for Changeling {
+    fn start(configuration: &str) -> Result<Self, Error> {
+        let settings = courtyard_plugin_sdk::serde_json::from_str(configuration)
+            .map_err(|error| Error::new("bad_configuration", error.to_string()))?;
+        Ok(Self { settings })
+    }
+
+    fn migrate(&self, cx: &Context, from: &str) -> Result<(), Error> {
+        if self.settings.refuse == Some(true) {
+            return Err(Error::new("foreign_keys", "I can't read these."));
+        }
+        Ok(cx.kv().set("from", from)?)
+    }
+
+    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
+        let Ok(Text { text }) = message.content_as() else {
+            return Verdict::Accept;
+        };
+        if text.starts_with("trap") {
+            panic!("as told");
+        }
+        if text.starts_with("forbidden") {
+            return Verdict::reject("forbidden", "Not this.");
+        }
+        match count(cx) {
+            Ok(()) => Verdict::Accept,
+            Err(error) => Verdict::Reject(error),
+        }
+    }
+}
+
+fn count(cx: &Context) -> Result<(), Error> {
+    let passed: u64 = cx.kv().get_json("passed")?.unwrap_or(0);
+    Ok(cx.kv().set_json("passed", &(passed + 1))?)
+}
+
+impl Changeling {
+    fn state(&self, cx: &Context, _params: Nothing) -> Result<State, Error> {
+        let from = cx.kv().get("from")?.unwrap_or_default();
+        Ok(State {
+            tag: self.settings.tag.clone().unwrap_or_default(),
+            from: String::from_utf8_lossy(&from).into_owned(),
+            passed: cx.kv().get_json("passed")?.unwrap_or(0),
+        })
+    }
+}
+
+register! {
+    plugin: Changeling,
+    id: "changeling",
+    description: "Is replaced by other versions of itself.",
+    capabilities: [kv],
+    hooks: [before_send(guard) { contents: ["text"] }],
+    methods: [state(anonymous)],
+}
