@@ -3,8 +3,12 @@
 //!
 //! docs/plugins.md begins with a plugin of 30 lines.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod library;
 pub mod manifest;
 mod message;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
 mod plugin;
 mod schema;
 mod service;

@@ -24,6 +24,12 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Returns the bytes and the ends that it was made of.
+    #[must_use]
+    pub fn packed(&self) -> (&'a [u8], [u32; 8]) {
+        (self.bytes, self.ends)
+    }
+
     fn part(&self, index: usize) -> &'a [u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         self.bytes.get(start..self.ends[index] as usize).unwrap_or_default()
@@ -104,7 +110,7 @@ impl<'a> Message<'a> {
 }
 
 /// What a plugin decides about a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     /// It may go on.
     Accept,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use crate::{Conversations, Kv, Log, Message, Schema, ServiceError, Sessions, Verdict, service};
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Error {
     /// Stable: lower-case letters, digits and `_`.
     pub code: String,
@@ -39,7 +39,7 @@ impl From<ServiceError> for Error {
 }
 
 /// Who a token stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Opaque, stable, unique in the app, 1 to 128 bytes.
     pub actor: String,
@@ -50,7 +50,7 @@ pub struct Identity {
 }
 
 /// Who makes a request. All empty but `app` for a session that is not signed in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Caller {
     /// The tenant.
     pub app: String,

@@ -1,13 +1,13 @@
 //! What the host does for a plugin. In a Wasm plugin these are imports, and those that a plugin does not use are not
-//! even there; natively they are the test host of the thread.
+//! even there; natively they are those of the host that entered the plugin on this thread.
 
 #[cfg(not(target_arch = "wasm32"))]
-use crate::testing::service as host;
+use crate::native::service as host;
 #[cfg(target_arch = "wasm32")]
 use crate::wasm::service as host;
 
 /// Why a service does not do what it is asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum ServiceError {
     /// A key or a value is over the host's limit.
@@ -93,7 +93,7 @@ impl Kv {
 }
 
 /// A conversation that the plugin owns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Conversation {
     /// The id that clients use.
     pub id: String,
@@ -137,7 +137,7 @@ impl Sessions {
 }
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Level {
     /// Something failed.
     Error,

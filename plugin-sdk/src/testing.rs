@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::service::{Conversation, Level};
-use crate::{Caller, Context, Error, Identity, Message, Registered, Verdict};
+use crate::native::{self, Panicked, Services};
+use crate::service::{Conversation, Entries, Level};
+use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -45,7 +46,7 @@ impl<P: Registered> TestHost<P> {
             }
         });
         Ok(Self {
-            plugin: P::start(configuration)?,
+            plugin: enter(|| P::start(configuration))?,
         })
     }
 
@@ -182,10 +183,19 @@ impl TestMessage {
     }
 }
 
+/// Lends the plugin the services of the test host.
+fn enter<T>(work: impl FnOnce() -> T) -> T {
+    match native::enter(Tester, work).1 {
+        Ok(outcome) => outcome,
+        // The test fails with it, as it would have without this host.
+        Err(Panicked(text)) => panic!("the plugin panicked: {text}"),
+    }
+}
+
 /// Keeps what `work` wrote only if it succeeds.
 fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let before = STATE.with_borrow(State::clone);
-    let outcome = work();
+    let outcome = enter(work);
     if outcome.is_err() {
         STATE.with_borrow_mut(|state| {
             let log = std::mem::take(&mut state.log);
@@ -197,30 +207,28 @@ fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 }
 
 /// The services of the test host.
-pub(crate) mod service {
-    use super::STATE;
-    use crate::ServiceError;
-    use crate::service::{Conversation, Entries, Level};
+struct Tester;
 
-    pub(crate) fn get(key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
+impl Services for Tester {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
         STATE.with_borrow(|state| Ok(state.keys.get(&(state.app.clone(), key.to_vec())).cloned()))
     }
 
-    pub(crate) fn set(key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
         STATE.with_borrow_mut(|state| {
             state.keys.insert((state.app.clone(), key.to_vec()), value.to_vec());
             Ok(())
         })
     }
 
-    pub(crate) fn delete(key: &[u8]) -> Result<(), ServiceError> {
+    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError> {
         STATE.with_borrow_mut(|state| {
             state.keys.remove(&(state.app.clone(), key.to_vec()));
             Ok(())
         })
     }
 
-    pub(crate) fn scan(start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
+    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
         STATE.with_borrow(|state| {
             let inside = state.keys.iter().filter(|((app, key), _)| {
                 *app == state.app && key.as_slice() >= start && (end.is_empty() || key.as_slice() < end)
@@ -235,7 +243,7 @@ pub(crate) mod service {
         })
     }
 
-    pub(crate) fn open(address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
+    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
         STATE.with_borrow_mut(|state| {
             let id = format!("{:026}", state.conversations.len() + 1);
             let new = Conversation {
@@ -251,27 +259,27 @@ pub(crate) mod service {
         })
     }
 
-    pub(crate) fn find(address: &str) -> Result<Conversation, ServiceError> {
+    fn find(&mut self, address: &str) -> Result<Conversation, ServiceError> {
         STATE.with_borrow(|state| {
             let found = state.conversations.get(&(state.app.clone(), address.to_owned()));
             found.cloned().ok_or(ServiceError::NotFound)
         })
     }
 
-    pub(crate) fn end(actor: &str, credential: Option<&str>) {
+    fn end(&mut self, actor: &str, credential: Option<&str>) {
         STATE.with_borrow_mut(|state| state.ended.push((actor.to_owned(), credential.map(str::to_owned))));
     }
 
-    pub(crate) fn log(level: Level, text: &str) {
+    fn log(&mut self, level: Level, text: &str) {
         STATE.with_borrow_mut(|state| state.log.push((level, text.to_owned())));
     }
 
-    pub(crate) fn now_ms() -> u64 {
+    fn now_ms(&mut self) -> u64 {
         STATE.with_borrow(|state| state.now_ms)
     }
 
     /// Returns the same bytes in every run, and others at every call (SplitMix64).
-    pub(crate) fn random(count: u32) -> Vec<u8> {
+    fn random(&mut self, count: u32) -> Vec<u8> {
         STATE.with_borrow_mut(|state| {
             let next = |_| {
                 state.random = state.random.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
-use crate::plugin::{PluginLimits, PluginSpec, Setup};
+use crate::plugin::{PluginLimits, PluginSpec, Setup, Source};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, ServiceLimits};
 use crate::session::SessionLimits;
 use crate::store::EmbeddedOptions;
@@ -91,6 +91,8 @@ struct AppTable {
 struct PluginTable {
     id: Spanned<String>,
     path: PathBuf,
+    #[serde(default)]
+    trusted: bool,
     #[serde(default)]
     grant: Vec<Spanned<String>>,
     when_missing: Option<WhenMissingValue>,
@@ -423,12 +425,13 @@ impl Checker<'_> {
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
             plugins.push(Setup {
-                path: self.folder.join(table.path),
+                source: Source::File(self.folder.join(table.path)),
                 spec: PluginSpec {
                     id,
                     grants: table.grant.into_iter().map(Spanned::into_inner).collect(),
                     configuration,
                     limits,
+                    trusted: table.trusted,
                     health,
                     when_missing: match table.when_missing {
                         Some(WhenMissingValue::Skip) => WhenMissing::Skip,

@@ -162,7 +162,11 @@ impl Observers {
                             // The messages behind it wait: an observer sees a conversation in its order.
                             break;
                         }
-                        self.bury(&plugin, &note, &reason);
+                        let (this, observer) = (self.clone(), plugin.clone());
+                        let buried = tokio::task::spawn_blocking(move || this.bury(&observer, &note, &reason));
+                        if buried.await.is_err() {
+                            return false;
+                        }
                         attempts = 0;
                     }
                 }

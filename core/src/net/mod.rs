@@ -1,6 +1,7 @@
 //! Listeners, TLS and HTTP routes.
 
 mod files;
+mod mount;
 mod tls;
 mod upgraded;
 
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,7 +23,10 @@ use yawc::{Options, Role, WebSocket};
 
 use crate::session::{self, Host};
 
+use upgraded::{Carrier, Known};
+
 pub use files::StaticFolder;
+pub use mount::Mounted;
 pub use tls::{TlsError, TlsFiles, TlsIdentity};
 
 /// Limits of connections. Every one has a key under `[limits]` in the configuration.
@@ -130,7 +133,7 @@ where
     let alive = alive.clone();
     let service = hyper::service::service_fn(move |request| {
         let (site, alive) = (site.clone(), alive.clone());
-        async move { Ok::<_, Infallible>(route::<S>(&site, request, secure, alive).await) }
+        async move { Ok::<_, Infallible>(route::<Known<S>, _>(&site, request, Some(secure), alive).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -146,17 +149,15 @@ where
     }
 }
 
-async fn route<S>(
+/// Answers a request; `secure` is whether it came over TLS, if that is known.
+async fn route<C: Carrier, B>(
     site: &Arc<Site>,
-    mut request: Request<Incoming>,
-    secure: bool,
+    mut request: Request<B>,
+    secure: Option<bool>,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/v1/ws" => upgrade::<S>(site, &mut request, secure, alive),
+        "/v1/ws" => upgrade::<C, B>(site, &mut request, secure, alive),
         "/health" => text(StatusCode::OK, "ok\n"),
         "/ready" if *site.stopping.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         "/ready" => text(StatusCode::OK, "ready\n"),
@@ -173,15 +174,12 @@ where
 }
 
 /// Turns a request into a WebSocket with a session behind it.
-fn upgrade<S>(
+fn upgrade<C: Carrier, B>(
     site: &Arc<Site>,
-    request: &mut Request<Incoming>,
-    secure: bool,
+    request: &mut Request<B>,
+    secure: Option<bool>,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Response<Full<Bytes>> {
     if !origin_allowed(site, request, secure) {
         return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
     }
@@ -202,7 +200,7 @@ where
         Ok((response, _)) => {
             let (host, stopping) = (site.host.clone(), site.stopping.clone());
             tokio::spawn(async move {
-                match upgraded::take_over::<S>(connection).await {
+                match C::take_over(connection).await {
                     Ok(raw) => match WebSocket::from_stream(raw, Role::Server, options) {
                         // In a box of its own, which is made when the handshake is over and its future's room is free.
                         Ok(socket) => Box::pin(session::serve(host, socket, stopping)).await,
@@ -225,7 +223,7 @@ where
 }
 
 /// A page of another site must not speak as whoever looks at it.
-fn origin_allowed(site: &Site, request: &Request<Incoming>, secure: bool) -> bool {
+fn origin_allowed<B>(site: &Site, request: &Request<B>, secure: Option<bool>) -> bool {
     let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else {
         return true;
     };
@@ -234,8 +232,9 @@ fn origin_allowed(site: &Site, request: &Request<Incoming>, secure: bool) -> boo
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
-    let own = format!("{}://{host}", if secure { "https" } else { "http" });
-    origin == own.as_bytes()
+    let own = |scheme: &str| origin == format!("{scheme}://{host}").as_bytes();
+    (secure != Some(true) && own("http"))
+        || (secure != Some(false) && own("https"))
         || site
             .origins
             .iter()

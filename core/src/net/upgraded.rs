@@ -1,6 +1,7 @@
 //! The connection behind a WebSocket, without the layers that HTTP had put around it.
 
 use std::io::Result;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// A connection, with what came right behind the request.
 pub(super) struct Raw<S> {
@@ -25,21 +27,67 @@ pub(super) enum TakeOverError {
     Type,
 }
 
+/// What connections a server accepts, and thus what is behind an upgraded one.
+pub(super) trait Carrier: 'static {
+    /// The connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits until the response has been sent, and takes over the connection.
+    fn take_over(upgrade: OnUpgrade) -> impl Future<Output = std::result::Result<Self::Io, TakeOverError>> + Send;
+}
+
+/// A server of ours, which accepted this type.
+pub(super) struct Known<S>(PhantomData<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Carrier for Known<S> {
+    type Io = Raw<S>;
+
+    async fn take_over(upgrade: OnUpgrade) -> std::result::Result<Raw<S>, TakeOverError> {
+        take_over(upgrade).await
+    }
+}
+
+/// A server of somebody else.
+pub(super) struct Any;
+
+/// What both types of connections behind [`Any`] are.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+
+impl Carrier for Any {
+    type Io = Box<dyn Io>;
+
+    async fn take_over(upgrade: OnUpgrade) -> std::result::Result<Box<dyn Io>, TakeOverError> {
+        let upgraded: Upgraded = upgrade.await?;
+        Ok(match downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => Box::new(Raw::new(&parts.read_buf, parts.io.into_inner())),
+            Err(upgraded) => Box::new(TokioIo::new(upgraded)),
+        })
+    }
+}
+
 /// Waits until the response has been sent, and takes over the connection.
 ///
 /// # Errors
 /// When the connection ended before.
-pub(super) async fn take_over<S>(upgrade: OnUpgrade) -> std::result::Result<Raw<S>, TakeOverError>
+async fn take_over<S>(upgrade: OnUpgrade) -> std::result::Result<Raw<S>, TakeOverError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let upgraded: Upgraded = upgrade.await?;
     let parts = downcast::<TokioIo<S>>(upgraded).map_err(|_| TakeOverError::Type)?;
-    Ok(Raw {
-        // A copy: even an empty part of the buffer keeps all of it.
-        front: Bytes::copy_from_slice(&parts.read_buf),
-        stream: parts.io.into_inner(),
-    })
+    Ok(Raw::new(&parts.read_buf, parts.io.into_inner()))
+}
+
+impl<S> Raw<S> {
+    fn new(front: &[u8], stream: S) -> Self {
+        Self {
+            // A copy: even an empty part of the buffer keeps all of it.
+            front: Bytes::copy_from_slice(front),
+            stream,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Raw<S> {

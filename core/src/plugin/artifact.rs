@@ -1,27 +1,41 @@
 //! A plugin's file: what it is, what it declares and what it wants, before any of it runs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use courtyard_plugin_sdk::manifest::Manifest;
+use courtyard_plugin_sdk::native::Native;
 use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
-use super::LoadError;
+use super::{LoadError, library};
 
 /// The custom section that holds the manifest.
 const SECTION: &str = "courtyard:manifest";
 
-/// A plugin's file, read and checked, but not compiled.
+/// A plugin, read and checked, but not compiled or started.
 #[derive(Debug)]
 pub struct Artifact {
-    /// The bytes of the file.
-    pub(super) bytes: Vec<u8>,
-    /// Whether it is a component already, or a core module with its component type.
-    pub(super) is_component: bool,
+    pub(super) code: Code,
     /// What it declares.
     pub manifest: Manifest,
+}
+
+/// What a plugin is made of.
+#[derive(Debug)]
+pub(super) enum Code {
+    Wasm(WasmCode),
+    Native(Arc<dyn Native>),
+}
+
+/// A Wasm file.
+#[derive(Debug)]
+pub(super) struct WasmCode {
+    bytes: Vec<u8>,
+    /// Whether it is a component already, or a core module with its component type.
+    is_component: bool,
     /// Identifies the bytes.
-    pub sha256: [u8; 32],
+    pub(super) sha256: [u8; 32],
 }
 
 impl Artifact {
@@ -32,6 +46,19 @@ impl Artifact {
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let bytes = std::fs::read(path).map_err(LoadError::Read)?;
         Self::parse(bytes)
+    }
+
+    /// Reads a plugin's file; a native library only if it is trusted. Its code runs when it is read.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`], and when a library is not trusted or can't be used.
+    pub fn open(path: &Path, trusted: bool) -> Result<Self, LoadError> {
+        let bytes = std::fs::read(path).map_err(LoadError::Read)?;
+        match (library::is_library(&bytes), trusted) {
+            (false, _) => Self::parse(bytes),
+            (true, false) => Err(LoadError::NotTrusted),
+            (true, true) => Self::native(library::open(path)?),
+        }
     }
 
     /// Understands the bytes of a plugin.
@@ -49,10 +76,24 @@ impl Artifact {
         let manifest = Manifest::parse(manifest).map_err(LoadError::Manifest)?;
         let sha256 = Sha256::digest(&bytes).into();
         Ok(Self {
-            bytes,
-            is_component,
+            code: Code::Wasm(WasmCode {
+                bytes,
+                is_component,
+                sha256,
+            }),
             manifest,
-            sha256,
+        })
+    }
+
+    /// Understands a plugin that is a value in this process.
+    ///
+    /// # Errors
+    /// When its manifest breaks a rule.
+    pub fn native(plugin: Arc<dyn Native>) -> Result<Self, LoadError> {
+        let manifest = Manifest::parse(plugin.manifest().as_bytes()).map_err(LoadError::Manifest)?;
+        Ok(Self {
+            code: Code::Native(plugin),
+            manifest,
         })
     }
 }
@@ -77,12 +118,12 @@ fn scan(bytes: &[u8]) -> Result<(bool, Option<&[u8]>), LoadError> {
 ///
 /// # Errors
 /// When a module's component type does not fit it.
-pub(super) fn component_of(artifact: &Artifact) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
-    if artifact.is_component {
-        return Ok(artifact.bytes.as_slice().into());
+pub(super) fn component_of(code: &WasmCode) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
+    if code.is_component {
+        return Ok(code.bytes.as_slice().into());
     }
     let encoded = wit_component::ComponentEncoder::default()
-        .module(&artifact.bytes)
+        .module(&code.bytes)
         .and_then(|encoder| encoder.validate(true).encode());
     encoded
         .map(Into::into)

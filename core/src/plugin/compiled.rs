@@ -11,7 +11,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::LoadError;
-use super::artifact::{Artifact, component_of};
+use super::artifact::{WasmCode, component_of};
 
 /// Compiled components, one file for each plugin, engine configuration and processor.
 #[derive(Clone, Debug)]
@@ -43,15 +43,12 @@ impl CompiledCache {
     }
 
     /// Returns the compiled component: from the folder if it is there and whole, else compiled now.
-    pub(super) fn load(&self, engine: &Engine, artifact: &Artifact) -> Result<Component, LoadError> {
-        let path = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(file_name(engine, artifact)));
+    pub(super) fn load(&self, engine: &Engine, code: &WasmCode) -> Result<Component, LoadError> {
+        let path = self.folder.as_ref().map(|folder| folder.join(file_name(engine, code)));
         if let Some(component) = path.as_deref().and_then(|path| read(engine, path)) {
             return Ok(component);
         }
-        let bytes = component_of(artifact)?;
+        let bytes = component_of(code)?;
         let component =
             Component::from_binary(engine, &bytes).map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))?;
         if let Some(path) = path {
@@ -64,12 +61,12 @@ impl CompiledCache {
     }
 }
 
-fn file_name(engine: &Engine, artifact: &Artifact) -> String {
+fn file_name(engine: &Engine, code: &WasmCode) -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = siphasher::sip::SipHasher13::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let mut name = String::with_capacity(96);
-    for byte in artifact.sha256 {
+    for byte in code.sha256 {
         name.push_str(&format!("{byte:02x}"));
     }
     name.push_str(&format!("-{:016x}.cwasm", hasher.finish()));

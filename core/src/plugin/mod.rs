@@ -6,6 +6,8 @@ mod compiled;
 mod engine;
 mod gate;
 mod instance;
+mod library;
+mod native;
 mod state;
 mod supervisor;
 mod wasm;
@@ -20,13 +22,15 @@ use wasmtime::component::{Component, Linker};
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, LogBudget, ServiceLimits};
 use instance::Exports;
+use native::NativePlugin;
 use state::Shared;
 
 pub use artifact::Artifact;
+use artifact::{Code, WasmCode};
 pub use compiled::CompiledCache;
 pub use engine::{EngineLimits, WasmEngine};
 pub use instance::StartError;
-pub use supervisor::{ManageError, PluginStatus, Problem, Running, Setup, Setups, Supervisor};
+pub use supervisor::{ManageError, PluginStatus, Problem, Running, Setup, Setups, Source, Supervisor};
 
 /// The version of the contract that this host speaks. Plugins of the same major version run.
 pub const CONTRACT: &str = "1.0.0";
@@ -78,6 +82,8 @@ pub struct PluginSpec {
     pub configuration: String,
     /// What it may take up.
     pub limits: PluginLimits,
+    /// Whether a native library may be loaded, which no sandbox is around.
+    pub trusted: bool,
     /// When it is left alone.
     pub health: HealthPolicy,
     /// What becomes of messages if its manifest can't be read.
@@ -93,6 +99,7 @@ impl PluginSpec {
             grants: Vec::new(),
             configuration: "{}".to_owned(),
             limits: PluginLimits::default(),
+            trusted: false,
             health: HealthPolicy::default(),
             when_missing: WhenMissing::default(),
         }
@@ -109,6 +116,12 @@ pub enum LoadError {
     /// The file is something else.
     #[error("it is no WebAssembly: {0}")]
     NotWasm(String),
+    /// A native library that the operator did not vouch for.
+    #[error("it is a native library, which would run without a sandbox: if you trust it, write `trusted = true`")]
+    NotTrusted,
+    /// A native library that can't be used.
+    #[error("the library can't be used: {0}")]
+    Library(String),
     /// WebAssembly, but not built with the SDK.
     #[error("it has no manifest (custom section `courtyard:manifest`); was it built with courtyard-plugin-sdk?")]
     NoManifest,
@@ -155,6 +168,8 @@ impl LoadError {
         match self {
             Self::Read(_) => "plugin_unreadable",
             Self::NotWasm(_) => "plugin_not_wasm",
+            Self::NotTrusted => "plugin_not_trusted",
+            Self::Library(_) => "plugin_bad_library",
             Self::NoManifest | Self::Manifest(_) => "plugin_bad_manifest",
             Self::Contract { .. } => "plugin_wrong_contract",
             Self::Id { .. } => "plugin_wrong_id",
@@ -186,11 +201,20 @@ impl Loader {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Box<dyn Guest>, LoadError> {
-        Ok(Box::new(self.start(artifact, spec)?))
+        check_manifest(&artifact.manifest, spec)?;
+        match &artifact.code {
+            Code::Wasm(code) => Ok(Box::new(self.start(artifact, code, spec)?)),
+            Code::Native(source) => {
+                let capabilities = artifact.manifest.capabilities.clone();
+                let configuration = &spec.configuration;
+                let shared = shared(spec);
+                let started = NativePlugin::start(&**source, shared, configuration, capabilities, spec.limits)?;
+                Ok(Box::new(started))
+            }
+        }
     }
 
-    fn start(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<wasm::WasmPlugin, LoadError> {
-        check_manifest(&artifact.manifest, spec)?;
+    fn start(&self, artifact: &Artifact, code: &WasmCode, spec: &PluginSpec) -> Result<wasm::WasmPlugin, LoadError> {
         if spec.limits.memory_bytes > self.engine.memory_bytes() {
             return Err(LoadError::Memory(self.engine.memory_bytes()));
         }
@@ -203,7 +227,7 @@ impl Loader {
                         .iter()
                         .any(|wanted| wanted.as_str() == capability))
         };
-        let component = self.cache.load(self.engine.get(), artifact)?;
+        let component = self.cache.load(self.engine.get(), code)?;
         check_imports(&component, self.engine.get(), &granted)?;
         let mut linker = Linker::new(self.engine.get());
         let not_a_plugin = |error: wasmtime::Error| LoadError::NotAPlugin(format!("{error:#}"));
@@ -211,14 +235,7 @@ impl Loader {
         let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
         let exports = Exports::find(&component)
             .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
-        let shared = Arc::new(Shared {
-            id: spec.id.as_str().into(),
-            limits: spec.limits.services,
-            memory_bytes: spec.limits.memory_bytes,
-            total_memory_bytes: spec.limits.total_memory_bytes,
-            memory_used: AtomicUsize::new(0),
-            log: LogBudget::default(),
-        });
+        let shared = shared(spec);
         let configuration = spec.configuration.clone();
         Ok(wasm::WasmPlugin::start(
             self.engine.clone(),
@@ -229,6 +246,18 @@ impl Loader {
             spec.limits,
         )?)
     }
+}
+
+/// Makes what all instances of a plugin share.
+fn shared(spec: &PluginSpec) -> Arc<Shared> {
+    Arc::new(Shared {
+        id: spec.id.as_str().into(),
+        limits: spec.limits.services,
+        memory_bytes: spec.limits.memory_bytes,
+        total_memory_bytes: spec.limits.total_memory_bytes,
+        memory_used: AtomicUsize::new(0),
+        log: LogBudget::default(),
+    })
 }
 
 fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadError> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use courtyard_plugin_sdk::native::Native;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -20,11 +21,48 @@ const ATTEMPTS: u32 = 8;
 /// Notes that are removed in one transaction.
 const BATCH: usize = 1_000;
 
+/// Where a plugin comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file: Wasm, or a native library.
+    File(PathBuf),
+    /// A value of this process, which is trusted: nothing ends it when it takes too long.
+    Value(Arc<dyn Native>),
+}
+
+impl Source {
+    fn read(&self, trusted: bool) -> Result<Artifact, LoadError> {
+        match self {
+            Self::File(path) => Artifact::open(path, trusted),
+            Self::Value(plugin) => Artifact::native(plugin.clone()),
+        }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::File(path) => Stamp::of(path),
+            Self::Value(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(left), Self::File(right)) => left == right,
+            (Self::Value(left), Self::Value(right)) => Arc::ptr_eq(left, right),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Source {}
+
 /// A plugin as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// Its file.
-    pub path: PathBuf,
+    /// Where it comes from.
+    pub source: Source,
     /// Grants, configuration and limits.
     pub spec: PluginSpec,
 }
@@ -247,9 +285,9 @@ impl Supervisor {
     fn install_one(&self, setup: Setup) -> Result<(), ManageError> {
         let id: Arc<str> = setup.spec.id.as_str().into();
         let meter = Arc::new(Meter::default());
-        let stamp = Stamp::of(&setup.path);
+        let stamp = setup.source.stamp();
         let disabled = self.log.store().get(&key::disabled(&id))?.is_some();
-        let artifact = Artifact::read(&setup.path);
+        let artifact = setup.source.read(setup.spec.trusted);
         // The manifest of another plugin says nothing about what this one guards.
         let known = artifact
             .as_ref()
@@ -333,7 +371,7 @@ impl Supervisor {
             match self.entry(&setup.spec.id) {
                 Err(_) => self.install_one(setup)?,
                 Ok(entry) if entry.disabled => {}
-                Ok(entry) if entry.current.setup == setup && entry.stamp == Stamp::of(&setup.path) => {}
+                Ok(entry) if entry.current.setup == setup && entry.stamp == setup.source.stamp() => {}
                 Ok(entry) => {
                     if let Err(error) = self.reload_with(&entry.id, setup) {
                         tracing::error!(plugin = %entry.id, code = error.code(), %error, "a plugin stays as it was");
@@ -352,7 +390,7 @@ impl Supervisor {
     pub fn changed_files(&self) -> Vec<String> {
         let entries = self.entries.lock().clone();
         let changed = |entry: &Entry| {
-            let now = Stamp::of(&entry.current.setup.path);
+            let now = entry.current.setup.source.stamp();
             !entry.disabled && now.is_some() && now != entry.stamp
         };
         entries
@@ -367,8 +405,10 @@ impl Supervisor {
         if entry.disabled {
             return Err(ManageError::Disabled);
         }
-        let stamp = Stamp::of(&setup.path);
-        let outcome = Artifact::read(&setup.path)
+        let stamp = setup.source.stamp();
+        let outcome = setup
+            .source
+            .read(setup.spec.trusted)
             .map_err(ManageError::Load)
             .and_then(|artifact| self.start(&artifact, &setup, &entry.meter))
             .and_then(|plugin| {

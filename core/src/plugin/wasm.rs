@@ -353,8 +353,25 @@ fn plugin_error(error: types::Error) -> PluginError {
     }
 }
 
-/// Puts the texts of a message end to end, as the contract has it.
 fn packed(message: &Message<'_>) -> wit::Message {
+    let (bytes, ends) = joined(message);
+    wit::Message {
+        bytes,
+        app_end: ends[0],
+        conversation_end: ends[1],
+        conversation_kind_end: ends[2],
+        sender_end: ends[3],
+        receiver_end: ends[4],
+        kind_end: ends[5],
+        client_id_end: ends[6],
+        content_end: ends[7],
+        seq: message.seq,
+        time_ms: message.time_ms,
+    }
+}
+
+/// Puts the texts of a message end to end, as the contract has it. Returns where each ends.
+pub(super) fn joined(message: &Message<'_>) -> (Vec<u8>, [u32; 8]) {
     let texts = [
         message.app.as_bytes(),
         message.conversation.as_bytes(),
@@ -371,17 +388,5 @@ fn packed(message: &Message<'_>) -> wit::Message {
         // A frame is far smaller than 4 GiB.
         u32::try_from(bytes.len()).unwrap_or(u32::MAX)
     });
-    wit::Message {
-        bytes,
-        app_end: ends[0],
-        conversation_end: ends[1],
-        conversation_kind_end: ends[2],
-        sender_end: ends[3],
-        receiver_end: ends[4],
-        kind_end: ends[5],
-        client_id_end: ends[6],
-        content_end: ends[7],
-        seq: message.seq,
-        time_ms: message.time_ms,
-    }
+    (bytes, ends)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use courtyard_plugin_sdk::native::Native;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -14,11 +15,14 @@ use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
 use crate::hooks::{Hooks, Observers, Registry};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
-use crate::net::{self, Site, TlsError, TlsIdentity};
-use crate::plugin::{CompiledCache, EngineLimits, Loader, ManageError, Setups, Supervisor, WasmEngine};
+use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
+use crate::plugin::{
+    CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
+};
 use crate::router::Router;
-use crate::session::Host;
+use crate::session::{Host, LocalSession};
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
+use crate::wire::{ActorId, AppId, DeviceId};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +62,16 @@ pub enum StartError {
     Tls(#[from] TlsError),
 }
 
+/// There is no such app.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no app {:?}", .0.as_str())]
+pub struct UnknownApp(pub AppId);
+
 /// A running server.
 pub struct Server {
     addresses: Vec<(SocketAddr, bool)>,
+    site: Arc<Site>,
+    alive: mpsc::Sender<()>,
     admin: Option<admin::Access>,
     supervisor: Arc<Supervisor>,
     store: Arc<dyn Store>,
@@ -76,6 +87,7 @@ pub struct Builder {
     config: Config,
     store: Option<Arc<dyn Store>>,
     bus: Option<Arc<dyn Bus>>,
+    plugins: Vec<Setup>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -101,16 +113,33 @@ impl Builder {
         self
     }
 
+    /// Adds a plugin of this process behind those of the configuration. It is trusted: nothing ends it when it takes too
+    /// long. It gets the capabilities that it asks for and that the spec grants.
+    #[must_use]
+    pub fn plugin(mut self, plugin: Arc<dyn Native>, spec: PluginSpec) -> Self {
+        self.plugins.push(Setup {
+            source: Source::Value(plugin),
+            spec,
+        });
+        self
+    }
+
     /// Starts the server. Plugins that can't run say why in their status ([`Server::plugins`]); what they guard
     /// stays closed.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Server, StartError> {
-        let Self { config, store, bus } = self;
+        let Self {
+            config,
+            store,
+            bus,
+            plugins,
+        } = self;
         let runtime = Handle::current();
         // Opening waits for the disk, and for transactions that are told of on this runtime.
-        let opened = tokio::task::spawn_blocking(move || open(&runtime, &config, store).map(|parts| (config, parts)));
+        let opened =
+            tokio::task::spawn_blocking(move || open(&runtime, &config, plugins, store).map(|parts| (config, parts)));
         let (
             config,
             Opened {
@@ -185,6 +214,8 @@ impl Builder {
         let observers = tokio::spawn(observers.run());
         Ok(Server {
             addresses,
+            site,
+            alive,
             admin,
             supervisor,
             store: log.store().clone(),
@@ -213,6 +244,7 @@ impl Server {
             config,
             store: None,
             bus: None,
+            plugins: Vec::new(),
         }
     }
 
@@ -220,6 +252,27 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[(SocketAddr, bool)] {
         &self.addresses
+    }
+
+    /// Returns the host as a service for another HTTP server: the WebSocket endpoint `/v1/ws`, `/health`, `/ready` and
+    /// the static files.
+    #[must_use]
+    pub fn service(&self) -> Mounted {
+        Mounted::new(self.site.clone(), self.alive.downgrade())
+    }
+
+    /// Opens a session of an actor inside this process. Who the actor is is the caller's word: no plugin is asked for
+    /// that.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn session(&self, app: &AppId, actor: ActorId, device: DeviceId) -> Result<LocalSession, UnknownApp> {
+        if !self.site.host.apps.contains(app) {
+            return Err(UnknownApp(app.clone()));
+        }
+        let (host, stopping) = (self.site.host.clone(), self.site.stopping.clone());
+        let who = (app.clone(), actor, device);
+        Ok(LocalSession::open(host, who, self.alive.clone(), stopping))
     }
 
     /// Returns where operators are listened to, and the token that they must bear.
@@ -247,6 +300,7 @@ impl Server {
     pub async fn shut_down(mut self) {
         // Receivers that are gone have stopped already.
         let _ = self.stop.send(true);
+        drop(self.alive);
         if tokio::time::timeout(self.shutdown, self.ended.recv()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
@@ -274,7 +328,12 @@ struct Opened {
 }
 
 /// Opens the log and installs the plugins.
-fn open(runtime: &Handle, config: &Config, store: Option<Arc<dyn Store>>) -> Result<Opened, StartError> {
+fn open(
+    runtime: &Handle,
+    config: &Config,
+    values: Vec<Setup>,
+    store: Option<Arc<dyn Store>>,
+) -> Result<Opened, StartError> {
     let store = match store {
         Some(store) => store,
         None => Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?),
@@ -291,9 +350,9 @@ fn open(runtime: &Handle, config: &Config, store: Option<Arc<dyn Store>>) -> Res
         observers.clone(),
         log.clone(),
         config.apps.clone(),
-        setups(config),
+        setups(config, values.clone()),
     ));
-    supervisor.install(config.plugins.clone())?;
+    supervisor.install(config.plugins.iter().cloned().chain(values).collect())?;
     Ok(Opened {
         log,
         hooks,
@@ -316,17 +375,16 @@ fn loader(config: &Config) -> Result<Loader, StartError> {
 }
 
 /// Where plugins are configured: in the file, as it is then, or in the values that the server was started with.
-fn setups(config: &Config) -> Setups {
-    match config.file.clone() {
-        Some(file) => Box::new(move || match Config::load(&file) {
-            Ok(config) => Ok(config.plugins),
-            Err(mistakes) => Err(mistakes.to_string()),
-        }),
-        None => {
-            let plugins = config.plugins.clone();
-            Box::new(move || Ok(plugins.clone()))
-        }
-    }
+fn setups(config: &Config, values: Vec<Setup>) -> Setups {
+    let (file, first) = (config.file.clone(), config.plugins.clone());
+    Box::new(move || {
+        let configured = match file.as_deref().map(Config::load) {
+            Some(Ok(config)) => config.plugins,
+            Some(Err(mistakes)) => return Err(mistakes.to_string()),
+            None => first.clone(),
+        };
+        Ok(configured.into_iter().chain(values.iter().cloned()).collect())
+    })
 }
 
 /// Loads plugins again whose files have changed.

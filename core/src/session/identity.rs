@@ -92,7 +92,7 @@ impl Session {
         }
     }
 
-    fn sign_in(&mut self, app: &AppId, identity: Identity, device: DeviceId) {
+    pub(super) fn sign_in(&mut self, app: &AppId, identity: Identity, device: DeviceId) {
         let Identity {
             actor,
             credential,

@@ -1,6 +1,7 @@
 //! One connection: frames in, a bounded queue out, heartbeats on both sides.
 
 mod identity;
+mod local;
 mod requests;
 mod send;
 
@@ -22,9 +23,11 @@ use yawc::{Frame, OpCode, WebSocket};
 use crate::bus::Bus;
 use crate::hooks::{Hooks, Observers};
 use crate::log::Log;
-use crate::router::{Item, Queue, Router};
+use crate::router::{Closing, Item, Queue, Router};
 use crate::wire::reply::ClientLimits;
 use crate::wire::{AppId, ClientFrame, CloseCode, Code, FrameError, RequestError, SessionId, reply};
+
+pub use local::{Events, Incoming, LocalSession, Refused, Sent};
 
 use identity::Signed;
 use send::Underway;
@@ -149,19 +152,7 @@ pub fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut session = Session {
-        id: SessionId(ulid::Ulid::from_parts(crate::services::now_ms(), rand::random()).0),
-        queue: Arc::new(Queue::new(host.limits.queue_bytes)),
-        places: Arc::new(Places {
-            taken: AtomicUsize::new(0),
-            most: host.limits.in_flight,
-        }),
-        items: VecDeque::new(),
-        app: None,
-        signed: None,
-        bad_frames: 0,
-        host,
-    };
+    let mut session = Session::new(host);
     // Made here and not in the future, which would have room for the socket twice.
     let mut link = Link::new(socket, session.host.limits.heartbeat);
     async move {
@@ -189,6 +180,22 @@ enum Input {
 }
 
 impl Session {
+    fn new(host: Arc<Host>) -> Self {
+        Self {
+            id: SessionId(ulid::Ulid::from_parts(crate::services::now_ms(), rand::random()).0),
+            queue: Arc::new(Queue::new(host.limits.queue_bytes)),
+            places: Arc::new(Places {
+                taken: AtomicUsize::new(0),
+                most: host.limits.in_flight,
+            }),
+            items: VecDeque::new(),
+            app: None,
+            signed: None,
+            bad_frames: 0,
+            host,
+        }
+    }
+
     async fn run<S>(&mut self, link: &mut Link<S>) -> End
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -228,10 +235,7 @@ impl Session {
     {
         let closing = self.queue.take(&mut self.items);
         while let Some(item) = self.items.pop_front() {
-            let frame = match item {
-                Item::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
-                Item::Answer(frame) | Item::Event(frame) | Item::Signal(frame) => frame,
-            };
+            let frame = self.shown(item).await;
             link.feed(frame).await.map_err(|()| End::Gone)?;
         }
         if self.items.capacity() > KEPT_ITEMS {
@@ -241,6 +245,24 @@ impl Session {
         match closing {
             Some(code) => Err(End::Close(code)),
             None => Ok(()),
+        }
+    }
+
+    /// Takes what is in the queue.
+    async fn take_frames(&mut self) -> (Vec<Bytes>, Closing) {
+        let closing = self.queue.take(&mut self.items);
+        let mut frames = Vec::with_capacity(self.items.len());
+        while let Some(item) = self.items.pop_front() {
+            frames.push(self.shown(item).await);
+        }
+        (frames, closing)
+    }
+
+    /// Makes of an item what this session is to see.
+    async fn shown(&self, item: Item) -> Bytes {
+        match item {
+            Item::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
+            Item::Answer(frame) | Item::Event(frame) | Item::Signal(frame) => frame,
         }
     }
 

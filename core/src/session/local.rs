@@ -1,0 +1,263 @@
+//! A session without a connection, for the service that a host is embedded in.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::{FRAMES_AT_ONCE, Host, Session};
+use crate::hooks::Identity;
+use crate::wire::{ActorId, AppId, Code, DeviceId, RequestError};
+
+/// Events that a subscriber may lag behind until it gets a gap.
+const EVENTS: usize = 1_024;
+
+/// Why a request of the embedding service was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refused {
+    /// Stable; docs/protocol.md lists them, and plugins have their own.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether the same request can succeed later.
+    pub retry: bool,
+}
+
+impl Refused {
+    fn new(code: Code, message: &str) -> Self {
+        let error = RequestError::new(code, message.to_owned());
+        Self {
+            code: error.code.into_owned(),
+            message: error.message.into_owned(),
+            retry: error.retry,
+        }
+    }
+
+    fn stopped() -> Self {
+        Self::new(Code::ShuttingDown, "The session has ended.")
+    }
+}
+
+/// A message that is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its id.
+    pub event: String,
+    /// Its number in the conversation.
+    pub seq: u64,
+    /// When it was committed, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The content, if a plugin replaced it.
+    pub content: Option<Value>,
+}
+
+/// What comes in to the actor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    /// An event, as clients get it (docs/protocol.md).
+    Event(Value),
+    /// Events were left out: read what is missing from the history.
+    Gap,
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Value>);
+
+impl Events {
+    /// Waits for the next; none when the session has ended.
+    pub async fn next(&mut self) -> Option<Incoming> {
+        match self.0.recv().await {
+            Ok(frame) if frame["type"] == "gap" => Some(Incoming::Gap),
+            Ok(mut frame) => Some(Incoming::Event(frame["event"].take())),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Incoming::Gap),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+struct Request {
+    id: String,
+    frame: Bytes,
+    answer: oneshot::Sender<Value>,
+}
+
+/// A session of an actor inside the process. Plugins are asked and limits hold as for one behind a socket; who the actor
+/// is is the embedding service's word. It ends when it is dropped.
+#[derive(Clone, Debug)]
+pub struct LocalSession {
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<Value>,
+    next: Arc<AtomicU64>,
+}
+
+impl LocalSession {
+    pub(crate) fn open(
+        host: Arc<Host>,
+        (app, actor, device): (AppId, ActorId, DeviceId),
+        alive: mpsc::Sender<()>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let (requests, received) = mpsc::channel(host.limits.in_flight);
+        let (events, _) = broadcast::channel(EVENTS);
+        let mut session = Session::new(host);
+        let identity = Identity {
+            actor,
+            credential: String::new(),
+            expires_at_ms: 0,
+        };
+        session.sign_in(&app, identity, device);
+        let sender = events.clone();
+        tokio::spawn(async move {
+            run(&mut session, received, &sender, stopping).await;
+            session.sign_out();
+            drop(alive);
+        });
+        Self {
+            requests,
+            events,
+            next: Arc::default(),
+        }
+    }
+
+    /// Sends a message; returns when it is durable. `id` is the sender's own for it: sending the same again returns the
+    /// same answer.
+    ///
+    /// # Errors
+    /// The refusal of a plugin, or of the core (docs/protocol.md).
+    pub async fn send(&self, id: &str, conversation: &str, kind: &str, content: &Value) -> Result<Sent, Refused> {
+        let frame = json!({
+            "type": "send", "id": id, "conversation": conversation, "kind": kind, "content": content,
+        });
+        let mut ack = self.ask(id.to_owned(), &frame).await?;
+        Ok(Sent {
+            event: ack["event"].as_str().unwrap_or_default().to_owned(),
+            seq: ack["seq"].as_u64().unwrap_or_default(),
+            time_ms: ack["time_ms"].as_u64().unwrap_or_default(),
+            content: ack.get_mut("content").map(Value::take),
+        })
+    }
+
+    /// Calls a method of a plugin, `PLUGIN.NAME`; returns when what it wrote is durable.
+    ///
+    /// # Errors
+    /// The plugin's own, or a refusal of the core.
+    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, Refused> {
+        let id = self.make_id();
+        let frame = json!({"type": "call", "id": id, "method": method, "params": params});
+        Ok(self.ask(id, &frame).await?["value"].take())
+    }
+
+    /// Reads up to `limit` events of a conversation behind the number `after`, in order.
+    ///
+    /// # Errors
+    /// A refusal of the core.
+    pub async fn history(&self, conversation: &str, after: u64, limit: usize) -> Result<Vec<Value>, Refused> {
+        let id = self.make_id();
+        let frame = json!({
+            "type": "history", "id": id, "conversation": conversation, "after": after, "limit": limit,
+        });
+        match self.ask(id, &frame).await?["events"].take() {
+            Value::Array(events) => Ok(events),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the events that come from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Events {
+        Events(self.events.subscribe())
+    }
+
+    fn make_id(&self) -> String {
+        format!("local-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn ask(&self, id: String, frame: &Value) -> Result<Value, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let frame = frame.to_string().into();
+        let request = Request { id, frame, answer };
+        self.requests.send(request).await.map_err(|_| Refused::stopped())?;
+        let answer = answered.await.map_err(|_| Refused::stopped())?;
+        if answer["type"] != "error" {
+            return Ok(answer);
+        }
+        let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+        Err(Refused {
+            code: text("code"),
+            message: text("message"),
+            retry: answer["retry"].as_bool().unwrap_or_default(),
+        })
+    }
+}
+
+/// Carries requests and answers until nobody asks any more, the session is ended, or the host stops.
+async fn run(
+    session: &mut Session,
+    mut requests: mpsc::Receiver<Request>,
+    events: &broadcast::Sender<Value>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut waiting: HashMap<String, Vec<oneshot::Sender<Value>>> = HashMap::new();
+    let (mut taken, queue) = (Vec::new(), session.queue.clone());
+    loop {
+        tokio::select! {
+            count = requests.recv_many(&mut taken, FRAMES_AT_ONCE) => {
+                if count == 0 {
+                    return;
+                }
+                let mut frames = Vec::with_capacity(taken.len());
+                for Request { id, frame, answer } in taken.drain(..) {
+                    waiting.entry(id).or_default().push(answer);
+                    frames.push(frame);
+                }
+                if session.receive(&frames).await.is_err() {
+                    return;
+                }
+            }
+            () = poll_fn(|context| queue.poll_ready(context)) => {
+                if !hand_out(session, &mut waiting, events).await {
+                    return;
+                }
+            }
+            _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => return,
+        }
+    }
+}
+
+/// Hands out what is in the queue. Returns whether the session goes on.
+async fn hand_out(
+    session: &mut Session,
+    waiting: &mut HashMap<String, Vec<oneshot::Sender<Value>>>,
+    events: &broadcast::Sender<Value>,
+) -> bool {
+    let (frames, closing) = session.take_frames().await;
+    for frame in frames {
+        // The host made it.
+        let frame: Value = serde_json::from_slice(&frame).unwrap_or_default();
+        let asked = frame["id"].as_str().and_then(|id| waiting.get_mut(id));
+        match asked {
+            Some(answers) if !answers.is_empty() => {
+                let id = frame["id"].as_str().unwrap_or_default().to_owned();
+                // In order: requests with the same id are answered in theirs.
+                let answer = answers.remove(0);
+                if answers.is_empty() {
+                    waiting.remove(&id);
+                }
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send(frame);
+            }
+            _ if frame["type"] == "event" || frame["type"] == "gap" => {
+                // Without a subscriber there is nothing to do.
+                let _ = events.send(frame);
+            }
+            _ => {}
+        }
+    }
+    closing.is_none()
+}

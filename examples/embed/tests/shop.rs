@@ -1,0 +1,113 @@
+//! The shop as its customers use it: real sockets, and a client that is no part of it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use courtyard::session::Incoming;
+use courtyard::wire::AppId;
+use courtyard_client::{Client, Error, Event, Events, Message, Options, Page};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+async fn request(address: &str, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+async fn post(address: &str, path: &str) -> Value {
+    serde_json::from_str(&request(address, "POST", path).await).unwrap()
+}
+
+async fn event(events: &mut Events) -> Event {
+    timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap()
+}
+
+async fn message(events: &mut Events) -> Message {
+    loop {
+        if let Event::Message(message) = event(events).await {
+            return message;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let (routes, server) = embed::shop(data.path()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+    assert_eq!(request(&address, "GET", "/chat/ready").await, "ready\n");
+
+    let token = post(&address, "/login/ann").await["token"].as_str().unwrap().to_owned();
+    let options = Options::new(&format!("ws://{address}/chat/v1/ws"))
+        .device("phone")
+        .token(token);
+    let (client, mut events) = Client::connect(options);
+    // What is older than the first sync is history.
+    while !matches!(event(&mut events).await, Event::Synced(_)) {}
+    let told = post(&address, "/orders/ann").await;
+    let conversation = told["conversation"].as_str().unwrap();
+    let thanks = message(&mut events).await;
+    assert_eq!(
+        (thanks.sender.as_str(), thanks.seq, &thanks.content["text"]),
+        ("shop", 1, &json!("Thank you, ann, your order is on its way."))
+    );
+
+    let shop = server
+        .session(&AppId::default_app(), "shop".parse().unwrap(), "desk".parse().unwrap())
+        .unwrap();
+    let mut incoming = shop.subscribe();
+    let card = client.send(conversation, "text", json!({"text": "4111 1111 1111 1111"}));
+    match card.await {
+        Err(Error::Refused { code, .. }) => assert_eq!(code, "desk.card_number"),
+        other => panic!("a card number got through: {other:?}"),
+    }
+    assert_eq!(request(&address, "GET", "/cards-kept-out").await, "1");
+    client
+        .send(conversation, "text", json!({"text": "Thanks!"}))
+        .await
+        .unwrap();
+    let Some(Incoming::Event(event)) = timeout(Duration::from_secs(30), incoming.next()).await.unwrap() else {
+        panic!("the shop was not told");
+    };
+    assert_eq!(
+        (&event["sender"], &event["content"]["text"]),
+        (&json!("ann"), &json!("Thanks!"))
+    );
+
+    let seen = shop.history(conversation, 0, 10).await.unwrap();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(
+        client
+            .history(conversation, Page::After(0), 10)
+            .await
+            .unwrap()
+            .events
+            .len(),
+        2
+    );
+    let unknown = shop.call("desk.nothing", &json!({})).await.unwrap_err();
+    assert_eq!(unknown.code, "unknown_method");
+    let again = shop
+        .send("order-ann", conversation, "text", &json!({"text": "Other"}))
+        .await;
+    assert_eq!(
+        again.unwrap_err().code,
+        "id_conflict",
+        "the session in process is idempotent as well"
+    );
+
+    client.close();
+    serving.abort();
+    drop((shop, incoming));
+    server.shut_down().await;
+}

@@ -1,0 +1,556 @@
+//! A plugin in a native library: a C interface of five functions, whose arguments and results are postcard.
+//!
+//! Both sides of the border are here. A library is compiled apart from the host, maybe by another compiler, so nothing
+//! but plain C crosses: no layout of Rust's, and no panic. Bytes belong to the side that made them and are freed there.
+
+#![allow(unsafe_code, reason = "a C interface is unsafe by nature; see SAFETY at each place")]
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::native::{self, Native, Panicked, Services, Started};
+use crate::service::{Conversation, Entries, Level};
+use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
+
+/// The version of the C interface.
+pub const ABI: u32 = 1;
+/// The function that a library exports: it returns a [`Library`] that lives as long as the process.
+pub const ENTRY: &[u8] = b"courtyard_plugin_library\0";
+
+/// Bytes that the other side may read during a call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    start: *const u8,
+    length: usize,
+}
+
+/// Bytes that go back to who made them.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Buffer {
+    start: *mut u8,
+    length: usize,
+    capacity: usize,
+}
+
+/// What a host lends a library during a call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    abi: u32,
+    size: u32,
+    ask: extern "C" fn(Slice) -> Buffer,
+    free: extern "C" fn(Buffer),
+}
+
+/// What a library is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Library {
+    abi: u32,
+    size: u32,
+    manifest: extern "C" fn() -> Slice,
+    start: extern "C" fn(Host, Slice) -> Buffer,
+    call: extern "C" fn(u64, Host, Slice) -> Buffer,
+    stop: extern "C" fn(u64),
+    free: extern "C" fn(Buffer),
+}
+
+// SAFETY: it consists of numbers and of functions that may be called from any thread.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+/// Returns how many bytes a table has.
+#[expect(clippy::cast_possible_truncation, reason = "tables have some dozens of bytes")]
+const fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+impl Slice {
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            start: bytes.as_ptr(),
+            length: bytes.len(),
+        }
+    }
+
+    /// # Safety
+    /// It must have come from the other side, which keeps the bytes until the end of the call.
+    unsafe fn bytes<'a>(self) -> &'a [u8] {
+        if self.start.is_null() || self.length == 0 {
+            return &[];
+        }
+        // SAFETY: the caller vouches for the pointer and the length.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl Buffer {
+    fn of(value: &impl Serialize) -> Self {
+        // Writing into a vector has no way to fail.
+        let mut bytes = std::mem::ManuallyDrop::new(postcard::to_stdvec(value).unwrap_or_default());
+        Self {
+            start: bytes.as_mut_ptr(),
+            length: bytes.len(),
+            capacity: bytes.capacity(),
+        }
+    }
+
+    /// Reads the value, and gives the bytes back to who made them.
+    ///
+    /// # Safety
+    /// It must have come from the side that `free` belongs to.
+    unsafe fn read<T: serde::de::DeserializeOwned>(self, free: extern "C" fn(Self)) -> Result<T, postcard::Error> {
+        let slice = Slice {
+            start: self.start,
+            length: self.length,
+        };
+        // SAFETY: the bytes live until they are freed below.
+        let value = postcard::from_bytes(unsafe { slice.bytes() });
+        free(self);
+        value
+    }
+}
+
+/// Frees what this side made.
+extern "C" fn free(buffer: Buffer) {
+    // SAFETY: the other side gives back what `Buffer::of` made here, once.
+    drop(unsafe { Vec::from_raw_parts(buffer.start, buffer.length, buffer.capacity) });
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedMessage {
+    bytes: Vec<u8>,
+    ends: [u32; 8],
+    seq: u64,
+    time_ms: u64,
+}
+
+impl PackedMessage {
+    fn of(message: &Message<'_>) -> Self {
+        let (bytes, ends) = message.packed();
+        Self {
+            bytes: bytes.to_vec(),
+            ends,
+            seq: message.seq(),
+            time_ms: message.time_ms(),
+        }
+    }
+
+    fn view(&self) -> Message<'_> {
+        Message::new(&self.bytes, self.ends, self.seq, self.time_ms)
+    }
+}
+
+/// What a host asks of a plugin.
+#[derive(Serialize, Deserialize)]
+enum Request {
+    Migrate(String),
+    Authenticate(String, String),
+    BeforeSend(PackedMessage),
+    AfterSend(PackedMessage),
+    Render(String, Vec<PackedMessage>),
+    Call(Caller, String, Vec<u8>),
+}
+
+/// What a plugin answers.
+#[derive(Serialize, Deserialize)]
+enum Reply {
+    Done(Result<(), Error>),
+    Identity(Result<Option<Identity>, Error>),
+    Verdict(Verdict),
+    Contents(Result<Vec<Option<Vec<u8>>>, Error>),
+    Value(Result<Vec<u8>, Error>),
+    Panicked(String),
+}
+
+/// What a plugin asks of its host.
+#[derive(Serialize, Deserialize)]
+enum Ask {
+    Get(Vec<u8>),
+    Set(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    Scan(Vec<u8>, Vec<u8>, u32, bool),
+    Open(String, String, Vec<String>),
+    Find(String),
+    End(String, Option<String>),
+    Log(Level, String),
+    NowMs,
+    Random(u32),
+}
+
+/// What a host answers.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Value(Result<Option<Vec<u8>>, ServiceError>),
+    Done(Result<(), ServiceError>),
+    Entries(Result<Entries, ServiceError>),
+    Conversation(Result<Conversation, ServiceError>),
+    NowMs(u64),
+    Bytes(Vec<u8>),
+}
+
+// --- The library's side.
+
+/// The services of a host on the other side of the border.
+struct Remote(Host);
+
+impl Remote {
+    fn ask(&self, ask: &Ask) -> Option<Answer> {
+        // Writing into a vector has no way to fail.
+        let bytes = postcard::to_stdvec(ask).unwrap_or_default();
+        let answer = (self.0.ask)(Slice::of(&bytes));
+        // SAFETY: the host made it, and gave its own `free`.
+        unsafe { answer.read(self.0.free) }.ok()
+    }
+}
+
+impl Services for Remote {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
+        match self.ask(&Ask::Get(key.to_vec())) {
+            Some(Answer::Value(value)) => value,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
+        match self.ask(&Ask::Set(key.to_vec(), value.to_vec())) {
+            Some(Answer::Done(done)) => done,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError> {
+        match self.ask(&Ask::Delete(key.to_vec())) {
+            Some(Answer::Done(done)) => done,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
+        match self.ask(&Ask::Scan(start.to_vec(), end.to_vec(), limit, reverse)) {
+            Some(Answer::Entries(entries)) => entries,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
+        match self.ask(&Ask::Open(address.to_owned(), kind.to_owned(), members.to_vec())) {
+            Some(Answer::Conversation(conversation)) => conversation,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn find(&mut self, address: &str) -> Result<Conversation, ServiceError> {
+        match self.ask(&Ask::Find(address.to_owned())) {
+            Some(Answer::Conversation(conversation)) => conversation,
+            _ => Err(ServiceError::Unavailable),
+        }
+    }
+
+    fn end(&mut self, actor: &str, credential: Option<&str>) {
+        // It has no answer but that it is done.
+        let _ = self.ask(&Ask::End(actor.to_owned(), credential.map(str::to_owned)));
+    }
+
+    fn log(&mut self, level: Level, text: &str) {
+        let _ = self.ask(&Ask::Log(level, text.to_owned()));
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        match self.ask(&Ask::NowMs) {
+            Some(Answer::NowMs(now)) => now,
+            _ => 0,
+        }
+    }
+
+    fn random(&mut self, count: u32) -> Vec<u8> {
+        match self.ask(&Ask::Random(count)) {
+            Some(Answer::Bytes(bytes)) => bytes,
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Makes the library of a plugin; what [`export_library!`](crate::export_library!) exports.
+#[must_use]
+pub const fn library<P: Registered>() -> Library {
+    Library {
+        abi: ABI,
+        size: size::<Library>(),
+        manifest: manifest::<P>,
+        start: start::<P>,
+        call,
+        stop,
+        free,
+    }
+}
+
+extern "C" fn manifest<P: Registered>() -> Slice {
+    Slice::of(P::MANIFEST.as_bytes())
+}
+
+/// A handle is the address of a started plugin.
+type Handle = Box<dyn Started>;
+
+extern "C" fn start<P: Registered>(host: Host, configuration: Slice) -> Buffer {
+    // SAFETY: it comes from the host, for this call.
+    let configuration = String::from_utf8_lossy(unsafe { configuration.bytes() }).into_owned();
+    let started = native::enter(Remote(host), || native::of::<P>().start(&configuration)).1;
+    let started: Result<Result<u64, Error>, String> = match started {
+        Ok(Ok(plugin)) => Ok(Ok(Box::into_raw(Box::new(plugin)) as u64)),
+        Ok(Err(error)) => Ok(Err(error)),
+        Err(Panicked(text)) => Err(text),
+    };
+    Buffer::of(&started)
+}
+
+extern "C" fn call(handle: u64, host: Host, request: Slice) -> Buffer {
+    // SAFETY: the host passes a handle that `start` made and `stop` has not had yet.
+    let plugin = unsafe { &*(handle as *const Handle) };
+    // SAFETY: it comes from the host, for this call.
+    let request = postcard::from_bytes::<Request>(unsafe { request.bytes() });
+    let reply = match request {
+        Ok(request) => native::enter(Remote(host), || serve(&**plugin, &request)).1,
+        Err(error) => Err(Panicked(format!("the host's request can't be read: {error}"))),
+    };
+    Buffer::of(&reply.unwrap_or_else(|Panicked(text)| Reply::Panicked(text)))
+}
+
+fn serve(plugin: &dyn Started, request: &Request) -> Reply {
+    let cx = Context::default();
+    match request {
+        Request::Migrate(from) => Reply::Done(plugin.migrate(&cx, from)),
+        Request::Authenticate(app, token) => Reply::Identity(plugin.authenticate(&cx, app, token)),
+        Request::BeforeSend(message) => Reply::Verdict(plugin.before_send(&cx, &message.view())),
+        Request::AfterSend(message) => Reply::Done(plugin.after_send(&cx, &message.view())),
+        Request::Render(viewer, messages) => {
+            let views: Vec<Message<'_>> = messages.iter().map(PackedMessage::view).collect();
+            Reply::Contents(plugin.render(&cx, viewer, &views))
+        }
+        Request::Call(caller, name, params) => {
+            let cx = Context { caller: caller.clone() };
+            Reply::Value(plugin.call(&cx, name, params))
+        }
+    }
+}
+
+extern "C" fn stop(handle: u64) {
+    // SAFETY: the host passes each handle once, when nothing uses it any more.
+    let plugin = unsafe { Box::from_raw(handle as *mut Handle) };
+    // A panic while it is dropped must not cross the border, and nobody is left to be told.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(plugin)));
+}
+
+/// Exports a registered plugin as a native library: a crate of type `cdylib` that is built for the host's own system.
+///
+/// A host loads it only if its operator wrote `trusted = true`: there is no sandbox around it.
+#[macro_export]
+macro_rules! export_library {
+    ($plugin:ty) => {
+        #[allow(unsafe_code, missing_docs, reason = "an exported name is unsafe by nature")]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn courtyard_plugin_library() -> *const $crate::library::Library {
+            static LIBRARY: $crate::library::Library = $crate::library::library::<$plugin>();
+            &LIBRARY
+        }
+    };
+}
+
+// --- The host's side.
+
+/// Why a library can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// It returned nothing.
+    #[error("it exports no plugin")]
+    Nothing,
+    /// It was built for another C interface.
+    #[error("it speaks version {0} of the native interface, and this host version {ABI}")]
+    Abi(u32),
+    /// Its table is smaller than this version's.
+    #[error("its table has {0} bytes, which is too few")]
+    Size(u32),
+    /// Its manifest is not UTF-8.
+    #[error("its manifest is no text")]
+    Manifest,
+}
+
+/// A plugin behind the border.
+struct Imported {
+    library: Library,
+    manifest: String,
+}
+
+/// Takes a plugin out of a library.
+///
+/// # Safety
+/// `library` must be what the library's entry returned, and the library must stay loaded for as long as the process
+/// lives. What it does is not checked in any way.
+///
+/// # Errors
+/// When it was built for another interface.
+pub unsafe fn import(library: *const Library) -> Result<Arc<dyn Native>, ImportError> {
+    if library.is_null() {
+        return Err(ImportError::Nothing);
+    }
+    // SAFETY: the two numbers come first in every version of the interface, so they can be read before the rest.
+    let (abi, size) = unsafe { ((*library).abi, (*library).size) };
+    if abi != ABI {
+        return Err(ImportError::Abi(abi));
+    }
+    if (size as usize) < size_of::<Library>() {
+        return Err(ImportError::Size(size));
+    }
+    // SAFETY: the caller vouches for it, and it is as large as it has to be.
+    let library = unsafe { *library };
+    // SAFETY: the manifest is a constant of the library, which stays loaded.
+    let manifest = unsafe { (library.manifest)().bytes() };
+    let manifest = std::str::from_utf8(manifest)
+        .map_err(|_| ImportError::Manifest)?
+        .to_owned();
+    Ok(Arc::new(Imported { library, manifest }))
+}
+
+const HOST: Host = Host {
+    abi: ABI,
+    size: size::<Host>(),
+    ask,
+    free,
+};
+
+/// Answers a plugin with the services that were lent on this thread.
+extern "C" fn ask(ask: Slice) -> Buffer {
+    use native::service;
+    // SAFETY: it comes from the library, for this call.
+    let ask = postcard::from_bytes::<Ask>(unsafe { ask.bytes() });
+    let answer = catch_unwind(|| match ask {
+        Ok(Ask::Get(key)) => Answer::Value(service::get(&key)),
+        Ok(Ask::Set(key, value)) => Answer::Done(service::set(&key, &value)),
+        Ok(Ask::Delete(key)) => Answer::Done(service::delete(&key)),
+        Ok(Ask::Scan(start, end, limit, reverse)) => Answer::Entries(service::scan(&start, &end, limit, reverse)),
+        Ok(Ask::Open(address, kind, members)) => Answer::Conversation(service::open(&address, &kind, &members)),
+        Ok(Ask::Find(address)) => Answer::Conversation(service::find(&address)),
+        Ok(Ask::End(actor, credential)) => {
+            service::end(&actor, credential.as_deref());
+            Answer::Done(Ok(()))
+        }
+        Ok(Ask::Log(level, text)) => {
+            service::log(level, &text);
+            Answer::Done(Ok(()))
+        }
+        Ok(Ask::NowMs) => Answer::NowMs(service::now_ms()),
+        Ok(Ask::Random(count)) => Answer::Bytes(service::random(count)),
+        Err(_) => Answer::Done(Err(ServiceError::Unavailable)),
+    });
+    Buffer::of(&answer.unwrap_or(Answer::Done(Err(ServiceError::Unavailable))))
+}
+
+impl Native for Imported {
+    fn manifest(&self) -> &str {
+        &self.manifest
+    }
+
+    fn start(&self, configuration: &str) -> Result<Box<dyn Started>, Error> {
+        let started = (self.library.start)(HOST, Slice::of(configuration.as_bytes()));
+        // SAFETY: the library made it.
+        let started = unsafe { started.read::<Result<Result<u64, Error>, String>>(self.library.free) };
+        match started {
+            Ok(Ok(handle)) => Ok(Box::new(Remotely {
+                library: self.library,
+                handle: handle?,
+            })),
+            // As if it had happened on this side of the border.
+            Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
+            Err(error) => resume_unwind(Box::new(format!("the library's answer can't be read: {error}"))),
+        }
+    }
+}
+
+impl fmt::Debug for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imported").finish_non_exhaustive()
+    }
+}
+
+/// A started plugin behind the border.
+struct Remotely {
+    library: Library,
+    handle: u64,
+}
+
+impl Remotely {
+    fn ask(&self, request: &Request) -> Reply {
+        // Writing into a vector has no way to fail.
+        let bytes = postcard::to_stdvec(request).unwrap_or_default();
+        let reply = (self.library.call)(self.handle, HOST, Slice::of(&bytes));
+        // SAFETY: the library made it.
+        match unsafe { reply.read(self.library.free) } {
+            // As if it had happened on this side of the border.
+            Ok(Reply::Panicked(text)) => resume_unwind(Box::new(text)),
+            Ok(reply) => reply,
+            Err(error) => resume_unwind(Box::new(format!("the library's answer can't be read: {error}"))),
+        }
+    }
+}
+
+fn other_reply() -> Error {
+    Error::new("bad_reply", "The library answered another question.")
+}
+
+impl Started for Remotely {
+    fn migrate(&self, _cx: &Context, from: &str) -> Result<(), Error> {
+        match self.ask(&Request::Migrate(from.to_owned())) {
+            Reply::Done(done) => done,
+            _ => Err(other_reply()),
+        }
+    }
+
+    fn authenticate(&self, _cx: &Context, app: &str, token: &str) -> Result<Option<Identity>, Error> {
+        match self.ask(&Request::Authenticate(app.to_owned(), token.to_owned())) {
+            Reply::Identity(identity) => identity,
+            _ => Err(other_reply()),
+        }
+    }
+
+    fn before_send(&self, _cx: &Context, message: &Message<'_>) -> Verdict {
+        match self.ask(&Request::BeforeSend(PackedMessage::of(message))) {
+            Reply::Verdict(verdict) => verdict,
+            _ => Verdict::Reject(other_reply()),
+        }
+    }
+
+    fn after_send(&self, _cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+        match self.ask(&Request::AfterSend(PackedMessage::of(message))) {
+            Reply::Done(done) => done,
+            _ => Err(other_reply()),
+        }
+    }
+
+    fn render(&self, _cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let messages = messages.iter().map(PackedMessage::of).collect();
+        match self.ask(&Request::Render(viewer.to_owned(), messages)) {
+            Reply::Contents(contents) => contents,
+            _ => Err(other_reply()),
+        }
+    }
+
+    fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
+        match self.ask(&Request::Call(cx.caller.clone(), name.to_owned(), params.to_vec())) {
+            Reply::Value(value) => value,
+            _ => Err(other_reply()),
+        }
+    }
+}
+
+impl Drop for Remotely {
+    fn drop(&mut self) {
+        (self.library.stop)(self.handle);
+    }
+}
