@@ -31,6 +31,13 @@ export interface Conversation {
   last?: Message;
 }
 
+/** The detail of the event `signal`: something of the moment that a plugin says. */
+export interface Signal {
+  plugin: string;
+  name: string;
+  payload: unknown;
+}
+
 export interface Events {
   conversation: string;
   epoch: number;

@@ -181,6 +181,8 @@ export class Courtyard extends EventTarget {
         return;
       case "event":
         return this.#arrive(frame.event);
+      case "signal":
+        return this.#tell("signal", { plugin: frame.plugin, name: frame.name, payload: frame.payload });
       case "ack":
         return this.#acked(frame);
       case "gap":

@@ -4,6 +4,8 @@
 //! docs/plugins.md begins with a plugin of 30 lines.
 
 #[cfg(not(target_arch = "wasm32"))]
+pub mod ask;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod library;
 pub mod manifest;
 mod message;
@@ -25,7 +27,9 @@ pub use schema::Schema;
 pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
-pub use service::{Conversation, Conversations, Entries, Kv, Level, Log, ServiceError, Sessions};
+pub use service::{
+    Conversation, Conversations, Entries, Kv, Level, Log, Methods, ServiceError, Sessions, StoredMessage,
+};
 
 /// Everything that most plugins use.
 pub mod prelude {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{Answered, Ask};
 use crate::native::{self, Native, Panicked, Services, Started};
-use crate::service::{Conversation, Entries, Level};
 use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
 
 /// The version of the C interface.
@@ -169,111 +169,18 @@ enum Reply {
     Panicked(String),
 }
 
-/// What a plugin asks of its host.
-#[derive(Serialize, Deserialize)]
-enum Ask {
-    Get(Vec<u8>),
-    Set(Vec<u8>, Vec<u8>),
-    Delete(Vec<u8>),
-    Scan(Vec<u8>, Vec<u8>, u32, bool),
-    Open(String, String, Vec<String>),
-    Find(String),
-    End(String, Option<String>),
-    Log(Level, String),
-    NowMs,
-    Random(u32),
-}
-
-/// What a host answers.
-#[derive(Serialize, Deserialize)]
-enum Answer {
-    Value(Result<Option<Vec<u8>>, ServiceError>),
-    Done(Result<(), ServiceError>),
-    Entries(Result<Entries, ServiceError>),
-    Conversation(Result<Conversation, ServiceError>),
-    NowMs(u64),
-    Bytes(Vec<u8>),
-}
-
 // --- The library's side.
 
 /// The services of a host on the other side of the border.
 struct Remote(Host);
 
-impl Remote {
-    fn ask(&self, ask: &Ask) -> Option<Answer> {
+impl Services for Remote {
+    fn ask(&mut self, ask: Ask) -> Answered {
         // Writing into a vector has no way to fail.
-        let bytes = postcard::to_stdvec(ask).unwrap_or_default();
+        let bytes = postcard::to_stdvec(&ask).unwrap_or_default();
         let answer = (self.0.ask)(Slice::of(&bytes));
         // SAFETY: the host made it, and gave its own `free`.
-        unsafe { answer.read(self.0.free) }.ok()
-    }
-}
-
-impl Services for Remote {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
-        match self.ask(&Ask::Get(key.to_vec())) {
-            Some(Answer::Value(value)) => value,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
-        match self.ask(&Ask::Set(key.to_vec(), value.to_vec())) {
-            Some(Answer::Done(done)) => done,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError> {
-        match self.ask(&Ask::Delete(key.to_vec())) {
-            Some(Answer::Done(done)) => done,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
-        match self.ask(&Ask::Scan(start.to_vec(), end.to_vec(), limit, reverse)) {
-            Some(Answer::Entries(entries)) => entries,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
-        match self.ask(&Ask::Open(address.to_owned(), kind.to_owned(), members.to_vec())) {
-            Some(Answer::Conversation(conversation)) => conversation,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn find(&mut self, address: &str) -> Result<Conversation, ServiceError> {
-        match self.ask(&Ask::Find(address.to_owned())) {
-            Some(Answer::Conversation(conversation)) => conversation,
-            _ => Err(ServiceError::Unavailable),
-        }
-    }
-
-    fn end(&mut self, actor: &str, credential: Option<&str>) {
-        // It has no answer but that it is done.
-        let _ = self.ask(&Ask::End(actor.to_owned(), credential.map(str::to_owned)));
-    }
-
-    fn log(&mut self, level: Level, text: &str) {
-        let _ = self.ask(&Ask::Log(level, text.to_owned()));
-    }
-
-    fn now_ms(&mut self) -> u64 {
-        match self.ask(&Ask::NowMs) {
-            Some(Answer::NowMs(now)) => now,
-            _ => 0,
-        }
-    }
-
-    fn random(&mut self, count: u32) -> Vec<u8> {
-        match self.ask(&Ask::Random(count)) {
-            Some(Answer::Bytes(bytes)) => bytes,
-            _ => Vec::new(),
-        }
+        unsafe { answer.read(self.0.free) }.unwrap_or(Err(ServiceError::Unavailable))
     }
 }
 
@@ -427,29 +334,11 @@ const HOST: Host = Host {
 
 /// Answers a plugin with the services that were lent on this thread.
 extern "C" fn ask(ask: Slice) -> Buffer {
-    use native::service;
     // SAFETY: it comes from the library, for this call.
     let ask = postcard::from_bytes::<Ask>(unsafe { ask.bytes() });
-    let answer = catch_unwind(|| match ask {
-        Ok(Ask::Get(key)) => Answer::Value(service::get(&key)),
-        Ok(Ask::Set(key, value)) => Answer::Done(service::set(&key, &value)),
-        Ok(Ask::Delete(key)) => Answer::Done(service::delete(&key)),
-        Ok(Ask::Scan(start, end, limit, reverse)) => Answer::Entries(service::scan(&start, &end, limit, reverse)),
-        Ok(Ask::Open(address, kind, members)) => Answer::Conversation(service::open(&address, &kind, &members)),
-        Ok(Ask::Find(address)) => Answer::Conversation(service::find(&address)),
-        Ok(Ask::End(actor, credential)) => {
-            service::end(&actor, credential.as_deref());
-            Answer::Done(Ok(()))
-        }
-        Ok(Ask::Log(level, text)) => {
-            service::log(level, &text);
-            Answer::Done(Ok(()))
-        }
-        Ok(Ask::NowMs) => Answer::NowMs(service::now_ms()),
-        Ok(Ask::Random(count)) => Answer::Bytes(service::random(count)),
-        Err(_) => Answer::Done(Err(ServiceError::Unavailable)),
-    });
-    Buffer::of(&answer.unwrap_or(Answer::Done(Err(ServiceError::Unavailable))))
+    let answered = catch_unwind(|| ask.map_err(|_| ServiceError::Unavailable).and_then(native::ask));
+    let answered: Answered = answered.unwrap_or(Err(ServiceError::Unavailable));
+    Buffer::of(&answered)
 }
 
 impl Native for Imported {

@@ -10,22 +10,16 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::service::{Conversation, Entries, Level};
+use crate::ask::{Answered, Ask};
 use crate::{Context, Error, Identity, Message, Registered, ServiceError, Verdict};
 
-/// What a host does for a plugin during one call. See the types of the crate for what each is.
-#[allow(missing_docs, reason = "each is the service of that name")]
+/// What a host does for a plugin during one call.
 pub trait Services: Any {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError>;
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError>;
-    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError>;
-    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError>;
-    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError>;
-    fn find(&mut self, address: &str) -> Result<Conversation, ServiceError>;
-    fn end(&mut self, actor: &str, credential: Option<&str>);
-    fn log(&mut self, level: Level, text: &str);
-    fn now_ms(&mut self) -> u64;
-    fn random(&mut self, count: u32) -> Vec<u8>;
+    /// Answers.
+    ///
+    /// # Errors
+    /// When the plugin may not ask for it now, or an argument breaks a limit.
+    fn ask(&mut self, ask: Ask) -> Answered;
 }
 
 thread_local! {
@@ -148,54 +142,135 @@ pub fn value<P: Registered>(plugin: P) -> Arc<dyn Native> {
     })
 }
 
-/// The services of the host that entered the plugin.
-pub(crate) mod service {
-    use super::CURRENT;
-    use crate::ServiceError;
-    use crate::service::{Conversation, Entries, Level};
+/// Asks the host that entered the plugin on this thread.
+pub(crate) fn ask(ask: Ask) -> Answered {
+    // Taken out meanwhile: a host may enter another plugin to answer.
+    let Some(mut services) = CURRENT.take() else {
+        return Err(ServiceError::Unavailable);
+    };
+    let answered = services.ask(ask);
+    CURRENT.set(Some(services));
+    answered
+}
 
-    fn with<T>(ask: impl FnOnce(&mut dyn super::Services) -> T) -> Option<T> {
-        CURRENT.with_borrow_mut(|current| current.as_deref_mut().map(ask))
+/// The services as functions.
+pub(crate) mod service {
+    use super::ask;
+    use crate::ask::{Answer, Ask};
+    use crate::service::{Conversation, Entries, Level, StoredMessage};
+    use crate::{Error, ServiceError};
+
+    /// A host answers what it was asked; anything else is as good as no answer.
+    const OTHER: ServiceError = ServiceError::Unavailable;
+
+    fn done(asked: Ask) -> Result<(), ServiceError> {
+        ask(asked).map(drop)
+    }
+
+    fn conversation(asked: Ask) -> Result<Conversation, ServiceError> {
+        match ask(asked)? {
+            Answer::Conversation(conversation) => Ok(conversation),
+            _ => Err(OTHER),
+        }
     }
 
     pub(crate) fn get(key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
-        with(|host| host.get(key)).unwrap_or(Err(ServiceError::Unavailable))
+        match ask(Ask::Get(key.to_vec()))? {
+            Answer::Value(value) => Ok(value),
+            _ => Err(OTHER),
+        }
     }
 
     pub(crate) fn set(key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
-        with(|host| host.set(key, value)).unwrap_or(Err(ServiceError::Unavailable))
+        done(Ask::Set(key.to_vec(), value.to_vec()))
     }
 
     pub(crate) fn delete(key: &[u8]) -> Result<(), ServiceError> {
-        with(|host| host.delete(key)).unwrap_or(Err(ServiceError::Unavailable))
+        done(Ask::Delete(key.to_vec()))
     }
 
     pub(crate) fn scan(start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
-        with(|host| host.scan(start, end, limit, reverse)).unwrap_or(Err(ServiceError::Unavailable))
+        match ask(Ask::Scan(start.to_vec(), end.to_vec(), limit, reverse))? {
+            Answer::Entries(entries) => Ok(entries),
+            _ => Err(OTHER),
+        }
     }
 
     pub(crate) fn open(address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
-        with(|host| host.open(address, kind, members)).unwrap_or(Err(ServiceError::Unavailable))
+        conversation(Ask::Open(address.to_owned(), kind.to_owned(), members.to_vec()))
     }
 
     pub(crate) fn find(address: &str) -> Result<Conversation, ServiceError> {
-        with(|host| host.find(address)).unwrap_or(Err(ServiceError::Unavailable))
+        conversation(Ask::Find(address.to_owned()))
+    }
+
+    pub(crate) fn conversation_of(id: &str) -> Result<Conversation, ServiceError> {
+        conversation(Ask::Conversation(id.to_owned()))
+    }
+
+    pub(crate) fn add_members(id: &str, members: &[String]) -> Result<(), ServiceError> {
+        done(Ask::AddMembers(id.to_owned(), members.to_vec()))
+    }
+
+    pub(crate) fn remove_members(id: &str, members: &[String]) -> Result<(), ServiceError> {
+        done(Ask::RemoveMembers(id.to_owned(), members.to_vec()))
+    }
+
+    pub(crate) fn append(conversation: &str, sender: &str, kind: &str, content: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::Append {
+            conversation: conversation.to_owned(),
+            sender: sender.to_owned(),
+            kind: kind.to_owned(),
+            content: content.to_vec(),
+        })
+    }
+
+    pub(crate) fn read(id: &str, after: u64, limit: u32) -> Result<Vec<StoredMessage>, ServiceError> {
+        match ask(Ask::Read(id.to_owned(), after, limit))? {
+            Answer::Messages(messages) => Ok(messages),
+            _ => Err(OTHER),
+        }
     }
 
     pub(crate) fn end(actor: &str, credential: Option<&str>) {
         // Without a host there are no sessions to end.
-        let _ = with(|host| host.end(actor, credential));
+        let _ = ask(Ask::EndSessions(actor.to_owned(), credential.map(str::to_owned)));
+    }
+
+    pub(crate) fn online(actors: &[String]) -> Vec<bool> {
+        match ask(Ask::Online(actors.to_vec())) {
+            Ok(Answer::Flags(flags)) => flags,
+            _ => vec![false; actors.len()],
+        }
+    }
+
+    pub(crate) fn signal(actors: &[String], name: &str, payload: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::Signal(actors.to_vec(), name.to_owned(), payload.to_vec()))
+    }
+
+    pub(crate) fn call(method: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
+        match ask(Ask::Call(method.to_owned(), params.to_vec())) {
+            Ok(Answer::Called(called)) => called,
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn log(level: Level, text: &str) {
-        let _ = with(|host| host.log(level, text));
+        let _ = ask(Ask::Log(level, text.to_owned()));
     }
 
     pub(crate) fn now_ms() -> u64 {
-        with(|host| host.now_ms()).unwrap_or_default()
+        match ask(Ask::NowMs) {
+            Ok(Answer::NowMs(now)) => now,
+            _ => 0,
+        }
     }
 
     pub(crate) fn random(count: u32) -> Vec<u8> {
-        with(|host| host.random(count)).unwrap_or_default()
+        match ask(Ask::Random(count)) {
+            Ok(Answer::Bytes(bytes)) => bytes,
+            _ => Vec::new(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{Conversations, Kv, Log, Message, Schema, ServiceError, Sessions, Verdict, service};
+use crate::{Conversations, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Verdict, service};
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,6 +60,8 @@ pub struct Caller {
     pub device: String,
     /// The credential.
     pub credential: String,
+    /// The plugin that asks on the actor's behalf; empty when the client itself asks.
+    pub plugin: String,
 }
 
 /// What a call may use: the services of the host, and who calls.
@@ -86,6 +88,12 @@ impl Context {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions
+    }
+
+    /// Returns the methods of other plugins. Capability `methods`.
+    #[must_use]
+    pub fn methods(&self) -> Methods {
+        Methods
     }
 
     /// Returns the host's log.

@@ -123,6 +123,92 @@ impl Conversations {
     pub fn find(self, address: &str) -> Result<Conversation, ServiceError> {
         host::find(address)
     }
+
+    /// Returns a conversation of the plugin by its id.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn get(self, id: &str) -> Result<Conversation, ServiceError> {
+        host::conversation_of(id)
+    }
+
+    /// Makes actors members of a conversation of the plugin; those who are stay so. They see all of its history.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn add_members(self, id: &str, members: &[String]) -> Result<(), ServiceError> {
+        host::add_members(id, members)
+    }
+
+    /// Takes members out of a conversation of the plugin; those who are none stay so.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn remove_members(self, id: &str, members: &[String]) -> Result<(), ServiceError> {
+        host::remove_members(id, members)
+    }
+
+    /// Appends a message to a conversation of the plugin in the name of any actor, together with the transaction. Members
+    /// and observers get it after the commit; no `before_send` is asked.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn append(
+        self,
+        id: &str,
+        sender: &str,
+        kind: &str,
+        content: &impl serde::Serialize,
+    ) -> Result<(), ServiceError> {
+        let content = serde_json::to_vec(content).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::append(id, sender, kind, &content)
+    }
+
+    /// Lists up to `limit` messages behind the number `after`, in order; without those that this call appends.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn read(self, id: &str, after: u64, limit: u32) -> Result<Vec<StoredMessage>, ServiceError> {
+        host::read(id, after, limit)
+    }
+}
+
+/// A message in the log.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoredMessage {
+    /// Its number in the conversation.
+    pub seq: u64,
+    /// When it was committed, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Who sent it.
+    pub sender: String,
+    /// The kind of the content.
+    pub kind: String,
+    /// The content, a JSON object.
+    pub content: Vec<u8>,
+}
+
+/// Methods of other plugins.
+#[derive(Clone, Copy, Debug)]
+pub struct Methods;
+
+impl Methods {
+    /// Calls `PLUGIN.NAME` for the caller of the current call, inside its transaction; the other plugin sees who asks on the
+    /// caller's behalf. After an error nothing is left of what the other plugin wrote.
+    ///
+    /// # Errors
+    /// The other plugin's, with its id in front of the code; `methods.cycle` when that plugin is in the current call
+    /// already.
+    pub fn call<R: serde::de::DeserializeOwned>(
+        self,
+        method: &str,
+        params: &impl serde::Serialize,
+    ) -> Result<R, crate::Error> {
+        let value = |error: serde_json::Error| crate::Error::from(ServiceError::Value(error.to_string()));
+        let params = serde_json::to_vec(params).map_err(value)?;
+        let result = host::call(method, &params)?;
+        serde_json::from_slice(&result).map_err(value)
+    }
 }
 
 /// Live sessions.
@@ -133,6 +219,22 @@ impl Sessions {
     /// Ends the sessions of an actor, all or those of one credential, once the call is committed.
     pub fn end(self, actor: &str, credential: Option<&str>) {
         host::end(actor, credential);
+    }
+
+    /// Tells which of the actors have live sessions on this node.
+    #[must_use]
+    pub fn online(self, actors: &[String]) -> Vec<bool> {
+        host::online(actors)
+    }
+
+    /// Sends a signal to the live sessions of actors once the call is committed. It is not stored, and lost for those who
+    /// are not online. A name is 1 to 32 lower-case letters, digits and `_`.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn signal(self, actors: &[String], name: &str, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
+        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::signal(actors, name, &payload)
     }
 }
 

@@ -1,12 +1,13 @@
 //! A host for tests: runs a plugin's hooks and methods natively, on an in-memory key space inside a transaction.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::ask::{Answer, Answered, Ask};
 use crate::native::{self, Panicked, Services};
-use crate::service::{Conversation, Entries, Level};
+use crate::service::{Conversation, Entries, Level, StoredMessage};
 use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
 
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,13 @@ struct State {
     keys: BTreeMap<(String, Vec<u8>), Vec<u8>>,
     /// App and address.
     conversations: BTreeMap<(String, String), Conversation>,
+    messages: BTreeMap<String, Vec<StoredMessage>>,
     ended: Vec<(String, Option<String>)>,
+    online: BTreeSet<String>,
+    signals: Vec<TestSignal>,
+    /// Methods of other plugins that were called, and what they answer.
+    calls: Vec<(String, Value)>,
+    answers: BTreeMap<String, Value>,
     log: Vec<(Level, String)>,
     now_ms: u64,
     random: u64,
@@ -64,6 +71,35 @@ impl<P: Registered> TestHost<P> {
     #[must_use]
     pub fn take_ended(&self) -> Vec<(String, Option<String>)> {
         STATE.with_borrow_mut(|state| std::mem::take(&mut state.ended))
+    }
+
+    /// Sets who has live sessions.
+    pub fn set_online(&self, actors: &[&str]) {
+        let actors = actors.iter().map(|actor| (*actor).to_owned());
+        STATE.with_borrow_mut(|state| state.online = actors.collect());
+    }
+
+    /// Sets what a method of another plugin answers; those without an answer are unknown.
+    pub fn set_answer(&self, method: &str, answer: Value) {
+        STATE.with_borrow_mut(|state| state.answers.insert(method.to_owned(), answer));
+    }
+
+    /// Takes the calls of methods of other plugins.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<(String, Value)> {
+        STATE.with_borrow_mut(|state| std::mem::take(&mut state.calls))
+    }
+
+    /// Takes the signals that were sent.
+    #[must_use]
+    pub fn take_signals(&self) -> Vec<TestSignal> {
+        STATE.with_borrow_mut(|state| std::mem::take(&mut state.signals))
+    }
+
+    /// Returns the messages that the plugin appended to a conversation.
+    #[must_use]
+    pub fn messages(&self, conversation: &str) -> Vec<StoredMessage> {
+        STATE.with_borrow(|state| state.messages.get(conversation).cloned().unwrap_or_default())
     }
 
     /// Takes the lines that were logged.
@@ -132,6 +168,17 @@ impl<P: Registered> TestHost<P> {
                 .after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0))
         })
     }
+}
+
+/// A signal that a plugin sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestSignal {
+    /// To whom.
+    pub actors: Vec<String>,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub payload: Value,
 }
 
 /// A message for tests.
@@ -210,85 +257,132 @@ fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 struct Tester;
 
 impl Services for Tester {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
-        STATE.with_borrow(|state| Ok(state.keys.get(&(state.app.clone(), key.to_vec())).cloned()))
+    fn ask(&mut self, ask: Ask) -> Answered {
+        STATE.with_borrow_mut(|state| state.answer(ask))
+    }
+}
+
+impl State {
+    fn answer(&mut self, ask: Ask) -> Answered {
+        match ask {
+            Ask::Get(key) => Ok(Answer::Value(self.keys.get(&(self.app.clone(), key)).cloned())),
+            Ask::Set(key, value) => {
+                self.keys.insert((self.app.clone(), key), value);
+                Ok(Answer::Done)
+            }
+            Ask::Delete(key) => {
+                self.keys.remove(&(self.app.clone(), key));
+                Ok(Answer::Done)
+            }
+            Ask::Scan(start, end, limit, reverse) => Ok(Answer::Entries(self.scan(&start, &end, limit, reverse))),
+            Ask::Open(address, kind, members) => {
+                let id = format!("{:026}", self.conversations.len() + 1);
+                let key = (self.app.clone(), address);
+                let new = Conversation { id, kind, members };
+                Ok(Answer::Conversation(
+                    self.conversations.entry(key).or_insert(new).clone(),
+                ))
+            }
+            Ask::Find(address) => {
+                let found = self.conversations.get(&(self.app.clone(), address));
+                found.cloned().map(Answer::Conversation).ok_or(ServiceError::NotFound)
+            }
+            Ask::Conversation(id) => Ok(Answer::Conversation(self.conversation(&id)?.clone())),
+            Ask::AddMembers(id, members) => {
+                let known = &mut self.conversation(&id)?.members;
+                for member in members {
+                    if !known.contains(&member) {
+                        known.push(member);
+                    }
+                }
+                Ok(Answer::Done)
+            }
+            Ask::RemoveMembers(id, members) => {
+                self.conversation(&id)?
+                    .members
+                    .retain(|member| !members.contains(member));
+                Ok(Answer::Done)
+            }
+            Ask::Append {
+                conversation,
+                sender,
+                kind,
+                content,
+            } => {
+                self.conversation(&conversation)?;
+                let time_ms = self.now_ms;
+                let log = self.messages.entry(conversation).or_default();
+                log.push(StoredMessage {
+                    seq: log.len() as u64 + 1,
+                    time_ms,
+                    sender,
+                    kind,
+                    content,
+                });
+                Ok(Answer::Done)
+            }
+            Ask::Read(id, after, limit) => {
+                self.conversation(&id)?;
+                let log = self.messages.get(&id).into_iter().flatten();
+                let wanted = log.filter(|message| message.seq > after).take(limit as usize);
+                Ok(Answer::Messages(wanted.cloned().collect()))
+            }
+            Ask::EndSessions(actor, credential) => {
+                self.ended.push((actor, credential));
+                Ok(Answer::Done)
+            }
+            Ask::Online(actors) => Ok(Answer::Flags(
+                actors.iter().map(|actor| self.online.contains(actor)).collect(),
+            )),
+            Ask::Signal(actors, name, payload) => {
+                let payload = serde_json::from_slice(&payload).unwrap_or_default();
+                self.signals.push(TestSignal { actors, name, payload });
+                Ok(Answer::Done)
+            }
+            Ask::Call(method, params) => {
+                let params = serde_json::from_slice(&params).unwrap_or_default();
+                self.calls.push((method.clone(), params));
+                Ok(Answer::Called(match self.answers.get(&method) {
+                    Some(answer) => Ok(answer.to_string().into_bytes()),
+                    None => Err(Error::new("unknown_method", "The test has no answer for this method.")),
+                }))
+            }
+            Ask::Log(level, text) => {
+                self.log.push((level, text));
+                Ok(Answer::Done)
+            }
+            Ask::NowMs => Ok(Answer::NowMs(self.now_ms)),
+            Ask::Random(count) => Ok(Answer::Bytes((0..count).map(|_| self.next_random()).collect())),
+        }
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
-        STATE.with_borrow_mut(|state| {
-            state.keys.insert((state.app.clone(), key.to_vec()), value.to_vec());
-            Ok(())
-        })
+    fn conversation(&mut self, id: &str) -> Result<&mut Conversation, ServiceError> {
+        let mut of_app = self.conversations.iter_mut().filter(|((app, _), _)| *app == self.app);
+        let found = of_app.find(|(_, conversation)| conversation.id == id);
+        found
+            .map(|(_, conversation)| conversation)
+            .ok_or(ServiceError::NotFound)
     }
 
-    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError> {
-        STATE.with_borrow_mut(|state| {
-            state.keys.remove(&(state.app.clone(), key.to_vec()));
-            Ok(())
-        })
+    fn scan(&self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Entries {
+        let inside = self.keys.iter().filter(|((app, key), _)| {
+            *app == self.app && key.as_slice() >= start && (end.is_empty() || key.as_slice() < end)
+        });
+        let entry = |((_, key), value): (&(String, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
+        let limit = limit as usize;
+        if reverse {
+            inside.rev().take(limit).map(entry).collect()
+        } else {
+            inside.take(limit).map(entry).collect()
+        }
     }
 
-    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<Entries, ServiceError> {
-        STATE.with_borrow(|state| {
-            let inside = state.keys.iter().filter(|((app, key), _)| {
-                *app == state.app && key.as_slice() >= start && (end.is_empty() || key.as_slice() < end)
-            });
-            let entry = |((_, key), value): (&(String, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
-            let limit = limit as usize;
-            Ok(if reverse {
-                inside.rev().take(limit).map(entry).collect()
-            } else {
-                inside.take(limit).map(entry).collect()
-            })
-        })
-    }
-
-    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<Conversation, ServiceError> {
-        STATE.with_borrow_mut(|state| {
-            let id = format!("{:026}", state.conversations.len() + 1);
-            let new = Conversation {
-                id,
-                kind: kind.to_owned(),
-                members: members.to_vec(),
-            };
-            Ok(state
-                .conversations
-                .entry((state.app.clone(), address.to_owned()))
-                .or_insert(new)
-                .clone())
-        })
-    }
-
-    fn find(&mut self, address: &str) -> Result<Conversation, ServiceError> {
-        STATE.with_borrow(|state| {
-            let found = state.conversations.get(&(state.app.clone(), address.to_owned()));
-            found.cloned().ok_or(ServiceError::NotFound)
-        })
-    }
-
-    fn end(&mut self, actor: &str, credential: Option<&str>) {
-        STATE.with_borrow_mut(|state| state.ended.push((actor.to_owned(), credential.map(str::to_owned))));
-    }
-
-    fn log(&mut self, level: Level, text: &str) {
-        STATE.with_borrow_mut(|state| state.log.push((level, text.to_owned())));
-    }
-
-    fn now_ms(&mut self) -> u64 {
-        STATE.with_borrow(|state| state.now_ms)
-    }
-
-    /// Returns the same bytes in every run, and others at every call (SplitMix64).
-    fn random(&mut self, count: u32) -> Vec<u8> {
-        STATE.with_borrow_mut(|state| {
-            let next = |_| {
-                state.random = state.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let mut mixed = state.random;
-                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                (mixed ^ (mixed >> 31)).to_le_bytes()[0]
-            };
-            (0..count).map(next).collect()
-        })
+    /// Returns the same bytes in every run (SplitMix64).
+    fn next_random(&mut self) -> u8 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)).to_le_bytes()[0]
     }
 }

@@ -124,6 +124,7 @@ impl<P: Registered> hooks::method::Guest for Adapter<P> {
             actor,
             device,
             credential,
+            plugin: asking,
         } = caller;
         let cx = Context {
             caller: Caller {
@@ -131,6 +132,7 @@ impl<P: Registered> hooks::method::Guest for Adapter<P> {
                 actor,
                 device,
                 credential,
+                plugin: asking,
             },
         };
         plugin::<P>().call(&cx, &name, &params).map_err(error)
@@ -141,7 +143,7 @@ impl<P: Registered> hooks::method::Guest for Adapter<P> {
 pub(crate) mod service {
     use super::courtyard::plugin as wit;
     use crate::ServiceError;
-    use crate::service::{Conversation, Entries, Level};
+    use crate::service::{Conversation, Entries, Level, StoredMessage};
 
     fn kv(failure: wit::kv::Failure) -> ServiceError {
         match failure {
@@ -196,8 +198,58 @@ pub(crate) mod service {
             .map_err(conversations)
     }
 
+    pub(crate) fn conversation_of(id: &str) -> Result<Conversation, ServiceError> {
+        wit::conversations::get(id).map(conversation).map_err(conversations)
+    }
+
+    pub(crate) fn add_members(id: &str, members: &[String]) -> Result<(), ServiceError> {
+        wit::conversations::add_members(id, members).map_err(conversations)
+    }
+
+    pub(crate) fn remove_members(id: &str, members: &[String]) -> Result<(), ServiceError> {
+        wit::conversations::remove_members(id, members).map_err(conversations)
+    }
+
+    pub(crate) fn append(id: &str, sender: &str, kind: &str, content: &[u8]) -> Result<(), ServiceError> {
+        wit::conversations::append(id, sender, kind, content).map_err(conversations)
+    }
+
+    pub(crate) fn read(id: &str, after: u64, limit: u32) -> Result<Vec<StoredMessage>, ServiceError> {
+        let stored = wit::conversations::read(id, after, limit).map_err(conversations)?;
+        let message = |stored: wit::conversations::Stored| StoredMessage {
+            seq: stored.seq,
+            time_ms: stored.time_ms,
+            sender: stored.sender,
+            kind: stored.kind,
+            content: stored.content,
+        };
+        Ok(stored.into_iter().map(message).collect())
+    }
+
     pub(crate) fn end(actor: &str, credential: Option<&str>) {
         wit::sessions::end(actor, credential);
+    }
+
+    pub(crate) fn online(actors: &[String]) -> Vec<bool> {
+        wit::sessions::online(actors)
+    }
+
+    pub(crate) fn signal(actors: &[String], name: &str, payload: &[u8]) -> Result<(), ServiceError> {
+        if wit::sessions::signal(actors, name, payload) {
+            Ok(())
+        } else {
+            Err(ServiceError::Invalid(
+                "the signal's name or value is malformed".to_owned(),
+            ))
+        }
+    }
+
+    pub(crate) fn call(method: &str, params: &[u8]) -> Result<Vec<u8>, crate::Error> {
+        wit::methods::call(method, params).map_err(|error| crate::Error {
+            code: error.code,
+            message: error.message,
+            retry: error.retry,
+        })
     }
 
     pub(crate) fn log(level: Level, text: &str) {

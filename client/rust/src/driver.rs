@@ -308,6 +308,11 @@ impl Driver {
                 let Frame { event } = parse(text)?;
                 self.arrive(link, event).await
             }
+            ("signal", _) => {
+                // Whoever reads too slowly misses signals, and nothing else.
+                let _ = self.events.try_send(Event::Signal(parse(text)?));
+                Ok(())
+            }
             ("ack", _) => self.acked(link, parse(text)?).await,
             ("gap", _) => self
                 .request(link, json!({"type": "sync"}), Request::Sync)

@@ -34,6 +34,18 @@ pub struct Message {
     pub time: u64,
 }
 
+/// An ephemeral frame of a plugin.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Signal {
+    /// Of which plugin.
+    pub plugin: String,
+    /// What it is about.
+    pub name: String,
+    /// What the plugin says.
+    pub payload: Value,
+}
+
 /// Says that the server has a message.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]

@@ -37,7 +37,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use frame::{Ack, Conversation, History, Message, Unsent, Welcome};
+pub use frame::{Ack, Conversation, History, Message, Signal, Unsent, Welcome};
 pub use options::Options;
 
 use driver::{Command, Driver};
@@ -61,6 +61,8 @@ pub enum Event {
     },
     /// An event of the log.
     Message(Message),
+    /// Something of the moment: it is not stored, and those who were offline never hear of it.
+    Signal(Signal),
     /// The conversations of the actor, after each time that the client connected or lost events.
     Synced(Vec<Conversation>),
     /// The server ended the session with this close code; connecting again would not help.

@@ -38,6 +38,7 @@ impl Subscriber for Inbox {
 
 fn notice(number: u32) -> Notice {
     Notice {
+        ephemeral: false,
         app: AppId::default_app(),
         actors: Arc::new([]),
         except: None,

@@ -17,6 +17,8 @@ pub struct Notice {
     pub actors: Arc<[ActorId]>,
     /// The session that must not get it, since it gets another answer.
     pub except: Option<SessionId>,
+    /// Whether it may be dropped without a gap, since nothing is missing without it.
+    pub ephemeral: bool,
     /// The frame as sessions send it.
     pub frame: Bytes,
 }

@@ -1,10 +1,12 @@
 //! What the host asks of a plugin, whatever it is made of.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::log::Draft;
+use crate::log::{Draft, Mark};
+use crate::store::LogId;
 use crate::wire::{ActorId, AppId};
 
 /// What a plugin may do with the store during a call.
@@ -38,10 +40,79 @@ pub struct Call {
     pub origin: u64,
     /// Whether it may wait for another transaction; not when it is made inside the committer.
     pub patient: bool,
+    /// Who makes the request, for plugins that ask others on their behalf; empty when nobody does.
+    pub caller: CallerName,
+    /// The plugins that are in the call, the outermost first.
+    pub inside: Vec<Arc<str>>,
     /// The transaction that everything belongs to.
     pub draft: Draft,
-    /// What happens after the commit.
+    /// What happens with the commit, and after it.
+    pub effects: Effects,
+}
+
+/// What calls leave to be done with their commit and after it.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Messages that plugins append.
+    pub appends: Vec<PluginMessage>,
+    /// Sessions that end.
     pub ends: Vec<SessionEnd>,
+    /// Signals that are sent.
+    pub signals: Vec<Signal>,
+}
+
+impl Effects {
+    /// Whether there is nothing to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.ends.is_empty() && self.signals.is_empty()
+    }
+}
+
+/// A message that a plugin appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginMessage {
+    /// Where to.
+    pub log: LogId,
+    /// The kind of the conversation.
+    pub conversation_kind: String,
+    /// Who gets it.
+    pub members: Arc<[ActorId]>,
+    /// In whose name.
+    pub sender: ActorId,
+    /// The kind of the content.
+    pub kind: String,
+    /// A JSON object.
+    pub content: Bytes,
+}
+
+/// An ephemeral frame of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Who gets it, if online.
+    pub actors: Arc<[ActorId]>,
+    /// The frame as sessions send it.
+    pub frame: Bytes,
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerName {
+    /// The actor.
+    pub actor: Box<str>,
+    /// The device.
+    pub device: Box<str>,
+    /// The credential.
+    pub credential: Box<str>,
+}
+
+/// A call at some time, to go back to.
+#[derive(Debug)]
+pub(super) struct CallMark {
+    draft: Mark,
+    appends: usize,
+    ends: usize,
+    signals: usize,
 }
 
 impl Call {
@@ -53,9 +124,29 @@ impl Call {
             access,
             origin,
             patient: true,
+            caller: CallerName::default(),
+            inside: Vec::new(),
             draft,
-            ends: Vec::new(),
+            effects: Effects::default(),
         })
+    }
+
+    /// Notes what the call has led to so far.
+    pub(super) fn mark(&self) -> CallMark {
+        CallMark {
+            draft: self.draft.mark(),
+            appends: self.effects.appends.len(),
+            ends: self.effects.ends.len(),
+            signals: self.effects.signals.len(),
+        }
+    }
+
+    /// Takes back what the call has led to since; what was read stays relied on.
+    pub(super) fn roll_back(&mut self, mark: CallMark) {
+        self.draft.roll_back(mark.draft);
+        self.effects.appends.truncate(mark.appends);
+        self.effects.ends.truncate(mark.ends);
+        self.effects.signals.truncate(mark.signals);
     }
 }
 
@@ -137,6 +228,8 @@ pub struct Caller<'a> {
     pub device: &'a str,
     /// The credential.
     pub credential: &'a str,
+    /// The plugin that asks on the actor's behalf; empty when the client does.
+    pub plugin: &'a str,
 }
 
 /// How a plugin broke down. Never a verdict: a failure approves nothing.

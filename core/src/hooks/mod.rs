@@ -1,14 +1,17 @@
 //! Hook points: which plugins are asked, in which order, and what their answers add up to. Knows nothing of what a
 //! plugin is made of.
 
+mod effects;
 mod guest;
 mod health;
 mod meter;
 mod observers;
 mod registry;
 
+pub use effects::Sealed;
 pub use guest::{
-    Access, Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Usage, Verdict, origin,
+    Access, Answer, Call, Caller, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginMessage,
+    SessionEnd, Signal, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
 pub use meter::{BUCKETS_NS, HookCounts, HookPoint, Meter};
@@ -82,7 +85,7 @@ impl Hooks {
                 content: replaced.as_deref().unwrap_or(message.content),
                 ..*message
             };
-            let mark = link.fails_open.then(|| call.draft.mark());
+            let mark = link.fails_open.then(|| call.mark());
             let outcome;
             (call, outcome) = link.plugin.enter(HookPoint::BeforeSend, call, |guest, call| {
                 let (call, verdict) = guest.before_send(call, &current);
@@ -93,7 +96,7 @@ impl Hooks {
                 Ok(Verdict::Replace(content)) => replaced = Some(content),
                 Ok(Verdict::Reject(error)) => return (call, Err(link.plugin.error(error))),
                 Err(failure) => match mark {
-                    Some(mark) => call.draft.roll_back(mark),
+                    Some(mark) => call.roll_back(mark),
                     None => return (call, Err(link.plugin.failure("before_send", &failure))),
                 },
             }
@@ -168,6 +171,44 @@ impl Hooks {
             Ok(Err(error)) => Err(plugin.error(error)),
             Err(failure) => Err(plugin.failure(name, &failure)),
         };
+        (call, outcome)
+    }
+
+    /// Calls a method on behalf of the caller of a call, for the plugin that is in it.
+    ///
+    /// # Errors
+    /// As [`Hooks::call`], and `methods.cycle` when that plugin is in the call already. Nothing is left then of what the
+    /// other plugin wrote.
+    pub fn call_between(
+        &self,
+        mut call: Box<Call>,
+        plugin: &str,
+        method: &str,
+        params: &str,
+    ) -> (Box<Call>, Result<Bytes, RequestError>) {
+        let wanted = method.split_once('.').map_or(method, |(id, _)| id);
+        if call.inside.iter().any(|inside| &**inside == wanted) {
+            let path: Vec<&str> = call.inside.iter().map(|inside| &**inside).collect();
+            let message = format!("{} has asked for {wanted:?}, which is in the call.", path.join(" → "));
+            let error = RequestError {
+                code: Cow::Borrowed("methods.cycle"),
+                message: Cow::Owned(message),
+                retry: false,
+            };
+            return (call, Err(error));
+        }
+        let (mark, name) = (call.mark(), call.caller.clone());
+        let caller = Caller {
+            actor: &name.actor,
+            device: &name.device,
+            credential: &name.credential,
+            plugin,
+        };
+        let (back, outcome) = self.call(call, caller, method, params);
+        call = back;
+        if outcome.is_err() {
+            call.roll_back(mark);
+        }
         (call, outcome)
     }
 

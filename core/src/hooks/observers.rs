@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::{Access, Call, Failure, HookPoint, Hooks, Message, Plugin, origin};
+use crate::bus::Bus;
 use crate::log::{Body, Draft, Log, LogError, key};
+use crate::router::Router;
 use crate::store::{Append, CommitError};
 use crate::wire::Page;
 
@@ -25,12 +27,19 @@ const ATTEMPTS: u32 = 5;
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The tasks that show messages to observers, one for each plugin.
-#[derive(Debug)]
 pub struct Observers {
     hooks: Arc<Hooks>,
     log: Arc<Log>,
+    router: Arc<Router>,
+    bus: Arc<dyn Bus>,
     work: Notify,
     last_order: Mutex<u128>,
+}
+
+impl std::fmt::Debug for Observers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observers").finish_non_exhaustive()
+    }
 }
 
 /// A message that an observer could not bear.
@@ -74,13 +83,27 @@ enum Shown {
 impl Observers {
     /// Makes the observers of a host. They work once [`Observers::run`] is polled.
     #[must_use]
-    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>) -> Arc<Self> {
+    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>, router: Arc<Router>, bus: Arc<dyn Bus>) -> Arc<Self> {
         Arc::new(Self {
             hooks,
             log,
+            router,
+            bus,
             work: Notify::new(),
             last_order: Mutex::new(0),
         })
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(super) fn bus(&self) -> &dyn Bus {
+        &*self.bus
     }
 
     /// Notes in a draft which observers are to see the message that it appends. Returns whether there are any.
@@ -223,11 +246,24 @@ impl Observers {
             guest.after_send(call, &message)
         });
         Ok(match outcome {
-            Ok(Ok(())) => finish(call.draft),
+            Ok(Ok(())) => self.finish(*call),
             Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),
             Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Shown::Later,
             Err(failure) => Shown::Failed(failure.to_string()),
         })
+    }
+
+    fn finish(&self, call: Call) -> Shown {
+        let (draft, sealed) = self.seal(call);
+        match draft.commit_blocking() {
+            Ok(appended) => {
+                self.settle(sealed, &appended);
+                Shown::Done
+            }
+            // Another transaction changed what the observer read: it sees the message again.
+            Err(CommitError::Conflict) => Shown::Later,
+            Err(error) => Shown::Failed(error.to_string()),
+        }
     }
 
     /// Lists the messages that a plugin could not bear, at most `limit` of them.
@@ -334,15 +370,6 @@ impl Observers {
         if let Err(error) = draft.commit_blocking() {
             tracing::error!(plugin = %plugin.id, %error, "a dead letter could not be kept; the message is tried again");
         }
-    }
-}
-
-fn finish(draft: Draft) -> Shown {
-    match draft.commit_blocking() {
-        Ok(_) => Shown::Done,
-        // Another transaction changed what the observer read: it sees the message again.
-        Err(CommitError::Conflict) => Shown::Later,
-        Err(error) => Shown::Failed(error.to_string()),
     }
 }
 

@@ -166,6 +166,36 @@ impl Conversations {
         Ok(Some((id, record)))
     }
 
+    /// Finds the record of a conversation, inside a transaction.
+    ///
+    /// # Errors
+    /// When the store fails, or the record is damaged.
+    pub fn record(draft: &mut Draft, app: &AppId, id: ConversationId) -> Result<Option<Record>, LogError> {
+        let record = draft.get(key::conversation(app, id))?;
+        let decoded = record.map(|record| postcard::from_bytes(&record)).transpose();
+        decoded.map_err(|_| LogError::Record(id))
+    }
+
+    /// Puts another record in the place of a conversation's, inside a transaction; these joined and left with it.
+    pub fn change_members(
+        draft: &mut Draft,
+        app: &AppId,
+        id: ConversationId,
+        record: &Record,
+        joined: &[ActorId],
+        left: &[ActorId],
+    ) {
+        // Writing into a vector has no way to fail.
+        let bytes = postcard::to_stdvec(record).unwrap_or_default();
+        draft.set(key::conversation(app, id), Some(bytes.into()));
+        for member in left {
+            draft.set(key::membership(app, member, id), None);
+        }
+        for member in joined {
+            draft.set(key::membership(app, member, id), Some(Bytes::new()));
+        }
+    }
+
     /// Creates a conversation at an address of the plugin that owns it, inside a transaction.
     pub fn create(draft: &mut Draft, app: &AppId, id: ConversationId, address: &str, record: &Record) {
         // Writing into a vector has no way to fail.

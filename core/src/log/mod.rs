@@ -16,7 +16,7 @@ use crate::wire::{ActorId, AppId, ConversationId, Page};
 
 pub use body::{Body, BodyError};
 pub use conversation::{Conversation, Conversations, Record};
-pub use draft::Draft;
+pub use draft::{Draft, Mark};
 
 /// The conversations of a store and their messages.
 pub struct Log {

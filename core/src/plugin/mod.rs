@@ -20,7 +20,7 @@ use courtyard_plugin_sdk::manifest::{Manifest, ManifestError};
 use wasmtime::component::{Component, Linker};
 
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
-use crate::services::{ALWAYS_GRANTED, CAPABILITIES, LogBudget, ServiceLimits};
+use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, ServiceLimits, Surroundings};
 use instance::Exports;
 use native::NativePlugin;
 use state::Shared;
@@ -187,13 +187,24 @@ impl LoadError {
 pub struct Loader {
     engine: WasmEngine,
     cache: CompiledCache,
+    around: Surroundings,
 }
 
 impl Loader {
-    /// Makes a loader.
+    /// Makes a loader for plugins without a host: they have neither other plugins nor sessions.
     #[must_use]
     pub fn new(engine: WasmEngine, cache: CompiledCache) -> Self {
-        Self { engine, cache }
+        Self {
+            engine,
+            cache,
+            around: Surroundings::default(),
+        }
+    }
+
+    /// Loads plugins into a host.
+    #[must_use]
+    pub fn within(self, around: Surroundings) -> Self {
+        Self { around, ..self }
     }
 
     /// Loads a plugin that was read, and starts its first instances.
@@ -207,7 +218,7 @@ impl Loader {
             Code::Native(source) => {
                 let capabilities = artifact.manifest.capabilities.clone();
                 let configuration = &spec.configuration;
-                let shared = shared(spec);
+                let shared = shared(spec, &self.around);
                 let started = NativePlugin::start(&**source, shared, configuration, capabilities, spec.limits)?;
                 Ok(Box::new(started))
             }
@@ -235,7 +246,7 @@ impl Loader {
         let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
         let exports = Exports::find(&component)
             .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
-        let shared = shared(spec);
+        let shared = shared(spec, &self.around);
         let configuration = spec.configuration.clone();
         Ok(wasm::WasmPlugin::start(
             self.engine.clone(),
@@ -249,14 +260,17 @@ impl Loader {
 }
 
 /// Makes what all instances of a plugin share.
-fn shared(spec: &PluginSpec) -> Arc<Shared> {
+fn shared(spec: &PluginSpec, around: &Surroundings) -> Arc<Shared> {
     Arc::new(Shared {
-        id: spec.id.as_str().into(),
-        limits: spec.limits.services,
+        asker: Asker {
+            id: spec.id.as_str().into(),
+            limits: spec.limits.services,
+            log: LogBudget::default(),
+            around: around.clone(),
+        },
         memory_bytes: spec.limits.memory_bytes,
         total_memory_bytes: spec.limits.total_memory_bytes,
         memory_used: AtomicUsize::new(0),
-        log: LogBudget::default(),
     })
 }
 

@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use courtyard_plugin_sdk::ask::{Answered, Ask};
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
-use rand::RngCore;
 
 use super::state::Shared;
 use super::wasm::joined;
 use super::{PluginLimits, StartError};
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionEnd, Verdict};
-use crate::services::{ConversationsError, KvError, Level, Opened, conversations, kv, now_ms};
+use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Verdict};
+use crate::services::told;
 
 /// Quick calls in a row until a slow plugin counts as quick again.
 const QUICK_AGAIN: u32 = 100;
@@ -54,146 +54,29 @@ impl Lent {
         }
     }
 
-    fn count(&mut self) -> Result<(), ServiceError> {
-        self.host_calls += 1;
-        if self.host_calls > self.shared.limits.host_calls {
-            self.cause = Some(Failure::Limit("host calls"));
-            return Err(ServiceError::Unavailable);
-        }
-        Ok(())
-    }
-
-    /// Uses a capability in the call.
-    fn with<T, E>(
-        &mut self,
-        capability: &str,
-        ask: impl FnOnce(&mut Call, &Shared) -> Result<T, E>,
-    ) -> Result<T, ServiceError>
-    where
-        E: Into<Refusal>,
-    {
-        self.count()?;
-        let granted = self.capabilities.iter().any(|granted| granted == capability);
-        let Some(call) = self.call.as_mut().filter(|_| granted) else {
-            return Err(ServiceError::Unavailable);
-        };
-        ask(call, &self.shared).map_err(|error| match error.into() {
-            Refusal::Service(error) => error,
-            Refusal::Store(reason) => {
-                self.cause = Some(Failure::Store(reason));
-                ServiceError::Unavailable
-            }
-        })
-    }
-}
-
-/// What the plugin is told, or why the call can't go on.
-enum Refusal {
-    Service(ServiceError),
-    Store(String),
-}
-
-impl From<KvError> for Refusal {
-    fn from(error: KvError) -> Self {
-        match error {
-            KvError::TooLarge => Self::Service(ServiceError::TooLarge),
-            KvError::Unavailable => Self::Service(ServiceError::Unavailable),
-            KvError::Store(error) => Self::Store(error.to_string()),
-        }
-    }
-}
-
-impl From<ConversationsError> for Refusal {
-    fn from(error: ConversationsError) -> Self {
-        match error {
-            ConversationsError::NotFound => Self::Service(ServiceError::NotFound),
-            ConversationsError::Invalid(reason) => Self::Service(ServiceError::Invalid(reason)),
-            ConversationsError::Unavailable => Self::Service(ServiceError::Unavailable),
-            ConversationsError::Log(error) => Self::Store(error.to_string()),
-        }
-    }
-}
-
-fn conversation(opened: Opened) -> sdk::Conversation {
-    sdk::Conversation {
-        id: opened.id.to_string(),
-        kind: opened.kind,
-        members: opened.members,
+    fn end(&mut self, cause: Failure) -> ServiceError {
+        self.cause = Some(cause);
+        ServiceError::Unavailable
     }
 }
 
 impl Services for Lent {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ServiceError> {
-        let value = self.with("kv", |call, shared| kv::get(call, &shared.id, &shared.limits, key))?;
-        Ok(value.map(Vec::from))
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ServiceError> {
-        let value = Some(value.to_vec());
-        self.with("kv", |call, shared| {
-            kv::set(call, &shared.id, &shared.limits, key, value)
+    fn ask(&mut self, ask: Ask) -> Answered {
+        let asker = &self.shared.asker;
+        self.host_calls += 1;
+        if self.host_calls > asker.limits.host_calls {
+            return Err(self.end(Failure::Limit("host calls")));
+        }
+        let granted = |wanted: &str| self.capabilities.iter().any(|granted| granted == wanted);
+        if !ask.capability().is_none_or(granted) {
+            return Err(ServiceError::Unavailable);
+        }
+        let (call, answer) = asker.answer(self.call.take(), ask);
+        self.call = call;
+        answer.map_err(|refused| match told(refused) {
+            Ok(error) => error,
+            Err(reason) => self.end(Failure::Store(reason)),
         })
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<(), ServiceError> {
-        self.with("kv", |call, shared| {
-            kv::set(call, &shared.id, &shared.limits, key, None)
-        })
-    }
-
-    fn scan(&mut self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Result<sdk::Entries, ServiceError> {
-        let found = self.with("kv", |call, shared| {
-            kv::scan(call, &shared.id, &shared.limits, (start, end), limit, reverse)
-        })?;
-        Ok(found
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect())
-    }
-
-    fn open(&mut self, address: &str, kind: &str, members: &[String]) -> Result<sdk::Conversation, ServiceError> {
-        let opened = self.with("conversations", |call, shared| {
-            conversations::open(call, &shared.id, address, kind, members.to_vec())
-        });
-        opened.map(conversation)
-    }
-
-    fn find(&mut self, address: &str) -> Result<sdk::Conversation, ServiceError> {
-        let found = self.with("conversations", |call, shared| {
-            conversations::find(call, &shared.id, address)
-        });
-        found.map(conversation)
-    }
-
-    fn end(&mut self, actor: &str, credential: Option<&str>) {
-        // An id that no actor can have has no sessions, and a plugin without the capability ends none.
-        let _ = self.with("sessions", |call, _| {
-            if let Ok(actor) = actor.parse() {
-                let credential = credential.map(str::to_owned);
-                call.ends.push(SessionEnd { actor, credential });
-            }
-            Ok::<_, KvError>(())
-        });
-    }
-
-    fn log(&mut self, level: sdk::Level, text: &str) {
-        let level = match level {
-            sdk::Level::Error => Level::Error,
-            sdk::Level::Warn => Level::Warn,
-            sdk::Level::Info => Level::Info,
-            sdk::Level::Debug => Level::Debug,
-        };
-        self.shared.log.write(&self.shared.id, &self.shared.limits, level, text);
-    }
-
-    fn now_ms(&mut self) -> u64 {
-        now_ms()
-    }
-
-    fn random(&mut self, count: u32) -> Vec<u8> {
-        let mut bytes = vec![0; count.min(1_024) as usize];
-        rand::rngs::ThreadRng::default().fill_bytes(&mut bytes);
-        bytes
     }
 }
 
@@ -347,6 +230,7 @@ impl Guest for NativePlugin {
                 actor: caller.actor.to_owned(),
                 device: caller.device.to_owned(),
                 credential: caller.credential.to_owned(),
+                plugin: caller.plugin.to_owned(),
             },
         };
         let (call, answer) = self.enter(call, |plugin| plugin.call(&cx, method, params.as_bytes()));
@@ -370,7 +254,7 @@ impl Guest for NativePlugin {
 impl fmt::Debug for NativePlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativePlugin")
-            .field("id", &self.shared.id)
+            .field("id", &self.shared.asker.id)
             .finish_non_exhaustive()
     }
 }

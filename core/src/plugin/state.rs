@@ -3,27 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rand::RngCore;
+use courtyard_plugin_sdk::ask::{Answer, Ask};
+use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
 use wasmtime::ResourceLimiter;
 
 use super::bindings::courtyard::plugin as wit;
-use crate::hooks::{Call, Failure, SessionEnd};
-use crate::log::LogError;
-use crate::services::{
-    self, ConversationsError, KvError, Level, LogBudget, Opened, ServiceLimits, conversations, kv, now_ms,
-};
+use crate::hooks::{Call, Failure};
+use crate::services::{self, Asker};
 
 /// What all instances of a plugin share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) id: Arc<str>,
-    pub(super) limits: ServiceLimits,
+    pub(super) asker: Asker,
     /// Linear memory of one instance.
     pub(super) memory_bytes: usize,
     /// Linear memory of all instances.
     pub(super) total_memory_bytes: usize,
     pub(super) memory_used: AtomicUsize,
-    pub(super) log: LogBudget,
 }
 
 /// What one instance has while it runs.
@@ -58,7 +54,7 @@ impl State {
 
     fn count(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
-        if self.host_calls > self.shared.limits.host_calls {
+        if self.host_calls > self.shared.asker.limits.host_calls {
             return Err(self.end(Failure::Limit("host calls")));
         }
         Ok(())
@@ -71,31 +67,15 @@ impl State {
         error
     }
 
-    fn kv_outcome<T>(&mut self, outcome: Result<T, KvError>) -> wasmtime::Result<Result<T, wit::kv::Failure>> {
-        match outcome {
-            Ok(value) => Ok(Ok(value)),
-            Err(KvError::TooLarge) => Ok(Err(wit::kv::Failure::TooLarge)),
-            Err(KvError::Unavailable) => Ok(Err(wit::kv::Failure::Unavailable)),
-            Err(KvError::Store(error)) => Err(self.end(Failure::Store(error.to_string()))),
-        }
-    }
-
-    fn conversation(
-        &mut self,
-        outcome: Result<Opened, ConversationsError>,
-    ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
-        use wit::conversations::Failure as Refusal;
-        match outcome {
-            Ok(Opened { id, kind, members }) => Ok(Ok(wit::conversations::Conversation {
-                id: id.to_string(),
-                kind,
-                members,
-            })),
-            Err(ConversationsError::NotFound) => Ok(Err(Refusal::NotFound)),
-            Err(ConversationsError::Invalid(reason)) => Ok(Err(Refusal::Invalid(reason))),
-            Err(ConversationsError::Unavailable) => Ok(Err(Refusal::Unavailable)),
-            Err(ConversationsError::Log(LogError::Store(error))) => Err(self.end(Failure::Store(error.to_string()))),
-            Err(ConversationsError::Log(error)) => Err(self.end(Failure::Store(error.to_string()))),
+    /// Asks for the plugin; a failure of the store ends the call.
+    fn ask(&mut self, ask: Ask) -> wasmtime::Result<Result<Answer, ServiceError>> {
+        self.count()?;
+        let (call, answer) = self.shared.asker.answer(self.call.take(), ask);
+        self.call = call;
+        match answer.map_err(services::told) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Ok(error)) => Ok(Err(error)),
+            Err(Err(reason)) => Err(self.end(Failure::Store(reason))),
         }
     }
 }
@@ -134,32 +114,44 @@ impl ResourceLimiter for State {
 
 impl wit::types::Host for State {}
 
+/// The host answers what it was asked.
+fn other_answer() -> wasmtime::Error {
+    wasmtime::Error::msg("the host answered another question")
+}
+
+fn kv_failure(error: &ServiceError) -> wit::kv::Failure {
+    match error {
+        ServiceError::TooLarge => wit::kv::Failure::TooLarge,
+        ServiceError::Quota => wit::kv::Failure::Quota,
+        _ => wit::kv::Failure::Unavailable,
+    }
+}
+
+fn conversations_failure(error: ServiceError) -> wit::conversations::Failure {
+    match error {
+        ServiceError::NotFound => wit::conversations::Failure::NotFound,
+        ServiceError::Invalid(reason) => wit::conversations::Failure::Invalid(reason),
+        _ => wit::conversations::Failure::Unavailable,
+    }
+}
+
 impl wit::kv::Host for State {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::kv::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::kv::Failure::Unavailable));
-        };
-        let outcome = kv::get(call, &self.shared.id, &self.shared.limits, &key);
-        self.kv_outcome(outcome.map(|value| value.map(Vec::from)))
+        match self.ask(Ask::Get(key))? {
+            Ok(Answer::Value(value)) => Ok(Ok(value)),
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(kv_failure(&error))),
+        }
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::kv::Failure::Unavailable));
-        };
-        let outcome = kv::set(call, &self.shared.id, &self.shared.limits, &key, Some(value));
-        self.kv_outcome(outcome)
+        let done = self.ask(Ask::Set(key, value))?;
+        Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::kv::Failure::Unavailable));
-        };
-        let outcome = kv::set(call, &self.shared.id, &self.shared.limits, &key, None);
-        self.kv_outcome(outcome)
+        let done = self.ask(Ask::Delete(key))?;
+        Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
     fn scan(
@@ -169,23 +161,34 @@ impl wit::kv::Host for State {
         limit: u32,
         reverse: bool,
     ) -> wasmtime::Result<Result<Vec<wit::kv::Entry>, wit::kv::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::kv::Failure::Unavailable));
-        };
-        let outcome = kv::scan(
-            call,
-            &self.shared.id,
-            &self.shared.limits,
-            (&start, &end),
-            limit,
-            reverse,
-        );
-        let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| wit::kv::Entry {
-            key: key.into(),
-            value: value.into(),
-        };
-        self.kv_outcome(outcome.map(|entries| entries.into_iter().map(entry).collect()))
+        match self.ask(Ask::Scan(start, end, limit, reverse))? {
+            Ok(Answer::Entries(entries)) => {
+                let entry = |(key, value)| wit::kv::Entry { key, value };
+                Ok(Ok(entries.into_iter().map(entry).collect()))
+            }
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(kv_failure(&error))),
+        }
+    }
+}
+
+type Refusable<T> = wasmtime::Result<Result<T, wit::conversations::Failure>>;
+
+impl State {
+    fn conversation(&mut self, ask: Ask) -> Refusable<wit::conversations::Conversation> {
+        match self.ask(ask)? {
+            Ok(Answer::Conversation(found)) => Ok(Ok(wit::conversations::Conversation {
+                id: found.id,
+                kind: found.kind,
+                members: found.members,
+            })),
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(conversations_failure(error))),
+        }
+    }
+
+    fn conversations_done(&mut self, ask: Ask) -> Refusable<()> {
+        Ok(self.ask(ask)?.map(drop).map_err(conversations_failure))
     }
 }
 
@@ -195,68 +198,114 @@ impl wit::conversations::Host for State {
         address: String,
         kind: String,
         members: Vec<String>,
-    ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::conversations::Failure::Unavailable));
-        };
-        let outcome = conversations::open(call, &self.shared.id, &address, &kind, members);
-        self.conversation(outcome)
+    ) -> Refusable<wit::conversations::Conversation> {
+        self.conversation(Ask::Open(address, kind, members))
     }
 
-    fn find(
-        &mut self,
-        address: String,
-    ) -> wasmtime::Result<Result<wit::conversations::Conversation, wit::conversations::Failure>> {
-        self.count()?;
-        let Some(call) = &mut self.call else {
-            return Ok(Err(wit::conversations::Failure::Unavailable));
-        };
-        let outcome = conversations::find(call, &self.shared.id, &address);
-        self.conversation(outcome)
+    fn find(&mut self, address: String) -> Refusable<wit::conversations::Conversation> {
+        self.conversation(Ask::Find(address))
+    }
+
+    fn get(&mut self, id: String) -> Refusable<wit::conversations::Conversation> {
+        self.conversation(Ask::Conversation(id))
+    }
+
+    fn add_members(&mut self, id: String, members: Vec<String>) -> Refusable<()> {
+        self.conversations_done(Ask::AddMembers(id, members))
+    }
+
+    fn remove_members(&mut self, id: String, members: Vec<String>) -> Refusable<()> {
+        self.conversations_done(Ask::RemoveMembers(id, members))
+    }
+
+    fn append(&mut self, conversation: String, sender: String, kind: String, content: Vec<u8>) -> Refusable<()> {
+        self.conversations_done(Ask::Append {
+            conversation,
+            sender,
+            kind,
+            content,
+        })
+    }
+
+    fn read(&mut self, id: String, after: u64, limit: u32) -> Refusable<Vec<wit::conversations::Stored>> {
+        match self.ask(Ask::Read(id, after, limit))? {
+            Ok(Answer::Messages(messages)) => {
+                let stored = |message: StoredMessage| wit::conversations::Stored {
+                    seq: message.seq,
+                    time_ms: message.time_ms,
+                    sender: message.sender,
+                    kind: message.kind,
+                    content: message.content,
+                };
+                Ok(Ok(messages.into_iter().map(stored).collect()))
+            }
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(conversations_failure(error))),
+        }
     }
 }
 
 impl wit::sessions::Host for State {
     fn end(&mut self, actor: String, credential: Option<String>) -> wasmtime::Result<()> {
-        self.count()?;
-        // An id that no actor can have has no sessions.
-        if let (Some(call), Ok(actor)) = (&mut self.call, actor.parse()) {
-            call.ends.push(SessionEnd { actor, credential });
+        // Where no session may be ended, none is.
+        self.ask(Ask::EndSessions(actor, credential)).map(drop)
+    }
+
+    fn online(&mut self, actors: Vec<String>) -> wasmtime::Result<Vec<bool>> {
+        let count = actors.len();
+        match self.ask(Ask::Online(actors))? {
+            Ok(Answer::Flags(flags)) => Ok(flags),
+            _ => Ok(vec![false; count]),
         }
-        Ok(())
+    }
+
+    fn signal(&mut self, actors: Vec<String>, name: String, payload: Vec<u8>) -> wasmtime::Result<bool> {
+        Ok(self.ask(Ask::Signal(actors, name, payload))?.is_ok())
+    }
+}
+
+impl wit::methods::Host for State {
+    fn call(&mut self, method: String, params: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
+        let called = match self.ask(Ask::Call(method, params))? {
+            Ok(Answer::Called(called)) => called,
+            Ok(_) => return Err(other_answer()),
+            Err(error) => Err(error.into()),
+        };
+        Ok(called.map_err(|error| wit::types::Error {
+            code: error.code,
+            message: error.message,
+            retry: error.retry,
+        }))
     }
 }
 
 impl wit::clock::Host for State {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        self.count()?;
-        Ok(now_ms())
+        match self.ask(Ask::NowMs)? {
+            Ok(Answer::NowMs(now)) => Ok(now),
+            _ => Err(other_answer()),
+        }
     }
 }
 
 impl wit::random::Host for State {
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
-        self.count()?;
-        let mut bytes = vec![0; count.min(1_024) as usize];
-        rand::rngs::ThreadRng::default().fill_bytes(&mut bytes);
-        Ok(bytes)
+        match self.ask(Ask::Random(count))? {
+            Ok(Answer::Bytes(bytes)) => Ok(bytes),
+            _ => Err(other_answer()),
+        }
     }
 }
 
 impl wit::log::Host for State {
     fn write(&mut self, level: wit::log::Level, text: String) -> wasmtime::Result<()> {
-        self.count()?;
         let level = match level {
             wit::log::Level::Error => Level::Error,
             wit::log::Level::Warn => Level::Warn,
             wit::log::Level::Info => Level::Info,
             wit::log::Level::Debug => Level::Debug,
         };
-        self.shared
-            .log
-            .write(&self.shared.id, &self.shared.limits, level, &text);
-        Ok(())
+        self.ask(Ask::Log(level, text)).map(drop)
     }
 }
 
@@ -275,6 +324,7 @@ pub(super) fn link(
             "kv" => wit::kv::add_to_linker::<_, Own>(linker, |state| state)?,
             "conversations" => wit::conversations::add_to_linker::<_, Own>(linker, |state| state)?,
             "sessions" => wit::sessions::add_to_linker::<_, Own>(linker, |state| state)?,
+            "methods" => wit::methods::add_to_linker::<_, Own>(linker, |state| state)?,
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,
             "random" => wit::random::add_to_linker::<_, Own>(linker, |state| state)?,
             _ => wit::log::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -186,7 +186,7 @@ impl WasmPlugin {
                 drop(instance);
                 self.live.fetch_sub(1, Ordering::Relaxed);
                 if let Err(error) = self.add_spare() {
-                    tracing::warn!(plugin = %self.shared.id, %error, "no spare instance");
+                    tracing::warn!(plugin = %self.shared.asker.id, %error, "no spare instance");
                 }
                 (call, Err(failure))
             }
@@ -293,6 +293,7 @@ impl Guest for WasmPlugin {
             actor: caller.actor.to_owned(),
             device: caller.device.to_owned(),
             credential: caller.credential.to_owned(),
+            plugin: caller.plugin.to_owned(),
         };
         let params = (caller, method.to_owned(), params.as_bytes().to_vec());
         let (call, answer) = self.enter(call, self.limits.method, |instance| instance.call.as_ref(), params);
@@ -339,7 +340,7 @@ impl Guest for WasmPlugin {
 impl fmt::Debug for WasmPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmPlugin")
-            .field("id", &self.shared.id)
+            .field("id", &self.shared.asker.id)
             .field("live", &self.live)
             .finish_non_exhaustive()
     }

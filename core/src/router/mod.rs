@@ -4,7 +4,6 @@ mod queue;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
@@ -67,15 +66,32 @@ impl Router {
         }
     }
 
-    /// Puts an event into the queues of the actors' sessions.
-    pub fn deliver(&self, app: &AppId, actors: &[ActorId], except: Option<SessionId>, frame: &Bytes) {
-        for actor in actors {
+    /// Whether an actor has live sessions.
+    #[must_use]
+    pub fn is_online(&self, app: &AppId, actor: &ActorId) -> bool {
+        self.sessions.contains_key(&(app.clone(), actor.clone()))
+    }
+
+    /// Puts a frame into the queues of the actors' sessions.
+    pub fn deliver(&self, notice: &Notice) {
+        let Notice {
+            app,
+            actors,
+            except,
+            ephemeral,
+            frame,
+        } = notice;
+        for actor in actors.iter() {
             // The key of the map owns its parts; these are two counters, not texts.
             let Some(endpoints) = self.sessions.get(&(app.clone(), actor.clone())) else {
                 continue;
             };
-            for endpoint in endpoints.iter().filter(|endpoint| Some(endpoint.id) != except) {
-                endpoint.queue.push(Item::Event(frame.clone()));
+            for endpoint in endpoints.iter().filter(|endpoint| Some(endpoint.id) != *except) {
+                endpoint.queue.push(if *ephemeral {
+                    Item::Signal(frame.clone())
+                } else {
+                    Item::Event(frame.clone())
+                });
             }
         }
     }
@@ -89,12 +105,14 @@ impl Router {
 
 impl Subscriber for Router {
     fn notice(&self, notice: &Notice) {
-        self.deliver(&notice.app, &notice.actors, notice.except, &notice.frame);
+        self.deliver(notice);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn taken(queue: &Queue) -> (usize, Closing) {
@@ -122,12 +140,14 @@ mod tests {
         let (desk, desk_end) = endpoint(2, "b");
         router.add(&app, &ann, phone_end);
         router.add(&app, &ann, desk_end);
-        router.deliver(
-            &app,
-            std::slice::from_ref(&ann),
-            Some(SessionId(1)),
-            &Bytes::from_static(b"x"),
-        );
+        router.deliver(&Notice {
+            app: app.clone(),
+            actors: [ann.clone()].into(),
+            except: Some(SessionId(1)),
+            ephemeral: false,
+            frame: Bytes::from_static(b"x"),
+        });
+        assert!(router.is_online(&app, &ann));
         assert_eq!(taken(&phone).0, 0);
         assert_eq!(taken(&desk).0, 1);
 

@@ -20,6 +20,7 @@ use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
 };
 use crate::router::Router;
+use crate::services::Surroundings;
 use crate::session::{Host, LocalSession};
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
@@ -138,8 +139,13 @@ impl Builder {
         } = self;
         let runtime = Handle::current();
         // Opening waits for the disk, and for transactions that are told of on this runtime.
-        let opened =
-            tokio::task::spawn_blocking(move || open(&runtime, &config, plugins, store).map(|parts| (config, parts)));
+        let router = Arc::new(Router::new());
+        let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
+        bus.subscribe(router.clone());
+        let live = (router.clone(), bus.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            open(&runtime, &config, plugins, store, live).map(|parts| (config, parts))
+        });
         let (
             config,
             Opened {
@@ -149,9 +155,6 @@ impl Builder {
                 supervisor,
             },
         ) = opened.await.map_err(|_| StartError::Panicked)??;
-        let router = Arc::new(Router::new());
-        let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
-        bus.subscribe(router.clone());
         let host = Arc::new(Host {
             hooks,
             log: log.clone(),
@@ -333,6 +336,7 @@ fn open(
     config: &Config,
     values: Vec<Setup>,
     store: Option<Arc<dyn Store>>,
+    (router, bus): (Arc<Router>, Arc<dyn Bus>),
 ) -> Result<Opened, StartError> {
     let store = match store {
         Some(store) => store,
@@ -343,9 +347,9 @@ fn open(
         seed(&log, conversation)?;
     }
     let hooks = Arc::new(Hooks::new(Registry::default()));
-    let observers = Observers::new(hooks.clone(), log.clone());
+    let observers = Observers::new(hooks.clone(), log.clone(), router.clone(), bus);
     let supervisor = Arc::new(Supervisor::new(
-        loader(config)?,
+        loader(config)?.within(Surroundings::new(&hooks, &router)),
         hooks.clone(),
         observers.clone(),
         log.clone(),

@@ -1,13 +1,22 @@
 //! Conversations that a plugin owns.
 
-use crate::hooks::{Access, Call};
-use crate::log::{Conversations, LogError, Record};
-use crate::wire::{ActorId, ConversationId};
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use courtyard_plugin_sdk::StoredMessage;
+
+use crate::hooks::{Access, Call, PluginMessage};
+use crate::log::{Body, Conversations, LogError, Record};
+use crate::store::{LogId, StoredEvent};
+use crate::wire::{ActorId, ConversationId, content};
 
 use super::may_read;
 
 /// How many members a conversation can have that is opened with all of them at once.
 const MAX_MEMBERS: usize = 1_000;
+
+/// How many members a conversation can have.
+const MAX_MEMBERS_IN_ALL: usize = 10_000;
 
 /// Why the host does not open or find a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +98,157 @@ pub fn open(
         kind: record.kind,
         members: record.members,
     })
+}
+
+/// Returns a conversation of the plugin by its id.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn get(call: &mut Call, plugin: &str, id: &str) -> Result<Opened, ConversationsError> {
+    let (id, record) = owned(call, plugin, id)?;
+    Ok(Opened {
+        id,
+        kind: record.kind,
+        members: record.members,
+    })
+}
+
+/// Makes actors members of a conversation of the plugin, and takes others out.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn change_members(
+    call: &mut Call,
+    plugin: &str,
+    id: &str,
+    add: &[String],
+    remove: &[String],
+) -> Result<(), ConversationsError> {
+    let (id, mut record) = owned(call, plugin, id)?;
+    if call.access != Access::Write {
+        return Err(ConversationsError::Unavailable);
+    }
+    let known: HashSet<&String> = record.members.iter().collect();
+    let (mut joined, mut seen) = (Vec::new(), HashSet::new());
+    for member in add.iter().filter(|member| !known.contains(member)) {
+        let actor: ActorId = parsed(member)?;
+        if seen.insert(member) {
+            joined.push((member.clone(), actor));
+        }
+    }
+    let leaving: HashSet<&String> = remove.iter().collect();
+    let left: Vec<ActorId> = record
+        .members
+        .iter()
+        .filter(|member| leaving.contains(member))
+        .filter_map(|member| member.parse().ok())
+        .collect();
+    if joined.is_empty() && left.is_empty() {
+        return Ok(());
+    }
+    record.members.retain(|member| !leaving.contains(member));
+    let (names, joined): (Vec<String>, Vec<ActorId>) = joined.into_iter().unzip();
+    record.members.extend(names);
+    if record.members.len() > MAX_MEMBERS_IN_ALL {
+        let reason = format!("a conversation has up to {MAX_MEMBERS_IN_ALL} members");
+        return Err(ConversationsError::Invalid(reason));
+    }
+    Conversations::change_members(&mut call.draft, &call.app, id, &record, &joined, &left);
+    Ok(())
+}
+
+/// Appends a message to a conversation of the plugin with the call's commit.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn append(
+    call: &mut Call,
+    plugin: &str,
+    id: &str,
+    sender: &str,
+    kind: &str,
+    json: Bytes,
+) -> Result<(), ConversationsError> {
+    let (id, record) = owned(call, plugin, id)?;
+    if call.access != Access::Write {
+        return Err(ConversationsError::Unavailable);
+    }
+    let sender = parsed(sender)?;
+    let invalid = |error: &dyn std::fmt::Display| ConversationsError::Invalid(format!("the content: {error}"));
+    let text = std::str::from_utf8(&json).map_err(|error| invalid(&error))?;
+    serde_json::from_str::<&serde_json::value::RawValue>(text).map_err(|error| invalid(&error))?;
+    content::check(kind, text.trim_start()).map_err(|error| invalid(&error))?;
+    let members = record.members.iter().filter_map(|member| member.parse().ok());
+    call.effects.appends.push(PluginMessage {
+        log: LogId {
+            app: call.app.clone(),
+            conversation: id,
+        },
+        conversation_kind: record.kind,
+        members: members.collect(),
+        sender,
+        kind: kind.to_owned(),
+        content: json,
+    });
+    Ok(())
+}
+
+/// Lists messages of a conversation of the plugin behind a number, in order.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn read(
+    call: &mut Call,
+    plugin: &str,
+    id: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredMessage>, ConversationsError> {
+    let (id, _) = owned(call, plugin, id)?;
+    let log = LogId {
+        app: call.app.clone(),
+        conversation: id,
+    };
+    let store = call.draft.store();
+    let head = store.head(&log).map_err(LogError::from)?;
+    if after >= head.seq {
+        return Ok(Vec::new());
+    }
+    let events = store
+        .events(&log, after + 1..=head.seq, limit, false)
+        .map_err(LogError::from)?;
+    let message = |event: &StoredEvent| {
+        let damaged = |_| LogError::Message {
+            conversation: id,
+            seq: event.seq,
+        };
+        let body = Body::decode(&event.body).map_err(damaged)?;
+        Ok(StoredMessage {
+            seq: event.seq,
+            time_ms: event.time_ms,
+            sender: body.sender.to_owned(),
+            kind: body.kind.to_owned(),
+            content: body.content.to_vec(),
+        })
+    };
+    events.iter().map(message).collect()
+}
+
+/// Finds a conversation of the plugin.
+fn owned(call: &mut Call, plugin: &str, id: &str) -> Result<(ConversationId, Record), ConversationsError> {
+    if !may_read(call.access) {
+        return Err(ConversationsError::Unavailable);
+    }
+    let id: ConversationId = id.parse().map_err(|_| ConversationsError::NotFound)?;
+    let record = Conversations::record(&mut call.draft, &call.app, id)?;
+    let record = record.filter(|record| record.owner == plugin);
+    record.map(|record| (id, record)).ok_or(ConversationsError::NotFound)
+}
+
+fn parsed(actor: &str) -> Result<ActorId, ConversationsError> {
+    actor
+        .parse()
+        .map_err(|error: crate::wire::InvalidId| ConversationsError::Invalid(error.to_string()))
 }
 
 fn check_address(address: &str) -> Result<(), ConversationsError> {

@@ -3,12 +3,20 @@
 pub mod conversations;
 pub mod kv;
 mod log;
+pub mod sessions;
+
+use std::sync::{Arc, Weak};
+
+use courtyard_plugin_sdk::ask::{Answer, Ask};
+use courtyard_plugin_sdk::{self as sdk, ServiceError};
+use rand::RngCore;
 
 pub use conversations::{ConversationsError, Opened};
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
 
-use crate::hooks::Access;
+use crate::hooks::{Access, Call, Hooks};
+use crate::router::Router;
 
 /// What a plugin may use up. Every limit has a key under `[plugins.limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +49,7 @@ impl Default for ServiceLimits {
 }
 
 /// Which capabilities there are; `clock`, `random` and `log` need no grant.
-pub const CAPABILITIES: [&str; 6] = ["kv", "conversations", "sessions", "clock", "random", "log"];
+pub const CAPABILITIES: [&str; 7] = ["kv", "conversations", "sessions", "methods", "clock", "random", "log"];
 
 /// Which of them every plugin has.
 pub const ALWAYS_GRANTED: [&str; 3] = ["clock", "random", "log"];
@@ -56,4 +64,205 @@ pub fn now_ms() -> u64 {
 
 fn may_read(access: Access) -> bool {
     matches!(access, Access::Read | Access::Write)
+}
+
+/// What services use of the host besides the transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    hooks: Weak<Hooks>,
+    router: Weak<Router>,
+}
+
+impl Surroundings {
+    /// Names the parts of a host. They hold the plugins, so this does not hold them.
+    #[must_use]
+    pub fn new(hooks: &Arc<Hooks>, router: &Arc<Router>) -> Self {
+        Self {
+            hooks: Arc::downgrade(hooks),
+            router: Arc::downgrade(router),
+        }
+    }
+}
+
+/// Why a service does not do what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no transaction that may do this.
+    Unavailable,
+    /// A key or a value is over its limit.
+    TooLarge,
+    /// There is no such thing of this plugin.
+    NotFound,
+    /// An argument breaks a limit.
+    Invalid(String),
+    /// The store failed; the call can't go on.
+    Store(String),
+}
+
+impl From<KvError> for Refused {
+    fn from(error: KvError) -> Self {
+        match error {
+            KvError::TooLarge => Self::TooLarge,
+            KvError::Unavailable => Self::Unavailable,
+            KvError::Store(error) => Self::Store(error.to_string()),
+        }
+    }
+}
+
+impl From<ConversationsError> for Refused {
+    fn from(error: ConversationsError) -> Self {
+        match error {
+            ConversationsError::NotFound => Self::NotFound,
+            ConversationsError::Invalid(reason) => Self::Invalid(reason),
+            ConversationsError::Unavailable => Self::Unavailable,
+            ConversationsError::Log(error) => Self::Store(error.to_string()),
+        }
+    }
+}
+
+/// Tells a plugin why, or the host why the call can't go on.
+///
+/// # Errors
+/// The reason of the store's failure.
+pub fn told(refused: Refused) -> Result<ServiceError, String> {
+    Ok(match refused {
+        Refused::Unavailable => ServiceError::Unavailable,
+        Refused::TooLarge => ServiceError::TooLarge,
+        Refused::NotFound => ServiceError::NotFound,
+        Refused::Invalid(reason) => ServiceError::Invalid(reason),
+        Refused::Store(reason) => return Err(reason),
+    })
+}
+
+/// What one plugin asks with.
+#[derive(Debug)]
+pub struct Asker {
+    /// The plugin.
+    pub id: Arc<str>,
+    /// What it may use up.
+    pub limits: ServiceLimits,
+    /// Its lines in the log.
+    pub log: LogBudget,
+    /// The host around it.
+    pub around: Surroundings,
+}
+
+impl Asker {
+    /// Answers what a plugin asks in a call; none during `start`. Hands the call back.
+    pub fn answer(&self, call: Option<Box<Call>>, ask: Ask) -> (Option<Box<Call>>, Result<Answer, Refused>) {
+        match ask {
+            Ask::Log(level, text) => {
+                let level = match level {
+                    sdk::Level::Error => Level::Error,
+                    sdk::Level::Warn => Level::Warn,
+                    sdk::Level::Info => Level::Info,
+                    sdk::Level::Debug => Level::Debug,
+                };
+                self.log.write(&self.id, &self.limits, level, &text);
+                (call, Ok(Answer::Done))
+            }
+            Ask::NowMs => (call, Ok(Answer::NowMs(now_ms()))),
+            Ask::Random(count) => {
+                let mut bytes = vec![0; count.min(1_024) as usize];
+                rand::rngs::ThreadRng::default().fill_bytes(&mut bytes);
+                (call, Ok(Answer::Bytes(bytes)))
+            }
+            ask => match call {
+                None => (None, Err(Refused::Unavailable)),
+                Some(call) => {
+                    let (call, answer) = self.answer_in(call, ask);
+                    (Some(call), answer)
+                }
+            },
+        }
+    }
+
+    fn answer_in(&self, mut call: Box<Call>, ask: Ask) -> (Box<Call>, Result<Answer, Refused>) {
+        if let Ask::Call(method, params) = ask {
+            return self.call_method(call, &method, &params);
+        }
+        let answer = self.answer_with(&mut call, ask);
+        (call, answer)
+    }
+
+    fn answer_with(&self, call: &mut Call, ask: Ask) -> Result<Answer, Refused> {
+        let (id, limits) = (&*self.id, &self.limits);
+        Ok(match ask {
+            Ask::Get(key) => Answer::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
+            Ask::Set(key, value) => {
+                kv::set(call, id, limits, &key, Some(value))?;
+                Answer::Done
+            }
+            Ask::Delete(key) => {
+                kv::set(call, id, limits, &key, None)?;
+                Answer::Done
+            }
+            Ask::Scan(start, end, limit, reverse) => {
+                let found = kv::scan(call, id, limits, (&start, &end), limit, reverse)?;
+                let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| (key.into(), value.into());
+                Answer::Entries(found.into_iter().map(entry).collect())
+            }
+            Ask::Open(address, kind, members) => opened(conversations::open(call, id, &address, &kind, members)?),
+            Ask::Find(address) => opened(conversations::find(call, id, &address)?),
+            Ask::Conversation(conversation) => opened(conversations::get(call, id, &conversation)?),
+            Ask::AddMembers(conversation, members) => {
+                conversations::change_members(call, id, &conversation, &members, &[])?;
+                Answer::Done
+            }
+            Ask::RemoveMembers(conversation, members) => {
+                conversations::change_members(call, id, &conversation, &[], &members)?;
+                Answer::Done
+            }
+            Ask::Append {
+                conversation,
+                sender,
+                kind,
+                content,
+            } => {
+                conversations::append(call, id, &conversation, &sender, &kind, content.into())?;
+                Answer::Done
+            }
+            Ask::Read(conversation, after, limit) => {
+                let limit = limit.min(limits.scan_entries) as usize;
+                Answer::Messages(conversations::read(call, id, &conversation, after, limit)?)
+            }
+            Ask::EndSessions(actor, credential) => {
+                sessions::end(call, &actor, credential)?;
+                Answer::Done
+            }
+            Ask::Online(actors) => Answer::Flags(sessions::online(call, &self.around, &actors)?),
+            Ask::Signal(actors, name, payload) => {
+                sessions::signal(call, id, &actors, &name, &payload)?;
+                Answer::Done
+            }
+            Ask::Call(..) | Ask::Log(..) | Ask::NowMs | Ask::Random(_) => return Err(Refused::Unavailable),
+        })
+    }
+
+    fn call_method(&self, call: Box<Call>, method: &str, params: &[u8]) -> (Box<Call>, Result<Answer, Refused>) {
+        let Some(hooks) = self.around.hooks.upgrade() else {
+            return (call, Err(Refused::Unavailable));
+        };
+        let Ok(params) = std::str::from_utf8(params) else {
+            return (call, Err(Refused::Invalid("the parameters are no JSON".to_owned())));
+        };
+        if call.access != Access::Write {
+            return (call, Err(Refused::Unavailable));
+        }
+        let (call, outcome) = hooks.call_between(call, &self.id, method, params);
+        let called = outcome.map(Vec::from).map_err(|error| sdk::Error {
+            code: error.code.into_owned(),
+            message: error.message.into_owned(),
+            retry: error.retry,
+        });
+        (call, Ok(Answer::Called(called)))
+    }
+}
+
+fn opened(opened: Opened) -> Answer {
+    Answer::Conversation(sdk::Conversation {
+        id: opened.id.to_string(),
+        kind: opened.kind,
+        members: opened.members,
+    })
 }

@@ -61,6 +61,8 @@ pub struct Sent {
 pub enum Incoming {
     /// An event, as clients get it (docs/protocol.md).
     Event(Value),
+    /// A signal of a plugin, as clients get it.
+    Signal(Value),
     /// Events were left out: read what is missing from the history.
     Gap,
 }
@@ -74,6 +76,7 @@ impl Events {
     pub async fn next(&mut self) -> Option<Incoming> {
         match self.0.recv().await {
             Ok(frame) if frame["type"] == "gap" => Some(Incoming::Gap),
+            Ok(frame) if frame["type"] == "signal" => Some(Incoming::Signal(frame)),
             Ok(mut frame) => Some(Incoming::Event(frame["event"].take())),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(Incoming::Gap),
             Err(broadcast::error::RecvError::Closed) => None,
@@ -138,7 +141,7 @@ impl LocalSession {
         Ok(Sent {
             event: ack["event"].as_str().unwrap_or_default().to_owned(),
             seq: ack["seq"].as_u64().unwrap_or_default(),
-            time_ms: ack["time_ms"].as_u64().unwrap_or_default(),
+            time_ms: ack["time"].as_u64().unwrap_or_default(),
             content: ack.get_mut("content").map(Value::take),
         })
     }
@@ -252,7 +255,7 @@ async fn hand_out(
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(frame);
             }
-            _ if frame["type"] == "event" || frame["type"] == "gap" => {
+            _ if ["event", "gap", "signal"].iter().any(|wanted| frame["type"] == *wanted) => {
                 // Without a subscriber there is nothing to do.
                 let _ = events.send(frame);
             }

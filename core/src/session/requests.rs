@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hooks::{Access, Call, Caller, Hooks, Message, SessionEnd, origin};
+use crate::hooks::{Access, Call, Caller, CallerName, Hooks, Message, Sealed, origin};
 use crate::log::{Body, Conversation, Draft, Log, LogError};
 use crate::router::Item;
-use crate::store::{CommitError, LogId, StoredEvent};
+use crate::store::{Appended, CommitError, LogId, StoredEvent};
 use crate::wire::reply::{ConversationView, MessageView};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, reply};
 
@@ -97,12 +97,10 @@ impl Session {
             let turn = host.blocking.clone().acquire_owned().await;
             let task = tokio::task::spawn_blocking(move || {
                 match call_committed(&host, &app, signed.as_ref(), &method, &params) {
-                    Ok((value, ends)) => {
+                    Ok((value, sealed, appended)) => {
                         queue.push(Item::Answer(reply::result(&id, &value)));
                         // After the answer, which may go to a session that this ends.
-                        for end in ends {
-                            host.router.end(&app, &end.actor, end.credential.as_deref());
-                        }
+                        host.observers.settle(sealed, &appended);
                     }
                     Err(error) => queue.push(Item::Answer(reply::error(Some(&id), &error))),
                 }
@@ -168,34 +166,41 @@ impl Session {
     }
 }
 
-/// Calls a method until its transaction holds. Returns its value, and the sessions that it ends.
+/// Calls a method until its transaction holds. Returns its value, and what is left to be done.
 fn call_committed(
     host: &super::Host,
     app: &AppId,
     signed: Option<&Signed>,
     method: &str,
     params: &str,
-) -> Result<(Bytes, Vec<SessionEnd>), RequestError> {
+) -> Result<(Bytes, Sealed, Vec<Appended>), RequestError> {
     let caller = match signed {
         Some(signed) => Caller {
             actor: signed.actor.as_str(),
             device: signed.device.as_str(),
             credential: &signed.credential,
+            plugin: "",
         },
         None => Caller {
             actor: "",
             device: "",
             credential: "",
+            plugin: "",
         },
     };
     for _ in 0..ATTEMPTS {
         let draft = Draft::new(host.log.store().clone());
-        let call = Call::new(app.clone(), Access::Write, origin(app, caller.actor), draft);
+        let mut call = Call::new(app.clone(), Access::Write, origin(app, caller.actor), draft);
+        call.caller = CallerName {
+            actor: caller.actor.into(),
+            device: caller.device.into(),
+            credential: caller.credential.into(),
+        };
         let (call, outcome) = host.hooks.call(call, caller, method, params);
         let value = outcome?;
-        let Call { draft, ends, .. } = *call;
+        let (draft, sealed) = host.observers.seal(*call);
         match draft.commit_blocking() {
-            Ok(_) => return Ok((value, ends)),
+            Ok(appended) => return Ok((value, sealed, appended)),
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(commit_failed(&error)),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Notice;
-use crate::hooks::{Access, Call, Message, SessionEnd, origin};
+use crate::hooks::{Access, Call, Message, Sealed, origin};
 use crate::log::{Body, Conversation, Draft};
 use crate::router::{Item, Queue};
 use crate::services::now_ms;
@@ -97,8 +97,8 @@ pub(super) struct Outgoing {
     /// What a plugin put in the place of the content.
     replaced: Option<Bytes>,
     dedup: Dedup,
-    /// Sessions that a plugin ends with it.
-    ends: Vec<SessionEnd>,
+    /// What plugins left to be done with it.
+    sealed: Option<Box<Sealed>>,
     /// Whether an observer is to see it.
     noted: bool,
     /// Among the requests of the session, until it is answered.
@@ -168,7 +168,7 @@ impl Session {
             parts: Parts::new(frame, id, kind, content),
             replaced: None,
             dedup,
-            ends: Vec::new(),
+            sealed: None,
             noted: false,
             _place: place,
         }))
@@ -196,10 +196,18 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
     let origin = origin(&conversation.log.app, outgoing.sender.as_str());
     let mut call = Call::new(conversation.log.app.clone(), Access::Write, origin, draft);
     call.patient = patient;
+    call.caller.actor = outgoing.sender.as_str().into();
     match host.hooks.before_send(call, &message) {
         (call, Ok(passed)) => {
-            let Call { draft, ends, .. } = *call;
-            (outgoing.replaced, outgoing.ends) = (passed.content, ends);
+            outgoing.replaced = passed.content;
+            // Seldom, so that a message has no room for it otherwise.
+            let draft = if call.effects.is_empty() {
+                call.draft
+            } else {
+                let (draft, sealed) = host.observers.seal(*call);
+                outgoing.sealed = Some(Box::new(sealed));
+                draft
+            };
             Some(finish(outgoing, draft))
         }
         (_, Err(error)) => match host.log.find(outgoing.dedup) {
@@ -261,7 +269,7 @@ impl Submitter for Outgoing {
         match self.host.log.conversations().get(&self.conversation.log) {
             Ok(Some(conversation)) if conversation.has_member(&self.sender) => {
                 self.conversation = conversation;
-                self.replaced = None;
+                (self.replaced, self.sealed) = (None, None);
                 prepare(self, false)
             }
             Ok(_) => {
@@ -275,15 +283,15 @@ impl Submitter for Outgoing {
         }
     }
 
-    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+    fn settled(mut self: Box<Self>, outcome: Outcome<'_>) {
         match outcome {
             Ok(appended) => {
-                if let [appended] = appended {
-                    self.publish(appended);
-                }
-                for end in &self.ends {
-                    let app = &self.conversation.log.app;
-                    self.host.router.end(app, &end.actor, end.credential.as_deref());
+                // What plugins appended stands before the message.
+                if let Some((message, before)) = appended.split_last() {
+                    if let Some(sealed) = self.sealed.take() {
+                        self.host.observers.settle(*sealed, before);
+                    }
+                    self.publish(message);
                 }
                 if self.noted {
                     self.host.observers.wake();
@@ -338,6 +346,7 @@ impl Outgoing {
             app: self.conversation.log.app.clone(),
             actors: self.conversation.members.clone(),
             except: Some(self.session),
+            ephemeral: false,
             frame,
         });
     }

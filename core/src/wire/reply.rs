@@ -207,6 +207,16 @@ pub fn gap() -> Bytes {
     Bytes::from_static(br#"{"type":"gap"}"#)
 }
 
+/// An ephemeral frame of a plugin; `payload` is JSON.
+#[must_use]
+pub fn signal(plugin: &str, name: &str, payload: &serde_json::value::RawValue) -> Bytes {
+    let mut object = Object::new("signal", 64 + payload.get().len());
+    object.text("plugin", plugin).text("name", name);
+    object.key("payload");
+    object.0.extend_from_slice(payload.get().as_bytes());
+    object.finish()
+}
+
 /// The limits that a client should know.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ClientLimits {

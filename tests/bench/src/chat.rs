@@ -20,16 +20,19 @@ enum Subject {
     Relay,
     Bare,
     Users,
+    /// Five plugins whose filters match no message.
+    Unmatched,
 }
 
 impl Subject {
-    const ALL: [Self; 3] = [Self::Relay, Self::Bare, Self::Users];
+    const CHAT: [Self; 3] = [Self::Relay, Self::Bare, Self::Users];
 
     fn name(self) -> &'static str {
         match self {
             Self::Relay => "the bare relay with group commit",
             Self::Bare => "Courtyard without plugins",
             Self::Users => "Courtyard with the guard of the users plugin",
+            Self::Unmatched => "Courtyard with five plugins that did not ask for these messages",
         }
     }
 }
@@ -40,15 +43,12 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
          is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
          processor 1. In each round all three are measured one after the other; the median of the rounds counts."
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let mut rates: [Vec<Throughput>; 3] = Default::default();
     let mut delays: [Vec<Latencies>; 3] = Default::default();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        for (index, subject) in Subject::ALL.into_iter().enumerate() {
+        for (index, subject) in Subject::CHAT.into_iter().enumerate() {
             settle();
             let folder = tempfile::tempdir_in(&built.data).unwrap();
             let server = start(built, subject, folder.path());
@@ -111,6 +111,33 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     );
 }
 
+/// Returns by how many percent five plugins that did not ask for a message raise the processor time of sending it.
+pub(crate) fn unmatched_overhead_pct(built: &Built, rounds: usize, seconds: u64) -> f64 {
+    let runtime = runtime();
+    let mut overheads = Vec::new();
+    for _ in 0..rounds {
+        let [with, without] = [Subject::Unmatched, Subject::Bare].map(|subject| {
+            settle();
+            let folder = tempfile::tempdir_in(&built.data).unwrap();
+            let server = start(built, subject, folder.path());
+            let rate = LocalSet::new().block_on(&runtime, async {
+                let pairs = People::new(server.address, subject).pairs().await;
+                throughput(&server, pairs, WINDOW, seconds).await
+            });
+            1.0 / rate.per_cpu_s
+        });
+        overheads.push((with / without - 1.0) * 100.0);
+    }
+    median(&mut overheads)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 /// Lets the disk come to rest: what was written and removed before would be measured as well.
 fn settle() {
     // Without it the figures are only noisier.
@@ -126,15 +153,20 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
     let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n";
     match subject {
         Subject::Relay => Process::relay(&folder.join("relay.log")),
-        Subject::Bare => {
+        Subject::Bare | Subject::Unmatched => {
             let conversations: Vec<String> = (0..PAIRS)
                 .map(|pair| {
                     let conversation = conversation(pair);
-                    format!("{{ id = \"{conversation}\", kind = \"direct\", members = [\"a{pair}\", \"b{pair}\"] }}")
+                    format!("{{ id = \"{conversation}\", kind = \"plain\", members = [\"a{pair}\", \"b{pair}\"] }}")
                 })
                 .collect();
             let list = conversations.join(",\n");
-            let configuration = format!("{head}[development]\ntrust_tokens = true\nconversations = [{list}]\n");
+            let plugins = match subject {
+                Subject::Unmatched => unmatched(built, folder),
+                _ => String::new(),
+            };
+            let configuration =
+                format!("{head}[development]\ntrust_tokens = true\nconversations = [{list}]\n{plugins}");
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Users => {
@@ -147,6 +179,24 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
             Process::courtyard(built, folder, &configuration)
         }
     }
+}
+
+/// Makes five plugins of the probe, which asks for messages of direct conversations, and configures them.
+fn unmatched(built: &Built, folder: &Path) -> String {
+    let probe = std::fs::read(built.plugins.join("probe.wasm")).unwrap();
+    let configure = |number: u8| {
+        let (from, mut plugin) = (b"\"id\":\"probe\"", probe.clone());
+        let places = (0..probe.len() - from.len()).filter(|at| probe[*at..].starts_with(from));
+        // The last letter of the id becomes a digit.
+        places.for_each(|at| plugin[at + from.len() - 2] = b'0' + number);
+        let path = folder.join(format!("prob{number}.wasm"));
+        std::fs::write(&path, plugin).unwrap();
+        let path = path.canonicalize().unwrap();
+        format!(
+            "[[plugins]]\nid = \"prob{number}\"\npath = {path:?}\ngrant = [\"kv\"]\nconfig = {{ deed = \"trap\" }}\n"
+        )
+    };
+    (1..=5).map(configure).collect()
 }
 
 /// A conversation of the development settings: a ULID with the number of the pair at its end.
@@ -178,7 +228,9 @@ impl People {
             for pair in 0..PAIRS {
                 let (tokens, conversation) = match self.subject {
                     Subject::Relay => ([(2 * pair).to_string(), (2 * pair + 1).to_string()], conversation(pair)),
-                    Subject::Bare => ([format!("a{pair}"), format!("b{pair}")], conversation(pair)),
+                    Subject::Bare | Subject::Unmatched => {
+                        ([format!("a{pair}"), format!("b{pair}")], conversation(pair))
+                    }
                     Subject::Users => self.sign_up(pair).await,
                 };
                 self.tokens.push(tokens);

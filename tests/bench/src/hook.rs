@@ -9,9 +9,11 @@ use courtyard::log::Draft;
 use courtyard::plugin::{Artifact, CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
 use courtyard::store::{EmbeddedOptions, EmbeddedStore, Store};
 use courtyard::wire::AppId;
+use courtyard_guest_probe::Probe;
+use courtyard_plugin_sdk::library::{Library, import, library};
 use serde_json::json;
 
-use super::{Built, median};
+use super::{Built, chat, median, peers};
 
 /// Calls of one sample.
 const CALLS: u32 = 20_000;
@@ -30,21 +32,12 @@ pub(crate) fn run(built: &Built) {
     let cache = CompiledCache::open(&folder.path().join("compiled")).unwrap();
     let loader = Loader::new(engine.clone(), cache);
     let file = built.plugins.join("probe.wasm");
-    let hooks = |deed: &str| {
-        let (artifact, spec) = (
-            Artifact::read(&file).unwrap(),
-            spec("probe", &json!({ "deed": deed }).to_string()),
-        );
-        let guest = loader.load(&artifact, &spec).unwrap().into();
-        let plugin = Plugin::running(artifact.manifest, guest, spec.health, Arc::default());
-        Hooks::new(Registry::new([Arc::new(plugin)]))
-    };
+    let hooks = |deed: &str| hooks_of(&loader, Artifact::read(&file).unwrap(), deed);
     let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(200));
     let message = message(text.as_bytes());
     let empty = Message {
         app: "",
         conversation: "",
-        conversation_kind: "",
         sender: "a",
         receiver: "",
         kind: "custom:x",
@@ -61,6 +54,10 @@ pub(crate) fn run(built: &Built) {
     println!("  an empty message, accepted: {empty_ns:.0} ns");
     let accept = time(&accepting, &message);
     println!("  accepted: {accept:.0} ns");
+    let value = time(&native(Kind::Value), &message);
+    println!("  accepted by a value in the process: {value:.0} ns");
+    let library = time(&native(Kind::Library), &message);
+    println!("  accepted by a native library: {library:.0} ns");
     let replace = time(&hooks("replace"), &message);
     println!("  replaced by a text of 200 bytes, which is checked: {replace:.0} ns");
     let read = time(&hooks("read"), &message);
@@ -72,10 +69,22 @@ pub(crate) fn run(built: &Built) {
     println!("  loading the users plugin from nothing: {cold:.1} ms");
     let cached = ms_per_load(&loader, &users, 25);
     println!("  loading it from the compiled form: {cached:.2} ms");
+    let child = peers::child_process_ns(&message);
+    println!("  accepted by a child process over pipes: {child:.0} ns");
+    let webhook = peers::webhook_ns(&message);
+    println!("  accepted by a webhook on loopback: {webhook:.0} ns");
+    println!("Sending messages with and without five plugins that did not ask for them, 5 rounds:");
+    let unmatched = chat::unmatched_overhead_pct(built, 5, 3);
+    println!("  they raise its processor time by {unmatched:.1} %");
     println!(
         "{}",
         json!({
             "bench": "hook",
+            "unmatched_overhead_pct": (unmatched * 10.0).round() / 10.0,
+            "child_process_ratio": (child / accept).round(),
+            "webhook_ratio": (webhook / accept).round(),
+            "value_accept_ns": value.round(),
+            "library_accept_ns": library.round(),
             "typed_accept_ns": accept.round(),
             "kv_read_extra_ns": (read - accept).round(),
             "replace_instance_us": (trap * 10.0).round() / 10.0,
@@ -101,6 +110,35 @@ fn message(content: &[u8]) -> Message<'_> {
         seq: 0,
         time_ms: 1_700_000_000_000,
     }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Value,
+    Library,
+}
+
+/// Makes the accepting probe in the process.
+#[expect(unsafe_code, reason = "a library's table is taken on trust")]
+fn native(kind: Kind) -> Hooks {
+    static LIBRARY: Library = library::<Probe>();
+    let source = match kind {
+        Kind::Value => courtyard_plugin_sdk::native::of::<Probe>(),
+        // SAFETY: it is a table of this process.
+        Kind::Library => unsafe { import(&LIBRARY) }.unwrap(),
+    };
+    let loader = Loader::new(
+        WasmEngine::new(&EngineLimits::default()).unwrap(),
+        CompiledCache::none(),
+    );
+    hooks_of(&loader, Artifact::native(source).unwrap(), "accept")
+}
+
+fn hooks_of(loader: &Loader, artifact: Artifact, deed: &str) -> Hooks {
+    let spec = spec("probe", &json!({ "deed": deed }).to_string());
+    let guest = loader.load(&artifact, &spec).unwrap().into();
+    let plugin = Plugin::running(artifact.manifest, guest, spec.health, Arc::default());
+    Hooks::new(Registry::new([Arc::new(plugin)]))
 }
 
 fn spec(id: &str, configuration: &str) -> PluginSpec {

@@ -8,6 +8,7 @@ mod chat;
 mod hook;
 mod idle;
 mod load;
+mod peers;
 mod process;
 mod relay;
 
@@ -42,6 +43,12 @@ enum Bench {
         #[arg(long, default_value_t = 10_000)]
         connections: usize,
     },
+    /// A hook as a child process; started by the other benchmarks.
+    #[command(hide = true)]
+    AnswerPipe,
+    /// A hook as a webhook; started by the other benchmarks.
+    #[command(hide = true)]
+    AnswerHttp,
     /// The bare relay that Courtyard is compared with; started by the other benchmarks.
     #[command(hide = true)]
     Relay {
@@ -69,6 +76,8 @@ fn main() {
         Bench::Hook(built) => hook::run(&built),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
         Bench::Idle { built, connections } => idle::run(&built, connections),
+        Bench::AnswerPipe => peers::answer_pipe(),
+        Bench::AnswerHttp => peers::answer_http(),
         Bench::Relay { log } => relay::run(&log),
     }
 }

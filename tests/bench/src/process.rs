@@ -27,6 +27,13 @@ impl Process {
         Self::start(command)
     }
 
+    /// Starts what answers webhooks.
+    pub(crate) fn webhook() -> Self {
+        let mut command = pinned(&std::env::current_exe().unwrap());
+        command.arg("answer-http");
+        Self::start(command)
+    }
+
     /// Starts Courtyard with a configuration in a folder.
     pub(crate) fn courtyard(built: &Built, folder: &Path, configuration: &str) -> Self {
         let file = folder.join("courtyard.toml");
@@ -71,6 +78,13 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts this program with a command, and with pipes to it.
+pub(crate) fn piped(command: &str) -> Child {
+    let mut program = pinned(&std::env::current_exe().unwrap());
+    let program = program.arg(command).stdin(Stdio::piped()).stdout(Stdio::piped());
+    program.spawn().unwrap()
 }
 
 fn pinned(program: &Path) -> Command {

@@ -66,6 +66,6 @@ register! {
     id: "probe",
     description: "Does one thing with each message.",
     capabilities: [kv],
-    hooks: [before_send(guard)],
+    hooks: [before_send(guard) { conversations: ["direct"] }],
     methods: [nothing],
 }

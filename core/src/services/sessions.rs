@@ -1,0 +1,64 @@
+//! The live sessions of an app.
+
+use std::sync::Arc;
+
+use super::{Refused, Surroundings};
+use crate::hooks::{Access, Call, SessionEnd, Signal};
+use crate::wire::{ActorId, reply};
+
+/// How many actors one call may name.
+const MAX_ACTORS: usize = 10_000;
+
+/// Ends the sessions of an actor once the call is committed, all of them or those of one credential.
+///
+/// # Errors
+/// When the call may not write.
+pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(), Refused> {
+    if call.access == Access::None {
+        return Err(Refused::Unavailable);
+    }
+    // An id that no actor can have has no sessions.
+    if let Ok(actor) = actor.parse() {
+        call.effects.ends.push(SessionEnd { actor, credential });
+    }
+    Ok(())
+}
+
+/// Tells which actors have live sessions on this node.
+///
+/// # Errors
+/// When there is no call.
+pub fn online(call: &Call, around: &Surroundings, actors: &[String]) -> Result<Vec<bool>, Refused> {
+    let router = around.router.upgrade().ok_or(Refused::Unavailable)?;
+    let is_online = |actor: &String| {
+        let actor = actor.parse::<ActorId>();
+        actor.is_ok_and(|actor| router.is_online(&call.app, &actor))
+    };
+    Ok(actors.iter().map(is_online).collect())
+}
+
+/// Sends a signal once the call is committed.
+///
+/// # Errors
+/// When the name, the value or an actor is malformed, or the call may not write.
+pub fn signal(call: &mut Call, plugin: &str, actors: &[String], name: &str, payload: &[u8]) -> Result<(), Refused> {
+    if call.access != Access::Write {
+        return Err(Refused::Unavailable);
+    }
+    let well_formed = (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let payload = std::str::from_utf8(payload)
+        .ok()
+        .and_then(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).ok());
+    let (Some(payload), true) = (payload, well_formed && actors.len() <= MAX_ACTORS) else {
+        let reason = "a signal has a name of 1 to 32 lower-case letters, digits and `_`, and a JSON value";
+        return Err(Refused::Invalid(reason.to_owned()));
+    };
+    let actors: Result<Vec<ActorId>, _> = actors.iter().map(|actor| actor.parse()).collect();
+    let actors: Arc<[ActorId]> = actors.map_err(|error| Refused::Invalid(error.to_string()))?.into();
+    let frame = reply::signal(plugin, name, payload);
+    call.effects.signals.push(Signal { actors, frame });
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What a plugin in the host's process asks of the host, as values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{Conversation, Entries, Level, StoredMessage};
+use crate::{Error, ServiceError};
+
+/// A service, with its arguments. Each is the function of the services page of the contract with that name.
+#[allow(missing_docs, reason = "the contract describes them")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    Get(Vec<u8>),
+    Set(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    Scan(Vec<u8>, Vec<u8>, u32, bool),
+    Open(String, String, Vec<String>),
+    Find(String),
+    Conversation(String),
+    AddMembers(String, Vec<String>),
+    RemoveMembers(String, Vec<String>),
+    Append {
+        conversation: String,
+        sender: String,
+        kind: String,
+        content: Vec<u8>,
+    },
+    Read(String, u64, u32),
+    EndSessions(String, Option<String>),
+    Online(Vec<String>),
+    Signal(Vec<String>, String, Vec<u8>),
+    Call(String, Vec<u8>),
+    Log(Level, String),
+    NowMs,
+    Random(u32),
+}
+
+impl Ask {
+    /// Returns the capability that it needs; none if every plugin has it.
+    #[must_use]
+    pub fn capability(&self) -> Option<&'static str> {
+        match self {
+            Self::Get(_) | Self::Set(..) | Self::Delete(_) | Self::Scan(..) => Some("kv"),
+            Self::Open(..)
+            | Self::Find(_)
+            | Self::Conversation(_)
+            | Self::AddMembers(..)
+            | Self::RemoveMembers(..)
+            | Self::Append { .. }
+            | Self::Read(..) => Some("conversations"),
+            Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
+            Self::Call(..) => Some("methods"),
+            Self::Log(..) | Self::NowMs | Self::Random(_) => None,
+        }
+    }
+}
+
+/// What the host answers.
+#[allow(missing_docs, reason = "they are the results of the services")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Value(Option<Vec<u8>>),
+    Entries(Entries),
+    Conversation(Conversation),
+    Messages(Vec<StoredMessage>),
+    Flags(Vec<bool>),
+    Called(Result<Vec<u8>, Error>),
+    NowMs(u64),
+    Bytes(Vec<u8>),
+}
+
+/// An answer, or why there is none.
+pub type Answered = Result<Answer, ServiceError>;

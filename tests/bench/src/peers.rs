@@ -1,0 +1,159 @@
+//! The same hook as others do it: in a child process over pipes, and as an HTTP webhook on loopback.
+//!
+//! Both get the message as JSON, look at who writes to whom, and accept.
+
+use std::convert::Infallible;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::time::Instant;
+
+use bytes::Bytes;
+use courtyard::hooks::Message;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::median;
+use super::process::{Process, piped};
+
+/// Calls of one sample.
+const CALLS: u32 = 500;
+/// Samples, of which the median counts.
+const SAMPLES: usize = 15;
+
+fn question(message: &Message<'_>) -> String {
+    let content: Value = serde_json::from_slice(message.content).unwrap();
+    json!({
+        "app": message.app,
+        "conversation": message.conversation,
+        "conversation_kind": message.conversation_kind,
+        "sender": message.sender,
+        "receiver": message.receiver,
+        "kind": message.kind,
+        "client_id": message.client_id,
+        "content": content,
+        "time_ms": message.time_ms,
+    })
+    .to_string()
+}
+
+fn answer(question: &[u8]) -> String {
+    let question: Value = serde_json::from_slice(question).unwrap();
+    let verdict = if question["sender"] == question["receiver"] {
+        "reject"
+    } else {
+        "accept"
+    };
+    json!({ "verdict": verdict }).to_string()
+}
+
+fn accepted(answer: &[u8]) -> bool {
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    answer["verdict"] == "accept"
+}
+
+/// Answers on standard output what comes on standard input, until that ends.
+pub(crate) fn answer_pipe() {
+    let (mut input, mut output) = (
+        BufReader::new(std::io::stdin().lock()),
+        BufWriter::new(std::io::stdout().lock()),
+    );
+    while let Some(question) = read(&mut input) {
+        write(&mut output, answer(&question).as_bytes());
+    }
+}
+
+fn read(input: &mut impl Read) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    input.read_exact(&mut length).ok()?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    input.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn write(output: &mut impl Write, bytes: &[u8]) {
+    output
+        .write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes())
+        .unwrap();
+    output.write_all(bytes).unwrap();
+    output.flush().unwrap();
+}
+
+/// Measures the child process, in nanoseconds for each call.
+pub(crate) fn child_process_ns(message: &Message<'_>) -> f64 {
+    let mut child = piped("answer-pipe");
+    let mut input = BufWriter::new(child.stdin.take().unwrap());
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let measured = sampled(|| {
+        write(&mut input, question(message).as_bytes());
+        assert!(accepted(&read(&mut output).unwrap()));
+    });
+    drop(input);
+    child.wait().unwrap();
+    measured
+}
+
+fn sampled(mut call: impl FnMut()) -> f64 {
+    let mut samples = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            call();
+        }
+        samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
+    }
+    median(&mut samples)
+}
+
+/// Answers webhooks until the process is killed.
+pub(crate) fn answer_http() {
+    runtime().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("listening on http://{}", listener.local_addr().unwrap());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let service = hyper::service::service_fn(|request: Request<Incoming>| async {
+                let question = request.into_body().collect().await.unwrap().to_bytes();
+                let body = Full::new(Bytes::from(answer(&question)));
+                Ok::<_, Infallible>(Response::new(body))
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+}
+
+/// Measures the webhook over one connection that is kept, in nanoseconds for each call.
+pub(crate) fn webhook_ns(message: &Message<'_>) -> f64 {
+    let server = Process::webhook();
+    let runtime = runtime();
+    let mut sender = runtime.block_on(async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
+    });
+    sampled(|| {
+        runtime.block_on(async {
+            let request = Request::post("/before_send")
+                .header("host", "hooks.example")
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::from(question(message))))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert!(accepted(&response.into_body().collect().await.unwrap().to_bytes()));
+        });
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}

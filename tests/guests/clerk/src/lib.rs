@@ -1,0 +1,184 @@
+//! A plugin that does with the services what its callers say, for the host's tests.
+
+use courtyard_plugin_sdk::prelude::*;
+use courtyard_plugin_sdk::serde_json::Value;
+
+/// The plugin.
+pub struct Clerk;
+
+record! {
+    /// A conversation to open.
+    struct Open { address: String, members: Vec<String> }
+}
+
+record! {
+    /// A conversation.
+    struct Room { conversation: String }
+}
+
+record! {
+    /// Who is a member.
+    struct Members { members: Vec<String> }
+}
+
+record! {
+    /// Who joins and who leaves.
+    struct Change { conversation: String, join: Vec<String>, leave: Vec<String> }
+}
+
+record! {
+    /// A text to append.
+    struct Note { conversation: String, sender: String, text: String }
+}
+
+record! {
+    /// Messages to read.
+    struct Page { conversation: String, after: u64 }
+}
+
+record! {
+    /// Numbers and texts of messages.
+    struct Read { seqs: Vec<u64>, texts: Vec<String> }
+}
+
+record! {
+    /// Whom to ask for.
+    struct Who { actors: Vec<String> }
+}
+
+record! {
+    /// Whether each is online.
+    struct Online { online: Vec<bool> }
+}
+
+record! {
+    /// A signal.
+    struct Ping { actors: Vec<String>, name: String }
+}
+
+record! {
+    /// A method of another plugin, with its parameter `deed`.
+    struct Ask { method: String, deed: String }
+}
+
+record! {
+    /// What came of it: a code, or `ok`; and who asked, as the plugin that was asked sees it.
+    struct Asked { outcome: String, plugin: String, actor: String }
+}
+
+record! {
+    /// A text message.
+    struct Text { text: String }
+}
+
+record! {
+    /// Nothing.
+    struct Nothing {}
+}
+
+impl Plugin for Clerk {
+    fn start(_configuration: &str) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
+        let Ok(Text { text }) = message.content_as() else {
+            return Verdict::Accept;
+        };
+        // A notice that stands before the message, or goes with it.
+        let notice = Text {
+            text: format!("{} is about to speak", message.sender()),
+        };
+        match cx
+            .conversations()
+            .append(message.conversation(), "clerk", "text", &notice)
+        {
+            Ok(()) if text == "refused" => Verdict::reject("refused", "As told."),
+            Ok(()) => Verdict::Accept,
+            Err(error) => Verdict::Reject(error.into()),
+        }
+    }
+}
+
+impl Clerk {
+    fn open(&self, cx: &Context, open: Open) -> Result<Room, Error> {
+        let room = cx.conversations().open(&open.address, "desk", &open.members)?;
+        Ok(Room { conversation: room.id })
+    }
+
+    fn members(&self, cx: &Context, room: Room) -> Result<Members, Error> {
+        let members = cx.conversations().get(&room.conversation)?.members;
+        Ok(Members { members })
+    }
+
+    fn change(&self, cx: &Context, change: Change) -> Result<Members, Error> {
+        let conversations = cx.conversations();
+        conversations.add_members(&change.conversation, &change.join)?;
+        conversations.remove_members(&change.conversation, &change.leave)?;
+        let members = conversations.get(&change.conversation)?.members;
+        Ok(Members { members })
+    }
+
+    fn note(&self, cx: &Context, note: Note) -> Result<Nothing, Error> {
+        let text = Text { text: note.text };
+        cx.conversations()
+            .append(&note.conversation, &note.sender, "text", &text)?;
+        Ok(Nothing {})
+    }
+
+    fn read(&self, cx: &Context, page: Page) -> Result<Read, Error> {
+        let messages = cx.conversations().read(&page.conversation, page.after, 100)?;
+        let text = |content: &[u8]| {
+            let content: Value = courtyard_plugin_sdk::serde_json::from_slice(content).unwrap_or_default();
+            content["text"].as_str().unwrap_or_default().to_owned()
+        };
+        Ok(Read {
+            seqs: messages.iter().map(|message| message.seq).collect(),
+            texts: messages.iter().map(|message| text(&message.content)).collect(),
+        })
+    }
+
+    fn who(&self, cx: &Context, who: Who) -> Result<Online, Error> {
+        Ok(Online {
+            online: cx.sessions().online(&who.actors),
+        })
+    }
+
+    fn ping(&self, cx: &Context, ping: Ping) -> Result<Nothing, Error> {
+        cx.sessions().signal(
+            &ping.actors,
+            &ping.name,
+            &Text {
+                text: "psst".to_owned(),
+            },
+        )?;
+        Ok(Nothing {})
+    }
+
+    fn ask(&self, cx: &Context, ask: Ask) -> Result<Asked, Error> {
+        cx.kv().set("asked", &ask.method)?;
+        let params = courtyard_plugin_sdk::serde_json::json!({ "deed": ask.deed });
+        let outcome = cx.methods().call::<Value>(&ask.method, &params);
+        Ok(Asked {
+            outcome: outcome.map_or_else(|error| error.code, |_| "ok".to_owned()),
+            plugin: cx.caller.plugin.clone(),
+            actor: cx.caller.actor.clone(),
+        })
+    }
+
+    fn last(&self, cx: &Context, _nothing: Nothing) -> Result<Text, Error> {
+        let asked = cx.kv().get("asked")?.unwrap_or_default();
+        Ok(Text {
+            text: String::from_utf8_lossy(&asked).into_owned(),
+        })
+    }
+}
+
+register! {
+    plugin: Clerk,
+    id: "clerk",
+    description: "Does with the services what its callers say.",
+    capabilities: [kv, conversations, sessions, methods],
+    hooks: [before_send(guard) { conversations: ["desk"] }],
+    methods: [open, members, change, note, read, who, ping, ask, last],
+}

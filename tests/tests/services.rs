@@ -1,0 +1,233 @@
+//! What plugins may ask of the host, end to end.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use courtyard_tests::{Client, Server, Site, plugin};
+use serde_json::{Value, json};
+
+const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\"";
+
+async fn start(grant: &str) -> (Site, Server) {
+    let configure = |id: &str, grant: &str| {
+        let path = plugin(id);
+        format!("[[plugins]]\nid = \"{id}\"\npath = {path:?}\ngrant = [{grant}]\n")
+    };
+    let hostile = configure("hostile", "\"kv\"");
+    let site = Site::new(&format!("{}{hostile}", configure("clerk", grant)));
+    let server = site.start().await;
+    (site, server)
+}
+
+async fn call(client: &mut Client, method: &str, params: Value) -> Value {
+    client
+        .request(json!({"type": "call", "id": "c", "method": format!("clerk.{method}"), "params": params}))
+        .await
+}
+
+async fn open(client: &mut Client, members: &[&str]) -> Value {
+    let room = call(client, "open", json!({"address": "a", "members": members})).await;
+    room["value"]["conversation"].clone()
+}
+
+async fn say(client: &mut Client, conversation: &Value, id: &str, text: &str) -> Value {
+    client
+        .request(json!({
+            "type": "send", "id": id, "conversation": conversation, "kind": "text", "content": {"text": text}
+        }))
+        .await
+}
+
+/// Returns the next frame that is no answer.
+async fn pushed(client: &mut Client) -> Value {
+    loop {
+        let frame = client.next().await;
+        if frame["type"] == "event" || frame["type"] == "signal" {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test]
+async fn members_join_and_leave_with_the_transaction() {
+    let (_site, server) = start(GRANT).await;
+    let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
+    let room = open(&mut ann, &["ann"]).await;
+    assert_eq!(
+        say(&mut bob, &room, "b1", "Hello").await["code"],
+        "unknown_conversation"
+    );
+
+    let change = json!({"conversation": room, "join": ["bob", "ann", "bob"], "leave": []});
+    assert_eq!(
+        call(&mut ann, "change", change).await["value"]["members"],
+        json!(["ann", "bob"])
+    );
+    assert_eq!(say(&mut bob, &room, "b2", "Hello").await["type"], "ack");
+    let synced = bob.request(json!({"type": "sync", "id": "s"})).await;
+    assert!(
+        synced["conversations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|known| known["id"] == room)
+    );
+
+    let change = json!({"conversation": room, "join": [], "leave": ["bob", "nobody"]});
+    assert_eq!(
+        call(&mut ann, "change", change).await["value"]["members"],
+        json!(["ann"])
+    );
+    assert_eq!(
+        say(&mut bob, &room, "b3", "Hello?").await["code"],
+        "unknown_conversation"
+    );
+    let synced = bob.request(json!({"type": "sync", "id": "s"})).await;
+    assert!(
+        !synced["conversations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|known| known["id"] == room)
+    );
+
+    for (wrong, code) in [
+        (
+            json!({"conversation": room, "join": [""], "leave": []}),
+            "clerk.service",
+        ),
+        (
+            json!({"conversation": courtyard_tests::CONVERSATION, "join": ["bob"], "leave": []}),
+            "clerk.service",
+        ),
+        (
+            json!({"conversation": "nonsense", "join": [], "leave": []}),
+            "clerk.service",
+        ),
+    ] {
+        assert_eq!(call(&mut ann, "change", wrong).await["code"], code);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody() {
+    let (_site, server) = start(GRANT).await;
+    let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
+    let room = open(&mut ann, &["ann", "bob"]).await;
+    let note = |text: &str| json!({"conversation": room, "sender": "clerk", "text": text});
+    assert_eq!(call(&mut ann, "note", note("Welcome")).await["type"], "result");
+    for client in [&mut ann, &mut bob] {
+        let event = pushed(client).await["event"].clone();
+        assert_eq!(
+            (&event["seq"], &event["sender"], &event["content"]["text"]),
+            (&json!(1), &json!("clerk"), &json!("Welcome"))
+        );
+    }
+
+    // A guard's own message stands before the one that it lets pass, and is not there if it rejects.
+    assert_eq!(say(&mut ann, &room, "m1", "refused").await["code"], "clerk.refused");
+    assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
+    let read = call(&mut ann, "read", json!({"conversation": room, "after": 0})).await["value"].clone();
+    assert_eq!(
+        read,
+        json!({"seqs": [1, 2, 3], "texts": ["Welcome", "ann is about to speak", "Hi"]})
+    );
+    assert_eq!(
+        call(&mut ann, "read", json!({"conversation": room, "after": 3})).await["value"]["seqs"],
+        json!([])
+    );
+    let seen = [pushed(&mut bob).await, pushed(&mut bob).await];
+    assert_eq!(
+        (&seen[0]["event"]["seq"], &seen[1]["event"]["seq"]),
+        (&json!(2), &json!(3))
+    );
+
+    // A retry is answered once more, and the guard's message is not doubled.
+    assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
+    let wrong = json!({"conversation": room, "sender": "", "text": "x"});
+    assert_eq!(call(&mut ann, "note", wrong).await["code"], "clerk.service");
+    assert_eq!(
+        call(&mut ann, "note", note("")).await["code"],
+        "clerk.service",
+        "an empty text is no text"
+    );
+    let read = call(&mut ann, "read", json!({"conversation": room, "after": 0})).await;
+    assert_eq!(read["value"]["seqs"], json!([1, 2, 3]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn signals_reach_those_who_are_online_and_are_not_kept() {
+    let (_site, server) = start(GRANT).await;
+    let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
+    let who = json!({"actors": ["ann", "bob", "cleo", "no one"]});
+    let online = call(&mut ann, "who", who).await;
+    assert_eq!(online["value"]["online"], json!([true, true, false, false]));
+    let ping = |name: &str| json!({"actors": ["bob", "cleo"], "name": name});
+    assert_eq!(call(&mut ann, "ping", ping("hint")).await["type"], "result");
+    let signal = json!({"type": "signal", "plugin": "clerk", "name": "hint", "payload": {"text": "psst"}});
+    assert_eq!(pushed(&mut bob).await, signal);
+    assert_eq!(call(&mut ann, "ping", ping("No Name")).await["code"], "clerk.service");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn plugins_call_each_other_for_the_caller_and_never_in_a_circle() {
+    let (_site, server) = start(GRANT).await;
+    let mut ann = server.sign_in("ann").await;
+    let ask = |method: &str, deed: &str| json!({"method": method, "deed": deed});
+    let act = json!({"type": "call", "id": "a", "method": "hostile.act", "params": {"deed": "nothing"}});
+    assert_eq!(ann.request(act).await["type"], "result");
+    let last = json!({"type": "call", "id": "l", "method": "hostile.last", "params": {"deed": ""}});
+
+    assert_eq!(
+        call(&mut ann, "ask", ask("hostile.act", "flood")).await["value"]["outcome"],
+        "ok"
+    );
+    assert_eq!(
+        ann.request(last.clone()).await["value"]["deed"],
+        "flood",
+        "both are one transaction"
+    );
+
+    let asked = call(&mut ann, "ask", ask("hostile.act", "trap")).await;
+    assert_eq!(asked["value"]["outcome"], "plugin_failed");
+    assert_eq!(
+        ann.request(last).await["value"]["deed"],
+        "flood",
+        "what the other wrote before its trap is gone"
+    );
+    assert_eq!(
+        call(&mut ann, "last", json!({})).await["value"]["text"],
+        "hostile.act",
+        "what the caller wrote stays"
+    );
+
+    for (method, outcome) in [
+        ("clerk.ask", "methods.cycle"),
+        ("clerk.last", "methods.cycle"),
+        ("nobody.act", "unknown_method"),
+        ("hostile", "unknown_method"),
+    ] {
+        assert_eq!(
+            call(&mut ann, "ask", ask(method, "")).await["value"]["outcome"],
+            outcome,
+            "{method}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_capability_that_is_not_granted_is_not_there() {
+    let (site, server) = start("\"kv\", \"conversations\", \"sessions\"").await;
+    let status = site.operate("GET", "/v1/plugins/clerk").await.json();
+    assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
+    assert!(
+        status["plugin"]["problem"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("methods")
+    );
+    server.stop().await;
+}
