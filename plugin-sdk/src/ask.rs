@@ -29,6 +29,8 @@ pub enum Ask {
     Online(Vec<String>),
     Signal(Vec<String>, String, Vec<u8>),
     Call(String, Vec<u8>),
+    SetTimer(String, u64, Vec<u8>),
+    CancelTimer(String),
     Log(Level, String),
     NowMs,
     Random(u32),
@@ -49,6 +51,7 @@ impl Ask {
             | Self::Read(..) => Some("conversations"),
             Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
             Self::Call(..) => Some("methods"),
+            Self::SetTimer(..) | Self::CancelTimer(_) => Some("timers"),
             Self::Log(..) | Self::NowMs | Self::Random(_) => None,
         }
     }

@@ -28,7 +28,7 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Conversation, Conversations, Entries, Kv, Level, Log, Methods, ServiceError, Sessions, StoredMessage,
+    Conversation, Conversations, Entries, Kv, Level, Log, Methods, ServiceError, Sessions, StoredMessage, Timers,
 };
 
 /// Everything that most plugins use.

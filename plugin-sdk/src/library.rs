@@ -156,6 +156,7 @@ enum Request {
     AfterSend(PackedMessage),
     Render(String, Vec<PackedMessage>),
     Call(Caller, String, Vec<u8>),
+    Timer(String, Vec<u8>),
 }
 
 /// What a plugin answers.
@@ -244,6 +245,7 @@ fn serve(plugin: &dyn Started, request: &Request) -> Reply {
             let cx = Context { caller: caller.clone() };
             Reply::Value(plugin.call(&cx, name, params))
         }
+        Request::Timer(name, payload) => Reply::Done(plugin.timer(&cx, name, payload)),
     }
 }
 
@@ -433,6 +435,13 @@ impl Started for Remotely {
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
         match self.ask(&Request::Call(cx.caller.clone(), name.to_owned(), params.to_vec())) {
             Reply::Value(value) => value,
+            _ => Err(other_reply()),
+        }
+    }
+
+    fn timer(&self, _cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
+        match self.ask(&Request::Timer(name.to_owned(), payload.to_vec())) {
+            Reply::Done(done) => done,
             _ => Err(other_reply()),
         }
     }

@@ -26,6 +26,8 @@ pub enum HookName {
     AfterSend,
     /// What a viewer sees of a message. Render.
     Render,
+    /// A timer that the plugin set.
+    Timer,
 }
 
 /// How a `before_send` hook fails.

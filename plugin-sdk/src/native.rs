@@ -71,6 +71,7 @@ pub trait Started: Send + Sync {
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error>;
     fn render(&self, cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error>;
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
+    fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error>;
 }
 
 /// Keeps the started plugin, alone or with others that start the same value.
@@ -99,6 +100,10 @@ impl<P: Registered> Started for Running<P> {
 
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
         self.0.call(cx, name, params)
+    }
+
+    fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
+        self.0.timer(cx, name, payload)
     }
 }
 
@@ -253,6 +258,17 @@ pub(crate) mod service {
             Ok(Answer::Called(called)) => called,
             Ok(_) => Err(OTHER.into()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn set_timer(name: &str, at_ms: u64, payload: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::SetTimer(name.to_owned(), at_ms, payload.to_vec()))
+    }
+
+    pub(crate) fn cancel_timer(name: &str) -> Result<bool, ServiceError> {
+        match ask(Ask::CancelTimer(name.to_owned()))? {
+            Answer::Flags(flags) => Ok(flags.first() == Some(&true)),
+            _ => Err(OTHER),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{Conversations, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Verdict, service};
+use crate::{Conversations, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service};
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -96,6 +96,12 @@ impl Context {
         Methods
     }
 
+    /// Returns the timers of the plugin. Capability `timers`.
+    #[must_use]
+    pub fn timers(&self) -> Timers {
+        Timers
+    }
+
     /// Returns the host's log.
     #[must_use]
     pub fn log(&self) -> Log {
@@ -162,6 +168,14 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the message is to be shown again.
     fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Is told that a timer is due, at least once, in the app that it was set in. Setting the same timer again is fine.
+    ///
+    /// # Errors
+    /// When it is to fire again later.
+    fn timer(&self, _cx: &Context, _name: &str, _payload: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 
@@ -262,7 +276,7 @@ impl Method {
 /// # fn main() {}
 /// ```
 ///
-/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, each with
+/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`, each with
 /// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
 /// sign-in is written `name(anonymous)`.
 #[macro_export]

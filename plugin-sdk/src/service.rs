@@ -238,6 +238,29 @@ impl Sessions {
     }
 }
 
+/// Timers, with the transaction of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Timers;
+
+impl Timers {
+    /// Sets a timer for a time in milliseconds since 1970, in the place of one of the same name in this app.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn set(self, name: &str, at_ms: u64, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
+        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::set_timer(name, at_ms, &payload)
+    }
+
+    /// Cancels a timer. Returns whether there was one.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn cancel(self, name: &str) -> Result<bool, ServiceError> {
+        host::cancel_timer(name)
+    }
+}
+
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Level {

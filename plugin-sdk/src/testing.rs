@@ -24,6 +24,8 @@ struct State {
     /// Methods of other plugins that were called, and what they answer.
     calls: Vec<(String, Value)>,
     answers: BTreeMap<String, Value>,
+    /// App and name; time and payload.
+    timers: BTreeMap<(String, String), (u64, Vec<u8>)>,
     log: Vec<(Level, String)>,
     now_ms: u64,
     random: u64,
@@ -139,6 +141,29 @@ impl<P: Registered> TestHost<P> {
     pub fn authenticate(&self, token: &str) -> Result<Option<Identity>, Error> {
         let app = STATE.with_borrow(|state| state.app.clone());
         transaction(|| self.plugin.authenticate(&Context::default(), &app, token))
+    }
+
+    /// Fires the timers of the current app that are due at the time of the clock, the earliest first. One whose hook fails
+    /// stays.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn fire_timers(&self) -> Result<(), Error> {
+        loop {
+            let due = STATE.with_borrow(|state| {
+                let mine = state
+                    .timers
+                    .iter()
+                    .filter(|((app, _), (at, _))| *app == state.app && *at <= state.now_ms);
+                mine.min_by_key(|(_, (at, _))| *at)
+                    .map(|(key, value)| (key.clone(), value.clone()))
+            });
+            let Some((key, (_, payload))) = due else { return Ok(()) };
+            transaction(|| {
+                STATE.with_borrow_mut(|state| state.timers.remove(&key));
+                self.plugin.timer(&Context::default(), &key.1, &payload)
+            })?;
+        }
     }
 
     /// Asks about a message.
@@ -346,6 +371,14 @@ impl State {
                     Some(answer) => Ok(answer.to_string().into_bytes()),
                     None => Err(Error::new("unknown_method", "The test has no answer for this method.")),
                 }))
+            }
+            Ask::SetTimer(name, at_ms, payload) => {
+                self.timers.insert((self.app.clone(), name), (at_ms, payload));
+                Ok(Answer::Done)
+            }
+            Ask::CancelTimer(name) => {
+                let found = self.timers.remove(&(self.app.clone(), name));
+                Ok(Answer::Flags(vec![found.is_some()]))
             }
             Ask::Log(level, text) => {
                 self.log.push((level, text));

@@ -139,6 +139,12 @@ impl<P: Registered> hooks::method::Guest for Adapter<P> {
     }
 }
 
+impl<P: Registered> hooks::timer::Guest for Adapter<P> {
+    fn fire(name: String, payload: Vec<u8>) -> Result<(), types::Error> {
+        plugin::<P>().timer(&Context::default(), &name, &payload).map_err(error)
+    }
+}
+
 /// The services as imports.
 pub(crate) mod service {
     use super::courtyard::plugin as wit;
@@ -250,6 +256,21 @@ pub(crate) mod service {
             message: error.message,
             retry: error.retry,
         })
+    }
+
+    fn timers(failure: wit::timers::Failure) -> ServiceError {
+        match failure {
+            wit::timers::Failure::TooLarge => ServiceError::TooLarge,
+            wit::timers::Failure::Unavailable => ServiceError::Unavailable,
+        }
+    }
+
+    pub(crate) fn set_timer(name: &str, at_ms: u64, payload: &[u8]) -> Result<(), ServiceError> {
+        wit::timers::set(name, at_ms, payload).map_err(timers)
+    }
+
+    pub(crate) fn cancel_timer(name: &str) -> Result<bool, ServiceError> {
+        wit::timers::cancel(name).map_err(timers)
     }
 
     pub(crate) fn log(level: Level, text: &str) {

@@ -5,7 +5,7 @@
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\"";
+const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\"";
 
 async fn start(grant: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {
@@ -218,9 +218,79 @@ async fn plugins_call_each_other_for_the_caller_and_never_in_a_circle() {
     server.stop().await;
 }
 
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+/// Waits until these timers have fired, and no others.
+async fn fired(client: &mut Client, names: &[&str]) {
+    let begun = std::time::Instant::now();
+    loop {
+        let fired = call(client, "fired", json!({})).await["value"]["names"].clone();
+        if fired == json!(names) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "{fired} instead of {names:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn timers_fire_once_in_order_and_also_after_a_kill() {
+    let (site, server) = start(GRANT).await;
+    let mut ann = server.sign_in("ann").await;
+    let now = now_ms();
+    let remind = |name: &str, after: u64| json!({"name": name, "at_ms": now + after, "fails_until_ms": 0});
+    for (name, after) in [
+        ("second", 300),
+        ("first", 150),
+        ("never", 200),
+        ("late", 600_000),
+        ("late", 400),
+    ] {
+        assert_eq!(call(&mut ann, "remind", remind(name, after)).await["type"], "result");
+    }
+    assert_eq!(
+        call(&mut ann, "forget", json!({"name": "never"})).await["value"]["found"],
+        true
+    );
+    assert_eq!(
+        call(&mut ann, "forget", json!({"name": "never"})).await["value"]["found"],
+        false
+    );
+    server.kill().await;
+    // They come due while no server runs.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    fired(&mut ann, &["first", "second", "late"]).await;
+    assert_eq!(call(&mut ann, "remind", remind("past", 0)).await["type"], "result");
+    fired(&mut ann, &["first", "second", "late", "past"]).await;
+    assert_eq!(call(&mut ann, "remind", remind("", 0)).await["code"], "clerk.service");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_timer_that_fails_comes_again_and_leaves_nothing_behind_until_it_succeeds() {
+    let (_site, server) = start(GRANT).await;
+    let mut ann = server.sign_in("ann").await;
+    let now = now_ms();
+    let stubborn = json!({"name": "stubborn", "at_ms": now, "fails_until_ms": now + 500});
+    let behind = json!({"name": "behind", "at_ms": now + 1, "fails_until_ms": 0});
+    assert_eq!(call(&mut ann, "remind", stubborn).await["type"], "result");
+    assert_eq!(call(&mut ann, "remind", behind).await["type"], "result");
+    fired(&mut ann, &["behind"]).await;
+    fired(&mut ann, &["behind", "stubborn"]).await;
+    assert!(server.stop().await.contains("not_yet"));
+}
+
 #[tokio::test]
 async fn a_capability_that_is_not_granted_is_not_there() {
-    let (site, server) = start("\"kv\", \"conversations\", \"sessions\"").await;
+    let (site, server) = start("\"kv\", \"conversations\", \"sessions\", \"timers\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
     assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
     assert!(

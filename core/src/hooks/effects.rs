@@ -96,6 +96,9 @@ impl Observers {
         if noted {
             self.wake();
         }
+        if effects.timers {
+            self.timers().notify_one();
+        }
     }
 
     fn publish(

@@ -59,13 +59,15 @@ pub struct Effects {
     pub ends: Vec<SessionEnd>,
     /// Signals that are sent.
     pub signals: Vec<Signal>,
+    /// Whether timers were set.
+    pub timers: bool,
 }
 
 impl Effects {
     /// Whether there is nothing to be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.ends.is_empty() && self.signals.is_empty()
+        self.appends.is_empty() && self.ends.is_empty() && self.signals.is_empty() && !self.timers
     }
 }
 
@@ -347,6 +349,9 @@ pub trait Guest: Send + Sync + fmt::Debug {
 
     /// Changes the keys of one app from what another version of the plugin left to what this one expects.
     fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>>;
+
+    /// Tells it that a timer that it set is due.
+    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>>;
 
     /// Gives back what it holds for calls to come; the next call takes longer.
     fn rest(&self) {}

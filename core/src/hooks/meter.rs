@@ -20,17 +20,20 @@ pub enum HookPoint {
     Method,
     /// The change of keys from one version to another.
     Migrate,
+    /// A timer that is due.
+    Timer,
 }
 
 impl HookPoint {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Authenticate,
         Self::BeforeSend,
         Self::AfterSend,
         Self::Render,
         Self::Method,
         Self::Migrate,
+        Self::Timer,
     ];
 
     /// Returns the name as manifests, logs and metrics write it.
@@ -43,6 +46,7 @@ impl HookPoint {
             Self::Render => "render",
             Self::Method => "method",
             Self::Migrate => "migrate",
+            Self::Timer => "timer",
         }
     }
 }

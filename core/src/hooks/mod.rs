@@ -7,6 +7,7 @@ mod health;
 mod meter;
 mod observers;
 mod registry;
+mod timers;
 
 pub use effects::Sealed;
 pub use guest::{
@@ -17,6 +18,7 @@ pub use health::{Health, HealthPolicy, Quarantine};
 pub use meter::{BUCKETS_NS, HookCounts, HookPoint, Meter};
 pub use observers::{DeadLetter, DeadMessage, Observers};
 pub use registry::{Plugin, Registry, WhenMissing};
+pub use timers::{Timer, Timers, cancel_timer, set_timer};
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -33,6 +33,8 @@ pub struct Observers {
     router: Arc<Router>,
     bus: Arc<dyn Bus>,
     work: Notify,
+    /// Says that timers were set.
+    timers: Arc<Notify>,
     last_order: Mutex<u128>,
 }
 
@@ -90,12 +92,17 @@ impl Observers {
             router,
             bus,
             work: Notify::new(),
+            timers: Arc::default(),
             last_order: Mutex::new(0),
         })
     }
 
     pub(super) fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub(super) fn timers(&self) -> &Arc<Notify> {
+        &self.timers
     }
 
     pub(super) fn router(&self) -> &Router {

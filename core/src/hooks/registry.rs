@@ -269,6 +269,8 @@ impl Registry {
                 HookName::BeforeSend => self.before_send.push(link),
                 HookName::AfterSend => self.after_send.push(link),
                 HookName::Render => self.render.push(link),
+                // A timer names its plugin.
+                HookName::Timer => {}
             }
         }
     }

@@ -54,6 +54,40 @@ pub fn version(app: &AppId, plugin: &str) -> Bytes {
     build(b'v', &[app.as_str(), plugin], &[])
 }
 
+/// A timer: `t TIME PLUGIN 0 APP 0 NAME`, in the order in which they are due.
+#[must_use]
+pub fn timer(at_ms: u64, plugin: &str, app: &AppId, name: &str) -> Bytes {
+    let rest = build(b't', &[plugin, app.as_str()], name.as_bytes());
+    [&rest[..1], &at_ms.to_be_bytes(), &rest[1..]].concat().into()
+}
+
+/// When a timer is due: `n APP 0 PLUGIN 0 NAME`.
+#[must_use]
+pub fn timer_index(app: &AppId, plugin: &str, name: &str) -> Bytes {
+    build(b'n', &[app.as_str(), plugin], name.as_bytes())
+}
+
+/// All timers, as the start and the end of a range.
+#[must_use]
+pub fn timers() -> (Bytes, Bytes) {
+    (Bytes::from_static(b"t"), Bytes::from_static(b"u"))
+}
+
+/// Returns when the timer of a key is due, in milliseconds since 1970.
+#[must_use]
+pub fn timer_time(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
+}
+
+/// Returns when the timer of a key is due, whose it is, in which app, and its name.
+#[must_use]
+pub fn timer_parts(key: &[u8]) -> Option<(u64, &str, AppId, &str)> {
+    let at_ms = timer_time(key)?;
+    let mut texts = key[9..].splitn(3, |byte| *byte == 0).map(std::str::from_utf8);
+    let (plugin, app, name) = (texts.next()?.ok()?, texts.next()?.ok()?, texts.next()?.ok()?);
+    Some((at_ms, plugin, app.parse().ok()?, name))
+}
+
 /// That an operator disabled a plugin: `d PLUGIN 0`.
 #[must_use]
 pub fn disabled(plugin: &str) -> Bytes {
@@ -130,6 +164,14 @@ fn build(kind: u8, texts: &[&str], last: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_of_a_timer_come_back() {
+        let app = AppId::default_app();
+        let key = timer(7, "groups", &app, "mute/ann");
+        assert_eq!(timer_parts(&key), Some((7, "groups", app, "mute/ann")));
+        assert_eq!(timer_parts(b"t123"), None);
+    }
 
     #[test]
     fn keys_of_one_app_never_fall_into_the_range_of_another() {

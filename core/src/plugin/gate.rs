@@ -122,6 +122,10 @@ impl Guest for Gate {
         self.pass(call, |guest, call| guest.migrate(call, from))
     }
 
+    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
+        self.pass(call, |guest, call| guest.timer(call, name, payload))
+    }
+
     /// Waiting is slow.
     fn is_slow(&self) -> bool {
         true

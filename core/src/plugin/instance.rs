@@ -21,6 +21,7 @@ type Authenticate = TypedFunc<(String, String), (Result<Option<auth::Identity>, 
 type BeforeSend = TypedFunc<(message::Message,), (message::Verdict,)>;
 type AfterSend = TypedFunc<(message::Message,), (Result<(), types::Error>,)>;
 type Render = TypedFunc<(String, Vec<message::Message>), (Result<Vec<Option<Vec<u8>>>, types::Error>,)>;
+type Fire = TypedFunc<(String, Vec<u8>), (Result<(), types::Error>,)>;
 type CallMethod = TypedFunc<(types::Caller, String, Vec<u8>), (Result<Vec<u8>, types::Error>,)>;
 
 /// Where a component exports the functions of the contract.
@@ -33,6 +34,7 @@ pub(super) struct Exports {
     after_send: Option<ComponentExportIndex>,
     render: Option<ComponentExportIndex>,
     call: Option<ComponentExportIndex>,
+    fire: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -52,6 +54,7 @@ impl Exports {
             after_send: find("message", "after-send"),
             render: find("message", "render"),
             call: find("method", "call"),
+            fire: find("timer", "fire"),
         })
     }
 }
@@ -72,6 +75,7 @@ pub(super) struct Instance {
     pub(super) after_send: Option<AfterSend>,
     pub(super) render: Option<Render>,
     pub(super) call: Option<CallMethod>,
+    pub(super) fire: Option<Fire>,
 }
 
 /// Why there is no new instance.
@@ -124,6 +128,7 @@ impl Instance {
             before_send: function(&mut store, &instance, exports.before_send.as_ref())?,
             after_send: function(&mut store, &instance, exports.after_send.as_ref())?,
             render: function(&mut store, &instance, exports.render.as_ref())?,
+            fire: function(&mut store, &instance, exports.fire.as_ref())?,
             call: function(&mut store, &instance, exports.call.as_ref())?,
             store,
         };

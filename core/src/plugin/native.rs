@@ -246,6 +246,11 @@ impl Guest for NativePlugin {
         (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
     }
 
+    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
+        let (call, outcome) = self.enter(call, |plugin| plugin.timer(&sdk::Context::default(), name, payload));
+        (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
+    }
+
     fn is_slow(&self) -> bool {
         self.slow.load(Ordering::Relaxed) > 0
     }

@@ -279,6 +279,33 @@ impl wit::methods::Host for State {
     }
 }
 
+fn timers_failure(error: &ServiceError) -> wit::timers::Failure {
+    match error {
+        ServiceError::TooLarge => wit::timers::Failure::TooLarge,
+        _ => wit::timers::Failure::Unavailable,
+    }
+}
+
+impl wit::timers::Host for State {
+    fn set(
+        &mut self,
+        name: String,
+        at_ms: u64,
+        payload: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit::timers::Failure>> {
+        let done = self.ask(Ask::SetTimer(name, at_ms, payload))?;
+        Ok(done.map(drop).map_err(|error| timers_failure(&error)))
+    }
+
+    fn cancel(&mut self, name: String) -> wasmtime::Result<Result<bool, wit::timers::Failure>> {
+        match self.ask(Ask::CancelTimer(name))? {
+            Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(timers_failure(&error))),
+        }
+    }
+}
+
 impl wit::clock::Host for State {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         match self.ask(Ask::NowMs)? {
@@ -325,6 +352,7 @@ pub(super) fn link(
             "conversations" => wit::conversations::add_to_linker::<_, Own>(linker, |state| state)?,
             "sessions" => wit::sessions::add_to_linker::<_, Own>(linker, |state| state)?,
             "methods" => wit::methods::add_to_linker::<_, Own>(linker, |state| state)?,
+            "timers" => wit::timers::add_to_linker::<_, Own>(linker, |state| state)?,
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,
             "random" => wit::random::add_to_linker::<_, Own>(linker, |state| state)?,
             _ => wit::log::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -498,6 +498,7 @@ impl Supervisor {
         drained(&entry.current.plugin, entry.current.setup.spec.limits.method);
         self.write(key::disabled(id), None)?;
         if remove_data {
+            self.remove_timers(id)?;
             self.remove_range(key::outboxes(id))?;
             self.remove_range(key::dead_letters(id))?;
             for app in &self.apps {
@@ -695,6 +696,29 @@ impl Supervisor {
         draft.set(key, value.map(bytes::Bytes::from));
         draft.commit_blocking()?;
         Ok(())
+    }
+
+    fn remove_timers(&self, id: &str) -> Result<(), ManageError> {
+        let (mut start, end) = key::timers();
+        loop {
+            let found = self.log.store().scan(&start, &end, BATCH, false)?;
+            let Some((last, _)) = found.last() else {
+                return Ok(());
+            };
+            start = [last, &[0][..]].concat().into();
+            let mut draft = Draft::new(self.log.store().clone());
+            for (timer, _) in &found {
+                if let Some((_, plugin, app, name)) = key::timer_parts(timer)
+                    && plugin == id
+                {
+                    draft.set(key::timer_index(&app, plugin, name), None);
+                    draft.set(timer.clone(), None);
+                }
+            }
+            if !draft.is_read_only() {
+                draft.commit_blocking()?;
+            }
+        }
     }
 
     fn remove_range(&self, (start, end): (bytes::Bytes, bytes::Bytes)) -> Result<(), ManageError> {

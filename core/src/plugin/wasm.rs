@@ -318,6 +318,12 @@ impl Guest for WasmPlugin {
         (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
     }
 
+    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
+        let params = (name.to_owned(), payload.to_vec());
+        let (call, answer) = self.enter(call, self.limits.method, |instance| instance.fire.as_ref(), params);
+        (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
+    }
+
     fn rest(&self) {
         self.resting.store(true, Ordering::Relaxed);
         let idle = std::mem::take(&mut *self.idle.lock());

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
-use crate::hooks::{Hooks, Observers, Registry};
+use crate::hooks::{Hooks, Observers, Registry, Timers};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
 use crate::plugin::{
@@ -80,6 +80,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     observers: JoinHandle<()>,
+    timers: JoinHandle<()>,
     shutdown: Duration,
 }
 
@@ -214,6 +215,7 @@ impl Builder {
             certificates.extend(tls.clone());
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
+        let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), observers.clone()).run());
         let observers = tokio::spawn(observers.run());
         Ok(Server {
             addresses,
@@ -226,6 +228,7 @@ impl Builder {
             stop,
             ended,
             observers,
+            timers,
             shutdown: config.shutdown,
         })
     }
@@ -308,6 +311,7 @@ impl Server {
             tracing::warn!("some connections did not end in time");
         }
         self.observers.abort();
+        self.timers.abort();
         let store = self.store;
         // A panic in there has been told; there is nothing left to do.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

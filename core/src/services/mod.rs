@@ -15,7 +15,8 @@ pub use conversations::{ConversationsError, Opened};
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
 
-use crate::hooks::{Access, Call, Hooks};
+use crate::hooks::{Access, Call, Hooks, Timer, cancel_timer, set_timer};
+use crate::log::LogError;
 use crate::router::Router;
 
 /// What a plugin may use up. Every limit has a key under `[plugins.limits]` in the configuration.
@@ -49,7 +50,16 @@ impl Default for ServiceLimits {
 }
 
 /// Which capabilities there are; `clock`, `random` and `log` need no grant.
-pub const CAPABILITIES: [&str; 7] = ["kv", "conversations", "sessions", "methods", "clock", "random", "log"];
+pub const CAPABILITIES: [&str; 8] = [
+    "kv",
+    "conversations",
+    "sessions",
+    "methods",
+    "timers",
+    "clock",
+    "random",
+    "log",
+];
 
 /// Which of them every plugin has.
 pub const ALWAYS_GRANTED: [&str; 3] = ["clock", "random", "log"];
@@ -106,6 +116,12 @@ impl From<KvError> for Refused {
             KvError::Unavailable => Self::Unavailable,
             KvError::Store(error) => Self::Store(error.to_string()),
         }
+    }
+}
+
+impl From<LogError> for Refused {
+    fn from(error: LogError) -> Self {
+        Self::Store(error.to_string())
     }
 }
 
@@ -235,6 +251,20 @@ impl Asker {
                 sessions::signal(call, id, &actors, &name, &payload)?;
                 Answer::Done
             }
+            Ask::SetTimer(name, at_ms, payload) => {
+                check_timer(call, limits, &name, &payload)?;
+                let timer = Timer {
+                    name: &name,
+                    at_ms,
+                    payload: &payload,
+                };
+                set_timer(call, id, timer)?;
+                Answer::Done
+            }
+            Ask::CancelTimer(name) => {
+                check_timer(call, limits, &name, &[])?;
+                Answer::Flags(vec![cancel_timer(call, id, &name)?])
+            }
             Ask::Call(..) | Ask::Log(..) | Ask::NowMs | Ask::Random(_) => return Err(Refused::Unavailable),
         })
     }
@@ -257,6 +287,14 @@ impl Asker {
         });
         (call, Ok(Answer::Called(called)))
     }
+}
+
+fn check_timer(call: &Call, limits: &ServiceLimits, name: &str, payload: &[u8]) -> Result<(), Refused> {
+    if call.access != Access::Write {
+        return Err(Refused::Unavailable);
+    }
+    let fits = (1..=limits.key_bytes).contains(&name.len()) && payload.len() <= limits.value_bytes;
+    if fits { Ok(()) } else { Err(Refused::TooLarge) }
 }
 
 fn opened(opened: Opened) -> Answer {

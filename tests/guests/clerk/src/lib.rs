@@ -67,6 +67,26 @@ record! {
 }
 
 record! {
+    /// A timer; when it fires, it fails until a time.
+    struct Remind { name: String, at_ms: u64, fails_until_ms: u64 }
+}
+
+record! {
+    /// A timer's name.
+    struct Name { name: String }
+}
+
+record! {
+    /// Whether there was one.
+    struct Found { found: bool }
+}
+
+record! {
+    /// The names of the timers that fired, in order.
+    struct Fired { names: Vec<String> }
+}
+
+record! {
     /// A text message.
     struct Text { text: String }
 }
@@ -79,6 +99,18 @@ record! {
 impl Plugin for Clerk {
     fn start(_configuration: &str) -> Result<Self, Error> {
         Ok(Self)
+    }
+
+    fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
+        let mut fired: Vec<String> = cx.kv().get_json("fired")?.unwrap_or_default();
+        fired.push(name.to_owned());
+        cx.kv().set_json("fired", &fired)?;
+        let fails_until_ms: u64 = courtyard_plugin_sdk::serde_json::from_slice(payload)
+            .map_err(|error| Error::new("bad_payload", error.to_string()))?;
+        if cx.now_ms() < fails_until_ms {
+            return Err(Error::new("not_yet", "I was told to fail."));
+        }
+        Ok(())
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
@@ -166,6 +198,23 @@ impl Clerk {
         })
     }
 
+    fn remind(&self, cx: &Context, remind: Remind) -> Result<Nothing, Error> {
+        cx.timers().set(&remind.name, remind.at_ms, &remind.fails_until_ms)?;
+        Ok(Nothing {})
+    }
+
+    fn forget(&self, cx: &Context, timer: Name) -> Result<Found, Error> {
+        Ok(Found {
+            found: cx.timers().cancel(&timer.name)?,
+        })
+    }
+
+    fn fired(&self, cx: &Context, _nothing: Nothing) -> Result<Fired, Error> {
+        Ok(Fired {
+            names: cx.kv().get_json("fired")?.unwrap_or_default(),
+        })
+    }
+
     fn last(&self, cx: &Context, _nothing: Nothing) -> Result<Text, Error> {
         let asked = cx.kv().get("asked")?.unwrap_or_default();
         Ok(Text {
@@ -178,7 +227,7 @@ register! {
     plugin: Clerk,
     id: "clerk",
     description: "Does with the services what its callers say.",
-    capabilities: [kv, conversations, sessions, methods],
-    hooks: [before_send(guard) { conversations: ["desk"] }],
-    methods: [open, members, change, note, read, who, ping, ask, last],
+    capabilities: [kv, conversations, sessions, methods, timers],
+    hooks: [before_send(guard) { conversations: ["desk"] }, timer],
+    methods: [open, members, change, note, read, who, ping, ask, remind, forget, fired, last],
 }
