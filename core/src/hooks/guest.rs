@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::log::{Draft, Mark};
 use crate::store::LogId;
-use crate::wire::{ActorId, AppId};
+use crate::wire::{ActorId, AppId, DeviceId};
 
 /// What a plugin may do with the store during a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub struct Call {
     pub patient: bool,
     /// Who makes the request, for plugins that ask others on their behalf; empty when nobody does.
     pub caller: CallerName,
-    /// The plugins that are in the call, the outermost first.
-    pub inside: Vec<Arc<str>>,
+    /// The plugins that wait in the call for others that they have asked, the outermost first.
+    pub asking: Vec<Arc<str>>,
     /// The transaction that everything belongs to.
     pub draft: Draft,
     /// What happens with the commit, and after it.
@@ -100,11 +100,11 @@ pub struct Signal {
 /// Who makes a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerName {
-    /// The actor.
-    pub actor: Box<str>,
+    /// The actor; none for a session that is not signed in.
+    pub actor: Option<ActorId>,
     /// The device.
-    pub device: Box<str>,
-    /// The credential.
+    pub device: Option<DeviceId>,
+    /// The credential; may be empty.
     pub credential: Box<str>,
 }
 
@@ -127,7 +127,7 @@ impl Call {
             origin,
             patient: true,
             caller: CallerName::default(),
-            inside: Vec::new(),
+            asking: Vec::new(),
             draft,
             effects: Effects::default(),
         })

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use crate::wire::{Code, RequestError, content};
+use crate::wire::{ActorId, Code, DeviceId, RequestError, content};
 use registry::Link;
 
 /// The plugins of a host at their hook points.
@@ -184,14 +184,16 @@ impl Hooks {
     pub fn call_between(
         &self,
         mut call: Box<Call>,
-        plugin: &str,
+        plugin: &Arc<str>,
         method: &str,
         params: &str,
     ) -> (Box<Call>, Result<Bytes, RequestError>) {
         let wanted = method.split_once('.').map_or(method, |(id, _)| id);
-        if call.inside.iter().any(|inside| &**inside == wanted) {
-            let path: Vec<&str> = call.inside.iter().map(|inside| &**inside).collect();
-            let message = format!("{} has asked for {wanted:?}, which is in the call.", path.join(" → "));
+        call.asking.push(plugin.clone());
+        if call.asking.iter().any(|asking| &**asking == wanted) {
+            let path: Vec<&str> = call.asking.iter().map(|asking| &**asking).collect();
+            let message = format!("{} asked for {wanted:?}, which is in the call.", path.join(" → "));
+            call.asking.pop();
             let error = RequestError {
                 code: Cow::Borrowed("methods.cycle"),
                 message: Cow::Owned(message),
@@ -201,13 +203,14 @@ impl Hooks {
         }
         let (mark, name) = (call.mark(), call.caller.clone());
         let caller = Caller {
-            actor: &name.actor,
-            device: &name.device,
+            actor: name.actor.as_ref().map_or("", ActorId::as_str),
+            device: name.device.as_ref().map_or("", DeviceId::as_str),
             credential: &name.credential,
             plugin,
         };
         let (back, outcome) = self.call(call, caller, method, params);
         call = back;
+        call.asking.pop();
         if outcome.is_err() {
             call.roll_back(mark);
         }

@@ -141,7 +141,7 @@ impl Plugin {
     pub(super) fn enter<T>(
         &self,
         hook: HookPoint,
-        mut call: Box<Call>,
+        call: Box<Call>,
         enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
     ) -> Answer<T> {
         let origin = call.origin;
@@ -151,11 +151,9 @@ impl Plugin {
             (_, Err(failure)) => (call, Err(failure)),
             (Some(guest), Ok(())) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                call.inside.push(self.id.clone());
-                let (mut call, outcome) = enter(&**guest, call);
-                call.inside.pop();
+                let answer = enter(&**guest, call);
                 self.entered.fetch_sub(1, Ordering::Relaxed);
-                (call, outcome)
+                answer
             }
         };
         self.meter.end(hook, &measured, outcome.as_ref().err());

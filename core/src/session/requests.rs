@@ -192,8 +192,8 @@ fn call_committed(
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, origin(app, caller.actor), draft);
         call.caller = CallerName {
-            actor: caller.actor.into(),
-            device: caller.device.into(),
+            actor: signed.map(|signed| signed.actor.clone()),
+            device: signed.map(|signed| signed.device.clone()),
             credential: caller.credential.into(),
         };
         let (call, outcome) = host.hooks.call(call, caller, method, params);

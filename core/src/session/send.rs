@@ -196,7 +196,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
     let origin = origin(&conversation.log.app, outgoing.sender.as_str());
     let mut call = Call::new(conversation.log.app.clone(), Access::Write, origin, draft);
     call.patient = patient;
-    call.caller.actor = outgoing.sender.as_str().into();
+    call.caller.actor = Some(outgoing.sender.clone());
     match host.hooks.before_send(call, &message) {
         (call, Ok(passed)) => {
             outgoing.replaced = passed.content;
