@@ -36,8 +36,9 @@ pub struct Call {
     pub app: AppId,
     /// What plugins may do with `draft`.
     pub access: Access,
-    /// Whose request it is, as a number: failures count against them before they count against the plugin.
-    pub origin: u64,
+    /// Whose request it is, as a number, if that is not the caller: failures count against them before they count against
+    /// the plugin.
+    pub origin: Option<u64>,
     /// Whether it may wait for another transaction; not when it is made inside the committer.
     pub patient: bool,
     /// Who makes the request, for plugins that ask others on their behalf; empty when nobody does.
@@ -120,17 +121,23 @@ pub(super) struct CallMark {
 impl Call {
     /// Begins a call with its transaction.
     #[must_use]
-    pub fn new(app: AppId, access: Access, origin: u64, draft: Draft) -> Box<Self> {
+    pub fn new(app: AppId, access: Access, draft: Draft) -> Box<Self> {
         Box::new(Self {
             app,
             access,
-            origin,
+            origin: None,
             patient: true,
             caller: CallerName::default(),
             asking: Vec::new(),
             draft,
             effects: Effects::default(),
         })
+    }
+
+    /// Returns the number of whose request it is.
+    pub(super) fn origin(&self) -> u64 {
+        let actor = || self.caller.actor.as_ref().map_or("", ActorId::as_str);
+        self.origin.unwrap_or_else(|| origin(&self.app, actor()))
     }
 
     /// Notes what the call has led to so far.

@@ -133,51 +133,51 @@ impl Health {
     ///
     /// # Errors
     /// [`Failure::Quarantined`].
-    pub fn admit(&self, origin: u64) -> Result<(), Failure> {
+    pub fn admit(&self, origin: impl FnOnce() -> u64) -> Result<(), Failure> {
         if !self.troubled.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (mut records, now) = (self.records.lock(), Instant::now());
         records.plugin.admit(&self.policy, now)?;
-        match records.origins.get_mut(&origin) {
+        match records.origins.get_mut(&origin()) {
             Some(record) => record.admit(&self.policy, now),
             None => Ok(()),
         }
     }
 
-    /// Notes how a call ended. Returns who is now left alone, if this call led to that.
-    pub fn report(&self, origin: u64, failure: Option<&Failure>) -> Option<Quarantine> {
-        match failure {
-            None => {
-                if self.troubled.load(Ordering::Relaxed) {
-                    let mut records = self.records.lock();
-                    records.plugin = Record::default();
-                    records.actors.clear();
-                    records.origins.remove(&origin);
-                    records.forget(&self.policy, Instant::now());
-                    self.troubled.store(!records.origins.is_empty(), Ordering::Relaxed);
-                }
-                None
-            }
-            Some(failure) if failure.is_strike() => {
-                let (mut records, now) = (self.records.lock(), Instant::now());
-                self.troubled.store(true, Ordering::Relaxed);
-                if records.origins.len() >= ORIGINS {
-                    records.origins.clear();
-                }
-                let of_origin = records.origins.entry(origin).or_default().strike(&self.policy, now);
-                let enough = self.policy.strike_actors as usize;
-                if records.actors.len() < enough && !records.actors.contains(&origin) {
-                    records.actors.push(origin);
-                }
-                records.plugin.strikes += 1;
-                if records.plugin.strikes >= self.policy.strikes && records.actors.len() >= enough {
-                    return Some(Quarantine::Plugin(records.plugin.quarantine(&self.policy, now)));
-                }
-                of_origin.map(Quarantine::Actor)
-            }
-            Some(_) => None,
+    /// Notes that a call succeeded.
+    pub fn succeeded(&self, origin: impl FnOnce() -> u64) {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return;
         }
+        let mut records = self.records.lock();
+        records.plugin = Record::default();
+        records.actors.clear();
+        records.origins.remove(&origin());
+        records.forget(&self.policy, Instant::now());
+        self.troubled.store(!records.origins.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Notes that a call failed. Returns who is now left alone, if it led to that.
+    pub fn failed(&self, origin: u64, failure: &Failure) -> Option<Quarantine> {
+        if !failure.is_strike() {
+            return None;
+        }
+        let (mut records, now) = (self.records.lock(), Instant::now());
+        self.troubled.store(true, Ordering::Relaxed);
+        if records.origins.len() >= ORIGINS {
+            records.origins.clear();
+        }
+        let of_origin = records.origins.entry(origin).or_default().strike(&self.policy, now);
+        let enough = self.policy.strike_actors as usize;
+        if records.actors.len() < enough && !records.actors.contains(&origin) {
+            records.actors.push(origin);
+        }
+        records.plugin.strikes += 1;
+        if records.plugin.strikes >= self.policy.strikes && records.actors.len() >= enough {
+            return Some(Quarantine::Plugin(records.plugin.quarantine(&self.policy, now)));
+        }
+        of_origin.map(Quarantine::Actor)
     }
 
     /// Whether the plugin is left alone for everybody.
@@ -214,22 +214,22 @@ mod tests {
     #[test]
     fn strikes_in_a_row_on_one_actor_lead_to_a_quarantine_for_that_actor_alone() {
         let health = Health::new(policy(2, Duration::from_secs(1)));
-        assert_eq!(health.report(ANN, Some(&trap())), None);
-        assert_eq!(health.report(ANN, None), None);
-        assert_eq!(health.report(ANN, Some(&trap())), None);
-        let quarantined = health.report(ANN, Some(&trap()));
+        assert_eq!(health.failed(ANN, &trap()), None);
+        health.succeeded(|| ANN);
+        assert_eq!(health.failed(ANN, &trap()), None);
+        let quarantined = health.failed(ANN, &trap());
         assert_eq!(quarantined, Some(Quarantine::Actor(Duration::from_secs(1))));
-        assert_eq!(health.admit(ANN), Err(Failure::Quarantined));
-        assert_eq!(health.admit(2), Ok(()));
+        assert_eq!(health.admit(|| ANN), Err(Failure::Quarantined));
+        assert_eq!(health.admit(|| 2), Ok(()));
         assert!(!health.is_quarantined());
     }
 
     #[test]
     fn failures_on_the_requests_of_several_actors_are_the_plugins_own() {
         let health = Health::new(policy(5, Duration::from_secs(1)));
-        let reports: Vec<_> = (0..5).map(|call| health.report(call % 3, Some(&trap()))).collect();
+        let reports: Vec<_> = (0..5).map(|call| health.failed(call % 3, &trap())).collect();
         assert_eq!(reports[4], Some(Quarantine::Plugin(Duration::from_secs(1))));
-        assert_eq!(health.admit(9), Err(Failure::Quarantined));
+        assert_eq!(health.admit(|| 9), Err(Failure::Quarantined));
         assert!(health.is_quarantined());
     }
 
@@ -239,10 +239,10 @@ mod tests {
             max_quarantine: Duration::ZERO,
             ..policy(1, Duration::ZERO)
         });
-        health.report(ANN, Some(&trap()));
-        assert_eq!(health.admit(ANN), Ok(()));
-        health.report(ANN, None);
-        assert_eq!(health.admit(ANN), Ok(()));
+        health.failed(ANN, &trap());
+        assert_eq!(health.admit(|| ANN), Ok(()));
+        health.succeeded(|| ANN);
+        assert_eq!(health.admit(|| ANN), Ok(()));
         assert!(!health.troubled.load(Ordering::Relaxed));
     }
 
@@ -252,7 +252,7 @@ mod tests {
             max_quarantine: Duration::from_secs(3),
             ..policy(1, Duration::from_secs(1))
         });
-        let lengths: Vec<_> = (0..3).map(|_| health.report(ANN, Some(&trap())).unwrap()).collect();
+        let lengths: Vec<_> = (0..3).map(|_| health.failed(ANN, &trap()).unwrap()).collect();
         assert_eq!(
             lengths,
             [1, 2, 3].map(|length| Quarantine::Actor(Duration::from_secs(length)))
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn what_is_not_the_plugins_fault_is_no_strike() {
         let health = Health::new(policy(1, Duration::from_secs(1)));
-        assert_eq!(health.report(ANN, Some(&Failure::Busy)), None);
-        assert_eq!(health.admit(ANN), Ok(()));
+        assert_eq!(health.failed(ANN, &Failure::Busy), None);
+        assert_eq!(health.admit(|| ANN), Ok(()));
     }
 }

@@ -248,7 +248,8 @@ impl Observers {
             seq: event.seq,
             time_ms: event.time_ms,
         };
-        let call = Call::new(log.app.clone(), Access::Write, origin(&log.app, body.sender), draft);
+        let mut call = Call::new(log.app.clone(), Access::Write, draft);
+        call.origin = Some(origin(&log.app, body.sender));
         let (call, outcome) = plugin.enter(HookPoint::AfterSend, call, |guest, call| {
             guest.after_send(call, &message)
         });

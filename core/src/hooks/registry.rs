@@ -144,9 +144,8 @@ impl Plugin {
         call: Box<Call>,
         enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
     ) -> Answer<T> {
-        let origin = call.origin;
         let measured = self.meter.begin(hook);
-        let (call, outcome) = match (&self.guest, self.health.admit(origin)) {
+        let (call, outcome) = match (&self.guest, self.health.admit(|| call.origin())) {
             (None, _) => (call, Err(Failure::NotRunning)),
             (_, Err(failure)) => (call, Err(failure)),
             (Some(guest), Ok(())) => {
@@ -159,11 +158,11 @@ impl Plugin {
         self.meter.end(hook, &measured, outcome.as_ref().err());
         match &outcome {
             Ok(_) => {
-                self.health.report(origin, None);
+                self.health.succeeded(|| call.origin());
             }
             // What was not even entered says nothing new.
             Err(Failure::NotRunning | Failure::Quarantined) => {}
-            Err(failure) => self.blame(hook, origin, failure),
+            Err(failure) => self.blame(hook, call.origin(), failure),
         }
         (call, outcome)
     }
@@ -171,7 +170,7 @@ impl Plugin {
     /// Notes a failure and tells the operator.
     fn blame(&self, hook: HookPoint, origin: u64, failure: &Failure) {
         tracing::warn!(plugin = %self.id, hook = hook.name(), %failure, "a plugin failed");
-        match self.health.report(origin, Some(failure)) {
+        match self.health.failed(origin, failure) {
             None => {}
             Some(Quarantine::Actor(length)) => tracing::warn!(
                 plugin = %self.id,

@@ -222,7 +222,8 @@ impl Timers {
         if draft.get(index.clone())?.as_deref() == Some(&at.to_be_bytes()) {
             draft.set(index, None);
         }
-        let call = Call::new(app.clone(), Access::Write, origin(app, name), draft);
+        let mut call = Call::new(app.clone(), Access::Write, draft);
+        call.origin = Some(origin(app, name));
         let (call, outcome) = self.hooks.timer(call, plugin, name, &record.payload);
         let failed = |reason: &dyn std::fmt::Display| {
             let pause_ms = FIRST_PAUSE_MS

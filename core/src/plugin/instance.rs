@@ -154,20 +154,14 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let (app, origin) = (call.app.clone(), call.origin);
+        let app = call.app.clone();
         let draft_store = call.draft.store().clone();
         self.store.data_mut().begin(Some(call));
         let outcome = self.run(function, params, deadline);
         let call = self.store.data_mut().call.take();
         // The state keeps the call for as long as it is entered; a new one stands in if that should ever break.
-        let call = call.unwrap_or_else(|| {
-            Call::new(
-                app,
-                crate::hooks::Access::None,
-                origin,
-                crate::log::Draft::new(draft_store),
-            )
-        });
+        let call =
+            call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(draft_store)));
         (call, outcome)
     }
 

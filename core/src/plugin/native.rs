@@ -110,7 +110,7 @@ impl NativePlugin {
     }
 
     fn enter<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
-        let (app, origin, store) = (call.app.clone(), call.origin, call.draft.store().clone());
+        let (app, store) = (call.app.clone(), call.draft.store().clone());
         let begun = Instant::now();
         let lent = Lent::new(Some(call), &self.shared, &self.capabilities);
         let (lent, outcome) = native::enter(lent, || work(&*self.started));
@@ -122,8 +122,7 @@ impl NativePlugin {
         }
         let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
         // The lent services come back from each call; a new one stands in if that should ever break.
-        let call =
-            call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, origin, crate::log::Draft::new(store)));
+        let call = call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(store)));
         match (outcome, cause) {
             (_, Some(cause)) => (call, Err(cause)),
             (Ok(value), None) => (call, Ok(value)),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::gate::Gate;
 use super::{Artifact, LoadError, Loader, PluginSpec};
-use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Usage, origin};
+use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Usage};
 use crate::log::{Draft, Log, key};
 use crate::services::now_ms;
 use crate::store::{CommitError, StoreError};
@@ -665,7 +665,7 @@ impl Supervisor {
                 }
                 if let Some(stored) = stored {
                     let from = String::from_utf8_lossy(&stored).into_owned();
-                    let call = Call::new(app.clone(), Access::Write, origin(app, "migration"), draft);
+                    let call = Call::new(app.clone(), Access::Write, draft);
                     let (call, outcome) = plugin.migrate(call, &from);
                     let reason = match outcome {
                         Ok(Ok(())) => None,

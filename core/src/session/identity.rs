@@ -76,7 +76,8 @@ impl Session {
         let (hooks, store) = (self.host.hooks.clone(), self.host.log.store().clone());
         let (app, token) = (app.clone(), credentials.token.clone());
         let asked = self.blocking(move || {
-            let call = Call::new(app.clone(), Access::Read, origin(&app, &token), Draft::new(store));
+            let mut call = Call::new(app.clone(), Access::Read, Draft::new(store));
+            call.origin = Some(origin(&app, &token));
             hooks.authenticate(call, &token).1
         });
         match asked.await? {

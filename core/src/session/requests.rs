@@ -190,7 +190,7 @@ fn call_committed(
     };
     for _ in 0..ATTEMPTS {
         let draft = Draft::new(host.log.store().clone());
-        let mut call = Call::new(app.clone(), Access::Write, origin(app, caller.actor), draft);
+        let mut call = Call::new(app.clone(), Access::Write, draft);
         call.caller = CallerName {
             actor: signed.map(|signed| signed.actor.clone()),
             device: signed.map(|signed| signed.device.clone()),
@@ -241,12 +241,12 @@ impl Rendered {
                     time_ms: event.time_ms,
                 })
                 .collect();
-            let call = Call::new(
+            let mut call = Call::new(
                 conversation.log.app.clone(),
                 Access::Read,
-                origin(&conversation.log.app, viewer),
                 Draft::new(log.store().clone()),
             );
+            call.origin = Some(origin(&conversation.log.app, viewer));
             hooks.render(call, viewer, &messages).1
         } else {
             vec![None; events.len()]

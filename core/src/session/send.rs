@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Notice;
-use crate::hooks::{Access, Call, Message, Sealed, origin};
+use crate::hooks::{Access, Call, Message, Sealed};
 use crate::log::{Body, Conversation, Draft};
 use crate::router::{Item, Queue};
 use crate::services::now_ms;
@@ -193,8 +193,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
         seq: 0,
         time_ms: now_ms(),
     };
-    let origin = origin(&conversation.log.app, outgoing.sender.as_str());
-    let mut call = Call::new(conversation.log.app.clone(), Access::Write, origin, draft);
+    let mut call = Call::new(conversation.log.app.clone(), Access::Write, draft);
     call.patient = patient;
     call.caller.actor = Some(outgoing.sender.clone());
     match host.hooks.before_send(call, &message) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry, origin};
+use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry};
 use courtyard::log::Draft;
 use courtyard::plugin::{Artifact, CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
 use courtyard::store::{EmbeddedOptions, EmbeddedStore, Store};
@@ -154,9 +154,7 @@ fn spec(id: &str, configuration: &str) -> PluginSpec {
 }
 
 fn enter(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> bool {
-    let app = AppId::default_app();
-    let origin = origin(&app, message.sender);
-    let call = Call::new(app, Access::Write, origin, Draft::new(store.clone()));
+    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(store.clone()));
     hooks.before_send(call, message).1.is_ok()
 }
 
