@@ -21,12 +21,12 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn config() -> Config {
+fn config(folder: &Path) -> Config {
     let text = format!(
         "[[listen]]\naddress = \"127.0.0.1:0\"\n[development]\ntrust_tokens = true\n\
          conversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", members = [\"ann\", \"bob\"] }}]\n"
     );
-    Config::parse(&text, "test", Path::new(".")).unwrap()
+    Config::parse(&text, "test", folder).unwrap()
 }
 
 fn connect(server: &Server, actor: &str) -> (Client, Events) {
@@ -106,10 +106,14 @@ impl Store for Breakable {
 async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Breakable {
-        store: EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap(),
+        store: EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()).unwrap(),
         broken: AtomicBool::new(false),
     });
-    let server = Server::builder(config()).store(store.clone()).start().await.unwrap();
+    let server = Server::builder(config(folder.path()))
+        .store(store.clone())
+        .start()
+        .await
+        .unwrap();
     let (ann, _ann_events) = connect(&server, "ann");
     ann.send(CONVERSATION, "text", json!({"text": "kept"})).await.unwrap();
 
@@ -168,8 +172,8 @@ impl Bus for Lossy {
 async fn events_that_the_bus_loses_are_fetched_from_the_log() {
     const MESSAGES: usize = 21;
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap();
-    let server = Server::builder(config())
+    let store = EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()).unwrap();
+    let server = Server::builder(config(folder.path()))
         .store(Arc::new(store))
         .bus(Arc::new(Lossy::default()))
         .start()
