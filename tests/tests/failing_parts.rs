@@ -136,7 +136,7 @@ async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() 
     drop(store);
     // Tasks of the server that have just ended may hold the store for another moment.
     let store = loop {
-        match EmbeddedStore::open(folder.path(), EmbeddedOptions::default()) {
+        match EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()) {
             Ok(store) => break store,
             Err(StoreError::Locked(_) | StoreError::Index(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
             Err(error) => panic!("{error}"),
