@@ -157,6 +157,8 @@ enum Request {
     Render(String, Vec<PackedMessage>),
     Call(Caller, String, Vec<u8>),
     Timer(String, Vec<u8>),
+    Connected(Caller),
+    Disconnected(Caller),
 }
 
 /// What a plugin answers.
@@ -244,6 +246,14 @@ fn serve(plugin: &dyn Started, request: &Request) -> Reply {
         Request::Call(caller, name, params) => {
             let cx = Context { caller: caller.clone() };
             Reply::Value(plugin.call(&cx, name, params))
+        }
+        Request::Connected(caller) => {
+            plugin.connected(&Context { caller: caller.clone() });
+            Reply::Done(Ok(()))
+        }
+        Request::Disconnected(caller) => {
+            plugin.disconnected(&Context { caller: caller.clone() });
+            Reply::Done(Ok(()))
         }
         Request::Timer(name, payload) => Reply::Done(plugin.timer(&cx, name, payload)),
     }
@@ -437,6 +447,15 @@ impl Started for Remotely {
             Reply::Value(value) => value,
             _ => Err(other_reply()),
         }
+    }
+
+    fn connected(&self, cx: &Context) {
+        // It has no answer but that it is done.
+        let _ = self.ask(&Request::Connected(cx.caller.clone()));
+    }
+
+    fn disconnected(&self, cx: &Context) {
+        let _ = self.ask(&Request::Disconnected(cx.caller.clone()));
     }
 
     fn timer(&self, _cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {

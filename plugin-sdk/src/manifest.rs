@@ -28,6 +28,10 @@ pub enum HookName {
     Render,
     /// A timer that the plugin set.
     Timer,
+    /// A client has signed in. Observe.
+    Connected,
+    /// The connection of a client that was signed in has ended. Observe.
+    Disconnected,
 }
 
 /// How a `before_send` hook fails.

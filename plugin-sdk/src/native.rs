@@ -72,6 +72,8 @@ pub trait Started: Send + Sync {
     fn render(&self, cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error>;
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
     fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error>;
+    fn connected(&self, cx: &Context);
+    fn disconnected(&self, cx: &Context);
 }
 
 /// Keeps the started plugin, alone or with others that start the same value.
@@ -104,6 +106,14 @@ impl<P: Registered> Started for Running<P> {
 
     fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
         self.0.timer(cx, name, payload)
+    }
+
+    fn connected(&self, cx: &Context) {
+        self.0.connected(cx);
+    }
+
+    fn disconnected(&self, cx: &Context) {
+        self.0.disconnected(cx);
     }
 }
 

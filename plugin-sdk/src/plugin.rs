@@ -171,6 +171,12 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Is told that the caller has signed in. At most once: a host that is killed tells nobody.
+    fn connected(&self, _cx: &Context) {}
+
+    /// Is told that a connection of the caller has ended; there may be others. At most once.
+    fn disconnected(&self, _cx: &Context) {}
+
     /// Is told that a timer is due, at least once, in the app that it was set in. Setting the same timer again is fine.
     ///
     /// # Errors
@@ -276,7 +282,8 @@ impl Method {
 /// # fn main() {}
 /// ```
 ///
-/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`, each with
+/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
+/// `connected`, `disconnected`, each with
 /// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
 /// sign-in is written `name(anonymous)`.
 #[macro_export]

@@ -143,6 +143,16 @@ impl<P: Registered> TestHost<P> {
         transaction(|| self.plugin.authenticate(&Context::default(), &app, token))
     }
 
+    /// Tells the plugin that a caller has signed in.
+    pub fn connected(&self, caller: &Caller) {
+        enter(|| self.plugin.connected(&Context { caller: caller.clone() }));
+    }
+
+    /// Tells the plugin that a connection of a caller has ended.
+    pub fn disconnected(&self, caller: &Caller) {
+        enter(|| self.plugin.disconnected(&Context { caller: caller.clone() }));
+    }
+
     /// Fires the timers of the current app that are due at the time of the clock, the earliest first. One whose hook fails
     /// stays.
     ///

@@ -119,23 +119,37 @@ impl<P: Registered> hooks::message::Guest for Adapter<P> {
 
 impl<P: Registered> hooks::method::Guest for Adapter<P> {
     fn call(caller: types::Caller, name: String, params: Vec<u8>) -> Result<Vec<u8>, types::Error> {
-        let types::Caller {
+        let cx = context(caller);
+        plugin::<P>().call(&cx, &name, &params).map_err(error)
+    }
+}
+
+fn context(caller: types::Caller) -> Context {
+    let types::Caller {
+        app,
+        actor,
+        device,
+        credential,
+        plugin,
+    } = caller;
+    Context {
+        caller: Caller {
             app,
             actor,
             device,
             credential,
-            plugin: asking,
-        } = caller;
-        let cx = Context {
-            caller: Caller {
-                app,
-                actor,
-                device,
-                credential,
-                plugin: asking,
-            },
-        };
-        plugin::<P>().call(&cx, &name, &params).map_err(error)
+            plugin,
+        },
+    }
+}
+
+impl<P: Registered> hooks::session::Guest for Adapter<P> {
+    fn connected(caller: types::Caller) {
+        plugin::<P>().connected(&context(caller));
+    }
+
+    fn disconnected(caller: types::Caller) {
+        plugin::<P>().disconnected(&context(caller));
     }
 }
 

@@ -289,6 +289,38 @@ async fn a_timer_that_fails_comes_again_and_leaves_nothing_behind_until_it_succe
 }
 
 #[tokio::test]
+async fn plugins_hear_of_sessions_in_order() {
+    let (_site, server) = start(GRANT).await;
+    let mut ann = server.sign_in("ann").await;
+    for _ in 0..3 {
+        drop(server.sign_in("bob").await);
+    }
+    let begun = std::time::Instant::now();
+    let comings = loop {
+        let comings = call(&mut ann, "comings", json!({})).await["value"]["names"].clone();
+        if comings.as_array().unwrap().len() == 7 {
+            break comings;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "{comings}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let comings: Vec<&str> = comings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    assert_eq!(comings.iter().filter(|name| **name == "+ann test").count(), 1);
+    let mut here = 0;
+    for coming in comings.iter().filter(|name| name.contains("bob")) {
+        here += if *coming == "+bob test" { 1 } else { -1 };
+        assert!(here >= 0, "a session ended before it began: {comings:?}");
+    }
+    assert_eq!(here, 0, "{comings:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_capability_that_is_not_granted_is_not_there() {
     let (site, server) = start("\"kv\", \"conversations\", \"sessions\", \"timers\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();

@@ -241,6 +241,15 @@ pub struct Caller<'a> {
     pub plugin: &'a str,
 }
 
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// A client has signed in.
+    Connected,
+    /// Its connection has ended.
+    Disconnected,
+}
+
 /// How a plugin broke down. Never a verdict: a failure approves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -356,6 +365,9 @@ pub trait Guest: Send + Sync + fmt::Debug {
 
     /// Changes the keys of one app from what another version of the plugin left to what this one expects.
     fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>>;
+
+    /// Tells it that a session has begun, or that it has ended.
+    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()>;
 
     /// Tells it that a timer that it set is due.
     fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>>;

@@ -22,11 +22,15 @@ pub enum HookPoint {
     Migrate,
     /// A timer that is due.
     Timer,
+    /// A session that has begun.
+    Connected,
+    /// A session that has ended.
+    Disconnected,
 }
 
 impl HookPoint {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Authenticate,
         Self::BeforeSend,
         Self::AfterSend,
@@ -34,6 +38,8 @@ impl HookPoint {
         Self::Method,
         Self::Migrate,
         Self::Timer,
+        Self::Connected,
+        Self::Disconnected,
     ];
 
     /// Returns the name as manifests, logs and metrics write it.
@@ -47,6 +53,8 @@ impl HookPoint {
             Self::Method => "method",
             Self::Migrate => "migrate",
             Self::Timer => "timer",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
         }
     }
 }

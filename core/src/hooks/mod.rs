@@ -12,7 +12,7 @@ mod timers;
 pub use effects::Sealed;
 pub use guest::{
     Access, Answer, Call, Caller, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginMessage,
-    SessionEnd, Signal, Usage, Verdict, origin,
+    SessionChange, SessionEnd, Signal, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
 pub use meter::{BUCKETS_NS, HookCounts, HookPoint, Meter};
@@ -215,6 +215,16 @@ impl Hooks {
             call.roll_back(mark);
         }
         (call, outcome)
+    }
+
+    /// Returns the plugins that are to hear of a change of a session.
+    #[must_use]
+    pub fn session_observers(&self, change: SessionChange) -> Vec<Arc<Plugin>> {
+        let registry = self.registry.load();
+        match change {
+            SessionChange::Connected => registry.connected.clone(),
+            SessionChange::Disconnected => registry.disconnected.clone(),
+        }
     }
 
     /// Whether some plugin changes what viewers see.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
 use super::{
-    Answer, Call, Failure, Guest, Health, HealthPolicy, HookPoint, Meter, PluginError, Quarantine, Usage, namespaced,
+    Answer, Call, Caller, Failure, Guest, Health, HealthPolicy, HookPoint, Meter, PluginError, Quarantine,
+    SessionChange, Usage, namespaced,
 };
 use crate::wire::{Code, RequestError};
 
@@ -137,6 +138,15 @@ impl Plugin {
         self.enter(HookPoint::Migrate, call, |guest, call| guest.migrate(call, from))
     }
 
+    /// Tells the plugin that a session has begun, or that it has ended.
+    pub fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
+        let hook = match change {
+            SessionChange::Connected => HookPoint::Connected,
+            SessionChange::Disconnected => HookPoint::Disconnected,
+        };
+        self.enter(hook, call, |guest, call| guest.session(call, caller, change))
+    }
+
     /// Enters the plugin if it is fit, and notes how that ended.
     pub(super) fn enter<T>(
         &self,
@@ -228,6 +238,8 @@ pub struct Registry {
     pub(super) before_send: Vec<Link>,
     pub(super) after_send: Vec<Link>,
     pub(super) render: Vec<Link>,
+    pub(super) connected: Vec<Arc<Plugin>>,
+    pub(super) disconnected: Vec<Arc<Plugin>>,
 }
 
 impl Registry {
@@ -268,6 +280,8 @@ impl Registry {
                 HookName::Render => self.render.push(link),
                 // A timer names its plugin.
                 HookName::Timer => {}
+                HookName::Connected => self.connected.push(plugin.clone()),
+                HookName::Disconnected => self.disconnected.push(plugin.clone()),
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Verdict};
+use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Verdict};
 use crate::log::key;
 
 /// A guest that lets calls wait until it is known which generation they go to.
@@ -120,6 +120,10 @@ impl Guest for Gate {
 
     fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
         self.pass(call, |guest, call| guest.migrate(call, from))
+    }
+
+    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
+        self.pass(call, |guest, call| guest.session(call, caller, change))
     }
 
     fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {

@@ -21,6 +21,7 @@ type Authenticate = TypedFunc<(String, String), (Result<Option<auth::Identity>, 
 type BeforeSend = TypedFunc<(message::Message,), (message::Verdict,)>;
 type AfterSend = TypedFunc<(message::Message,), (Result<(), types::Error>,)>;
 type Render = TypedFunc<(String, Vec<message::Message>), (Result<Vec<Option<Vec<u8>>>, types::Error>,)>;
+type SessionChanged = TypedFunc<(types::Caller,), ()>;
 type Fire = TypedFunc<(String, Vec<u8>), (Result<(), types::Error>,)>;
 type CallMethod = TypedFunc<(types::Caller, String, Vec<u8>), (Result<Vec<u8>, types::Error>,)>;
 
@@ -35,6 +36,8 @@ pub(super) struct Exports {
     render: Option<ComponentExportIndex>,
     call: Option<ComponentExportIndex>,
     fire: Option<ComponentExportIndex>,
+    connected: Option<ComponentExportIndex>,
+    disconnected: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -55,6 +58,8 @@ impl Exports {
             render: find("message", "render"),
             call: find("method", "call"),
             fire: find("timer", "fire"),
+            connected: find("session", "connected"),
+            disconnected: find("session", "disconnected"),
         })
     }
 }
@@ -76,6 +81,8 @@ pub(super) struct Instance {
     pub(super) render: Option<Render>,
     pub(super) call: Option<CallMethod>,
     pub(super) fire: Option<Fire>,
+    pub(super) connected: Option<SessionChanged>,
+    pub(super) disconnected: Option<SessionChanged>,
 }
 
 /// Why there is no new instance.
@@ -128,6 +135,8 @@ impl Instance {
             before_send: function(&mut store, &instance, exports.before_send.as_ref())?,
             after_send: function(&mut store, &instance, exports.after_send.as_ref())?,
             render: function(&mut store, &instance, exports.render.as_ref())?,
+            connected: function(&mut store, &instance, exports.connected.as_ref())?,
+            disconnected: function(&mut store, &instance, exports.disconnected.as_ref())?,
             fire: function(&mut store, &instance, exports.fire.as_ref())?,
             call: function(&mut store, &instance, exports.call.as_ref())?,
             store,

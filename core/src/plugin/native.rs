@@ -15,7 +15,7 @@ use courtyard_plugin_sdk::{self as sdk, ServiceError};
 use super::state::Shared;
 use super::wasm::joined;
 use super::{PluginLimits, StartError};
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Verdict};
+use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Verdict};
 use crate::services::told;
 
 /// Quick calls in a row until a slow plugin counts as quick again.
@@ -139,6 +139,18 @@ impl NativePlugin {
     }
 }
 
+fn context(call: &Call, caller: Caller<'_>) -> sdk::Context {
+    sdk::Context {
+        caller: sdk::Caller {
+            app: call.app.as_str().to_owned(),
+            actor: caller.actor.to_owned(),
+            device: caller.device.to_owned(),
+            credential: caller.credential.to_owned(),
+            plugin: caller.plugin.to_owned(),
+        },
+    }
+}
+
 fn plugin_error(error: sdk::Error) -> PluginError {
     PluginError {
         code: error.code,
@@ -223,15 +235,7 @@ impl Guest for NativePlugin {
         method: &str,
         params: &str,
     ) -> Answer<Result<Bytes, PluginError>> {
-        let cx = sdk::Context {
-            caller: sdk::Caller {
-                app: call.app.as_str().to_owned(),
-                actor: caller.actor.to_owned(),
-                device: caller.device.to_owned(),
-                credential: caller.credential.to_owned(),
-                plugin: caller.plugin.to_owned(),
-            },
-        };
+        let cx = context(&call, caller);
         let (call, answer) = self.enter(call, |plugin| plugin.call(&cx, method, params.as_bytes()));
         let value = answer.and_then(|answer| match answer {
             Ok(json) => self.sized(json).map(Ok),
@@ -243,6 +247,14 @@ impl Guest for NativePlugin {
     fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
         let (call, outcome) = self.enter(call, |plugin| plugin.migrate(&sdk::Context::default(), from));
         (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
+    }
+
+    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
+        let cx = context(&call, caller);
+        self.enter(call, |plugin| match change {
+            SessionChange::Connected => plugin.connected(&cx),
+            SessionChange::Disconnected => plugin.disconnected(&cx),
+        })
     }
 
     fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {

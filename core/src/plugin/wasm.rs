@@ -15,7 +15,9 @@ use super::bindings::exports::courtyard::plugin::message as wit;
 use super::engine::WasmEngine;
 use super::instance::{Exports, Instance, StartError};
 use super::state::{Shared, State};
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, Usage, Verdict};
+use crate::hooks::{
+    Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Usage, Verdict,
+};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -288,13 +290,7 @@ impl Guest for WasmPlugin {
         method: &str,
         params: &str,
     ) -> Answer<Result<Bytes, PluginError>> {
-        let caller = types::Caller {
-            app: call.app.as_str().to_owned(),
-            actor: caller.actor.to_owned(),
-            device: caller.device.to_owned(),
-            credential: caller.credential.to_owned(),
-            plugin: caller.plugin.to_owned(),
-        };
+        let caller = wit_caller(&call, caller);
         let params = (caller, method.to_owned(), params.as_bytes().to_vec());
         let (call, answer) = self.enter(call, self.limits.method, |instance| instance.call.as_ref(), params);
         let value = answer.and_then(|(value,)| match value {
@@ -316,6 +312,19 @@ impl Guest for WasmPlugin {
         let params = (from.to_owned(),);
         let (call, answer) = self.enter(call, self.limits.method, |instance| instance.migrate.as_ref(), params);
         (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
+    }
+
+    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
+        let params = (wit_caller(&call, caller),);
+        self.enter(
+            call,
+            self.limits.hook,
+            |instance| match change {
+                SessionChange::Connected => instance.connected.as_ref(),
+                SessionChange::Disconnected => instance.disconnected.as_ref(),
+            },
+            params,
+        )
     }
 
     fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
@@ -349,6 +358,16 @@ impl fmt::Debug for WasmPlugin {
             .field("id", &self.shared.asker.id)
             .field("live", &self.live)
             .finish_non_exhaustive()
+    }
+}
+
+fn wit_caller(call: &Call, caller: Caller<'_>) -> types::Caller {
+    types::Caller {
+        app: call.app.as_str().to_owned(),
+        actor: caller.actor.to_owned(),
+        device: caller.device.to_owned(),
+        credential: caller.credential.to_owned(),
+        plugin: caller.plugin.to_owned(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Who a session is.
 
-use crate::hooks::{Access, Call, Identity, origin};
+use crate::hooks::{Access, Call, Caller, CallerName, Identity, Plugin, SessionChange, origin};
 use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::services::now_ms;
+use crate::store::CommitError;
 use crate::wire::reply::Welcome;
 use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOCOL, RequestError, reply};
 
-use super::Session;
+use super::requests::ATTEMPTS;
+use super::{Host, Session};
 
 /// Who is signed in.
 #[derive(Clone, Debug)]
@@ -15,6 +17,33 @@ pub(super) struct Signed {
     pub(super) actor: ActorId,
     pub(super) device: DeviceId,
     pub(super) credential: String,
+}
+
+/// Tells one plugin of a change of a session, until its transaction holds.
+fn told(host: &Host, plugin: &Plugin, app: &AppId, signed: &Signed, change: SessionChange) {
+    for _ in 0..ATTEMPTS {
+        let caller = Caller {
+            actor: signed.actor.as_str(),
+            device: signed.device.as_str(),
+            credential: &signed.credential,
+            plugin: "",
+        };
+        let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
+        call.caller = CallerName {
+            actor: Some(signed.actor.clone()),
+            device: Some(signed.device.clone()),
+            credential: signed.credential.as_str().into(),
+        };
+        let (call, Ok(())) = plugin.session(call, caller, change) else {
+            return;
+        };
+        let (draft, sealed) = host.observers.seal(*call);
+        match draft.commit_blocking() {
+            Ok(appended) => return host.observers.settle(sealed, &appended),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return tracing::debug!(%error, "a plugin's word on a session is lost"),
+        }
+    }
 }
 
 impl Session {
@@ -124,12 +153,40 @@ impl Session {
             credential,
         });
         self.app.get_or_insert_with(|| app.clone());
+        self.tell(SessionChange::Connected);
     }
 
     pub(super) fn sign_out(&mut self) {
-        if let (Some(app), Some(signed)) = (&self.app, self.signed.take()) {
+        if let (Some(app), Some(signed)) = (&self.app, &self.signed) {
             self.host.router.remove(app, &signed.actor, self.id);
+            self.tell(SessionChange::Disconnected);
+            self.signed = None;
         }
+    }
+
+    /// Tells the plugins that want to know, one change after the other; nobody waits for it.
+    fn tell(&mut self, change: SessionChange) {
+        let plugins = self.host.hooks.session_observers(change);
+        let (Some(app), Some(signed), false) = (self.app.clone(), self.signed.clone(), plugins.is_empty()) else {
+            return;
+        };
+        let (host, before) = (self.host.clone(), self.telling.take());
+        self.telling = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // A panic in there has been told.
+                let _ = before.await;
+            }
+            let Ok(turn) = host.blocking.clone().acquire_owned().await else {
+                return;
+            };
+            let told = tokio::task::spawn_blocking(move || {
+                for plugin in plugins {
+                    told(&host, &plugin, &app, &signed, change);
+                }
+            });
+            let _ = told.await;
+            drop(turn);
+        }));
     }
 
     fn welcome(&self, id: Option<&str>) {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, timeout};
 use yawc::{Frame, OpCode, WebSocket};
 
@@ -103,6 +104,8 @@ pub(crate) struct Session {
     items: VecDeque<Item>,
     app: Option<AppId>,
     signed: Option<Signed>,
+    /// Plugins that are being told of the session; what comes next waits for it.
+    telling: Option<JoinHandle<()>>,
     bad_frames: u32,
 }
 
@@ -191,6 +194,7 @@ impl Session {
             items: VecDeque::new(),
             app: None,
             signed: None,
+            telling: None,
             bad_frames: 0,
             host,
         }

@@ -14,7 +14,7 @@ use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, repl
 use super::{Place, Session, identity::Signed};
 
 /// How often a method that conflicts with others is called again.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
     tracing::error!(%error, cause = error.source().map(tracing::field::display), "reading failed");

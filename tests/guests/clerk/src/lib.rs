@@ -101,6 +101,14 @@ impl Plugin for Clerk {
         Ok(Self)
     }
 
+    fn connected(&self, cx: &Context) {
+        note_session(cx, "+");
+    }
+
+    fn disconnected(&self, cx: &Context) {
+        note_session(cx, "-");
+    }
+
     fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
         let mut fired: Vec<String> = cx.kv().get_json("fired")?.unwrap_or_default();
         fired.push(name.to_owned());
@@ -130,6 +138,12 @@ impl Plugin for Clerk {
             Err(error) => Verdict::Reject(error.into()),
         }
     }
+}
+
+fn note_session(cx: &Context, change: &str) {
+    let mut names: Vec<String> = cx.kv().get_json("sessions").ok().flatten().unwrap_or_default();
+    names.push(format!("{change}{} {}", cx.caller.actor, cx.caller.device));
+    let _ = cx.kv().set_json("sessions", &names);
 }
 
 impl Clerk {
@@ -215,6 +229,12 @@ impl Clerk {
         })
     }
 
+    fn comings(&self, cx: &Context, _nothing: Nothing) -> Result<Fired, Error> {
+        Ok(Fired {
+            names: cx.kv().get_json("sessions")?.unwrap_or_default(),
+        })
+    }
+
     fn last(&self, cx: &Context, _nothing: Nothing) -> Result<Text, Error> {
         let asked = cx.kv().get("asked")?.unwrap_or_default();
         Ok(Text {
@@ -228,6 +248,6 @@ register! {
     id: "clerk",
     description: "Does with the services what its callers say.",
     capabilities: [kv, conversations, sessions, methods, timers],
-    hooks: [before_send(guard) { conversations: ["desk"] }, timer],
-    methods: [open, members, change, note, read, who, ping, ask, remind, forget, fired, last],
+    hooks: [before_send(guard) { conversations: ["desk"] }, timer, connected, disconnected],
+    methods: [open, members, change, note, read, who, ping, ask, remind, forget, fired, comings, last],
 }
