@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod bus;
+pub mod clock;
 pub mod config;
 pub mod hooks;
 pub mod log;

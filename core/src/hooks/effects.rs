@@ -37,7 +37,7 @@ impl Observers {
         } = call;
         let (mut client_ids, mut noted) = (Vec::new(), false);
         for message in &effects.appends {
-            let client_id = ulid::Ulid::from_parts(crate::services::now_ms(), rand::random()).to_string();
+            let client_id = ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).to_string();
             let parts = [message.kind.as_bytes(), &message.content, &[]];
             let body = Body {
                 sender: message.sender.as_str(),

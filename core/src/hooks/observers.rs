@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Access, Call, Failure, HookPoint, Hooks, Message, Plugin, origin};
 use crate::bus::Bus;
+use crate::clock::now_ms;
 use crate::log::{Body, Draft, Log, LogError, key};
 use crate::router::Router;
 use crate::store::{Append, CommitError};
@@ -390,10 +391,4 @@ fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
-}
-
-fn now_ms() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }

@@ -145,7 +145,7 @@ impl Timers {
                     return NAP;
                 }
             };
-            let now = crate::services::now_ms();
+            let now = crate::clock::now_ms();
             for (key, value) in &found {
                 let Some(at) = key::timer_time(key) else { continue };
                 if at > now {
@@ -189,7 +189,7 @@ impl Timers {
                 &app,
                 plugin,
                 name,
-                crate::services::now_ms() + pause_ms,
+                crate::clock::now_ms() + pause_ms,
                 &again,
             );
         }

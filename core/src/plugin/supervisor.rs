@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::gate::Gate;
 use super::{Artifact, LoadError, Loader, PluginSpec};
+use crate::clock::now_ms;
 use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Usage};
 use crate::log::{Draft, Log, key};
-use crate::services::now_ms;
 use crate::store::{CommitError, StoreError};
 use crate::wire::AppId;
 

@@ -86,7 +86,7 @@ pub fn open(
     }
     check_kind(kind)?;
     check_members(&members)?;
-    let id = ConversationId(ulid::Ulid::from_parts(super::now_ms(), rand::random()).0);
+    let id = ConversationId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0);
     let record = Record {
         kind: kind.to_owned(),
         owner: plugin.to_owned(),

@@ -15,6 +15,7 @@ pub use conversations::{ConversationsError, Opened};
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
 
+use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Hooks, Timer, cancel_timer, set_timer};
 use crate::log::LogError;
 use crate::router::Router;
@@ -63,14 +64,6 @@ pub const CAPABILITIES: [&str; 8] = [
 
 /// Which of them every plugin has.
 pub const ALWAYS_GRANTED: [&str; 3] = ["clock", "random", "log"];
-
-/// Reads the clock, in milliseconds since 1970.
-#[must_use]
-pub fn now_ms() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
-}
 
 fn may_read(access: Access) -> bool {
     matches!(access, Access::Read | Access::Write)

@@ -1,9 +1,9 @@
 //! Who a session is.
 
+use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Caller, CallerName, Identity, Plugin, SessionChange, origin};
 use crate::log::Draft;
 use crate::router::Endpoint;
-use crate::services::now_ms;
 use crate::store::CommitError;
 use crate::wire::reply::Welcome;
 use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOCOL, RequestError, reply};

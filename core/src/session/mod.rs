@@ -185,7 +185,7 @@ enum Input {
 impl Session {
     fn new(host: Arc<Host>) -> Self {
         Self {
-            id: SessionId(ulid::Ulid::from_parts(crate::services::now_ms(), rand::random()).0),
+            id: SessionId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0),
             queue: Arc::new(Queue::new(host.limits.queue_bytes)),
             places: Arc::new(Places {
                 taken: AtomicUsize::new(0),

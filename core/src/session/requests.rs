@@ -315,7 +315,7 @@ fn synced(
     since: Option<u64>,
 ) -> Result<Bytes, RequestError> {
     // Taken before the first read: what comes meanwhile is in the next answer again.
-    let position = crate::services::now_ms();
+    let position = crate::clock::now_ms();
     let failed = |error: LogError| storage_failed(&error);
     let mut entries = Vec::new();
     for conversation in log.conversations().of_actor(app, actor).map_err(failed)? {

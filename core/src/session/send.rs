@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bus::Notice;
+use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Message, Sealed};
 use crate::log::{Body, Conversation, Draft};
 use crate::router::{Item, Queue};
-use crate::services::now_ms;
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
 use crate::wire::reply::MessageView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};

@@ -7,11 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::format::Batch;
 use super::index::Place;
 use super::{Engine, create_segment};
+use crate::clock::now_ms;
 use crate::store::{Append, Appended, CommitError, Dedup, Found, Submitter, Transaction};
 use crate::wire::EventId;
 
@@ -299,12 +299,6 @@ impl Committer {
             Err(error) => self.engine.fail(&error.to_string()),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Reads exactly so many bytes at an offset.

@@ -1,0 +1,135 @@
+//! Which hooks fire on which path of a client, as the table says: no path is forgotten, and none fires what it should not.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
+use serde_json::{Value, json};
+
+/// What a client does, and how often each hook fires for it. All plugins together have every hook once, but `before_send`,
+/// which the watcher and the users plugin have.
+const TABLE: [(Path, &[(&str, u64)]); 8] = [
+    (Path::SignIn, &[("authenticate", 1), ("connected", 1)]),
+    // Bob is online, so his copy is rendered; Ann gets an ack instead.
+    (Path::Send, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
+    (Path::Resend, &[("before_send", 2)]),
+    (Path::History, &[("render", 1)]),
+    (Path::Sync, &[("render", 1)]),
+    (Path::Call, &[("method", 1)]),
+    (Path::Timer, &[("method", 1), ("timer", 1)]),
+    (Path::Leave, &[("disconnected", 1)]),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    SignIn,
+    Send,
+    Resend,
+    History,
+    Sync,
+    Call,
+    Timer,
+    Leave,
+}
+
+async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut Client) {
+    if let Path::SignIn = path {
+        *ann = Some(server.sign_in("ann").await);
+        return;
+    }
+    if let Path::Leave = path {
+        *ann = None;
+        return;
+    }
+    let ann = ann.as_mut().unwrap();
+    let call = |method: &str, params: Value| json!({"type": "call", "id": "c", "method": method, "params": params});
+    match path {
+        Path::Send => {
+            ann.text("m1", "Hello").await;
+            assert_eq!(ann.next().await["type"], "ack");
+            assert_eq!(bob.next().await["type"], "event");
+        }
+        Path::Resend => {
+            ann.text("m1", "Hello").await;
+            assert_eq!(ann.next().await["type"], "ack");
+        }
+        Path::History => {
+            let history = json!({"type": "history", "id": "h", "conversation": CONVERSATION});
+            assert_eq!(ann.request(history).await["type"], "events");
+        }
+        Path::Sync => {
+            let sync = json!({"type": "sync", "id": "s"});
+            assert_eq!(ann.request(sync).await["type"], "synced");
+        }
+        Path::Call => {
+            let called = ann.request(call("watcher.trapped", json!({}))).await;
+            assert_eq!(called["type"], "result");
+        }
+        Path::Timer => {
+            let remind = json!({"name": "now", "at_ms": 0, "fails_until_ms": 0});
+            let called = ann.request(call("clerk.remind", remind)).await;
+            assert_eq!(called["type"], "result");
+        }
+        Path::SignIn | Path::Leave => {}
+    }
+}
+
+/// Returns how often each hook has fired, over all plugins.
+async fn counts(site: &Site) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let status = site.operate("GET", "/v1/plugins").await.json();
+    for plugin in status["plugins"].as_array().unwrap() {
+        for hook in plugin["hooks"].as_array().unwrap() {
+            let name = hook["hook"].as_str().unwrap().to_owned();
+            *counts.entry(name).or_insert(0) += hook["calls"].as_u64().unwrap();
+        }
+    }
+    counts
+}
+
+#[tokio::test]
+async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
+    let configure = |id: &str, grant: &str| {
+        let path = plugin(id);
+        format!("[[plugins]]\nid = \"{id}\"\npath = {path:?}\ngrant = [{grant}]\n")
+    };
+    let site = Site::new(&format!(
+        "{}{}{}",
+        configure("users", "\"kv\", \"conversations\", \"sessions\""),
+        configure(
+            "clerk",
+            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\""
+        ),
+        configure("watcher", "\"kv\"")
+    ));
+    let server = site.start().await;
+    let mut bob = server.sign_in("bob").await;
+    let mut ann = None;
+    let begun = Instant::now();
+    while counts(&site).await.get("connected") != Some(&1) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "bob was not noticed");
+    }
+    for (path, fires) in TABLE {
+        let mut wanted = counts(&site).await;
+        for (hook, times) in fires {
+            *wanted.entry((*hook).to_owned()).or_insert(0) += times;
+        }
+        walk(path, &server, &mut ann, &mut bob).await;
+        let begun = Instant::now();
+        loop {
+            let counted = counts(&site).await;
+            if counted == wanted {
+                break;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(10)
+                    && counted.iter().all(|(hook, count)| wanted.get(hook) >= Some(count)),
+                "{path:?}: {counted:?} instead of {wanted:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    server.stop().await;
+}
