@@ -193,6 +193,39 @@ async fn an_operator_can_say_that_a_plugin_guards_nothing() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_hoards_is_refused_until_it_makes_room() {
+    let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nquota_bytes = 4194304\n"));
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    let act = |deed: &str| json!({"type": "call", "id": deed, "method": "hostile.act", "params": {"deed": deed}});
+    // Counting takes place in the background, at most once a second.
+    let begun = std::time::Instant::now();
+    let (mut hoarded, mut refused) = (0, Value::Null);
+    while refused.is_null() {
+        let answer = ann.request(act("hoard")).await;
+        if answer["type"] == "error" {
+            refused = answer;
+        } else {
+            hoarded += 1;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "nobody stopped it after {hoarded} MiB");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(hoarded >= 4, "refused after {hoarded} MiB");
+    assert_eq!(refused["code"], "hostile.service");
+    assert!(
+        refused["message"].as_str().unwrap().contains("the key space is full"),
+        "{refused}"
+    );
+    assert_eq!(ann.request(act("clear")).await["type"], "result");
+    while ann.request(act("hoard")).await["type"] == "error" {
+        assert!(begun.elapsed().as_secs() < 60, "there is room, and nobody noticed");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_cache_of_compiled_code_is_made_anew() {
     let site = Site::new(&hostile("\"kv\"", ""));
     site.start().await.stop().await;

@@ -20,7 +20,7 @@ use courtyard_plugin_sdk::manifest::{Manifest, ManifestError};
 use wasmtime::component::{Component, Linker};
 
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
-use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, ServiceLimits, Surroundings};
+use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, ServiceLimits, Surroundings};
 use instance::Exports;
 use native::NativePlugin;
 use state::Shared;
@@ -266,6 +266,7 @@ fn shared(spec: &PluginSpec, around: &Surroundings) -> Arc<Shared> {
             id: spec.id.as_str().into(),
             limits: spec.limits.services,
             log: LogBudget::default(),
+            quota: Quota::default(),
             around: around.clone(),
         },
         memory_bytes: spec.limits.memory_bytes,

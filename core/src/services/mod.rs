@@ -3,6 +3,7 @@
 pub mod conversations;
 pub mod kv;
 mod log;
+mod quota;
 pub mod sessions;
 
 use std::sync::{Arc, Weak};
@@ -14,6 +15,7 @@ use rand::RngCore;
 pub use conversations::{ConversationsError, Opened};
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
+pub use quota::Quota;
 
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Hooks, Timer, cancel_timer, set_timer};
@@ -29,6 +31,8 @@ pub struct ServiceLimits {
     pub key_bytes: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
+    /// Bytes of all keys and values of one app; see [`Quota`].
+    pub quota_bytes: u64,
     /// Entries of one scan.
     pub scan_entries: u32,
     /// Lines that the plugin may log each second.
@@ -43,6 +47,7 @@ impl Default for ServiceLimits {
             host_calls: 10_000,
             key_bytes: 1_024,
             value_bytes: 256 * 1_024,
+            quota_bytes: 1 << 30,
             scan_entries: 1_000,
             log_lines_per_s: 100,
             log_line_bytes: 1_024,
@@ -94,6 +99,8 @@ pub enum Refused {
     Unavailable,
     /// A key or a value is over its limit.
     TooLarge,
+    /// The key space is full.
+    Quota,
     /// There is no such thing of this plugin.
     NotFound,
     /// An argument breaks a limit.
@@ -137,6 +144,7 @@ pub fn told(refused: Refused) -> Result<ServiceError, String> {
     Ok(match refused {
         Refused::Unavailable => ServiceError::Unavailable,
         Refused::TooLarge => ServiceError::TooLarge,
+        Refused::Quota => ServiceError::Quota,
         Refused::NotFound => ServiceError::NotFound,
         Refused::Invalid(reason) => ServiceError::Invalid(reason),
         Refused::Store(reason) => return Err(reason),
@@ -152,6 +160,8 @@ pub struct Asker {
     pub limits: ServiceLimits,
     /// Its lines in the log.
     pub log: LogBudget,
+    /// What it keeps.
+    pub quota: Quota,
     /// The host around it.
     pub around: Surroundings,
 }
@@ -199,6 +209,10 @@ impl Asker {
         Ok(match ask {
             Ask::Get(key) => Answer::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
             Ask::Set(key, value) => {
+                let (store, bytes) = (call.draft.store(), key.len() + value.len());
+                if !self.quota.admit(store, &call.app, id, bytes, limits.quota_bytes) {
+                    return Err(Refused::Quota);
+                }
                 kv::set(call, id, limits, &key, Some(value))?;
                 Answer::Done
             }

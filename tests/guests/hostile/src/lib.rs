@@ -55,6 +55,20 @@ impl Plugin for Hostile {
 
 impl Hostile {
     fn act(&self, cx: &Context, params: Deed) -> Result<Done, Error> {
+        match params.deed.as_str() {
+            "hoard" => {
+                for _ in 0..16 {
+                    cx.kv().set([b"hoard", &cx.random::<8>()[..]].concat(), [0; 1 << 16])?;
+                }
+            }
+            "clear" => {
+                for (key, _) in cx.kv().scan("hoard", "hoare", 1_000)? {
+                    cx.kv().delete(key)?;
+                }
+                return Ok(Done { done: true });
+            }
+            _ => {}
+        }
         cx.kv().set("deed", &params.deed)?;
         misbehave(cx, &params.deed);
         Ok(Done { done: true })

@@ -1,0 +1,108 @@
+//! How much a plugin keeps in its key space.
+//!
+//! Counting what each write changes would make all writers of a plugin conflict over one counter. So a write only adds to
+//! an estimate; when that goes over the limit, the key space is counted in the background, and writes are refused once the
+//! count itself is over. A plugin may go over by what it writes during a count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+
+use crate::log::key;
+use crate::store::{Store, StoreError};
+use crate::wire::AppId;
+
+/// The pause between two counts of one key space.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Entries that are read at a time.
+const PAGE: usize = 1_000;
+
+/// The key spaces of one plugin, one for each app.
+#[derive(Debug, Default)]
+pub struct Quota {
+    spaces: DashMap<AppId, Arc<Space>, RandomState>,
+}
+
+#[derive(Debug, Default)]
+struct Space {
+    /// At least what there is, once it was counted.
+    estimate: AtomicU64,
+    over: AtomicBool,
+    counting: AtomicBool,
+    counted: Mutex<Option<Instant>>,
+}
+
+impl Quota {
+    /// Admits a write of so many bytes. Returns whether there is room.
+    pub(super) fn admit(&self, store: &Arc<dyn Store>, app: &AppId, plugin: &str, bytes: usize, limit: u64) -> bool {
+        let space = match self.spaces.get(app) {
+            Some(space) => space.clone(),
+            None => self.spaces.entry(app.clone()).or_default().clone(),
+        };
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let estimate = space.estimate.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let over = space.over.load(Ordering::Relaxed);
+        if (over || estimate > limit || !space.was_counted()) && space.may_count() {
+            let (store, range) = (store.clone(), range(app, plugin));
+            let counted = space.clone();
+            let count = move || counted.count(&*store, range, limit);
+            let spawned = std::thread::Builder::new().name("kv-quota".to_owned()).spawn(count);
+            if let Err(error) = spawned {
+                tracing::warn!(plugin, %error, "a key space can't be counted");
+                space.counting.store(false, Ordering::Release);
+            }
+        }
+        !over
+    }
+}
+
+fn range(app: &AppId, plugin: &str) -> (Bytes, Bytes) {
+    let start = key::plugin(app, plugin, &[]);
+    let end = key::successor(&start);
+    (start, end)
+}
+
+impl Space {
+    fn was_counted(&self) -> bool {
+        // One that is being counted for the first time is as good as counted.
+        self.counting.load(Ordering::Relaxed) || self.counted.lock().is_some()
+    }
+
+    /// Whether it is time for a count, which this caller is to begin then.
+    fn may_count(&self) -> bool {
+        let rested = self.counted.lock().is_none_or(|counted| counted.elapsed() >= PAUSE);
+        rested && !self.counting.swap(true, Ordering::Acquire)
+    }
+
+    fn count(&self, store: &dyn Store, range: (Bytes, Bytes), limit: u64) {
+        match counted(store, range) {
+            Ok(bytes) => {
+                self.estimate.store(bytes, Ordering::Relaxed);
+                self.over.store(bytes > limit, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(%error, "a key space can't be counted"),
+        }
+        *self.counted.lock() = Some(Instant::now());
+        self.counting.store(false, Ordering::Release);
+    }
+}
+
+fn counted(store: &dyn Store, (mut start, end): (Bytes, Bytes)) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    loop {
+        let found = store.scan(&start, &end, PAGE, false)?;
+        bytes += found
+            .iter()
+            .map(|(key, value)| u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX))
+            .sum::<u64>();
+        match found.last() {
+            Some((last, _)) if found.len() == PAGE => start = [last, &[0][..]].concat().into(),
+            _ => return Ok(bytes),
+        }
+    }
+}
