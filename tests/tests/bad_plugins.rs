@@ -110,6 +110,27 @@ async fn a_plugin_that_fails_again_and_again_is_left_alone_and_its_guard_stays_c
 }
 
 #[tokio::test]
+async fn strangers_on_whom_a_plugin_fails_do_not_spoil_it_for_others() {
+    let limits = "[plugins.limits]\nstrikes = 2\nquarantine_ms = 600000\nmax_quarantine_ms = 600000\n";
+    let site = Site::new(&hostile("\"kv\"", limits));
+    let server = site.start().await;
+    let act = |deed: &str| json!({"type": "call", "id": deed, "method": "hostile.act", "params": {"deed": deed}});
+    let (mut mallory, mut stranger) = (server.connect().await, server.connect().await);
+    for client in [&mut mallory, &mut stranger] {
+        client.send(&json!({"type": "hello", "protocol": 1})).await;
+        assert_eq!(client.next().await["type"], "welcome");
+    }
+    for _ in 0..2 {
+        assert_eq!(mallory.request(act("trap")).await["code"], "plugin_failed");
+    }
+    assert_eq!(mallory.request(act("nothing")).await["code"], "plugin_unavailable");
+    assert_eq!(stranger.request(act("nothing")).await["value"]["done"], true);
+    let mut ann = server.sign_in("ann").await;
+    assert_eq!(answer(&mut ann, "m1", "Hello").await["seq"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_method_that_breaks_down_leaves_nothing_behind() {
     let site = Site::new(&hostile("\"kv\"", "[plugins.limits]\nmethod_ms = 200\n"));
     let server = site.start().await;

@@ -9,7 +9,7 @@ use crate::log::{Body, Conversation, Draft, Log, LogError};
 use crate::router::Item;
 use crate::store::{Appended, CommitError, LogId, StoredEvent};
 use crate::wire::reply::{ConversationView, MessageView};
-use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, reply};
+use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
 use super::{Place, Session, identity::Signed};
 
@@ -92,11 +92,11 @@ impl Session {
             Err(error) => return self.refuse(Some(id), &error),
         };
         let (host, queue, app, signed) = (self.host.clone(), self.queue.clone(), app.clone(), self.signed.clone());
-        let (id, method, params) = (id.to_owned(), method.to_owned(), params.to_owned());
+        let (id, method, params, session) = (id.to_owned(), method.to_owned(), params.to_owned(), self.id);
         tokio::spawn(async move {
             let turn = host.blocking.clone().acquire_owned().await;
             let task = tokio::task::spawn_blocking(move || {
-                match call_committed(&host, &app, signed.as_ref(), &method, &params) {
+                match call_committed(&host, &app, session, signed.as_ref(), &method, &params) {
                     Ok((value, sealed, appended)) => {
                         queue.push(Item::Answer(reply::result(&id, &value)));
                         // After the answer, which may go to a session that this ends.
@@ -170,6 +170,7 @@ impl Session {
 fn call_committed(
     host: &super::Host,
     app: &AppId,
+    session: SessionId,
     signed: Option<&Signed>,
     method: &str,
     params: &str,
@@ -191,6 +192,10 @@ fn call_committed(
     for _ in 0..ATTEMPTS {
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, draft);
+        if signed.is_none() {
+            // One who is not signed in must not spoil it for all the others who are not.
+            call.origin = Some(origin(app, &session.0.to_string()));
+        }
         call.caller = CallerName {
             actor: signed.map(|signed| signed.actor.clone()),
             device: signed.map(|signed| signed.device.clone()),
