@@ -146,13 +146,16 @@ async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody(
     assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
     let wrong = json!({"conversation": room, "sender": "", "text": "x"});
     assert_eq!(call(&mut ann, "note", wrong).await["code"], "clerk.service");
+    let from_ann = json!({"conversation": room, "sender": "ann", "text": "In her name"});
+    assert_eq!(call(&mut ann, "note", from_ann).await["type"], "result");
+    assert_eq!(pushed(&mut bob).await["event"]["receiver"], "bob");
     assert_eq!(
         call(&mut ann, "note", note("")).await["code"],
         "clerk.service",
         "an empty text is no text"
     );
     let read = call(&mut ann, "read", json!({"conversation": room, "after": 0})).await;
-    assert_eq!(read["value"]["seqs"], json!([1, 2, 3]));
+    assert_eq!(read["value"]["seqs"], json!([1, 2, 3, 4]));
     server.stop().await;
 }
 

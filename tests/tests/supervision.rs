@@ -107,6 +107,11 @@ async fn a_version_that_can_not_take_over_leaves_the_old_one_running() {
     let refused = stage.post("reload").await;
     assert_eq!((refused.status, &*refused.code()), (409, "plugin_migration_failed"));
     assert!(refused.body.contains("I can't read these."), "{}", refused.body);
+    stage
+        .site
+        .reconfigure("config = {", "limits = { memory_bytes = 1000000000 }\nconfig = {");
+    assert_eq!(stage.post("reload").await.code(), "plugin_needs_restart");
+    stage.site.reconfigure("limits = { memory_bytes = 1000000000 }\n", "");
     stage.site.reconfigure("grant = [\"kv\"]", "grant = []");
     assert_eq!(stage.post("reload").await.code(), "plugin_not_granted");
     stage.site.reconfigure("grant = []", "grand = []");

@@ -18,7 +18,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Returns how many messages it appends; they are the first of the transaction.
+    /// Returns how many messages it appends to the transaction.
     #[must_use]
     pub fn appends(&self) -> usize {
         self.effects.appends.len()
@@ -41,7 +41,7 @@ impl Observers {
             let parts = [message.kind.as_bytes(), &message.content, &[]];
             let body = Body {
                 sender: message.sender.as_str(),
-                receiver: None,
+                receiver: message.receiver(),
                 client_id: &client_id,
                 kind: &message.kind,
                 content: &message.content,
@@ -80,12 +80,12 @@ impl Observers {
                 seq: appended.seq,
                 time_ms: appended.time_ms,
                 sender: message.sender.as_str(),
-                receiver: None,
+                receiver: message.receiver(),
                 client_id: &client_id,
                 kind: &message.kind,
                 content: &message.content,
             });
-            self.publish(&app, message.members, false, frame);
+            self.publish(&app, message.members.clone(), false, frame);
         }
         for signal in effects.signals {
             self.publish(&app, signal.actors, true, signal.frame);

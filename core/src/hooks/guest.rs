@@ -89,6 +89,17 @@ pub struct PluginMessage {
     pub content: Bytes,
 }
 
+impl PluginMessage {
+    /// Returns the other member, in a conversation of two.
+    pub(super) fn receiver(&self) -> Option<&str> {
+        match &*self.members {
+            [first, second] if *first == self.sender => Some(second.as_str()),
+            [first, second] if *second == self.sender => Some(first.as_str()),
+            _ => None,
+        }
+    }
+}
+
 /// An ephemeral frame of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {

@@ -17,6 +17,8 @@ use crate::wire::AppId;
 
 /// Timers that are looked at in one go.
 const BATCH: usize = 64;
+/// How often a timer that conflicts with other transactions is fired again at once.
+const ATTEMPTS: u32 = 8;
 /// How long the next timer is slept for at most: the clock of the machine may be set.
 const NAP: Duration = Duration::from_secs(30);
 /// The pause after the first failure of a timer; it doubles.
@@ -91,11 +93,8 @@ enum Fired {
     Done,
     /// Somebody else changed what it is about meanwhile.
     Again,
-    /// It did not work; it comes again after this time.
-    Later {
-        pause_ms: u64,
-        failed: bool,
-    },
+    /// It comes again after so many milliseconds; and whether that is a failure of its own.
+    Later(u64, bool),
 }
 
 /// The task that fires timers.
@@ -136,8 +135,8 @@ impl Timers {
 
     /// Fires what is due. Returns how long there is nothing to do.
     fn fire_due(&self) -> Duration {
+        let (mut start, end) = key::timers();
         loop {
-            let (start, end) = key::timers();
             let found = match self.log.store().scan(&start, &end, BATCH, false) {
                 Ok(found) => found,
                 Err(error) => {
@@ -156,8 +155,10 @@ impl Timers {
                     return NAP;
                 }
             }
-            if found.len() < BATCH {
-                return NAP;
+            // On from there: one that could not be fired or put off must not be looked at for ever.
+            match found.last() {
+                Some((last, _)) => start = [last, &[0][..]].concat().into(),
+                None => return NAP,
             }
         }
     }
@@ -170,13 +171,18 @@ impl Timers {
             failures: 0,
             payload: Vec::new(),
         });
-        let (pause_ms, failed) = loop {
+        let (mut pause_ms, mut failed) = (ABSENT_PAUSE_MS, false);
+        for _ in 0..ATTEMPTS {
             match self.try_fire(timer, at, plugin, &app, name, &record)? {
                 Fired::Done => return Ok(()),
+                // Those that win again and again may give it room later.
                 Fired::Again => {}
-                Fired::Later { pause_ms, failed } => break (pause_ms, failed),
+                Fired::Later(pause, counts) => {
+                    (pause_ms, failed) = (pause, counts);
+                    break;
+                }
             }
-        };
+        }
         let mut draft = Draft::new(self.log.store().clone());
         if draft.get(timer.clone())?.is_some() {
             draft.set(timer.clone(), None);
@@ -230,16 +236,13 @@ impl Timers {
                 .saturating_mul(1 << record.failures.min(20))
                 .min(LONGEST_PAUSE_MS);
             tracing::warn!(plugin, timer = name, %reason, pause_ms, "a timer failed and comes again");
-            Fired::Later { pause_ms, failed: true }
+            Fired::Later(pause_ms, true)
         };
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Ok(failed(&format!("{}: {}", error.code, error.message))),
             Err(Failure::NotRunning | Failure::Quarantined | Failure::Busy) => {
-                return Ok(Fired::Later {
-                    pause_ms: ABSENT_PAUSE_MS,
-                    failed: false,
-                });
+                return Ok(Fired::Later(ABSENT_PAUSE_MS, false));
             }
             Err(failure) => return Ok(failed(&failure)),
         }

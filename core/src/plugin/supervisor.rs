@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::gate::Gate;
 use super::{Artifact, LoadError, Loader, PluginSpec};
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Usage};
+use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Sealed, Usage};
 use crate::log::{Draft, Log, key};
 use crate::store::{CommitError, StoreError};
 use crate::wire::AppId;
@@ -657,6 +657,7 @@ impl Supervisor {
         };
         for _ in 0..ATTEMPTS {
             let mut draft = Draft::new(self.log.store().clone());
+            let mut left: Vec<Sealed> = Vec::new();
             for app in &self.apps {
                 let version = key::version(app, &plugin.id);
                 let stored = draft.get(version.clone())?;
@@ -675,7 +676,9 @@ impl Supervisor {
                     if let Some(reason) = reason {
                         return Err(ManageError::Migration { from, reason });
                     }
-                    draft = call.draft;
+                    let sealed;
+                    (draft, sealed) = self.observers.seal(*call);
+                    left.push(sealed);
                 }
                 draft.set(version, Some(manifest.version.clone().into()));
             }
@@ -683,7 +686,15 @@ impl Supervisor {
                 return Ok(());
             }
             match draft.commit_blocking() {
-                Ok(_) => return Ok(()),
+                Ok(appended) => {
+                    let mut appended = &appended[..];
+                    for sealed in left {
+                        let own;
+                        (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
+                        self.observers.settle(sealed, own);
+                    }
+                    return Ok(());
+                }
                 Err(CommitError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -30,7 +30,7 @@ pub struct Quota {
 
 #[derive(Debug, Default)]
 struct Space {
-    /// At least what there is, once it was counted.
+    /// The last count, and what was written since; what is written during a count may be missing.
     estimate: AtomicU64,
     over: AtomicBool,
     counting: AtomicBool,

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{FRAMES_AT_ONCE, Host, Session};
+use super::{FRAMES_AT_ONCE, Host, Session, SessionLimits};
 use crate::hooks::Identity;
-use crate::wire::{ActorId, AppId, Code, DeviceId, RequestError};
+use crate::wire::{ActorId, AppId, ClientFrame, Code, DeviceId, RequestError};
 
 /// Events that a subscriber may lag behind until it gets a gap.
 const EVENTS: usize = 1_024;
@@ -28,18 +28,19 @@ pub struct Refused {
     pub retry: bool,
 }
 
-impl Refused {
-    fn new(code: Code, message: &str) -> Self {
-        let error = RequestError::new(code, message.to_owned());
+impl From<RequestError> for Refused {
+    fn from(error: RequestError) -> Self {
         Self {
             code: error.code.into_owned(),
             message: error.message.into_owned(),
             retry: error.retry,
         }
     }
+}
 
+impl Refused {
     fn stopped() -> Self {
-        Self::new(Code::ShuttingDown, "The session has ended.")
+        RequestError::new(Code::ShuttingDown, "The session has ended.").into()
     }
 }
 
@@ -96,6 +97,7 @@ struct Request {
 pub struct LocalSession {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<Value>,
+    limits: SessionLimits,
     next: Arc<AtomicU64>,
 }
 
@@ -106,7 +108,8 @@ impl LocalSession {
         alive: mpsc::Sender<()>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let (requests, received) = mpsc::channel(host.limits.in_flight);
+        let limits = host.limits;
+        let (requests, received) = mpsc::channel(limits.in_flight);
         let (events, _) = broadcast::channel(EVENTS);
         let mut session = Session::new(host);
         let identity = Identity {
@@ -124,6 +127,7 @@ impl LocalSession {
         Self {
             requests,
             events,
+            limits,
             next: Arc::default(),
         }
     }
@@ -183,7 +187,14 @@ impl LocalSession {
 
     async fn ask(&self, id: String, frame: &Value) -> Result<Value, Refused> {
         let (answer, answered) = oneshot::channel();
-        let frame = frame.to_string().into();
+        let frame = frame.to_string();
+        // Here and not in the session, which would end, or could not say whose frame it was.
+        if frame.len() > self.limits.frame_bytes {
+            let message = format!("The request is over {} bytes.", self.limits.frame_bytes);
+            return Err(RequestError::new(Code::BadFrame, message).into());
+        }
+        ClientFrame::parse(&frame, self.limits.depth).map_err(|unread| Refused::from(unread.error))?;
+        let frame = frame.into();
         let request = Request { id, frame, answer };
         self.requests.send(request).await.map_err(|_| Refused::stopped())?;
         let answer = answered.await.map_err(|_| Refused::stopped())?;

@@ -106,6 +106,35 @@ async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
         "the session in process is idempotent as well"
     );
 
+    // What can't be read is refused, however often, and the session goes on.
+    let deep: Value = serde_json::from_str(&format!("{}1{}", "[".repeat(60), "]".repeat(60))).unwrap();
+    for _ in 0..20 {
+        let long = json!({"text": "x".repeat(70_000)});
+        for (id, room, content) in [
+            ("a", conversation, &long),
+            ("b", conversation, &deep),
+            ("c", "nowhere", &thanks.content),
+            ("", conversation, &thanks.content),
+        ] {
+            let refused = shop.send(id, room, "text", content).await.unwrap_err();
+            assert!(
+                ["bad_frame", "too_deep", "unknown_conversation"].contains(&&*refused.code),
+                "{id}: {refused}"
+            );
+        }
+    }
+    let sent = shop
+        .send("last", conversation, "text", &json!({"text": "Goodbye"}))
+        .await
+        .unwrap();
+    assert_eq!(sent.seq, 3);
+    assert!(
+        sent.time_ms > thanks.time,
+        "{} is not after {}",
+        sent.time_ms,
+        thanks.time
+    );
+
     client.close();
     serving.abort();
     drop((shop, incoming));
