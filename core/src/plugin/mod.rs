@@ -1,5 +1,6 @@
 //! Plugins: from a file to something that hooks can enter.
 
+mod answers;
 mod artifact;
 mod bindings;
 mod compiled;

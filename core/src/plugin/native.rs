@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,14 +11,12 @@ use courtyard_plugin_sdk::ask::{Answered, Ask};
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 
+use super::answers::{self, Pace};
 use super::state::Shared;
 use super::wasm::joined;
 use super::{PluginLimits, StartError};
 use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Verdict};
 use crate::services::told;
-
-/// Quick calls in a row until a slow plugin counts as quick again.
-const QUICK_AGAIN: u32 = 100;
 
 /// A started plugin.
 pub(super) struct NativePlugin {
@@ -28,8 +25,7 @@ pub(super) struct NativePlugin {
     limits: PluginLimits,
     /// What it declared and was granted.
     capabilities: Arc<[String]>,
-    /// Counts down quick calls after a slow one.
-    slow: AtomicU32,
+    pace: Pace,
 }
 
 /// What a plugin has of the host during one call.
@@ -105,7 +101,7 @@ impl NativePlugin {
             shared,
             limits,
             capabilities,
-            slow: AtomicU32::new(0),
+            pace: Pace::default(),
         })
     }
 
@@ -114,12 +110,7 @@ impl NativePlugin {
         let begun = Instant::now();
         let lent = Lent::new(Some(call), &self.shared, &self.capabilities);
         let (lent, outcome) = native::enter(lent, || work(&*self.started));
-        if begun.elapsed() >= self.limits.hook {
-            self.slow.store(QUICK_AGAIN, Ordering::Relaxed);
-        } else if self.slow.load(Ordering::Relaxed) > 0 {
-            let less = |slow: u32| slow.checked_sub(1);
-            let _ = self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        }
+        self.pace.note(begun.elapsed() >= self.limits.hook);
         let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
         // The lent services come back from each call; a new one stands in if that should ever break.
         let call = call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(store)));
@@ -127,14 +118,6 @@ impl NativePlugin {
             (_, Some(cause)) => (call, Err(cause)),
             (Ok(value), None) => (call, Ok(value)),
             (Err(panicked), None) => (call, Err(Failure::Trap(panicked.0))),
-        }
-    }
-
-    fn sized(&self, bytes: Vec<u8>) -> Result<Bytes, Failure> {
-        if bytes.len() > self.limits.result_bytes {
-            Err(Failure::Limit("result bytes"))
-        } else {
-            Ok(bytes.into())
         }
     }
 }
@@ -165,17 +148,9 @@ impl Guest for NativePlugin {
         let (call, answer) = self.enter(call, |plugin| {
             plugin.authenticate(&sdk::Context::default(), app.as_str(), token)
         });
-        let identity = answer.and_then(|answer| match answer {
-            Ok(None) => Ok(Ok(None)),
-            Ok(Some(identity)) => match identity.actor.parse() {
-                Ok(actor) => Ok(Ok(Some(Identity {
-                    actor,
-                    credential: identity.credential,
-                    expires_at_ms: identity.expires_at_ms,
-                }))),
-                Err(error) => Err(Failure::Contract(error.to_string())),
-            },
-            Err(error) => Ok(Err(plugin_error(error))),
+        let identity = answer.and_then(|answer| {
+            let found = |identity: sdk::Identity| (identity.actor, identity.credential, identity.expires_at_ms);
+            answers::identity(answer.map(|known| known.map(found)).map_err(plugin_error))
         });
         (call, identity)
     }
@@ -188,7 +163,7 @@ impl Guest for NativePlugin {
         });
         let verdict = verdict.and_then(|verdict| match verdict {
             sdk::Verdict::Accept => Ok(Verdict::Accept),
-            sdk::Verdict::Replace(content) => self.sized(content).map(Verdict::Replace),
+            sdk::Verdict::Replace(content) => answers::sized(content, self.limits.result_bytes).map(Verdict::Replace),
             sdk::Verdict::Reject(error) => Ok(Verdict::Reject(plugin_error(error))),
         });
         (call, verdict)
@@ -216,15 +191,8 @@ impl Guest for NativePlugin {
             .map(|((bytes, ends), message)| sdk::Message::new(bytes, *ends, message.seq, message.time_ms))
             .collect();
         let (call, answer) = self.enter(call, |plugin| plugin.render(&sdk::Context::default(), viewer, &views));
-        let contents = answer.and_then(|answer| match answer {
-            Ok(contents) => {
-                let sized = contents
-                    .into_iter()
-                    .map(|content| content.map(|bytes| self.sized(bytes)).transpose());
-                Ok(Ok(sized.collect::<Result<_, _>>()?))
-            }
-            Err(error) => Ok(Err(plugin_error(error))),
-        });
+        let most = self.limits.result_bytes;
+        let contents = answer.and_then(|answer| answers::contents(answer.map_err(plugin_error), most));
         (call, contents)
     }
 
@@ -237,10 +205,8 @@ impl Guest for NativePlugin {
     ) -> Answer<Result<Bytes, PluginError>> {
         let cx = context(&call, caller);
         let (call, answer) = self.enter(call, |plugin| plugin.call(&cx, method, params.as_bytes()));
-        let value = answer.and_then(|answer| match answer {
-            Ok(json) => self.sized(json).map(Ok),
-            Err(error) => Ok(Err(plugin_error(error))),
-        });
+        let most = self.limits.result_bytes;
+        let value = answer.and_then(|answer| answers::method_result(answer.map_err(plugin_error), most));
         (call, value)
     }
 
@@ -263,7 +229,7 @@ impl Guest for NativePlugin {
     }
 
     fn is_slow(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) > 0
+        self.pace.is_slow()
     }
 }
 

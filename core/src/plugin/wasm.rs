@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,8 +10,9 @@ use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 
 use super::PluginLimits;
+use super::answers::{self, Pace};
 use super::bindings::courtyard::plugin::types;
-use super::bindings::exports::courtyard::plugin::message as wit;
+use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
 use super::instance::{Exports, Instance, StartError};
 use super::state::{Shared, State};
@@ -21,8 +22,6 @@ use crate::hooks::{
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
-/// Quick calls in a row until a slow plugin counts as quick again.
-const QUICK_AGAIN: u32 = 100;
 
 /// A plugin's component with its instances.
 pub(super) struct WasmPlugin {
@@ -39,8 +38,7 @@ pub(super) struct WasmPlugin {
     live: AtomicUsize,
     waiting: Mutex<usize>,
     freed: Condvar,
-    /// Counts down quick calls after a slow one.
-    slow: AtomicU32,
+    pace: Pace,
     /// Whether instances are given up when their call ends.
     resting: AtomicBool,
 }
@@ -66,7 +64,7 @@ impl WasmPlugin {
             live: AtomicUsize::new(0),
             waiting: Mutex::new(0),
             freed: Condvar::new(),
-            slow: AtomicU32::new(0),
+            pace: Pace::default(),
             resting: AtomicBool::new(false),
         };
         plugin.add_spare()?;
@@ -177,7 +175,7 @@ impl WasmPlugin {
         };
         let before = self.engine.ticks();
         let (call, outcome) = instance.enter(call, &function, params, deadline);
-        self.note_time(self.engine.ticks().wrapping_sub(before));
+        self.pace.note(self.engine.ticks().wrapping_sub(before) >= SLOW_TICKS);
         match outcome {
             Ok(value) => {
                 self.put_back(instance);
@@ -194,24 +192,6 @@ impl WasmPlugin {
             }
         }
     }
-
-    fn note_time(&self, ticks: u64) {
-        if ticks >= SLOW_TICKS {
-            self.slow.store(QUICK_AGAIN, Ordering::Relaxed);
-        } else if self.slow.load(Ordering::Relaxed) > 0 {
-            let _ = self
-                .slow
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slow| slow.checked_sub(1));
-        }
-    }
-
-    fn checked_size(&self, bytes: Vec<u8>) -> Result<Bytes, Failure> {
-        if bytes.len() > self.limits.result_bytes {
-            Err(Failure::Limit("result bytes"))
-        } else {
-            Ok(bytes.into())
-        }
-    }
 }
 
 impl Guest for WasmPlugin {
@@ -223,17 +203,9 @@ impl Guest for WasmPlugin {
             |instance| instance.authenticate.as_ref(),
             params,
         );
-        let identity = answer.and_then(|(answer,)| match answer {
-            Ok(None) => Ok(Ok(None)),
-            Ok(Some(identity)) => match identity.actor.parse() {
-                Ok(actor) => Ok(Ok(Some(Identity {
-                    actor,
-                    credential: identity.credential,
-                    expires_at_ms: identity.expires_at_ms,
-                }))),
-                Err(error) => Err(Failure::Contract(error.to_string())),
-            },
-            Err(error) => Ok(Err(plugin_error(error))),
+        let identity = answer.and_then(|(answer,)| {
+            let found = |identity: auth::Identity| (identity.actor, identity.credential, identity.expires_at_ms);
+            answers::identity(answer.map(|known| known.map(found)).map_err(plugin_error))
         });
         (call, identity)
     }
@@ -247,7 +219,7 @@ impl Guest for WasmPlugin {
         );
         let verdict = answer.and_then(|(verdict,)| match verdict {
             wit::Verdict::Accept => Ok(Verdict::Accept),
-            wit::Verdict::Replace(content) => self.checked_size(content).map(Verdict::Replace),
+            wit::Verdict::Replace(content) => answers::sized(content, self.limits.result_bytes).map(Verdict::Replace),
             wit::Verdict::Reject(error) => Ok(Verdict::Reject(plugin_error(error))),
         });
         (call, verdict)
@@ -271,15 +243,8 @@ impl Guest for WasmPlugin {
     ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>> {
         let params = (viewer.to_owned(), messages.iter().map(packed).collect());
         let (call, answer) = self.enter(call, self.limits.hook, |instance| instance.render.as_ref(), params);
-        let contents = answer.and_then(|(contents,)| match contents {
-            Ok(contents) => {
-                let sized = contents
-                    .into_iter()
-                    .map(|content| content.map(|bytes| self.checked_size(bytes)).transpose());
-                Ok(Ok(sized.collect::<Result<_, _>>()?))
-            }
-            Err(error) => Ok(Err(plugin_error(error))),
-        });
+        let most = self.limits.result_bytes;
+        let contents = answer.and_then(|(answer,)| answers::contents(answer.map_err(plugin_error), most));
         (call, contents)
     }
 
@@ -293,15 +258,8 @@ impl Guest for WasmPlugin {
         let caller = wit_caller(&call, caller);
         let params = (caller, method.to_owned(), params.as_bytes().to_vec());
         let (call, answer) = self.enter(call, self.limits.method, |instance| instance.call.as_ref(), params);
-        let value = answer.and_then(|(value,)| match value {
-            Ok(json) => {
-                if serde_json::from_slice::<&serde_json::value::RawValue>(&json).is_err() {
-                    return Err(Failure::Contract("the result of a method is no JSON".to_owned()));
-                }
-                self.checked_size(json).map(Ok)
-            }
-            Err(error) => Ok(Err(plugin_error(error))),
-        });
+        let most = self.limits.result_bytes;
+        let value = answer.and_then(|(answer,)| answers::method_result(answer.map_err(plugin_error), most));
         (call, value)
     }
 
@@ -348,7 +306,7 @@ impl Guest for WasmPlugin {
     }
 
     fn is_slow(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) > 0
+        self.pace.is_slow()
     }
 }
 
