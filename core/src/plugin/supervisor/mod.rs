@@ -1,25 +1,26 @@
 //! Which plugins a host has: installs, replaces, rolls back and removes them while it runs.
 
+mod keys;
+mod status;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use courtyard_plugin_sdk::native::Native;
 use parking_lot::Mutex;
-use serde::Serialize;
+
+pub use status::{ManageError, PluginStatus, Problem, Running};
 
 use super::gate::Gate;
 use super::{Artifact, LoadError, Loader, PluginSpec};
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, HookCounts, Hooks, Meter, Observers, Plugin, Registry, Sealed, Usage};
-use crate::log::{Draft, Log, key};
-use crate::store::{CommitError, StoreError};
+use crate::hooks::{Hooks, Meter, Observers, Plugin, Registry};
+use crate::log::{Log, key};
 use crate::wire::AppId;
 
-/// How often a change of keys that conflicts with others is made again.
-const ATTEMPTS: u32 = 8;
-/// Notes that are removed in one transaction.
-const BATCH: usize = 1_000;
+/// How many messages that wait, or are dead letters, are counted for the status.
+const COUNTED: usize = 1_000;
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug)]
@@ -69,131 +70,6 @@ pub struct Setup {
 
 /// Reads anew how the plugins are configured; the error says what is wrong there.
 pub type Setups = Box<dyn Fn() -> Result<Vec<Setup>, String> + Send + Sync>;
-
-/// Why a plugin is not what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Stable.
-    pub code: String,
-    /// With all causes.
-    pub message: String,
-}
-
-/// How a plugin is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Running {
-    /// It is asked.
-    Running,
-    /// It broke down too often, and is left alone for a while.
-    Quarantined,
-    /// An operator disabled it. What it guards stays closed.
-    Disabled,
-    /// It could not be loaded. What it guards stays closed.
-    Missing,
-}
-
-/// What operators see of a plugin.
-#[derive(Clone, Debug, Serialize)]
-pub struct PluginStatus {
-    /// The id in the configuration.
-    pub id: String,
-    /// How it is.
-    pub state: Running,
-    /// Its version; none if that could not be read.
-    pub version: Option<String>,
-    /// How often it was put in place since the host started.
-    pub generation: u64,
-    /// The version that a roll-back leads to.
-    pub previous_version: Option<String>,
-    /// Why it does not run, or why the last change failed.
-    pub problem: Option<Problem>,
-    /// When this generation was put in place, in milliseconds since 1970.
-    pub since_ms: u64,
-    /// Calls that are in it now.
-    pub entered: usize,
-    /// What it takes up.
-    pub usage: Usage,
-    /// What was counted at its hooks.
-    pub hooks: Vec<HookCounts>,
-    /// Messages that it has still to observe, up to 1,000.
-    pub unobserved: usize,
-    /// Messages that it could not bear, up to 1,000.
-    pub dead_letters: usize,
-}
-
-/// Why a plugin was not changed. It runs on as before.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManageError {
-    /// There is no such plugin.
-    #[error("there is no plugin {0:?}")]
-    Unknown(String),
-    /// The configuration is wrong, or does not name the plugin.
-    #[error("the configuration can't be used: {0}")]
-    Configuration(String),
-    /// The new generation can't run.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The new generation can't use the keys of the old one.
-    #[error("its keys can't be changed from version {from}: {reason}")]
-    Migration {
-        /// The version that left them.
-        from: String,
-        /// What the plugin, or its failure, says.
-        reason: String,
-    },
-    /// There was no other generation since the host started.
-    #[error("there is no generation to roll back to")]
-    NoPrevious,
-    /// It is disabled.
-    #[error("it is disabled; enable it first")]
-    Disabled,
-    /// The store failed.
-    #[error("the store failed: {0}")]
-    Store(String),
-}
-
-impl ManageError {
-    /// Returns the stable code of the error.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unknown(_) => "unknown_plugin",
-            Self::Configuration(_) => "bad_configuration",
-            Self::Load(error) => error.code(),
-            Self::Migration { .. } => "plugin_migration_failed",
-            Self::NoPrevious => "plugin_no_previous",
-            Self::Disabled => "plugin_disabled",
-            Self::Store(_) => "storage_failed",
-        }
-    }
-
-    fn problem(&self) -> Problem {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        Problem {
-            code: self.code().to_owned(),
-            message,
-        }
-    }
-}
-
-impl From<StoreError> for ManageError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<CommitError> for ManageError {
-    fn from(error: CommitError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
 
 /// Tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -498,15 +374,7 @@ impl Supervisor {
         drained(&entry.current.plugin, entry.current.setup.spec.limits.method);
         self.write(key::disabled(id), None)?;
         if remove_data {
-            self.remove_timers(id)?;
-            self.remove_range(key::outboxes(id))?;
-            self.remove_range(key::dead_letters(id))?;
-            for app in &self.apps {
-                let start = key::plugin(app, id, &[]);
-                let end = key::successor(&start);
-                self.remove_range((start, end))?;
-                self.write(key::version(app, id), None)?;
-            }
+            self.remove_data(id)?;
         }
         Ok(())
     }
@@ -530,7 +398,7 @@ impl Supervisor {
         let plugin = &entry.current.plugin;
         let version = |plugin: &Plugin| plugin.manifest().map(|manifest| manifest.version.clone());
         let count = |(start, end): (bytes::Bytes, bytes::Bytes)| {
-            let found = self.log.store().scan(&start, &end, BATCH, false);
+            let found = self.log.store().scan(&start, &end, COUNTED, false);
             found.map_or(0, |found| found.len())
         };
         PluginStatus {
@@ -634,116 +502,6 @@ impl Supervisor {
         drop(entries);
         // There may be messages for one that was disabled or missing.
         self.observers.wake();
-    }
-
-    /// Whether another version left keys.
-    fn changes_keys(&self, plugin: &Plugin) -> Result<bool, ManageError> {
-        let Some(manifest) = plugin.manifest() else {
-            return Ok(false);
-        };
-        for app in &self.apps {
-            let stored = self.log.store().get(&key::version(app, &plugin.id))?;
-            if stored.is_some_and(|stored| stored != manifest.version.as_bytes()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Lets a generation change the keys that another version left, in one transaction for all apps.
-    fn migrate(&self, plugin: &Plugin) -> Result<(), ManageError> {
-        let Some(manifest) = plugin.manifest() else {
-            return Ok(());
-        };
-        for _ in 0..ATTEMPTS {
-            let mut draft = Draft::new(self.log.store().clone());
-            let mut left: Vec<Sealed> = Vec::new();
-            for app in &self.apps {
-                let version = key::version(app, &plugin.id);
-                let stored = draft.get(version.clone())?;
-                if stored.as_deref() == Some(manifest.version.as_bytes()) {
-                    continue;
-                }
-                if let Some(stored) = stored {
-                    let from = String::from_utf8_lossy(&stored).into_owned();
-                    let call = Call::new(app.clone(), Access::Write, draft);
-                    let (call, outcome) = plugin.migrate(call, &from);
-                    let reason = match outcome {
-                        Ok(Ok(())) => None,
-                        Ok(Err(error)) => Some(format!("{}: {}", error.code, error.message)),
-                        Err(failure) => Some(failure.to_string()),
-                    };
-                    if let Some(reason) = reason {
-                        return Err(ManageError::Migration { from, reason });
-                    }
-                    let sealed;
-                    (draft, sealed) = self.observers.seal(*call);
-                    left.push(sealed);
-                }
-                draft.set(version, Some(manifest.version.clone().into()));
-            }
-            if draft.is_read_only() {
-                return Ok(());
-            }
-            match draft.commit_blocking() {
-                Ok(appended) => {
-                    let mut appended = &appended[..];
-                    for sealed in left {
-                        let own;
-                        (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
-                        self.observers.settle(sealed, own);
-                    }
-                    return Ok(());
-                }
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(CommitError::Conflict.into())
-    }
-
-    fn write(&self, key: bytes::Bytes, value: Option<Vec<u8>>) -> Result<(), ManageError> {
-        let mut draft = Draft::new(self.log.store().clone());
-        draft.set(key, value.map(bytes::Bytes::from));
-        draft.commit_blocking()?;
-        Ok(())
-    }
-
-    fn remove_timers(&self, id: &str) -> Result<(), ManageError> {
-        let (mut start, end) = key::timers();
-        loop {
-            let found = self.log.store().scan(&start, &end, BATCH, false)?;
-            let Some((last, _)) = found.last() else {
-                return Ok(());
-            };
-            start = [last, &[0][..]].concat().into();
-            let mut draft = Draft::new(self.log.store().clone());
-            for (timer, _) in &found {
-                if let Some((_, plugin, app, name)) = key::timer_parts(timer)
-                    && plugin == id
-                {
-                    draft.set(key::timer_index(&app, plugin, name), None);
-                    draft.set(timer.clone(), None);
-                }
-            }
-            if !draft.is_read_only() {
-                draft.commit_blocking()?;
-            }
-        }
-    }
-
-    fn remove_range(&self, (start, end): (bytes::Bytes, bytes::Bytes)) -> Result<(), ManageError> {
-        loop {
-            let found = self.log.store().scan(&start, &end, BATCH, false)?;
-            if found.is_empty() {
-                return Ok(());
-            }
-            let mut draft = Draft::new(self.log.store().clone());
-            for (key, _) in found {
-                draft.set(key, None);
-            }
-            draft.commit_blocking()?;
-        }
     }
 }
 

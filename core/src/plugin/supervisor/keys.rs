@@ -1,0 +1,139 @@
+//! What plugins keep in the store: changed for another version, and removed.
+
+use bytes::Bytes;
+
+use super::{ManageError, Supervisor};
+use crate::hooks::{Access, Call, Plugin, Sealed};
+use crate::log::{Draft, key};
+use crate::store::CommitError;
+
+/// How often a change of keys that conflicts with others is made again.
+const ATTEMPTS: u32 = 8;
+/// Keys that are removed in one transaction.
+const BATCH: usize = 1_000;
+
+impl Supervisor {
+    /// Whether another version left keys.
+    pub(super) fn changes_keys(&self, plugin: &Plugin) -> Result<bool, ManageError> {
+        let Some(manifest) = plugin.manifest() else {
+            return Ok(false);
+        };
+        for app in &self.apps {
+            let stored = self.log.store().get(&key::version(app, &plugin.id))?;
+            if stored.is_some_and(|stored| stored != manifest.version.as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets a generation change the keys that another version left, in one transaction for all apps.
+    pub(super) fn migrate(&self, plugin: &Plugin) -> Result<(), ManageError> {
+        let Some(manifest) = plugin.manifest() else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS {
+            let mut draft = Draft::new(self.log.store().clone());
+            let mut left: Vec<Sealed> = Vec::new();
+            for app in &self.apps {
+                let version = key::version(app, &plugin.id);
+                let stored = draft.get(version.clone())?;
+                if stored.as_deref() == Some(manifest.version.as_bytes()) {
+                    continue;
+                }
+                if let Some(stored) = stored {
+                    let from = String::from_utf8_lossy(&stored).into_owned();
+                    let call = Call::new(app.clone(), Access::Write, draft);
+                    let (call, outcome) = plugin.migrate(call, &from);
+                    let reason = match outcome {
+                        Ok(Ok(())) => None,
+                        Ok(Err(error)) => Some(format!("{}: {}", error.code, error.message)),
+                        Err(failure) => Some(failure.to_string()),
+                    };
+                    if let Some(reason) = reason {
+                        return Err(ManageError::Migration { from, reason });
+                    }
+                    let sealed;
+                    (draft, sealed) = self.observers.seal(*call);
+                    left.push(sealed);
+                }
+                draft.set(version, Some(manifest.version.clone().into()));
+            }
+            if draft.is_read_only() {
+                return Ok(());
+            }
+            match draft.commit_blocking() {
+                Ok(appended) => {
+                    let mut appended = &appended[..];
+                    for sealed in left {
+                        let own;
+                        (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
+                        self.observers.settle(sealed, own);
+                    }
+                    return Ok(());
+                }
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
+    pub(super) fn write(&self, key: Bytes, value: Option<Vec<u8>>) -> Result<(), ManageError> {
+        let mut draft = Draft::new(self.log.store().clone());
+        draft.set(key, value.map(Bytes::from));
+        draft.commit_blocking()?;
+        Ok(())
+    }
+
+    fn remove_timers(&self, id: &str) -> Result<(), ManageError> {
+        let (mut start, end) = key::timers();
+        loop {
+            let found = self.log.store().scan(&start, &end, BATCH, false)?;
+            let Some((last, _)) = found.last() else {
+                return Ok(());
+            };
+            start = [last, &[0][..]].concat().into();
+            let mut draft = Draft::new(self.log.store().clone());
+            for (timer, _) in &found {
+                if let Some((_, plugin, app, name)) = key::timer_parts(timer)
+                    && plugin == id
+                {
+                    draft.set(key::timer_index(&app, plugin, name), None);
+                    draft.set(timer.clone(), None);
+                }
+            }
+            if !draft.is_read_only() {
+                draft.commit_blocking()?;
+            }
+        }
+    }
+
+    fn remove_range(&self, (start, end): (Bytes, Bytes)) -> Result<(), ManageError> {
+        loop {
+            let found = self.log.store().scan(&start, &end, BATCH, false)?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let mut draft = Draft::new(self.log.store().clone());
+            for (key, _) in found {
+                draft.set(key, None);
+            }
+            draft.commit_blocking()?;
+        }
+    }
+
+    /// Removes all that a plugin keeps.
+    pub(super) fn remove_data(&self, id: &str) -> Result<(), ManageError> {
+        self.remove_timers(id)?;
+        self.remove_range(key::outboxes(id))?;
+        self.remove_range(key::dead_letters(id))?;
+        for app in &self.apps {
+            let start = key::plugin(app, id, &[]);
+            let end = key::successor(&start);
+            self.remove_range((start, end))?;
+            self.write(key::version(app, id), None)?;
+        }
+        Ok(())
+    }
+}
