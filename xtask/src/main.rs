@@ -67,11 +67,26 @@ fn serve() -> Result<(), Failed> {
     plugins()?;
     say("building the host (the first time takes some minutes: it has a compiler in it)");
     run(cargo().args(["build", "--package", "courtyard"]))?;
+    shown_to_the_configuration().map_err(|error| Failed(format!("the plugins can't be copied: {error}")))?;
     say("starting it with config/courtyard.toml; stop it with Ctrl-C");
     let binary = target().join("debug/courtyard");
     run(Command::new(binary)
         .args(["serve", "--config", "config/courtyard.toml"])
         .current_dir(root()))
+}
+
+/// Copies the plugins to where the configuration looks for them, if cargo builds to another folder.
+fn shown_to_the_configuration() -> std::io::Result<()> {
+    let (built, wanted) = (target().join("plugins"), root().join("target/plugins"));
+    if built == wanted {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&wanted)?;
+    for plugin in std::fs::read_dir(built)? {
+        let plugin = plugin?;
+        std::fs::copy(plugin.path(), wanted.join(plugin.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Kills the server again and again under load; the test ends with one line of JSON.
