@@ -6,6 +6,8 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ask;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod hook;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod library;
 pub mod manifest;
 mod message;

@@ -9,14 +9,15 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::ask::{Answered, Ask};
+use crate::hook::{Reply, Request};
 use crate::native::{self, Native, Panicked, Services, Started};
-use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
+use crate::{Caller, Context, Error, Registered, ServiceError};
 
 /// The version of the C interface.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 /// The function that a library exports: it returns a [`Library`] that lives as long as the process.
 pub const ENTRY: &[u8] = b"courtyard_plugin_library\0";
 
@@ -123,54 +124,8 @@ extern "C" fn free(buffer: Buffer) {
     drop(unsafe { Vec::from_raw_parts(buffer.start, buffer.length, buffer.capacity) });
 }
 
-#[derive(Serialize, Deserialize)]
-struct PackedMessage {
-    bytes: Vec<u8>,
-    ends: [u32; 8],
-    seq: u64,
-    time_ms: u64,
-}
-
-impl PackedMessage {
-    fn of(message: &Message<'_>) -> Self {
-        let (bytes, ends) = message.packed();
-        Self {
-            bytes: bytes.to_vec(),
-            ends,
-            seq: message.seq(),
-            time_ms: message.time_ms(),
-        }
-    }
-
-    fn view(&self) -> Message<'_> {
-        Message::new(&self.bytes, self.ends, self.seq, self.time_ms)
-    }
-}
-
-/// What a host asks of a plugin.
-#[derive(Serialize, Deserialize)]
-enum Request {
-    Migrate(String),
-    Authenticate(String, String),
-    BeforeSend(PackedMessage),
-    AfterSend(PackedMessage),
-    Render(String, Vec<PackedMessage>),
-    Call(Caller, String, Vec<u8>),
-    Timer(String, Vec<u8>),
-    Connected(Caller),
-    Disconnected(Caller),
-}
-
-/// What a plugin answers.
-#[derive(Serialize, Deserialize)]
-enum Reply {
-    Done(Result<(), Error>),
-    Identity(Result<Option<Identity>, Error>),
-    Verdict(Verdict),
-    Contents(Result<Vec<Option<Vec<u8>>>, Error>),
-    Value(Result<Vec<u8>, Error>),
-    Panicked(String),
-}
+/// An answer, or what a plugin said when it panicked.
+type Replied = Result<Reply, String>;
 
 // --- The library's side.
 
@@ -224,39 +179,15 @@ extern "C" fn call(handle: u64, host: Host, request: Slice) -> Buffer {
     // SAFETY: the host passes a handle that `start` made and `stop` has not had yet.
     let plugin = unsafe { &*(handle as *const Handle) };
     // SAFETY: it comes from the host, for this call.
-    let request = postcard::from_bytes::<Request>(unsafe { request.bytes() });
-    let reply = match request {
-        Ok(request) => native::enter(Remote(host), || serve(&**plugin, &request)).1,
-        Err(error) => Err(Panicked(format!("the host's request can't be read: {error}"))),
+    let asked = postcard::from_bytes::<(Caller, Request)>(unsafe { request.bytes() });
+    let reply: Replied = match asked {
+        Ok((caller, request)) => {
+            let serve = || plugin.serve(&Context { caller }, &request);
+            native::enter(Remote(host), serve).1.map_err(|Panicked(text)| text)
+        }
+        Err(error) => Err(format!("the host's request can't be read: {error}")),
     };
-    Buffer::of(&reply.unwrap_or_else(|Panicked(text)| Reply::Panicked(text)))
-}
-
-fn serve(plugin: &dyn Started, request: &Request) -> Reply {
-    let cx = Context::default();
-    match request {
-        Request::Migrate(from) => Reply::Done(plugin.migrate(&cx, from)),
-        Request::Authenticate(app, token) => Reply::Identity(plugin.authenticate(&cx, app, token)),
-        Request::BeforeSend(message) => Reply::Verdict(plugin.before_send(&cx, &message.view())),
-        Request::AfterSend(message) => Reply::Done(plugin.after_send(&cx, &message.view())),
-        Request::Render(viewer, messages) => {
-            let views: Vec<Message<'_>> = messages.iter().map(PackedMessage::view).collect();
-            Reply::Contents(plugin.render(&cx, viewer, &views))
-        }
-        Request::Call(caller, name, params) => {
-            let cx = Context { caller: caller.clone() };
-            Reply::Value(plugin.call(&cx, name, params))
-        }
-        Request::Connected(caller) => {
-            plugin.connected(&Context { caller: caller.clone() });
-            Reply::Done(Ok(()))
-        }
-        Request::Disconnected(caller) => {
-            plugin.disconnected(&Context { caller: caller.clone() });
-            Reply::Done(Ok(()))
-        }
-        Request::Timer(name, payload) => Reply::Done(plugin.timer(&cx, name, payload)),
-    }
+    Buffer::of(&reply)
 }
 
 extern "C" fn stop(handle: u64) {
@@ -386,82 +317,17 @@ struct Remotely {
     handle: u64,
 }
 
-impl Remotely {
-    fn ask(&self, request: &Request) -> Reply {
+impl Started for Remotely {
+    fn serve(&self, cx: &Context, request: &Request) -> Reply {
         // Writing into a vector has no way to fail.
-        let bytes = postcard::to_stdvec(request).unwrap_or_default();
+        let bytes = postcard::to_stdvec(&(&cx.caller, request)).unwrap_or_default();
         let reply = (self.library.call)(self.handle, HOST, Slice::of(&bytes));
         // SAFETY: the library made it.
-        match unsafe { reply.read(self.library.free) } {
+        match unsafe { reply.read::<Replied>(self.library.free) } {
+            Ok(Ok(reply)) => reply,
             // As if it had happened on this side of the border.
-            Ok(Reply::Panicked(text)) => resume_unwind(Box::new(text)),
-            Ok(reply) => reply,
+            Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
             Err(error) => resume_unwind(Box::new(format!("the library's answer can't be read: {error}"))),
-        }
-    }
-}
-
-fn other_reply() -> Error {
-    Error::new("bad_reply", "The library answered another question.")
-}
-
-impl Started for Remotely {
-    fn migrate(&self, _cx: &Context, from: &str) -> Result<(), Error> {
-        match self.ask(&Request::Migrate(from.to_owned())) {
-            Reply::Done(done) => done,
-            _ => Err(other_reply()),
-        }
-    }
-
-    fn authenticate(&self, _cx: &Context, app: &str, token: &str) -> Result<Option<Identity>, Error> {
-        match self.ask(&Request::Authenticate(app.to_owned(), token.to_owned())) {
-            Reply::Identity(identity) => identity,
-            _ => Err(other_reply()),
-        }
-    }
-
-    fn before_send(&self, _cx: &Context, message: &Message<'_>) -> Verdict {
-        match self.ask(&Request::BeforeSend(PackedMessage::of(message))) {
-            Reply::Verdict(verdict) => verdict,
-            _ => Verdict::Reject(other_reply()),
-        }
-    }
-
-    fn after_send(&self, _cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        match self.ask(&Request::AfterSend(PackedMessage::of(message))) {
-            Reply::Done(done) => done,
-            _ => Err(other_reply()),
-        }
-    }
-
-    fn render(&self, _cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let messages = messages.iter().map(PackedMessage::of).collect();
-        match self.ask(&Request::Render(viewer.to_owned(), messages)) {
-            Reply::Contents(contents) => contents,
-            _ => Err(other_reply()),
-        }
-    }
-
-    fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
-        match self.ask(&Request::Call(cx.caller.clone(), name.to_owned(), params.to_vec())) {
-            Reply::Value(value) => value,
-            _ => Err(other_reply()),
-        }
-    }
-
-    fn connected(&self, cx: &Context) {
-        // It has no answer but that it is done.
-        let _ = self.ask(&Request::Connected(cx.caller.clone()));
-    }
-
-    fn disconnected(&self, cx: &Context) {
-        let _ = self.ask(&Request::Disconnected(cx.caller.clone()));
-    }
-
-    fn timer(&self, _cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
-        match self.ask(&Request::Timer(name.to_owned(), payload.to_vec())) {
-            Reply::Done(done) => done,
-            _ => Err(other_reply()),
         }
     }
 }

@@ -14,7 +14,7 @@ pub enum ManifestError {
     Invalid(String),
 }
 
-/// A hook that plugins can have.
+/// Where the host enters a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookName {
@@ -32,6 +32,47 @@ pub enum HookName {
     Connected,
     /// The connection of a client that was signed in has ended. Observe.
     Disconnected,
+    /// A method that a client calls. Methods are declared one by one.
+    Method,
+    /// The change of keys from one version to another. It is not declared.
+    Migrate,
+}
+
+impl HookName {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Authenticate,
+        Self::BeforeSend,
+        Self::AfterSend,
+        Self::Render,
+        Self::Timer,
+        Self::Connected,
+        Self::Disconnected,
+        Self::Method,
+        Self::Migrate,
+    ];
+
+    /// Returns the name as manifests, logs and metrics write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::BeforeSend => "before_send",
+            Self::AfterSend => "after_send",
+            Self::Render => "render",
+            Self::Timer => "timer",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Method => "method",
+            Self::Migrate => "migrate",
+        }
+    }
+
+    /// Whether it stands among the hooks of a manifest.
+    #[must_use]
+    pub const fn is_declared(self) -> bool {
+        !matches!(self, Self::Method | Self::Migrate)
+    }
 }
 
 /// How a `before_send` hook fails.
@@ -139,6 +180,9 @@ impl Manifest {
             }
         }
         for hook in &self.hooks {
+            if !hook.hook.is_declared() {
+                return invalid(format!("{:?} does not stand among the hooks", hook.hook.name()));
+            }
             if (hook.hook == HookName::BeforeSend) != hook.class.is_some() {
                 return invalid("`class` belongs to `before_send`, and is needed there".to_owned());
             }

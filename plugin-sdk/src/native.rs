@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::ask::{Answered, Ask};
-use crate::{Context, Error, Identity, Message, Registered, ServiceError, Verdict};
+use crate::hook::{self, Reply, Request};
+use crate::{Context, Error, Registered, ServiceError};
 
 /// What a host does for a plugin during one call.
 pub trait Services: Any {
@@ -62,58 +63,18 @@ pub trait Native: Send + Sync + fmt::Debug {
     fn start(&self, configuration: &str) -> Result<Box<dyn Started>, Error>;
 }
 
-/// A plugin that was started, of whatever type. Its functions are those of [`Plugin`](crate::Plugin).
-#[allow(missing_docs, reason = "each is the function of that name of `Plugin`")]
+/// A plugin that was started, of whatever type.
 pub trait Started: Send + Sync {
-    fn migrate(&self, cx: &Context, from: &str) -> Result<(), Error>;
-    fn authenticate(&self, cx: &Context, app: &str, token: &str) -> Result<Option<Identity>, Error>;
-    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict;
-    fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error>;
-    fn render(&self, cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error>;
-    fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
-    fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error>;
-    fn connected(&self, cx: &Context);
-    fn disconnected(&self, cx: &Context);
+    /// Answers what a host asks.
+    fn serve(&self, cx: &Context, request: &Request) -> Reply;
 }
 
 /// Keeps the started plugin, alone or with others that start the same value.
 struct Running<P>(Arc<P>);
 
 impl<P: Registered> Started for Running<P> {
-    fn migrate(&self, cx: &Context, from: &str) -> Result<(), Error> {
-        self.0.migrate(cx, from)
-    }
-
-    fn authenticate(&self, cx: &Context, app: &str, token: &str) -> Result<Option<Identity>, Error> {
-        self.0.authenticate(cx, app, token)
-    }
-
-    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        self.0.before_send(cx, message)
-    }
-
-    fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        self.0.after_send(cx, message)
-    }
-
-    fn render(&self, cx: &Context, viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.0.render(cx, viewer, messages)
-    }
-
-    fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.call(cx, name, params)
-    }
-
-    fn timer(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<(), Error> {
-        self.0.timer(cx, name, payload)
-    }
-
-    fn connected(&self, cx: &Context) {
-        self.0.connected(cx);
-    }
-
-    fn disconnected(&self, cx: &Context) {
-        self.0.disconnected(cx);
+    fn serve(&self, cx: &Context, request: &Request) -> Reply {
+        hook::serve(&*self.0, cx, request)
     }
 }
 

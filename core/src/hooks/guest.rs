@@ -4,10 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use courtyard_plugin_sdk as sdk;
+use courtyard_plugin_sdk::hook::{PackedMessage, Reply, Request};
 
 use crate::log::{Draft, Mark};
 use crate::store::LogId;
 use crate::wire::{ActorId, AppId, DeviceId};
+
+/// What a plugin says to a client. The author foresaw it, so it is no failure.
+pub type PluginError = sdk::Error;
+/// What a plugin decides about a message.
+pub type Verdict = sdk::Verdict;
 
 /// What a plugin may do with the store during a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +152,19 @@ impl Call {
         })
     }
 
+    /// Returns who makes the request, as plugins see it.
+    #[must_use]
+    pub fn caller(&self) -> sdk::Caller {
+        let caller = &self.caller;
+        sdk::Caller {
+            app: self.app.as_str().to_owned(),
+            actor: caller.actor.as_ref().map_or("", ActorId::as_str).to_owned(),
+            device: caller.device.as_ref().map_or("", DeviceId::as_str).to_owned(),
+            credential: caller.credential.to_string(),
+            plugin: self.asking.last().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
     /// Returns the number of whose request it is.
     pub(super) fn origin(&self) -> u64 {
         let actor = || self.caller.actor.as_ref().map_or("", ActorId::as_str);
@@ -206,26 +226,33 @@ pub struct Message<'a> {
     pub time_ms: u64,
 }
 
-/// What a plugin says to a client. The author foresaw it, so it is no failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginError {
-    /// Without the plugin's id.
-    pub code: String,
-    /// A sentence for people.
-    pub message: String,
-    /// Whether the same request can succeed later.
-    pub retry: bool,
-}
-
-/// What a plugin decides about a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may go on.
-    Accept,
-    /// It goes on with this content.
-    Replace(Bytes),
-    /// It ends here.
-    Reject(PluginError),
+impl Message<'_> {
+    /// Puts the texts end to end, as the contract has it.
+    #[must_use]
+    pub fn packed(&self) -> PackedMessage {
+        let texts = [
+            self.app.as_bytes(),
+            self.conversation.as_bytes(),
+            self.conversation_kind.as_bytes(),
+            self.sender.as_bytes(),
+            self.receiver.as_bytes(),
+            self.kind.as_bytes(),
+            self.client_id.as_bytes(),
+            self.content,
+        ];
+        let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let ends = texts.map(|text| {
+            bytes.extend_from_slice(text);
+            // A frame is far smaller than 4 GiB.
+            u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+        });
+        PackedMessage {
+            bytes,
+            ends,
+            seq: self.seq,
+            time_ms: self.time_ms,
+        }
+    }
 }
 
 /// Who a token stands for.
@@ -237,28 +264,6 @@ pub struct Identity {
     pub credential: String,
     /// When it ends, in milliseconds since 1970; 0 for never.
     pub expires_at_ms: u64,
-}
-
-/// Who calls a method. Texts are empty for an anonymous session.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
-    /// The actor.
-    pub actor: &'a str,
-    /// The device.
-    pub device: &'a str,
-    /// The credential.
-    pub credential: &'a str,
-    /// The plugin that asks on the actor's behalf; empty when the client does.
-    pub plugin: &'a str,
-}
-
-/// What happened to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionChange {
-    /// A client has signed in.
-    Connected,
-    /// Its connection has ended.
-    Disconnected,
 }
 
 /// How a plugin broke down. Never a verdict: a failure approves nothing.
@@ -348,40 +353,8 @@ pub type Answer<T> = (Box<Call>, Result<T, Failure>);
 /// Calls may come from many threads at once, and may take as long as the plugin's deadline. What the plugin wrote before
 /// a failure is still in the draft: whoever folds the answers takes it back.
 pub trait Guest: Send + Sync + fmt::Debug {
-    /// Asks who a token stands for.
-    fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>>;
-
-    /// Asks about a message on its way into the log.
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict>;
-
-    /// Shows a message that is in the log.
-    fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>>;
-
-    /// Asks what one viewer sees of some messages: new contents, or none to leave one as it is.
-    fn render(
-        &self,
-        call: Box<Call>,
-        viewer: &str,
-        messages: &[Message<'_>],
-    ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>>;
-
-    /// Calls a method with a JSON value; returns a JSON value.
-    fn call(
-        &self,
-        call: Box<Call>,
-        caller: Caller<'_>,
-        method: &str,
-        params: &str,
-    ) -> Answer<Result<Bytes, PluginError>>;
-
-    /// Changes the keys of one app from what another version of the plugin left to what this one expects.
-    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>>;
-
-    /// Tells it that a session has begun, or that it has ended.
-    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()>;
-
-    /// Tells it that a timer that it set is due.
-    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>>;
+    /// Asks the plugin. Its reply is within its limits, and may still be one to another question.
+    fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply>;
 
     /// Gives back what it holds for calls to come; the next call takes longer.
     fn rest(&self) {}
@@ -394,5 +367,88 @@ pub trait Guest: Send + Sync + fmt::Debug {
     /// Whether calls have lately taken so long that they should not run on a thread that others wait for.
     fn is_slow(&self) -> bool {
         false
+    }
+}
+
+/// What is taken out of a reply, or why it breaks the contract.
+pub(super) type Taken<T> = Result<T, Failure>;
+
+fn other_reply<T>() -> Taken<T> {
+    Err(Failure::Contract("it answered another question".to_owned()))
+}
+
+/// Takes whether a hook succeeded.
+pub(super) fn done(reply: Reply) -> Taken<Result<(), PluginError>> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        _ => other_reply(),
+    }
+}
+
+/// Takes who a token stands for.
+pub(super) fn identity(reply: Reply) -> Taken<Result<Option<Identity>, PluginError>> {
+    let Reply::Identity(known) = reply else {
+        return other_reply();
+    };
+    let checked = |identity: sdk::Identity| {
+        let actor = identity.actor.parse();
+        let actor = actor.map_err(|error: crate::wire::InvalidId| Failure::Contract(error.to_string()))?;
+        Ok(Identity {
+            actor,
+            credential: identity.credential,
+            expires_at_ms: identity.expires_at_ms,
+        })
+    };
+    match known {
+        Ok(found) => Ok(Ok(found.map(checked).transpose()?)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Takes what becomes of a message.
+pub(super) fn verdict(reply: Reply) -> Taken<Verdict> {
+    match reply {
+        Reply::Verdict(verdict) => Ok(verdict),
+        _ => other_reply(),
+    }
+}
+
+/// Takes what a viewer is to see.
+pub(super) fn contents(reply: Reply) -> Taken<Result<Vec<Option<Vec<u8>>>, PluginError>> {
+    match reply {
+        Reply::Contents(contents) => Ok(contents),
+        _ => other_reply(),
+    }
+}
+
+/// Takes what a method returned.
+pub(super) fn value(reply: Reply) -> Taken<Result<Bytes, PluginError>> {
+    match reply {
+        Reply::Value(value) => Ok(value.map(Bytes::from)),
+        _ => other_reply(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_that_can_not_be_breaks_the_contract() {
+        let found = |actor: &str| {
+            let identity = sdk::Identity {
+                actor: actor.to_owned(),
+                credential: String::new(),
+                expires_at_ms: 0,
+            };
+            super::identity(Reply::Identity(Ok(Some(identity))))
+        };
+        assert!(matches!(found("ann"), Ok(Ok(Some(_)))));
+        assert!(matches!(found(""), Err(Failure::Contract(_))));
+    }
+
+    #[test]
+    fn an_answer_to_another_question_breaks_the_contract() {
+        assert!(matches!(verdict(Reply::Done(Ok(()))), Err(Failure::Contract(_))));
     }
 }

@@ -3,61 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use courtyard_plugin_sdk::manifest::HookName;
+
 use super::Failure;
-
-/// Where the host enters a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HookPoint {
-    /// Who a token stands for.
-    Authenticate,
-    /// A message on its way into the log.
-    BeforeSend,
-    /// A message that is in the log.
-    AfterSend,
-    /// What a viewer sees.
-    Render,
-    /// A method that a client calls.
-    Method,
-    /// The change of keys from one version to another.
-    Migrate,
-    /// A timer that is due.
-    Timer,
-    /// A session that has begun.
-    Connected,
-    /// A session that has ended.
-    Disconnected,
-}
-
-impl HookPoint {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Authenticate,
-        Self::BeforeSend,
-        Self::AfterSend,
-        Self::Render,
-        Self::Method,
-        Self::Migrate,
-        Self::Timer,
-        Self::Connected,
-        Self::Disconnected,
-    ];
-
-    /// Returns the name as manifests, logs and metrics write it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Authenticate => "authenticate",
-            Self::BeforeSend => "before_send",
-            Self::AfterSend => "after_send",
-            Self::Render => "render",
-            Self::Method => "method",
-            Self::Migrate => "migrate",
-            Self::Timer => "timer",
-            Self::Connected => "connected",
-            Self::Disconnected => "disconnected",
-        }
-    }
-}
 
 /// Upper bounds of the duration buckets, in nanoseconds; one more bucket has what took longer.
 pub const BUCKETS_NS: [u64; 12] = [
@@ -90,7 +38,7 @@ struct Counts {
 /// Counts the calls of one plugin, over all of its generations.
 #[derive(Debug, Default)]
 pub struct Meter {
-    hooks: [Counts; HookPoint::ALL.len()],
+    hooks: [Counts; HookName::ALL.len()],
 }
 
 /// A call that is being measured.
@@ -115,12 +63,12 @@ pub struct HookCounts {
 }
 
 impl Meter {
-    pub(super) fn begin(&self, hook: HookPoint) -> Measured {
+    pub(super) fn begin(&self, hook: HookName) -> Measured {
         let call = self.hooks[hook as usize].calls.fetch_add(1, Ordering::Relaxed);
         Measured(call.is_multiple_of(SAMPLED).then(Instant::now))
     }
 
-    pub(super) fn end(&self, hook: HookPoint, measured: &Measured, failure: Option<&Failure>) {
+    pub(super) fn end(&self, hook: HookName, measured: &Measured, failure: Option<&Failure>) {
         let counts = &self.hooks[hook as usize];
         if let Some(failure) = failure {
             counts.failures[failure.kind()].fetch_add(1, Ordering::Relaxed);
@@ -136,7 +84,7 @@ impl Meter {
     #[must_use]
     pub fn counts(&self) -> Vec<HookCounts> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let of = |hook: HookPoint| {
+        let of = |hook: HookName| {
             let counts = &self.hooks[hook as usize];
             let failures = Failure::KINDS.iter().zip(&counts.failures);
             HookCounts {
@@ -150,7 +98,7 @@ impl Meter {
                 sampled_ns: read(&counts.sampled_ns),
             }
         };
-        HookPoint::ALL
+        HookName::ALL
             .into_iter()
             .map(of)
             .filter(|counts| counts.calls > 0)
@@ -170,8 +118,8 @@ mod tests {
     fn calls_and_failures_are_counted_by_hook_and_kind() {
         let meter = Meter::default();
         for failure in [None, Some(Failure::Busy), Some(Failure::Timeout(5))] {
-            let measured = meter.begin(HookPoint::BeforeSend);
-            meter.end(HookPoint::BeforeSend, &measured, failure.as_ref());
+            let measured = meter.begin(HookName::BeforeSend);
+            meter.end(HookName::BeforeSend, &measured, failure.as_ref());
         }
         let counts = meter.counts();
         assert_eq!(counts.len(), 1);

@@ -11,13 +11,13 @@ mod timers;
 
 pub use effects::Sealed;
 pub use guest::{
-    Access, Answer, Call, Caller, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginMessage,
-    SessionChange, SessionEnd, Signal, Usage, Verdict, origin,
+    Access, Answer, Call, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginMessage,
+    SessionEnd, Signal, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
-pub use meter::{BUCKETS_NS, HookCounts, HookPoint, Meter};
+pub use meter::{BUCKETS_NS, HookCounts, Meter};
 pub use observers::{DeadLetter, DeadMessage, Observers};
-pub use registry::{Plugin, Registry, WhenMissing};
+pub use registry::{Plugin, Registry, SessionChange, WhenMissing};
 pub use timers::{Timer, Timers, cancel_timer, set_timer};
 
 use std::borrow::Cow;
@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use courtyard_plugin_sdk::hook::Request;
 
-use crate::wire::{ActorId, Code, DeviceId, RequestError, content};
+use crate::wire::{Code, RequestError, content};
 use registry::Link;
 
 /// The plugins of a host at their hook points.
@@ -89,13 +90,12 @@ impl Hooks {
             };
             let mark = link.fails_open.then(|| call.mark());
             let outcome;
-            (call, outcome) = link.plugin.enter(HookPoint::BeforeSend, call, |guest, call| {
-                let (call, verdict) = guest.before_send(call, &current);
-                (call, verdict.and_then(|verdict| checked(verdict, link, message.kind)))
+            (call, outcome) = link.plugin.enter(call, Request::BeforeSend(current.packed()), |reply| {
+                guest::verdict(reply).and_then(|verdict| checked(verdict, link, message.kind))
             });
             match outcome {
                 Ok(Verdict::Accept) => {}
-                Ok(Verdict::Replace(content)) => replaced = Some(content),
+                Ok(Verdict::Replace(content)) => replaced = Some(content.into()),
                 Ok(Verdict::Reject(error)) => return (call, Err(link.plugin.error(error))),
                 Err(failure) => match mark {
                     Some(mark) => call.roll_back(mark),
@@ -112,12 +112,14 @@ impl Hooks {
     /// `unauthenticated` when no plugin knows the token, the answer of the plugin that refuses it, or
     /// `plugin_failed` and `plugin_unavailable`.
     pub fn authenticate(&self, mut call: Box<Call>, token: &str) -> (Box<Call>, Result<Identity, RequestError>) {
-        let registry = self.registry.load();
+        let (registry, call_app) = (self.registry.load(), call.app.clone());
+        let request = || Request::Authenticate {
+            app: call_app.as_str().to_owned(),
+            token: token.to_owned(),
+        };
         for plugin in &registry.authenticate {
             let outcome;
-            (call, outcome) = plugin.enter(HookPoint::Authenticate, call, |guest, call| {
-                guest.authenticate(call, token)
-            });
+            (call, outcome) = plugin.enter(call, request(), guest::identity);
             match outcome {
                 Ok(Ok(Some(identity))) => return (call, Ok(identity)),
                 Ok(Ok(None)) => {}
@@ -138,13 +140,7 @@ impl Hooks {
     ///
     /// # Errors
     /// `unknown_method`, `unauthenticated`, the plugin's own error, `plugin_failed` or `plugin_unavailable`.
-    pub fn call(
-        &self,
-        call: Box<Call>,
-        caller: Caller<'_>,
-        method: &str,
-        params: &str,
-    ) -> (Box<Call>, Result<Bytes, RequestError>) {
+    pub fn call(&self, call: Box<Call>, method: &str, params: &str) -> (Box<Call>, Result<Bytes, RequestError>) {
         let unknown = || {
             let shown: String = method.chars().take(100).collect();
             RequestError::new(Code::UnknownMethod, format!("There is no method {shown:?}."))
@@ -159,15 +155,17 @@ impl Hooks {
         if let Some(manifest) = plugin.manifest() {
             match manifest.methods.iter().find(|method| method.name == name) {
                 None => return (call, Err(unknown())),
-                Some(method) if caller.actor.is_empty() && !method.anonymous => {
+                Some(method) if call.caller.actor.is_none() && !method.anonymous => {
                     return (call, Err(RequestError::new(Code::Unauthenticated, "Sign in first.")));
                 }
                 Some(_) => {}
             }
         }
-        let (call, outcome) = plugin.enter(HookPoint::Method, call, |guest, call| {
-            guest.call(call, caller, name, params)
-        });
+        let request = Request::Method {
+            name: name.to_owned(),
+            params: params.as_bytes().to_vec(),
+        };
+        let (call, outcome) = plugin.enter(call, request, guest::value);
         let outcome = match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(plugin.error(error)),
@@ -201,14 +199,8 @@ impl Hooks {
             };
             return (call, Err(error));
         }
-        let (mark, name) = (call.mark(), call.caller.clone());
-        let caller = Caller {
-            actor: name.actor.as_ref().map_or("", ActorId::as_str),
-            device: name.device.as_ref().map_or("", DeviceId::as_str),
-            credential: &name.credential,
-            plugin,
-        };
-        let (back, outcome) = self.call(call, caller, method, params);
+        let mark = call.mark();
+        let (back, outcome) = self.call(call, method, params);
         call = back;
         call.asking.pop();
         if outcome.is_err() {
@@ -256,15 +248,18 @@ impl Hooks {
                     ..messages[*index]
                 })
                 .collect();
+            let request = Request::Render {
+                viewer: viewer.to_owned(),
+                messages: batch.iter().map(Message::packed).collect(),
+            };
             let outcome;
-            (call, outcome) = link.plugin.enter(HookPoint::Render, call, |guest, call| {
-                let (call, rendered) = guest.render(call, viewer, &batch);
-                (call, rendered.and_then(|rendered| checked_rendering(rendered, &batch)))
+            (call, outcome) = link.plugin.enter(call, request, |reply| {
+                guest::contents(reply).and_then(|rendered| checked_rendering(rendered, &batch))
             });
             match outcome {
                 Ok(Ok(rendered)) => {
                     for (index, content) in wanted.into_iter().zip(rendered) {
-                        contents[index] = content.or(contents[index].take());
+                        contents[index] = content.map(Bytes::from).or(contents[index].take());
                     }
                 }
                 Ok(Err(error)) => tracing::warn!(plugin = %link.plugin.id, code = error.code, "render refused"),
@@ -288,7 +283,7 @@ fn checked(verdict: Verdict, link: &Link, kind: &str) -> Result<Verdict, Failure
     }
 }
 
-type Rendering = Result<Vec<Option<Bytes>>, PluginError>;
+type Rendering = Result<Vec<Option<Vec<u8>>>, PluginError>;
 
 /// Holds new contents against the messages that they are for.
 fn checked_rendering(rendering: Rendering, messages: &[Message<'_>]) -> Result<Rendering, Failure> {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use courtyard_plugin_sdk::hook::Request;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Access, Call, Failure, HookPoint, Hooks, Message, Plugin, origin};
+use super::{Access, Call, Failure, Hooks, Message, Plugin, guest, origin};
 use crate::bus::Bus;
 use crate::clock::now_ms;
 use crate::log::{Body, Draft, Log, LogError, key};
@@ -251,9 +252,7 @@ impl Observers {
         };
         let mut call = Call::new(log.app.clone(), Access::Write, draft);
         call.origin = Some(origin(&log.app, body.sender));
-        let (call, outcome) = plugin.enter(HookPoint::AfterSend, call, |guest, call| {
-            guest.after_send(call, &message)
-        });
+        let (call, outcome) = plugin.enter(call, Request::AfterSend(message.packed()), guest::done);
         Ok(match outcome {
             Ok(Ok(())) => self.finish(*call),
             Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),

@@ -3,13 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
 use super::{
-    Answer, Call, Caller, Failure, Guest, Health, HealthPolicy, HookPoint, Meter, PluginError, Quarantine,
-    SessionChange, Usage, namespaced,
+    Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, guest, guest::Taken,
+    namespaced,
 };
 use crate::wire::{Code, RequestError};
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// A client has signed in.
+    Connected,
+    /// Its connection has ended.
+    Disconnected,
+}
 
 /// What becomes of messages when a plugin could not be loaded and nobody knows what it would have guarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,34 +145,35 @@ impl Plugin {
 
     /// Lets the plugin change the keys of one app from what another version left.
     pub fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
-        self.enter(HookPoint::Migrate, call, |guest, call| guest.migrate(call, from))
+        self.enter(call, Request::Migrate { from: from.to_owned() }, guest::done)
     }
 
     /// Tells the plugin that a session has begun, or that it has ended.
-    pub fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
-        let hook = match change {
-            SessionChange::Connected => HookPoint::Connected,
-            SessionChange::Disconnected => HookPoint::Disconnected,
+    pub fn session(&self, call: Box<Call>, change: SessionChange) -> Answer<Result<(), PluginError>> {
+        let request = match change {
+            SessionChange::Connected => Request::Connected,
+            SessionChange::Disconnected => Request::Disconnected,
         };
-        self.enter(hook, call, |guest, call| guest.session(call, caller, change))
+        self.enter(call, request, guest::done)
     }
 
-    /// Enters the plugin if it is fit, and notes how that ended.
+    /// Asks the plugin if it is fit, takes out of its reply what was asked for, and notes how that ended.
     pub(super) fn enter<T>(
         &self,
-        hook: HookPoint,
         call: Box<Call>,
-        enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
+        request: Request,
+        take: impl FnOnce(Reply) -> Taken<T>,
     ) -> Answer<T> {
+        let hook = request.hook();
         let measured = self.meter.begin(hook);
         let (call, outcome) = match (&self.guest, self.health.admit(|| call.origin())) {
             (None, _) => (call, Err(Failure::NotRunning)),
             (_, Err(failure)) => (call, Err(failure)),
             (Some(guest), Ok(())) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                let answer = enter(&**guest, call);
+                let (call, reply) = guest.serve(call, request);
                 self.entered.fetch_sub(1, Ordering::Relaxed);
-                answer
+                (call, reply.and_then(take))
             }
         };
         self.meter.end(hook, &measured, outcome.as_ref().err());
@@ -178,7 +189,7 @@ impl Plugin {
     }
 
     /// Notes a failure and tells the operator.
-    fn blame(&self, hook: HookPoint, origin: u64, failure: &Failure) {
+    fn blame(&self, hook: HookName, origin: u64, failure: &Failure) {
         tracing::warn!(plugin = %self.id, hook = hook.name(), %failure, "a plugin failed");
         match self.health.failed(origin, failure) {
             None => {}
@@ -278,8 +289,8 @@ impl Registry {
                 HookName::BeforeSend => self.before_send.push(link),
                 HookName::AfterSend => self.after_send.push(link),
                 HookName::Render => self.render.push(link),
-                // A timer names its plugin.
-                HookName::Timer => {}
+                // A timer names its plugin; the others are not declared.
+                HookName::Timer | HookName::Method | HookName::Migrate => {}
                 HookName::Connected => self.connected.push(plugin.clone()),
                 HookName::Disconnected => self.disconnected.push(plugin.clone()),
             }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use courtyard_plugin_sdk::hook::Request;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{Access, Call, Failure, HookPoint, Hooks, Observers, origin};
+use super::{Access, Call, Failure, Hooks, Observers, guest, origin};
 use crate::log::{Draft, Log, LogError, key};
 use crate::store::CommitError;
 use crate::wire::AppId;
@@ -269,7 +270,13 @@ impl Hooks {
     ) -> super::Answer<Result<(), super::PluginError>> {
         let registry = self.registry();
         match registry.plugin(plugin) {
-            Some(plugin) => plugin.enter(HookPoint::Timer, call, |guest, call| guest.timer(call, name, payload)),
+            Some(plugin) => {
+                let request = Request::Timer {
+                    name: name.to_owned(),
+                    payload: payload.to_vec(),
+                };
+                plugin.enter(call, request, guest::done)
+            }
             None => (call, Err(Failure::NotRunning)),
         }
     }

@@ -1,65 +1,47 @@
 //! What every kind of plugin answers, held against its limits and the contract; and how quick it is.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
+use courtyard_plugin_sdk::hook::Reply;
+use courtyard_plugin_sdk::manifest::HookName;
 
-use crate::hooks::{Failure, Identity, PluginError};
+use super::PluginLimits;
+use crate::hooks::{Failure, Verdict};
 
 /// Quick calls in a row until a slow plugin counts as quick again.
 const QUICK_AGAIN: u32 = 100;
 
-/// What most functions of a plugin return: a value, or an error that its author foresaw.
-pub(super) type Answered<T> = Result<T, PluginError>;
+/// Holds a reply against the limit of one result, and the value of a method against JSON, since it goes into a frame as it
+/// is.
+pub(super) fn checked(reply: Reply, most: usize) -> Result<Reply, Failure> {
+    match &reply {
+        Reply::Verdict(Verdict::Replace(content)) => sized(content, most)?,
+        Reply::Contents(Ok(contents)) => contents.iter().flatten().try_for_each(|content| sized(content, most))?,
+        Reply::Value(Ok(json)) => {
+            sized(json, most)?;
+            if serde_json::from_slice::<&serde_json::value::RawValue>(json).is_err() {
+                return Err(Failure::Contract("the result of a method is no JSON".to_owned()));
+            }
+        }
+        _ => {}
+    }
+    Ok(reply)
+}
 
-/// Holds bytes against the limit of one result.
-pub(super) fn sized(bytes: Vec<u8>, most: usize) -> Result<Bytes, Failure> {
+fn sized(bytes: &[u8], most: usize) -> Result<(), Failure> {
     if bytes.len() > most {
         Err(Failure::Limit("result bytes"))
     } else {
-        Ok(bytes.into())
+        Ok(())
     }
 }
 
-/// Checks who a plugin says that a token stands for: actor, credential, end.
-pub(super) fn identity(answer: Answered<Option<(String, String, u64)>>) -> Result<Answered<Option<Identity>>, Failure> {
-    let checked = |(actor, credential, expires_at_ms): (String, String, u64)| {
-        let actor = actor.parse();
-        actor.map(|actor| Identity {
-            actor,
-            credential,
-            expires_at_ms,
-        })
-    };
-    match answer {
-        Ok(found) => match found.map(checked).transpose() {
-            Ok(identity) => Ok(Ok(identity)),
-            Err(error) => Err(Failure::Contract(error.to_string())),
-        },
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-/// Checks what a viewer is to see.
-pub(super) fn contents(
-    answer: Answered<Vec<Option<Vec<u8>>>>,
-    most: usize,
-) -> Result<Answered<Vec<Option<Bytes>>>, Failure> {
-    let sized = |content: Option<Vec<u8>>| content.map(|bytes| sized(bytes, most)).transpose();
-    match answer {
-        Ok(contents) => Ok(Ok(contents.into_iter().map(sized).collect::<Result<_, _>>()?)),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-/// Checks what a method returns, since it goes into a frame as it is.
-pub(super) fn method_result(answer: Answered<Vec<u8>>, most: usize) -> Result<Answered<Bytes>, Failure> {
-    match answer {
-        Ok(json) if serde_json::from_slice::<&serde_json::value::RawValue>(&json).is_err() => {
-            Err(Failure::Contract("the result of a method is no JSON".to_owned()))
-        }
-        Ok(json) => sized(json, most).map(Ok),
-        Err(error) => Ok(Err(error)),
+/// Returns how long a plugin may take for a request.
+pub(super) fn deadline(limits: &PluginLimits, hook: HookName) -> Duration {
+    match hook {
+        HookName::Method | HookName::Migrate | HookName::Timer => limits.method,
+        _ => limits.hook,
     }
 }
 
@@ -92,23 +74,11 @@ mod tests {
 
     #[test]
     fn a_method_returns_json_within_its_limit() {
-        assert_eq!(method_result(Ok(b"{}".to_vec()), 2), Ok(Ok(Bytes::from_static(b"{}"))));
-        assert_eq!(
-            method_result(Ok(b"[1]".to_vec()), 2),
-            Err(Failure::Limit("result bytes"))
-        );
-        assert!(matches!(method_result(Ok(b"{".to_vec()), 9), Err(Failure::Contract(_))));
-        assert!(matches!(
-            method_result(Ok(b"\xff".to_vec()), 9),
-            Err(Failure::Contract(_))
-        ));
-    }
-
-    #[test]
-    fn an_actor_that_can_not_be_breaks_the_contract() {
-        let found = |actor: &str| identity(Ok(Some((actor.to_owned(), String::new(), 0))));
-        assert!(matches!(found("ann"), Ok(Ok(Some(_)))));
-        assert!(matches!(found(""), Err(Failure::Contract(_))));
+        let result = |json: &[u8], most| checked(Reply::Value(Ok(json.to_vec())), most).map(drop);
+        assert_eq!(result(b"{}", 2), Ok(()));
+        assert_eq!(result(b"[1]", 2), Err(Failure::Limit("result bytes")));
+        assert!(matches!(result(b"{", 9), Err(Failure::Contract(_))));
+        assert!(matches!(result(b"\xff", 9), Err(Failure::Contract(_))));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use courtyard_plugin_sdk::hook::{Reply, Request};
 use parking_lot::{Condvar, Mutex};
 
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Verdict};
+use crate::hooks::{Answer, Call, Failure, Guest};
 use crate::log::key;
 
 /// A guest that lets calls wait until it is known which generation they go to.
@@ -52,14 +52,6 @@ impl Gate {
         self.0.opened.notify_all();
     }
 
-    fn pass<T>(&self, mut call: Box<Call>, enter: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>) -> Answer<T> {
-        let guest = if call.patient { self.wait() } else { self.now(&mut call) };
-        match guest {
-            Ok(guest) => enter(&*guest, call),
-            Err(failure) => (call, Err(failure)),
-        }
-    }
-
     fn wait(&self) -> Result<Arc<dyn Guest>, Failure> {
         let until = Instant::now() + self.0.patience;
         let mut target = self.0.target.lock();
@@ -87,47 +79,12 @@ impl Gate {
 }
 
 impl Guest for Gate {
-    fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>> {
-        self.pass(call, |guest, call| guest.authenticate(call, token))
-    }
-
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
-        self.pass(call, |guest, call| guest.before_send(call, message))
-    }
-
-    fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>> {
-        self.pass(call, |guest, call| guest.after_send(call, message))
-    }
-
-    fn render(
-        &self,
-        call: Box<Call>,
-        viewer: &str,
-        messages: &[Message<'_>],
-    ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>> {
-        self.pass(call, |guest, call| guest.render(call, viewer, messages))
-    }
-
-    fn call(
-        &self,
-        call: Box<Call>,
-        caller: Caller<'_>,
-        method: &str,
-        params: &str,
-    ) -> Answer<Result<Bytes, PluginError>> {
-        self.pass(call, |guest, call| guest.call(call, caller, method, params))
-    }
-
-    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
-        self.pass(call, |guest, call| guest.migrate(call, from))
-    }
-
-    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
-        self.pass(call, |guest, call| guest.session(call, caller, change))
-    }
-
-    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
-        self.pass(call, |guest, call| guest.timer(call, name, payload))
+    fn serve(&self, mut call: Box<Call>, request: Request) -> Answer<Reply> {
+        let guest = if call.patient { self.wait() } else { self.now(&mut call) };
+        match guest {
+            Ok(guest) => guest.serve(call, request),
+            Err(failure) => (call, Err(failure)),
+        }
     }
 
     /// Waiting is slow.

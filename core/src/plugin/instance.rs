@@ -16,73 +16,70 @@ use crate::hooks::{Answer, Call, Failure};
 const LIFTED_BYTES: usize = 8 << 20;
 
 type Start = TypedFunc<(String,), (Result<(), types::Error>,)>;
-type Migrate = TypedFunc<(String,), (Result<(), types::Error>,)>;
-type Authenticate = TypedFunc<(String, String), (Result<Option<auth::Identity>, types::Error>,)>;
-type BeforeSend = TypedFunc<(message::Message,), (message::Verdict,)>;
-type AfterSend = TypedFunc<(message::Message,), (Result<(), types::Error>,)>;
-type Render = TypedFunc<(String, Vec<message::Message>), (Result<Vec<Option<Vec<u8>>>, types::Error>,)>;
-type SessionChanged = TypedFunc<(types::Caller,), ()>;
-type Fire = TypedFunc<(String, Vec<u8>), (Result<(), types::Error>,)>;
-type CallMethod = TypedFunc<(types::Caller, String, Vec<u8>), (Result<Vec<u8>, types::Error>,)>;
 
-/// Where a component exports the functions of the contract.
-#[derive(Debug)]
-pub(super) struct Exports {
-    start: ComponentExportIndex,
-    migrate: Option<ComponentExportIndex>,
-    authenticate: Option<ComponentExportIndex>,
-    before_send: Option<ComponentExportIndex>,
-    after_send: Option<ComponentExportIndex>,
-    render: Option<ComponentExportIndex>,
-    call: Option<ComponentExportIndex>,
-    fire: Option<ComponentExportIndex>,
-    connected: Option<ComponentExportIndex>,
-    disconnected: Option<ComponentExportIndex>,
+/// Names the functions of the contract that a plugin may export: where they are, and their types.
+macro_rules! functions {
+    ($($name:ident: $interface:literal $function:literal $params:ty => $results:ty;)*) => {
+        /// Where a component exports the functions of the contract.
+        #[derive(Debug)]
+        pub(super) struct Exports {
+            start: ComponentExportIndex,
+            $(pub(super) $name: Option<ComponentExportIndex>,)*
+        }
+
+        impl Exports {
+            /// Finds the exports of a component; none if it has no `lifecycle`.
+            pub(super) fn find(component: &wasmtime::component::Component) -> Option<Self> {
+                let find = |interface: &str, function: &str| {
+                    let interface = format!("courtyard:plugin/{interface}@{}", super::CONTRACT);
+                    let (_, interface) = component.get_export(None, &interface)?;
+                    let (_, function) = component.get_export(Some(&interface), function)?;
+                    Some(function)
+                };
+                Some(Self {
+                    start: find("lifecycle", "start")?,
+                    $($name: find($interface, $function),)*
+                })
+            }
+        }
+
+        /// The functions that an instance exports.
+        pub(super) struct Functions {
+            $(pub(super) $name: Option<TypedFunc<$params, $results>>,)*
+        }
+
+        impl Functions {
+            fn find(
+                store: &mut Store<State>,
+                instance: &wasmtime::component::Instance,
+                exports: &Exports,
+            ) -> Result<Self, StartError> {
+                Ok(Self {
+                    $($name: function(store, instance, exports.$name.as_ref())?,)*
+                })
+            }
+        }
+    };
 }
 
-impl Exports {
-    /// Finds the exports of a component; none if it has no `lifecycle`.
-    pub(super) fn find(component: &wasmtime::component::Component) -> Option<Self> {
-        let find = |interface: &str, function: &str| {
-            let interface = format!("courtyard:plugin/{interface}@{}", super::CONTRACT);
-            let (_, interface) = component.get_export(None, &interface)?;
-            let (_, function) = component.get_export(Some(&interface), function)?;
-            Some(function)
-        };
-        Some(Self {
-            start: find("lifecycle", "start")?,
-            migrate: find("migration", "migrate"),
-            authenticate: find("auth", "authenticate"),
-            before_send: find("message", "before-send"),
-            after_send: find("message", "after-send"),
-            render: find("message", "render"),
-            call: find("method", "call"),
-            fire: find("timer", "fire"),
-            connected: find("session", "connected"),
-            disconnected: find("session", "disconnected"),
-        })
-    }
-}
+type Done = (Result<(), types::Error>,);
 
-impl Exports {
-    /// Whether the plugin has a say in what becomes of its keys.
-    pub(super) fn migrates(&self) -> bool {
-        self.migrate.is_some()
-    }
+functions! {
+    migrate: "migration" "migrate" (String,) => Done;
+    authenticate: "auth" "authenticate" (String, String) => (Result<Option<auth::Identity>, types::Error>,);
+    before_send: "message" "before-send" (message::Message,) => (message::Verdict,);
+    after_send: "message" "after-send" (message::Message,) => Done;
+    render: "message" "render" (String, Vec<message::Message>) => (Result<Vec<Option<Vec<u8>>>, types::Error>,);
+    call: "method" "call" (types::Caller, String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
+    timer: "timer" "fire" (String, Vec<u8>) => Done;
+    connected: "session" "connected" (types::Caller,) => ();
+    disconnected: "session" "disconnected" (types::Caller,) => ();
 }
 
 /// An instance with its functions looked up.
 pub(super) struct Instance {
     store: Store<State>,
-    pub(super) migrate: Option<Migrate>,
-    pub(super) authenticate: Option<Authenticate>,
-    pub(super) before_send: Option<BeforeSend>,
-    pub(super) after_send: Option<AfterSend>,
-    pub(super) render: Option<Render>,
-    pub(super) call: Option<CallMethod>,
-    pub(super) fire: Option<Fire>,
-    pub(super) connected: Option<SessionChanged>,
-    pub(super) disconnected: Option<SessionChanged>,
+    pub(super) functions: Functions,
 }
 
 /// Why there is no new instance.
@@ -130,15 +127,7 @@ impl Instance {
         let start: Start = function(&mut store, &instance, Some(&exports.start))?
             .ok_or_else(|| StartError::Instantiate("it exports no start".to_owned()))?;
         let mut instance = Self {
-            migrate: function(&mut store, &instance, exports.migrate.as_ref())?,
-            authenticate: function(&mut store, &instance, exports.authenticate.as_ref())?,
-            before_send: function(&mut store, &instance, exports.before_send.as_ref())?,
-            after_send: function(&mut store, &instance, exports.after_send.as_ref())?,
-            render: function(&mut store, &instance, exports.render.as_ref())?,
-            connected: function(&mut store, &instance, exports.connected.as_ref())?,
-            disconnected: function(&mut store, &instance, exports.disconnected.as_ref())?,
-            fire: function(&mut store, &instance, exports.fire.as_ref())?,
-            call: function(&mut store, &instance, exports.call.as_ref())?,
+            functions: Functions::find(&mut store, &instance, exports)?,
             store,
         };
         match instance.run(&start, (configuration.to_owned(),), deadline) {

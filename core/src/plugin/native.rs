@@ -6,16 +6,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use courtyard_plugin_sdk::ask::{Answered, Ask};
+use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 
 use super::answers::{self, Pace};
 use super::state::Shared;
-use super::wasm::joined;
 use super::{PluginLimits, StartError};
-use crate::hooks::{Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Verdict};
+use crate::hooks::{Answer, Call, Failure, Guest};
 use crate::services::told;
 
 /// A started plugin.
@@ -122,110 +121,17 @@ impl NativePlugin {
     }
 }
 
-fn context(call: &Call, caller: Caller<'_>) -> sdk::Context {
-    sdk::Context {
-        caller: sdk::Caller {
-            app: call.app.as_str().to_owned(),
-            actor: caller.actor.to_owned(),
-            device: caller.device.to_owned(),
-            credential: caller.credential.to_owned(),
-            plugin: caller.plugin.to_owned(),
-        },
-    }
-}
-
-fn plugin_error(error: sdk::Error) -> PluginError {
-    PluginError {
-        code: error.code,
-        message: error.message,
-        retry: error.retry,
-    }
-}
-
 impl Guest for NativePlugin {
-    fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>> {
-        let app = call.app.clone();
-        let (call, answer) = self.enter(call, |plugin| {
-            plugin.authenticate(&sdk::Context::default(), app.as_str(), token)
-        });
-        let identity = answer.and_then(|answer| {
-            let found = |identity: sdk::Identity| (identity.actor, identity.credential, identity.expires_at_ms);
-            answers::identity(answer.map(|known| known.map(found)).map_err(plugin_error))
-        });
-        (call, identity)
-    }
-
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
-        let (bytes, ends) = joined(message);
-        let (call, verdict) = self.enter(call, |plugin| {
-            let message = sdk::Message::new(&bytes, ends, message.seq, message.time_ms);
-            plugin.before_send(&sdk::Context::default(), &message)
-        });
-        let verdict = verdict.and_then(|verdict| match verdict {
-            sdk::Verdict::Accept => Ok(Verdict::Accept),
-            sdk::Verdict::Replace(content) => answers::sized(content, self.limits.result_bytes).map(Verdict::Replace),
-            sdk::Verdict::Reject(error) => Ok(Verdict::Reject(plugin_error(error))),
-        });
-        (call, verdict)
-    }
-
-    fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>> {
-        let (bytes, ends) = joined(message);
-        let (call, outcome) = self.enter(call, |plugin| {
-            let message = sdk::Message::new(&bytes, ends, message.seq, message.time_ms);
-            plugin.after_send(&sdk::Context::default(), &message)
-        });
-        (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
-    }
-
-    fn render(
-        &self,
-        call: Box<Call>,
-        viewer: &str,
-        messages: &[Message<'_>],
-    ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>> {
-        let packed: Vec<_> = messages.iter().map(joined).collect();
-        let views: Vec<sdk::Message<'_>> = packed
-            .iter()
-            .zip(messages)
-            .map(|((bytes, ends), message)| sdk::Message::new(bytes, *ends, message.seq, message.time_ms))
-            .collect();
-        let (call, answer) = self.enter(call, |plugin| plugin.render(&sdk::Context::default(), viewer, &views));
-        let most = self.limits.result_bytes;
-        let contents = answer.and_then(|answer| answers::contents(answer.map_err(plugin_error), most));
-        (call, contents)
-    }
-
-    fn call(
-        &self,
-        call: Box<Call>,
-        caller: Caller<'_>,
-        method: &str,
-        params: &str,
-    ) -> Answer<Result<Bytes, PluginError>> {
-        let cx = context(&call, caller);
-        let (call, answer) = self.enter(call, |plugin| plugin.call(&cx, method, params.as_bytes()));
-        let most = self.limits.result_bytes;
-        let value = answer.and_then(|answer| answers::method_result(answer.map_err(plugin_error), most));
-        (call, value)
-    }
-
-    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
-        let (call, outcome) = self.enter(call, |plugin| plugin.migrate(&sdk::Context::default(), from));
-        (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
-    }
-
-    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
-        let cx = context(&call, caller);
-        self.enter(call, |plugin| match change {
-            SessionChange::Connected => plugin.connected(&cx),
-            SessionChange::Disconnected => plugin.disconnected(&cx),
-        })
-    }
-
-    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
-        let (call, outcome) = self.enter(call, |plugin| plugin.timer(&sdk::Context::default(), name, payload));
-        (call, outcome.map(|outcome| outcome.map_err(plugin_error)))
+    fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply> {
+        let mut cx = sdk::Context::default();
+        if request.names_caller() {
+            cx.caller = call.caller();
+        }
+        let (call, reply) = self.enter(call, |plugin| plugin.serve(&cx, &request));
+        (
+            call,
+            reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
+        )
     }
 
     fn is_slow(&self) -> bool {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use courtyard_plugin_sdk as sdk;
+use courtyard_plugin_sdk::hook::{PackedMessage, Reply, Request};
 use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 
@@ -14,11 +15,9 @@ use super::answers::{self, Pace};
 use super::bindings::courtyard::plugin::types;
 use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
-use super::instance::{Exports, Instance, StartError};
+use super::instance::{Exports, Functions, Instance, StartError};
 use super::state::{Shared, State};
-use crate::hooks::{
-    Answer, Call, Caller, Failure, Guest, Identity, Message, PluginError, SessionChange, Usage, Verdict,
-};
+use crate::hooks::{Answer, Call, Failure, Guest, PluginError, Usage, Verdict};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -156,7 +155,7 @@ impl WasmPlugin {
         &self,
         call: Box<Call>,
         deadline: Duration,
-        pick: impl FnOnce(&Instance) -> Option<&TypedFunc<P, R>>,
+        pick: impl FnOnce(&Functions) -> Option<&TypedFunc<P, R>>,
         params: P,
     ) -> Answer<R>
     where
@@ -168,7 +167,7 @@ impl WasmPlugin {
             Ok(instance) => instance,
             Err(failure) => return (call, Err(failure)),
         };
-        let Some(function) = pick(&instance).cloned() else {
+        let Some(function) = pick(&instance.functions).cloned() else {
             self.put_back(instance);
             let missing = "it declares a hook or a method that it does not export".to_owned();
             return (call, Err(Failure::Contract(missing)));
@@ -195,100 +194,13 @@ impl WasmPlugin {
 }
 
 impl Guest for WasmPlugin {
-    fn authenticate(&self, call: Box<Call>, token: &str) -> Answer<Result<Option<Identity>, PluginError>> {
-        let params = (call.app.as_str().to_owned(), token.to_owned());
-        let (call, answer) = self.enter(
+    fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply> {
+        let deadline = answers::deadline(&self.limits, request.hook());
+        let (call, reply) = self.ask(call, deadline, request);
+        (
             call,
-            self.limits.hook,
-            |instance| instance.authenticate.as_ref(),
-            params,
-        );
-        let identity = answer.and_then(|(answer,)| {
-            let found = |identity: auth::Identity| (identity.actor, identity.credential, identity.expires_at_ms);
-            answers::identity(answer.map(|known| known.map(found)).map_err(plugin_error))
-        });
-        (call, identity)
-    }
-
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
-        let (call, answer) = self.enter(
-            call,
-            self.limits.hook,
-            |instance| instance.before_send.as_ref(),
-            (packed(message),),
-        );
-        let verdict = answer.and_then(|(verdict,)| match verdict {
-            wit::Verdict::Accept => Ok(Verdict::Accept),
-            wit::Verdict::Replace(content) => answers::sized(content, self.limits.result_bytes).map(Verdict::Replace),
-            wit::Verdict::Reject(error) => Ok(Verdict::Reject(plugin_error(error))),
-        });
-        (call, verdict)
-    }
-
-    fn after_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Result<(), PluginError>> {
-        let (call, answer) = self.enter(
-            call,
-            self.limits.hook,
-            |instance| instance.after_send.as_ref(),
-            (packed(message),),
-        );
-        (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
-    }
-
-    fn render(
-        &self,
-        call: Box<Call>,
-        viewer: &str,
-        messages: &[Message<'_>],
-    ) -> Answer<Result<Vec<Option<Bytes>>, PluginError>> {
-        let params = (viewer.to_owned(), messages.iter().map(packed).collect());
-        let (call, answer) = self.enter(call, self.limits.hook, |instance| instance.render.as_ref(), params);
-        let most = self.limits.result_bytes;
-        let contents = answer.and_then(|(answer,)| answers::contents(answer.map_err(plugin_error), most));
-        (call, contents)
-    }
-
-    fn call(
-        &self,
-        call: Box<Call>,
-        caller: Caller<'_>,
-        method: &str,
-        params: &str,
-    ) -> Answer<Result<Bytes, PluginError>> {
-        let caller = wit_caller(&call, caller);
-        let params = (caller, method.to_owned(), params.as_bytes().to_vec());
-        let (call, answer) = self.enter(call, self.limits.method, |instance| instance.call.as_ref(), params);
-        let most = self.limits.result_bytes;
-        let value = answer.and_then(|(answer,)| answers::method_result(answer.map_err(plugin_error), most));
-        (call, value)
-    }
-
-    fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
-        if !self.exports.migrates() {
-            return (call, Ok(Ok(())));
-        }
-        let params = (from.to_owned(),);
-        let (call, answer) = self.enter(call, self.limits.method, |instance| instance.migrate.as_ref(), params);
-        (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
-    }
-
-    fn session(&self, call: Box<Call>, caller: Caller<'_>, change: SessionChange) -> Answer<()> {
-        let params = (wit_caller(&call, caller),);
-        self.enter(
-            call,
-            self.limits.hook,
-            |instance| match change {
-                SessionChange::Connected => instance.connected.as_ref(),
-                SessionChange::Disconnected => instance.disconnected.as_ref(),
-            },
-            params,
+            reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
         )
-    }
-
-    fn timer(&self, call: Box<Call>, name: &str, payload: &[u8]) -> Answer<Result<(), PluginError>> {
-        let params = (name.to_owned(), payload.to_vec());
-        let (call, answer) = self.enter(call, self.limits.method, |instance| instance.fire.as_ref(), params);
-        (call, answer.map(|(outcome,)| outcome.map_err(plugin_error)))
     }
 
     fn rest(&self) {
@@ -319,13 +231,87 @@ impl fmt::Debug for WasmPlugin {
     }
 }
 
-fn wit_caller(call: &Call, caller: Caller<'_>) -> types::Caller {
+impl WasmPlugin {
+    /// Calls the function that a request names.
+    fn ask(&self, call: Box<Call>, deadline: Duration, request: Request) -> Answer<Reply> {
+        match request {
+            Request::BeforeSend(message) => {
+                let (call, answer) = self.enter(call, deadline, |on| on.before_send.as_ref(), (wit_message(message),));
+                let verdict = |verdict| match verdict {
+                    wit::Verdict::Accept => Verdict::Accept,
+                    wit::Verdict::Replace(content) => Verdict::Replace(content),
+                    wit::Verdict::Reject(error) => Verdict::Reject(plugin_error(error)),
+                };
+                (call, answer.map(|(answer,)| Reply::Verdict(verdict(answer))))
+            }
+            Request::AfterSend(message) => {
+                let params = (wit_message(message),);
+                done(self.enter(call, deadline, |on| on.after_send.as_ref(), params))
+            }
+            Request::Render { viewer, messages } => {
+                let params = (viewer, messages.into_iter().map(wit_message).collect());
+                let (call, answer) = self.enter(call, deadline, |on| on.render.as_ref(), params);
+                (
+                    call,
+                    answer.map(|(contents,)| Reply::Contents(contents.map_err(plugin_error))),
+                )
+            }
+            Request::Authenticate { app, token } => {
+                let (call, answer) = self.enter(call, deadline, |on| on.authenticate.as_ref(), (app, token));
+                let known = |identity: auth::Identity| sdk::Identity {
+                    actor: identity.actor,
+                    credential: identity.credential,
+                    expires_at_ms: identity.expires_at_ms,
+                };
+                let reply = |(answer,): (Result<Option<auth::Identity>, types::Error>,)| {
+                    Reply::Identity(answer.map(|found| found.map(known)).map_err(plugin_error))
+                };
+                (call, answer.map(reply))
+            }
+            Request::Method { name, params } => {
+                let params = (wit_caller(&call), name, params);
+                let (call, answer) = self.enter(call, deadline, |on| on.call.as_ref(), params);
+                (call, answer.map(|(value,)| Reply::Value(value.map_err(plugin_error))))
+            }
+            Request::Migrate { .. } if self.exports.migrate.is_none() => (call, Ok(Reply::Done(Ok(())))),
+            Request::Migrate { from } => done(self.enter(call, deadline, |on| on.migrate.as_ref(), (from,))),
+            Request::Timer { name, payload } => {
+                done(self.enter(call, deadline, |on| on.timer.as_ref(), (name, payload)))
+            }
+            Request::Connected => {
+                let params = (wit_caller(&call),);
+                told(self.enter(call, deadline, |on| on.connected.as_ref(), params))
+            }
+            Request::Disconnected => {
+                let params = (wit_caller(&call),);
+                told(self.enter(call, deadline, |on| on.disconnected.as_ref(), params))
+            }
+        }
+    }
+}
+
+fn done((call, answer): Answer<(Result<(), types::Error>,)>) -> Answer<Reply> {
+    (call, answer.map(|(done,)| Reply::Done(done.map_err(plugin_error))))
+}
+
+fn told((call, answer): Answer<()>) -> Answer<Reply> {
+    (call, answer.map(|()| Reply::Done(Ok(()))))
+}
+
+fn wit_caller(call: &Call) -> types::Caller {
+    let sdk::Caller {
+        app,
+        actor,
+        device,
+        credential,
+        plugin,
+    } = call.caller();
     types::Caller {
-        app: call.app.as_str().to_owned(),
-        actor: caller.actor.to_owned(),
-        device: caller.device.to_owned(),
-        credential: caller.credential.to_owned(),
-        plugin: caller.plugin.to_owned(),
+        app,
+        actor,
+        device,
+        credential,
+        plugin,
     }
 }
 
@@ -337,10 +323,10 @@ fn plugin_error(error: types::Error) -> PluginError {
     }
 }
 
-fn packed(message: &Message<'_>) -> wit::Message {
-    let (bytes, ends) = joined(message);
+fn wit_message(message: PackedMessage) -> wit::Message {
+    let ends = message.ends;
     wit::Message {
-        bytes,
+        bytes: message.bytes,
         app_end: ends[0],
         conversation_end: ends[1],
         conversation_kind_end: ends[2],
@@ -352,25 +338,4 @@ fn packed(message: &Message<'_>) -> wit::Message {
         seq: message.seq,
         time_ms: message.time_ms,
     }
-}
-
-/// Puts the texts of a message end to end, as the contract has it. Returns where each ends.
-pub(super) fn joined(message: &Message<'_>) -> (Vec<u8>, [u32; 8]) {
-    let texts = [
-        message.app.as_bytes(),
-        message.conversation.as_bytes(),
-        message.conversation_kind.as_bytes(),
-        message.sender.as_bytes(),
-        message.receiver.as_bytes(),
-        message.kind.as_bytes(),
-        message.client_id.as_bytes(),
-        message.content,
-    ];
-    let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum());
-    let ends = texts.map(|text| {
-        bytes.extend_from_slice(text);
-        // A frame is far smaller than 4 GiB.
-        u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-    });
-    (bytes, ends)
 }

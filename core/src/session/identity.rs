@@ -1,7 +1,7 @@
 //! Who a session is.
 
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, Caller, CallerName, Identity, Plugin, SessionChange, origin};
+use crate::hooks::{Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
 use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::store::CommitError;
@@ -22,19 +22,13 @@ pub(super) struct Signed {
 /// Tells one plugin of a change of a session, until its transaction holds.
 fn told(host: &Host, plugin: &Plugin, app: &AppId, signed: &Signed, change: SessionChange) {
     for _ in 0..ATTEMPTS {
-        let caller = Caller {
-            actor: signed.actor.as_str(),
-            device: signed.device.as_str(),
-            credential: &signed.credential,
-            plugin: "",
-        };
         let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
         call.caller = CallerName {
             actor: Some(signed.actor.clone()),
             device: Some(signed.device.clone()),
             credential: signed.credential.as_str().into(),
         };
-        let (call, Ok(())) = plugin.session(call, caller, change) else {
+        let (call, Ok(_)) = plugin.session(call, change) else {
             return;
         };
         let (draft, sealed) = host.observers.seal(*call);

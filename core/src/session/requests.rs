@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hooks::{Access, Call, Caller, CallerName, Hooks, Message, Sealed, origin};
+use crate::hooks::{Access, Call, CallerName, Hooks, Message, Sealed, origin};
 use crate::log::{Body, Conversation, Draft, Log, LogError};
 use crate::router::Item;
 use crate::store::{Appended, CommitError, LogId, StoredEvent};
@@ -175,20 +175,6 @@ fn call_committed(
     method: &str,
     params: &str,
 ) -> Result<(Bytes, Sealed, Vec<Appended>), RequestError> {
-    let caller = match signed {
-        Some(signed) => Caller {
-            actor: signed.actor.as_str(),
-            device: signed.device.as_str(),
-            credential: &signed.credential,
-            plugin: "",
-        },
-        None => Caller {
-            actor: "",
-            device: "",
-            credential: "",
-            plugin: "",
-        },
-    };
     for _ in 0..ATTEMPTS {
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, draft);
@@ -199,9 +185,9 @@ fn call_committed(
         call.caller = CallerName {
             actor: signed.map(|signed| signed.actor.clone()),
             device: signed.map(|signed| signed.device.clone()),
-            credential: caller.credential.into(),
+            credential: signed.map_or("", |signed| &signed.credential).into(),
         };
-        let (call, outcome) = host.hooks.call(call, caller, method, params);
+        let (call, outcome) = host.hooks.call(call, method, params);
         let value = outcome?;
         let (draft, sealed) = host.observers.seal(*call);
         match draft.commit_blocking() {
