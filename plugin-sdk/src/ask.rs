@@ -25,6 +25,9 @@ pub enum Ask {
         content: Vec<u8>,
     },
     Read(String, u64, u32),
+    Recall(String, u64, String),
+    Annotate(String, u64, String, Vec<u8>),
+    Publish(String, Vec<u8>),
     EndSessions(String, Option<String>),
     Online(Vec<String>),
     Signal(Vec<String>, String, Vec<u8>),
@@ -48,7 +51,10 @@ impl Ask {
             | Self::AddMembers(..)
             | Self::RemoveMembers(..)
             | Self::Append { .. }
-            | Self::Read(..) => Some("conversations"),
+            | Self::Read(..)
+            | Self::Recall(..) => Some("conversations"),
+            Self::Annotate(..) => Some("annotations"),
+            Self::Publish(..) => Some("events"),
             Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
             Self::Call(..) => Some("methods"),
             Self::SetTimer(..) | Self::CancelTimer(_) => Some("timers"),

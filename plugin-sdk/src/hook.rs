@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::HookName;
-use crate::{Context, Error, Identity, Message, Registered, Verdict};
+use crate::{Act, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Message, Registered, Verdict};
 
 /// A message with its texts end to end, as the contract has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct PackedMessage {
     pub ends: [u32; 8],
     /// The number in the conversation; 0 before the message is in the log.
     pub seq: u64,
+    /// The number of the message that this one gives another content; 0 for a new message.
+    pub edits: u64,
     /// When the message came, in milliseconds since 1970.
     pub time_ms: u64,
 }
@@ -22,7 +24,7 @@ impl PackedMessage {
     /// Returns the message as plugins see it.
     #[must_use]
     pub fn view(&self) -> Message<'_> {
-        Message::new(&self.bytes, self.ends, self.seq, self.time_ms)
+        Message::new(&self.bytes, self.ends, self.seq, self.edits, self.time_ms)
     }
 }
 
@@ -53,6 +55,16 @@ pub enum Request {
     },
     Connected,
     Disconnected,
+    BeforeAct(Act),
+    AfterAct(Act),
+    BeforeChange(Change),
+    AfterChange(Change),
+    Push {
+        message: PackedMessage,
+        recipients: Vec<String>,
+    },
+    Event(Event),
+    Http(HttpRequest),
 }
 
 impl Request {
@@ -69,13 +81,23 @@ impl Request {
             Self::Timer { .. } => HookName::Timer,
             Self::Connected => HookName::Connected,
             Self::Disconnected => HookName::Disconnected,
+            Self::BeforeAct(_) => HookName::BeforeAct,
+            Self::AfterAct(_) => HookName::AfterAct,
+            Self::BeforeChange(_) => HookName::BeforeChange,
+            Self::AfterChange(_) => HookName::AfterChange,
+            Self::Push { .. } => HookName::Push,
+            Self::Event(_) => HookName::Event,
+            Self::Http(_) => HookName::Http,
         }
     }
 
     /// Whether the plugin is told who makes the request.
     #[must_use]
     pub fn names_caller(&self) -> bool {
-        matches!(self, Self::Method { .. } | Self::Connected | Self::Disconnected)
+        matches!(
+            self,
+            Self::Method { .. } | Self::Connected | Self::Disconnected | Self::Http(_)
+        )
     }
 }
 
@@ -92,6 +114,8 @@ pub enum Reply {
     Contents(Result<Vec<Option<Vec<u8>>>, Error>),
     /// A JSON value.
     Value(Result<Vec<u8>, Error>),
+    /// What a request of HTTP is answered.
+    Response(Result<HttpResponse, Error>),
 }
 
 /// Calls the function that a request names.
@@ -115,5 +139,12 @@ pub(crate) fn serve<P: Registered>(plugin: &P, cx: &Context, request: &Request) 
             plugin.disconnected(cx);
             Reply::Done(Ok(()))
         }
+        Request::BeforeAct(act) => Reply::Done(plugin.before_act(cx, act)),
+        Request::AfterAct(act) => Reply::Done(plugin.after_act(cx, act)),
+        Request::BeforeChange(change) => Reply::Done(plugin.before_change(cx, change)),
+        Request::AfterChange(change) => Reply::Done(plugin.after_change(cx, change)),
+        Request::Push { message, recipients } => Reply::Done(plugin.push(cx, &message.view(), recipients)),
+        Request::Event(event) => Reply::Done(plugin.event(cx, event)),
+        Request::Http(request) => Reply::Response(plugin.http(cx, request)),
     }
 }

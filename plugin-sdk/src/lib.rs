@@ -5,8 +5,10 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ask;
+mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hook;
+mod http;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod library;
 pub mod manifest;
@@ -22,6 +24,8 @@ pub mod testing;
 pub mod wasm;
 
 pub use const_format;
+pub use event::{Act, Change, Event};
+pub use http::{Headers, HttpRequest, HttpResponse};
 pub use message::{Message, Verdict};
 pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered};
 pub use schema::Schema;
@@ -30,12 +34,16 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Conversation, Conversations, Entries, Kv, Level, Log, Methods, ServiceError, Sessions, StoredMessage, Timers,
+    Annotations, Conversation, Conversations, Entries, Events, Kv, Level, Log, Methods, ServiceError, Sessions,
+    StoredMessage, Timers,
 };
 
 /// Everything that most plugins use.
 pub mod prelude {
-    pub use crate::{Context, Conversation, Error, Identity, Message, Plugin, Verdict, record, register};
+    pub use crate::{
+        Act, Change, Context, Conversation, Error, Event, HttpRequest, HttpResponse, Identity, Message, Plugin,
+        Verdict, record, register,
+    };
 }
 
 /// The version of the contract that this SDK speaks.

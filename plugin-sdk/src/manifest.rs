@@ -32,6 +32,20 @@ pub enum HookName {
     Connected,
     /// The connection of a client that was signed in has ended. Observe.
     Disconnected,
+    /// Something that is done about a message in the log. Guard.
+    BeforeAct,
+    /// Of such an act that is in the log. Observe.
+    AfterAct,
+    /// About a conversation that begins or whose members change. Guard.
+    BeforeChange,
+    /// Of such a change that is committed. Observe.
+    AfterChange,
+    /// A message for actors who are not online. Observe.
+    Push,
+    /// An event of another plugin. Observe.
+    Event,
+    /// A request to the plugin's part of the HTTP interface.
+    Http,
     /// A method that a client calls. Methods are declared one by one.
     Method,
     /// The change of keys from one version to another. It is not declared.
@@ -40,7 +54,7 @@ pub enum HookName {
 
 impl HookName {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Authenticate,
         Self::BeforeSend,
         Self::AfterSend,
@@ -48,6 +62,13 @@ impl HookName {
         Self::Timer,
         Self::Connected,
         Self::Disconnected,
+        Self::BeforeAct,
+        Self::AfterAct,
+        Self::BeforeChange,
+        Self::AfterChange,
+        Self::Push,
+        Self::Event,
+        Self::Http,
         Self::Method,
         Self::Migrate,
     ];
@@ -63,8 +84,35 @@ impl HookName {
             Self::Timer => "timer",
             Self::Connected => "connected",
             Self::Disconnected => "disconnected",
+            Self::BeforeAct => "before_act",
+            Self::AfterAct => "after_act",
+            Self::BeforeChange => "before_change",
+            Self::AfterChange => "after_change",
+            Self::Push => "push",
+            Self::Event => "event",
+            Self::Http => "http",
             Self::Method => "method",
             Self::Migrate => "migrate",
+        }
+    }
+
+    /// Whether it sees, at least once, what is committed.
+    #[must_use]
+    pub const fn is_observed(self) -> bool {
+        matches!(
+            self,
+            Self::AfterSend | Self::AfterAct | Self::AfterChange | Self::Push | Self::Event
+        )
+    }
+
+    /// Returns the capability that a plugin needs to be entered there.
+    #[must_use]
+    pub const fn capability(self) -> Option<&'static str> {
+        match self {
+            Self::Timer => Some("timers"),
+            Self::Event => Some("events"),
+            Self::Http => Some("http"),
+            _ => None,
         }
     }
 
@@ -100,6 +148,9 @@ pub struct Hook {
     /// Kinds of content; empty for any.
     #[serde(default)]
     pub content_kinds: Vec<String>,
+    /// Only for `event`: which, as `PLUGIN.NAME`; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// A method that clients may call as `PLUGIN.NAME`.
@@ -132,6 +183,9 @@ pub struct Manifest {
     /// For people.
     #[serde(default)]
     pub description: String,
+    /// Plugins that are to be asked before it, if they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// What it wants to use, besides clock, random and log.
     #[serde(default)]
     pub capabilities: Vec<String>,
@@ -185,6 +239,14 @@ impl Manifest {
             }
             if (hook.hook == HookName::BeforeSend) != hook.class.is_some() {
                 return invalid("`class` belongs to `before_send`, and is needed there".to_owned());
+            }
+            if let Some(needed) = hook.hook.capability()
+                && !self.capabilities.iter().any(|capability| capability == needed)
+            {
+                return invalid(format!(
+                    "the hook {:?} needs the capability {needed:?}",
+                    hook.hook.name()
+                ));
             }
             if self.hooks.iter().filter(|other| other.hook == hook.hook).count() > 1 {
                 return invalid(format!("the hook {:?} is declared twice", hook.hook));

@@ -9,25 +9,21 @@ pub struct Message<'a> {
     /// Where each text ends, in the order of the contract.
     ends: [u32; 8],
     seq: u64,
+    edits: u64,
     time_ms: u64,
 }
 
 impl<'a> Message<'a> {
     /// Makes a message of the bytes of the contract.
     #[must_use]
-    pub fn new(bytes: &'a [u8], ends: [u32; 8], seq: u64, time_ms: u64) -> Self {
+    pub fn new(bytes: &'a [u8], ends: [u32; 8], seq: u64, edits: u64, time_ms: u64) -> Self {
         Self {
             bytes,
             ends,
             seq,
+            edits,
             time_ms,
         }
-    }
-
-    /// Returns the bytes and the ends that it was made of.
-    #[must_use]
-    pub fn packed(&self) -> (&'a [u8], [u32; 8]) {
-        (self.bytes, self.ends)
     }
 
     fn part(&self, index: usize) -> &'a [u8] {
@@ -100,6 +96,12 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Returns the number of the message that this one gives another content; 0 for a new message.
+    #[must_use]
+    pub fn edits(&self) -> u64 {
+        self.edits
     }
 
     /// Returns when the message came, in milliseconds since 1970.

@@ -208,6 +208,23 @@ pub(crate) mod service {
         }
     }
 
+    pub(crate) fn recall(id: &str, seq: u64, actor: &str) -> Result<(), ServiceError> {
+        done(Ask::Recall(id.to_owned(), seq, actor.to_owned()))
+    }
+
+    pub(crate) fn annotate(conversation: &str, seq: u64, name: &str, value: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::Annotate(
+            conversation.to_owned(),
+            seq,
+            name.to_owned(),
+            value.to_vec(),
+        ))
+    }
+
+    pub(crate) fn publish(name: &str, payload: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::Publish(name.to_owned(), payload.to_vec()))
+    }
+
     pub(crate) fn end(actor: &str, credential: Option<&str>) {
         // Without a host there are no sessions to end.
         let _ = ask(Ask::EndSessions(actor.to_owned(), credential.map(str::to_owned)));

@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use crate::{Conversations, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service};
+use crate::{
+    Act, Annotations, Change, Conversations, Event, Events, HttpRequest, HttpResponse, Kv, Log, Message, Methods,
+    Schema, ServiceError, Sessions, Timers, Verdict, service,
+};
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,7 +37,10 @@ impl Error {
 
 impl From<ServiceError> for Error {
     fn from(error: ServiceError) -> Self {
-        Self::new("service", error.to_string())
+        match error {
+            ServiceError::Refused(error) => error,
+            error => Self::new("service", error.to_string()),
+        }
     }
 }
 
@@ -100,6 +106,18 @@ impl Context {
     #[must_use]
     pub fn timers(&self) -> Timers {
         Timers
+    }
+
+    /// Returns the events for other plugins. Capability `events`.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events
+    }
+
+    /// Returns what the plugin says about messages. Capability `annotations`.
+    #[must_use]
+    pub fn annotations(&self) -> Annotations {
+        Annotations
     }
 
     /// Returns the host's log.
@@ -169,6 +187,64 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// When the message is to be shown again.
     fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Decides about something that is done to a message in the log, such as a recall. An edit asks
+    /// [`Plugin::before_send`].
+    ///
+    /// # Errors
+    /// When it is not to be done.
+    fn before_act(&self, _cx: &Context, _act: &Act) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Observes an act that is in the log, at least once.
+    ///
+    /// # Errors
+    /// When the act is to be shown again.
+    fn after_act(&self, _cx: &Context, _act: &Act) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Decides about a change of a conversation that another plugin makes, inside its transaction.
+    ///
+    /// # Errors
+    /// When the change is not to be made; the other plugin is told.
+    fn before_change(&self, _cx: &Context, _change: &Change) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Observes a change of a conversation that is committed, at least once.
+    ///
+    /// # Errors
+    /// When the change is to be shown again.
+    fn after_change(&self, _cx: &Context, _change: &Change) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Is told which members of a conversation had no live session when a message was shown to them, at least once.
+    ///
+    /// # Errors
+    /// When it is to be told again.
+    fn push(&self, _cx: &Context, _message: &Message<'_>, _recipients: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Observes an event of another plugin, at least once.
+    ///
+    /// # Errors
+    /// When the event is to be shown again.
+    fn event(&self, _cx: &Context, _event: &Event) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Answers a request to the plugin's own part of the HTTP interface, `/v1/plugins/ID/…`. After an error, or a status from
+    /// 400 on, nothing is left of what it wrote.
+    ///
+    /// # Errors
+    /// What the client is told, with status 400, or 503 if it may retry.
+    fn http(&self, _cx: &Context, _request: &HttpRequest) -> Result<HttpResponse, Error> {
+        Ok(HttpResponse::new(404, "text/plain", "There is nothing here.\n"))
     }
 
     /// Is told that the caller has signed in. At most once: a host that is killed tells nobody.
@@ -283,15 +359,16 @@ impl Method {
 /// ```
 ///
 /// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
-/// `connected`, `disconnected`, each with
+/// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, each with
 /// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
-/// sign-in is written `name(anonymous)`.
+/// sign-in is written `name(anonymous)`. `after: ["users"],` behind the description asks for a place behind another plugin.
 #[macro_export]
 macro_rules! register {
     (
         plugin: $plugin:ident,
         id: $id:literal,
         description: $description:literal,
+        $(after: [$($after:literal),* $(,)?],)?
         capabilities: [$($capability:ident),* $(,)?],
         hooks: [$($hook:ident $(($class:ident))? $({ $($filter:ident : [$($value:literal),* $(,)?]),* $(,)? })?),* $(,)?],
         methods: [$($method:ident $(($anonymous:ident))?),* $(,)?] $(,)?
@@ -302,20 +379,22 @@ macro_rules! register {
                 "\",\"version\":\"", env!("CARGO_PKG_VERSION"),
                 "\",\"contract\":\"", $crate::CONTRACT_VERSION,
                 "\",\"description\":\"", $description,
-                "\",\"capabilities\":[", $crate::__list!($("\"", stringify!($capability), "\"";)*),
-                "],\"hooks\":[", $crate::__list!($(
-                    "{\"hook\":\"", stringify!($hook), "\"",
-                    $(",\"class\":\"", stringify!($class), "\"",)?
-                    $($(",\"", $crate::__filter!($filter), "\":[", $crate::__list!($("\"", $value, "\"";)*), "]",)*)?
-                    "}";
-                )*),
-                "],\"methods\":[", $crate::__list!($(
-                    "{\"name\":\"", stringify!($method), "\"",
-                    $(",\"", stringify!($anonymous), "\":true",)?
+                "\",",
+                $("\"after\":[", $crate::__texts!($($after),*), "],",)?
+                "\"capabilities\":[", $crate::__texts!($(stringify!($capability)),*),
+                "],\"hooks\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
+                    ",{\"hook\":\"", stringify!($hook), "\""
+                    $(, ",\"class\":\"", stringify!($class), "\"")?
+                    $($(, ",\"", $crate::__filter!($filter), "\":[", $crate::__texts!($($value),*), "]")*)?,
+                    "}"
+                )*)),
+                "],\"methods\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
+                    ",{\"name\":\"", stringify!($method), "\""
+                    $(, ",\"", stringify!($anonymous), "\":true")?,
                     ",\"params\":", $crate::Method::of(<$plugin>::$method).params,
                     ",\"result\":", $crate::Method::of(<$plugin>::$method).result,
-                    "}";
-                )*),
+                    "}"
+                )*)),
                 "]}"
             );
 
@@ -347,19 +426,13 @@ macro_rules! register {
     };
 }
 
-/// Joins the parts of list entries, each closed by `;`, with commas between the entries.
+/// Joins texts to the entries of a list.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __list {
-    () => { "" };
-    ($($part:expr),* $(,)?; $($rest:tt)*) => { $crate::const_format::concatcp!($($part,)* $crate::__more!($($rest)*)) };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __more {
-    () => { "" };
-    ($($rest:tt)*) => { $crate::const_format::concatcp!(",", $crate::__list!($($rest)*)) };
+macro_rules! __texts {
+    ($($text:expr),*) => {
+        $crate::__comma_free($crate::const_format::concatcp!("" $(, ",\"", $text, "\"")*))
+    };
 }
 
 #[doc(hidden)]
@@ -370,5 +443,8 @@ macro_rules! __filter {
     };
     (contents) => {
         "content_kinds"
+    };
+    (events) => {
+        "events"
     };
 }

@@ -25,6 +25,9 @@ pub enum ServiceError {
     /// An argument breaks a limit.
     #[error("{0}")]
     Invalid(String),
+    /// Another plugin refuses.
+    #[error("{}", .0.message)]
+    Refused(crate::Error),
     /// A value is not what was expected.
     #[error("a value can't be read: {0}")]
     Value(String),
@@ -164,12 +167,58 @@ impl Conversations {
         host::append(id, sender, kind, &content)
     }
 
+    /// Takes back a message of a conversation of the plugin, in the name of any actor; no `before_act` is asked.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn recall(self, id: &str, seq: u64, actor: &str) -> Result<(), ServiceError> {
+        host::recall(id, seq, actor)
+    }
+
     /// Lists up to `limit` messages behind the number `after`, in order; without those that this call appends.
     ///
     /// # Errors
     /// See [`ServiceError`].
     pub fn read(self, id: &str, after: u64, limit: u32) -> Result<Vec<StoredMessage>, ServiceError> {
         host::read(id, after, limit)
+    }
+}
+
+/// What the plugin says about messages, in any conversation of the app.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotations;
+
+impl Annotations {
+    /// Says something about a message, in the place of what the plugin said before under this name. Readers get it with the
+    /// message. A name is 1 to 64 lower-case letters, digits, `_`, `.` and `-`.
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; `NotFound` for a message that is not there or was recalled.
+    pub fn set(
+        self,
+        conversation: &str,
+        seq: u64,
+        name: &str,
+        value: &impl serde::Serialize,
+    ) -> Result<(), ServiceError> {
+        let value = serde_json::to_vec(value).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::annotate(conversation, seq, name, &value)
+    }
+}
+
+/// Events for other plugins.
+#[derive(Clone, Copy, Debug)]
+pub struct Events;
+
+impl Events {
+    /// Publishes an event with the transaction of the call; plugins that want it get it after the commit. A name is 1 to 32
+    /// lower-case letters, digits and `_`.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn publish(self, name: &str, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
+        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::publish(name, &payload)
     }
 }
 

@@ -8,7 +8,10 @@ use serde_json::Value;
 use crate::ask::{Answer, Answered, Ask};
 use crate::native::{self, Panicked, Services};
 use crate::service::{Conversation, Entries, Level, StoredMessage};
-use crate::{Caller, Context, Error, Identity, Message, Registered, ServiceError, Verdict};
+use crate::{
+    Act, Caller, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Message, Registered, ServiceError,
+    Verdict,
+};
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -18,6 +21,10 @@ struct State {
     /// App and address.
     conversations: BTreeMap<(String, String), Conversation>,
     messages: BTreeMap<String, Vec<StoredMessage>>,
+    /// Conversation, number and name.
+    annotations: BTreeMap<(String, u64, String), Value>,
+    /// Events that were published.
+    events: Vec<(String, Value)>,
     ended: Vec<(String, Option<String>)>,
     online: BTreeSet<String>,
     signals: Vec<TestSignal>,
@@ -104,6 +111,78 @@ impl<P: Registered> TestHost<P> {
         STATE.with_borrow(|state| state.messages.get(conversation).cloned().unwrap_or_default())
     }
 
+    /// Returns what the plugin says about a message under a name.
+    #[must_use]
+    pub fn annotation(&self, conversation: &str, seq: u64, name: &str) -> Option<Value> {
+        let key = (conversation.to_owned(), seq, name.to_owned());
+        STATE.with_borrow(|state| state.annotations.get(&key).cloned())
+    }
+
+    /// Takes the events that were published: name and payload.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<(String, Value)> {
+        STATE.with_borrow_mut(|state| std::mem::take(&mut state.events))
+    }
+
+    /// Asks about something that is done to a message.
+    ///
+    /// # Errors
+    /// When the plugin refuses it.
+    pub fn before_act(&self, act: &Act) -> Result<(), Error> {
+        transaction(|| self.plugin.before_act(&Context::default(), act))
+    }
+
+    /// Shows an act that is in the log.
+    ///
+    /// # Errors
+    /// When the plugin wants to see it again.
+    pub fn after_act(&self, act: &Act) -> Result<(), Error> {
+        transaction(|| self.plugin.after_act(&Context::default(), act))
+    }
+
+    /// Asks about a change of a conversation.
+    ///
+    /// # Errors
+    /// When the plugin refuses it.
+    pub fn before_change(&self, change: &Change) -> Result<(), Error> {
+        transaction(|| self.plugin.before_change(&Context::default(), change))
+    }
+
+    /// Shows a change of a conversation that is committed.
+    ///
+    /// # Errors
+    /// When the plugin wants to see it again.
+    pub fn after_change(&self, change: &Change) -> Result<(), Error> {
+        transaction(|| self.plugin.after_change(&Context::default(), change))
+    }
+
+    /// Shows an event of another plugin.
+    ///
+    /// # Errors
+    /// When the plugin wants to see it again.
+    pub fn event(&self, event: &Event) -> Result<(), Error> {
+        transaction(|| self.plugin.event(&Context::default(), event))
+    }
+
+    /// Tells the plugin who was offline when a message was shown.
+    ///
+    /// # Errors
+    /// When the plugin wants to be told again.
+    pub fn push(&self, message: &TestMessage, recipients: &[String]) -> Result<(), Error> {
+        let (bytes, ends) = message.pack();
+        let message = Message::new(&bytes, ends, 1, 0, 0);
+        transaction(|| self.plugin.push(&Context::default(), &message, recipients))
+    }
+
+    /// Sends a request to the plugin's part of the HTTP interface as a caller.
+    ///
+    /// # Errors
+    /// The plugin's own; nothing that it wrote is left then.
+    pub fn http(&self, caller: &Caller, request: &HttpRequest) -> Result<HttpResponse, Error> {
+        let cx = Context { caller: caller.clone() };
+        transaction(|| self.plugin.http(&cx, request))
+    }
+
     /// Takes the lines that were logged.
     #[must_use]
     pub fn take_log(&self) -> Vec<(Level, String)> {
@@ -183,7 +262,7 @@ impl<P: Registered> TestHost<P> {
         let verdict = transaction(|| {
             match self
                 .plugin
-                .before_send(&Context::default(), &Message::new(&bytes, ends, 0, 0))
+                .before_send(&Context::default(), &Message::new(&bytes, ends, 0, 0, 0))
             {
                 Verdict::Reject(error) => Err(error),
                 verdict => Ok(verdict),
@@ -200,7 +279,7 @@ impl<P: Registered> TestHost<P> {
         let (bytes, ends) = message.pack();
         transaction(|| {
             self.plugin
-                .after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0))
+                .after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0, 0))
         })
     }
 }
@@ -361,6 +440,23 @@ impl State {
                 let log = self.messages.get(&id).into_iter().flatten();
                 let wanted = log.filter(|message| message.seq > after).take(limit as usize);
                 Ok(Answer::Messages(wanted.cloned().collect()))
+            }
+            Ask::Recall(id, seq, _) => {
+                self.conversation(&id)?;
+                let log = self.messages.entry(id).or_default();
+                let found = log.iter_mut().find(|message| message.seq == seq);
+                found.ok_or(ServiceError::NotFound)?.content = b"{}".to_vec();
+                Ok(Answer::Done)
+            }
+            Ask::Annotate(conversation, seq, name, value) => {
+                let value = serde_json::from_slice(&value).unwrap_or_default();
+                self.annotations.insert((conversation, seq, name), value);
+                Ok(Answer::Done)
+            }
+            Ask::Publish(name, payload) => {
+                let payload = serde_json::from_slice(&payload).unwrap_or_default();
+                self.events.push((name, payload));
+                Ok(Answer::Done)
             }
             Ask::EndSessions(actor, credential) => {
                 self.ended.push((actor, credential));

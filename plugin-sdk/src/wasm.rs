@@ -11,7 +11,7 @@
 
 use std::marker::PhantomData;
 
-use crate::{Caller, Context, Error, Message, Registered, Verdict};
+use crate::{Act, Caller, Change, Context, Error, Event, HttpRequest, Message, Registered, Verdict};
 
 wit_bindgen::generate!({
     path: "wit",
@@ -64,7 +64,7 @@ fn view(message: &hooks::message::Message) -> Message<'_> {
         message.client_id_end,
         message.content_end,
     ];
-    Message::new(&message.bytes, ends, message.seq, message.time_ms)
+    Message::new(&message.bytes, ends, message.seq, message.edits, message.time_ms)
 }
 
 impl<P: Registered> hooks::lifecycle::Guest for Adapter<P> {
@@ -109,11 +109,106 @@ impl<P: Registered> hooks::message::Guest for Adapter<P> {
             .map_err(error)
     }
 
+    fn before_act(done: hooks::message::Act) -> Result<(), types::Error> {
+        plugin::<P>().before_act(&Context::default(), &act(done)).map_err(error)
+    }
+
+    fn after_act(done: hooks::message::Act) -> Result<(), types::Error> {
+        plugin::<P>().after_act(&Context::default(), &act(done)).map_err(error)
+    }
+
     fn render(viewer: String, messages: Vec<hooks::message::Message>) -> Result<Vec<Option<Vec<u8>>>, types::Error> {
         let views: Vec<Message<'_>> = messages.iter().map(view).collect();
         plugin::<P>()
             .render(&Context::default(), &viewer, &views)
             .map_err(error)
+    }
+}
+
+fn act(act: hooks::message::Act) -> Act {
+    Act {
+        name: act.name,
+        app: act.app,
+        conversation: act.conversation,
+        conversation_kind: act.conversation_kind,
+        actor: act.actor,
+        target: act.target,
+        target_sender: act.target_sender,
+        target_kind: act.target_kind,
+        value: act.value,
+        time_ms: act.time_ms,
+    }
+}
+
+fn change(change: hooks::conversation::Change) -> Change {
+    Change {
+        app: change.app,
+        conversation: change.conversation,
+        kind: change.kind,
+        owner: change.owner,
+        actor: change.actor,
+        created: change.created,
+        joined: change.joined,
+        left: change.left,
+    }
+}
+
+impl<P: Registered> hooks::conversation::Guest for Adapter<P> {
+    fn before_change(changed: hooks::conversation::Change) -> Result<(), types::Error> {
+        plugin::<P>()
+            .before_change(&Context::default(), &change(changed))
+            .map_err(error)
+    }
+
+    fn after_change(changed: hooks::conversation::Change) -> Result<(), types::Error> {
+        plugin::<P>()
+            .after_change(&Context::default(), &change(changed))
+            .map_err(error)
+    }
+}
+
+impl<P: Registered> hooks::push::Guest for Adapter<P> {
+    fn deliver(message: hooks::message::Message, recipients: Vec<String>) -> Result<(), types::Error> {
+        plugin::<P>()
+            .push(&Context::default(), &view(&message), &recipients)
+            .map_err(error)
+    }
+}
+
+impl<P: Registered> hooks::event::Guest for Adapter<P> {
+    fn receive(event: hooks::event::Event) -> Result<(), types::Error> {
+        let event = Event {
+            app: event.app,
+            plugin: event.plugin,
+            name: event.name,
+            actor: event.actor,
+            payload: event.payload,
+            time_ms: event.time_ms,
+        };
+        plugin::<P>().event(&Context::default(), &event).map_err(error)
+    }
+}
+
+impl<P: Registered> hooks::http::Guest for Adapter<P> {
+    fn handle(caller: types::Caller, request: hooks::http::Request) -> Result<hooks::http::Response, types::Error> {
+        let request = HttpRequest {
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            headers: request
+                .headers
+                .into_iter()
+                .map(|header| (header.name, header.value))
+                .collect(),
+            body: request.body,
+        };
+        let response = plugin::<P>().http(&context(caller), &request).map_err(error)?;
+        let header = |(name, value)| hooks::http::Header { name, value };
+        Ok(hooks::http::Response {
+            status: response.status,
+            headers: response.headers.into_iter().map(header).collect(),
+            body: response.body,
+        })
     }
 }
 
@@ -177,8 +272,36 @@ pub(crate) mod service {
         match failure {
             wit::conversations::Failure::NotFound => ServiceError::NotFound,
             wit::conversations::Failure::Invalid(reason) => ServiceError::Invalid(reason),
+            wit::conversations::Failure::Refused(error) => ServiceError::Refused(foreseen(error)),
             wit::conversations::Failure::Unavailable => ServiceError::Unavailable,
         }
+    }
+
+    fn foreseen(error: wit::types::Error) -> crate::Error {
+        crate::Error {
+            code: error.code,
+            message: error.message,
+            retry: error.retry,
+        }
+    }
+
+    pub(crate) fn recall(id: &str, seq: u64, actor: &str) -> Result<(), ServiceError> {
+        wit::conversations::recall(id, seq, actor).map_err(conversations)
+    }
+
+    pub(crate) fn annotate(conversation: &str, seq: u64, name: &str, value: &[u8]) -> Result<(), ServiceError> {
+        wit::annotations::set(conversation, seq, name, value).map_err(|failure| match failure {
+            wit::annotations::Failure::NotFound => ServiceError::NotFound,
+            wit::annotations::Failure::Invalid(reason) => ServiceError::Invalid(reason),
+            wit::annotations::Failure::Unavailable => ServiceError::Unavailable,
+        })
+    }
+
+    pub(crate) fn publish(name: &str, payload: &[u8]) -> Result<(), ServiceError> {
+        wit::events::publish(name, payload).map_err(|failure| match failure {
+            wit::events::Failure::Invalid(reason) => ServiceError::Invalid(reason),
+            wit::events::Failure::Unavailable => ServiceError::Unavailable,
+        })
     }
 
     fn conversation(found: wit::conversations::Conversation) -> Conversation {
@@ -265,11 +388,7 @@ pub(crate) mod service {
     }
 
     pub(crate) fn call(method: &str, params: &[u8]) -> Result<Vec<u8>, crate::Error> {
-        wit::methods::call(method, params).map_err(|error| crate::Error {
-            code: error.code,
-            message: error.message,
-            retry: error.retry,
-        })
+        wit::methods::call(method, params).map_err(foreseen)
     }
 
     fn timers(failure: wit::timers::Failure) -> ServiceError {

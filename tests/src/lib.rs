@@ -138,6 +138,8 @@ impl Site {
 /// What an operator gets: the status and the body.
 pub struct Answered {
     pub status: u16,
+    /// Status line and headers.
+    pub head: String,
     pub body: String,
 }
 
@@ -194,13 +196,16 @@ pub async fn operate(address: &str, method: &str, path: &str, header: &str) -> A
     use tokio::io::AsyncWriteExt;
     let asked = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{header}\r\n");
+        // A header may have a body behind it.
+        let end = if header.contains("\r\n\r\n") { "" } else { "\r\n" };
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{header}{end}");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         Answered {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
             body: body.to_owned(),
         }
     };

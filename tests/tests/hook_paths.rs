@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
+use courtyard_tests::{CONVERSATION, Client, Server, Site, operate, plugin};
 use serde_json::{Value, json};
 
 /// What a client does, and how often each hook fires for it. All plugins together have every hook once, but `before_send`,
 /// which the watcher and the users plugin have.
-const TABLE: [(Path, &[(&str, u64)]); 8] = [
+const TABLE: [(Path, &[(&str, u64)]); 16] = [
     (Path::SignIn, &[("authenticate", 1), ("connected", 1)]),
     // Bob is online, so his copy is rendered; Ann gets an ack instead.
     (Path::Send, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
@@ -19,7 +19,20 @@ const TABLE: [(Path, &[(&str, u64)]); 8] = [
     (Path::Sync, &[("render", 1)]),
     (Path::Call, &[("method", 1)]),
     (Path::Timer, &[("method", 1), ("timer", 1)]),
+    // Bob's copy of the new content is rendered as the first one was.
+    (Path::Edit, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
+    (Path::React, &[("before_act", 1), ("after_act", 1)]),
+    (Path::Recall, &[("before_act", 1), ("after_act", 1)]),
+    (Path::Begin, &[("method", 1), ("before_change", 1), ("after_change", 1)]),
+    (Path::Join, &[("method", 2), ("before_change", 1), ("after_change", 1)]),
+    (Path::Publish, &[("method", 1), ("event", 1)]),
+    (Path::Http, &[("http", 1)]),
     (Path::Leave, &[("disconnected", 1)]),
+    // Nobody of the others is there any more.
+    (
+        Path::SendToAbsent,
+        &[("before_send", 2), ("after_send", 1), ("push", 1)],
+    ),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +44,15 @@ enum Path {
     Sync,
     Call,
     Timer,
+    Edit,
+    React,
+    Recall,
+    Begin,
+    Join,
+    Publish,
+    Http,
     Leave,
+    SendToAbsent,
 }
 
 async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut Client) {
@@ -41,6 +62,11 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
     }
     if let Path::Leave = path {
         *ann = None;
+        return;
+    }
+    if let Path::SendToAbsent = path {
+        bob.text("m2", "Are you there?").await;
+        while bob.next().await["type"] != "ack" {}
         return;
     }
     let ann = ann.as_mut().unwrap();
@@ -72,7 +98,36 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
             let called = ann.request(call("clerk.remind", remind)).await;
             assert_eq!(called["type"], "result");
         }
-        Path::SignIn | Path::Leave => {}
+        Path::Edit | Path::React | Path::Recall => {
+            let name = format!("{path:?}").to_lowercase();
+            let act = json!({
+                "type": name, "id": name, "conversation": CONVERSATION, "target": 1, "emoji": "👍",
+                "content": {"text": "Hello!"},
+            });
+            assert_eq!(ann.request(act).await["type"], "ack");
+            assert_eq!(bob.next().await["type"], "event");
+        }
+        Path::Begin => {
+            let open = json!({"address": "room", "members": ["ann", "bob"]});
+            assert_eq!(ann.request(call("clerk.open", open)).await["type"], "result");
+        }
+        Path::Join => {
+            let open = json!({"address": "room", "members": ["ann"]});
+            // It is there already, and this changes nothing.
+            let room = ann.request(call("clerk.open", open)).await["value"]["conversation"].clone();
+            let join = json!({"conversation": room, "join": ["cleo"], "leave": []});
+            assert_eq!(ann.request(call("clerk.change", join)).await["type"], "result");
+        }
+        Path::Publish => {
+            let news = json!({"name": "news"});
+            assert_eq!(ann.request(call("clerk.announce", news)).await["type"], "result");
+        }
+        Path::Http => {
+            let address = format!("127.0.0.1:{}", server.port);
+            let answered = operate(&address, "GET", "/v1/plugins/steward/whoami", "").await;
+            assert_eq!(answered.status, 200);
+        }
+        Path::SignIn | Path::Leave | Path::SendToAbsent => {}
     }
 }
 
@@ -100,9 +155,9 @@ async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
         configure("users", "\"kv\", \"conversations\", \"sessions\""),
         configure(
             "clerk",
-            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\""
+            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\""
         ),
-        configure("watcher", "\"kv\"")
+        configure("watcher", "\"kv\"") + &configure("steward", "\"kv\", \"events\", \"http\"")
     ));
     let server = site.start().await;
     let mut bob = server.sign_in("bob").await;

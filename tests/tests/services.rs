@@ -5,7 +5,7 @@
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\"";
+const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\"";
 
 async fn start(grant: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {
@@ -325,7 +325,8 @@ async fn plugins_hear_of_sessions_in_order() {
 
 #[tokio::test]
 async fn a_capability_that_is_not_granted_is_not_there() {
-    let (site, server) = start("\"kv\", \"conversations\", \"sessions\", \"timers\"").await;
+    let (site, server) =
+        start("\"kv\", \"conversations\", \"sessions\", \"timers\", \"annotations\", \"events\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
     assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
     assert!(

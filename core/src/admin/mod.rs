@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::hooks::Observers;
+use crate::hooks::Settlement;
 use crate::net::stopped;
 use crate::plugin::{ManageError, Supervisor};
 use crate::router::Router;
@@ -91,7 +91,7 @@ pub struct Admin {
     /// The plugins.
     pub supervisor: Arc<Supervisor>,
     /// Their dead letters.
-    pub observers: Arc<Observers>,
+    pub settlement: Arc<Settlement>,
     /// The live sessions.
     pub router: Arc<Router>,
     /// What requests must bear.
@@ -235,19 +235,20 @@ impl Admin {
             ("GET", ["v1", "plugins", id, "dead-letters"]) => {
                 supervisor.status_of(id)?;
                 let letters = self
-                    .observers
+                    .settlement
+                    .outbox()
                     .dead_letters(id, LETTERS)
                     .map_err(|error| storage(&error))?;
                 Ok(json_answer(StatusCode::OK, &json!({"dead_letters": letters})))
             }
             ("POST", ["v1", "plugins", id, "dead-letters", rest @ ..]) if rest.len() <= 1 => {
                 supervisor.status_of(id)?;
-                let replayed = self.observers.replay(id, rest.first().copied());
+                let replayed = self.settlement.outbox().replay(id, rest.first().copied());
                 counted("replayed", rest, replayed.map_err(|error| storage(&error))?)
             }
             ("DELETE", ["v1", "plugins", id, "dead-letters", rest @ ..]) if rest.len() <= 1 => {
                 supervisor.status_of(id)?;
-                let discarded = self.observers.discard(id, rest.first().copied());
+                let discarded = self.settlement.outbox().discard(id, rest.first().copied());
                 counted("discarded", rest, discarded.map_err(|error| storage(&error))?)
             }
             ("POST", ["v1", "plugins", id, verb]) => {

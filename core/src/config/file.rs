@@ -144,6 +144,7 @@ struct LimitsTable {
     heartbeat_ms: Option<Spanned<u64>>,
     connections: Option<AtLeastOne<usize>>,
     header_ms: Option<AtLeastOne<u64>>,
+    body_bytes: Option<AtLeastOne<usize>>,
     blocking_calls: Option<AtLeastOne<usize>>,
     shutdown_ms: Option<AtLeastOne<u64>>,
 }
@@ -306,6 +307,7 @@ impl Checker<'_> {
             net: NetLimits {
                 connections: or(file.limits.connections, default.net.connections),
                 header: ms_or(file.limits.header_ms, default.net.header),
+                body_bytes: or(file.limits.body_bytes, default.net.body_bytes),
             },
             blocking_calls: or(file.limits.blocking_calls, default.blocking_calls),
             shutdown: ms_or(file.limits.shutdown_ms, default.shutdown),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use courtyard_plugin_sdk as sdk;
 use courtyard_plugin_sdk::hook::{PackedMessage, Reply, Request};
 
-use crate::log::{Draft, Mark};
+use crate::log::{Body, Draft, EventType, Mark};
 use crate::store::LogId;
 use crate::wire::{ActorId, AppId, DeviceId};
 
@@ -61,8 +61,12 @@ pub struct Call {
 /// What calls leave to be done with their commit and after it.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
-    /// Messages that plugins append.
-    pub appends: Vec<PluginMessage>,
+    /// Events that plugins append.
+    pub appends: Vec<PluginEvent>,
+    /// Changes of conversations, for those who observe them.
+    pub changes: Vec<(LogId, sdk::Change)>,
+    /// Events for other plugins.
+    pub published: Vec<sdk::Event>,
     /// Sessions that end.
     pub ends: Vec<SessionEnd>,
     /// Signals that are sent.
@@ -75,34 +79,52 @@ impl Effects {
     /// Whether there is nothing to be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.ends.is_empty() && self.signals.is_empty() && !self.timers
+        self.appends.is_empty()
+            && self.changes.is_empty()
+            && self.published.is_empty()
+            && self.ends.is_empty()
+            && self.signals.is_empty()
+            && !self.timers
     }
 }
 
-/// A message that a plugin appends.
+/// An event that a plugin appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginMessage {
+pub struct PluginEvent {
     /// Where to.
     pub log: LogId,
     /// The kind of the conversation.
     pub conversation_kind: String,
     /// Who gets it.
     pub members: Arc<[ActorId]>,
+    /// What it is.
+    pub event: EventType,
+    /// The number of the message that it is about; 0 if it is about none.
+    pub target: u64,
     /// In whose name.
     pub sender: ActorId,
-    /// The kind of the content.
+    /// The kind of the content; may be empty.
     pub kind: String,
     /// A JSON object.
     pub content: Bytes,
 }
 
-impl PluginMessage {
-    /// Returns the other member, in a conversation of two.
-    pub(super) fn receiver(&self) -> Option<&str> {
-        match &*self.members {
+impl PluginEvent {
+    /// Returns what the log keeps of it.
+    pub(super) fn body<'a>(&'a self, client_id: &'a str) -> Body<'a> {
+        let receiver = match &*self.members {
             [first, second] if *first == self.sender => Some(second.as_str()),
             [first, second] if *second == self.sender => Some(first.as_str()),
             _ => None,
+        };
+        Body {
+            event: self.event,
+            target: self.target,
+            sender: self.sender.as_str(),
+            receiver,
+            client_id,
+            kind: &self.kind,
+            content: &self.content,
         }
     }
 }
@@ -129,9 +151,11 @@ pub struct CallerName {
 
 /// A call at some time, to go back to.
 #[derive(Debug)]
-pub(super) struct CallMark {
+pub struct CallMark {
     draft: Mark,
     appends: usize,
+    changes: usize,
+    published: usize,
     ends: usize,
     signals: usize,
 }
@@ -172,19 +196,24 @@ impl Call {
     }
 
     /// Notes what the call has led to so far.
-    pub(super) fn mark(&self) -> CallMark {
+    #[must_use]
+    pub fn mark(&self) -> CallMark {
         CallMark {
             draft: self.draft.mark(),
             appends: self.effects.appends.len(),
+            changes: self.effects.changes.len(),
+            published: self.effects.published.len(),
             ends: self.effects.ends.len(),
             signals: self.effects.signals.len(),
         }
     }
 
     /// Takes back what the call has led to since; what was read stays relied on.
-    pub(super) fn roll_back(&mut self, mark: CallMark) {
+    pub fn roll_back(&mut self, mark: CallMark) {
         self.draft.roll_back(mark.draft);
         self.effects.appends.truncate(mark.appends);
+        self.effects.changes.truncate(mark.changes);
+        self.effects.published.truncate(mark.published);
         self.effects.ends.truncate(mark.ends);
         self.effects.signals.truncate(mark.signals);
     }
@@ -222,6 +251,8 @@ pub struct Message<'a> {
     pub content: &'a [u8],
     /// 0 before it is in the log.
     pub seq: u64,
+    /// The number of the message that it gives another content; 0 for a new message.
+    pub edits: u64,
     /// Milliseconds since 1970.
     pub time_ms: u64,
 }
@@ -250,6 +281,7 @@ impl Message<'_> {
             bytes,
             ends,
             seq: self.seq,
+            edits: self.edits,
             time_ms: self.time_ms,
         }
     }
@@ -425,6 +457,14 @@ pub(super) fn contents(reply: Reply) -> Taken<Result<Vec<Option<Vec<u8>>>, Plugi
 pub(super) fn value(reply: Reply) -> Taken<Result<Bytes, PluginError>> {
     match reply {
         Reply::Value(value) => Ok(value.map(Bytes::from)),
+        _ => other_reply(),
+    }
+}
+
+/// Takes what a request of HTTP is answered.
+pub(super) fn response(reply: Reply) -> Taken<Result<sdk::HttpResponse, PluginError>> {
+    match reply {
+        Reply::Response(response) => Ok(response),
         _ => other_reply(),
     }
 }

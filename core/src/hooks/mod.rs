@@ -1,23 +1,25 @@
 //! Hook points: which plugins are asked, in which order, and what their answers add up to. Knows nothing of what a
 //! plugin is made of.
 
-mod effects;
 mod guest;
 mod health;
 mod meter;
 mod observers;
+mod outbox;
 mod registry;
+mod settlement;
 mod timers;
 
-pub use effects::Sealed;
 pub use guest::{
-    Access, Answer, Call, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginMessage,
-    SessionEnd, Signal, Usage, Verdict, origin,
+    Access, Answer, Call, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginEvent, SessionEnd,
+    Signal, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
 pub use meter::{BUCKETS_NS, HookCounts, Meter};
-pub use observers::{DeadLetter, DeadMessage, Observers};
+pub use observers::Observers;
+pub use outbox::{DeadLetter, DeadMessage, Outbox};
 pub use registry::{Plugin, Registry, SessionChange, WhenMissing};
+pub use settlement::{Sealed, Settlement};
 pub use timers::{Timer, Timers, cancel_timer, set_timer};
 
 use std::borrow::Cow;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use courtyard_plugin_sdk::hook::Request;
+use courtyard_plugin_sdk::manifest::HookName;
+use courtyard_plugin_sdk::{Act, Change, HttpRequest, HttpResponse};
 
 use crate::wire::{Code, RequestError, content};
 use registry::Link;
@@ -209,6 +213,87 @@ impl Hooks {
         (call, outcome)
     }
 
+    /// Asks the plugins about an act on a message, in order. The first refusal ends the chain.
+    ///
+    /// # Errors
+    /// The refusal of a plugin; or `plugin_failed` or `plugin_unavailable` when one could not decide.
+    pub fn before_act(&self, mut call: Box<Call>, act: &Act) -> (Box<Call>, Result<(), RequestError>) {
+        let registry = self.registry.load();
+        for link in &registry.before_act {
+            if !link.matches(&act.conversation_kind, &act.target_kind) {
+                continue;
+            }
+            let outcome;
+            (call, outcome) = link.plugin.enter(call, Request::BeforeAct(act.clone()), guest::done);
+            if let Err(error) = link.plugin.allowed("before_act", outcome) {
+                return (call, Err(error));
+            }
+        }
+        (call, Ok(()))
+    }
+
+    /// Asks the plugins about a change of a conversation that a plugin has made in a call, in order. Neither that plugin nor
+    /// those that wait in the call are asked. The first refusal ends the chain.
+    ///
+    /// # Errors
+    /// As [`Hooks::before_act`].
+    pub fn before_change(
+        &self,
+        mut call: Box<Call>,
+        plugin: &Arc<str>,
+        change: &Change,
+    ) -> (Box<Call>, Result<(), RequestError>) {
+        let registry = self.registry.load();
+        call.asking.push(plugin.clone());
+        let mut outcome = Ok(());
+        for link in &registry.before_change {
+            let waits = call.asking.contains(&link.plugin.id);
+            if waits || !link.wants_conversation(&change.kind) {
+                continue;
+            }
+            let answer;
+            (call, answer) = link
+                .plugin
+                .enter(call, Request::BeforeChange(change.clone()), guest::done);
+            outcome = link.plugin.allowed("before_change", answer);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        call.asking.pop();
+        (call, outcome)
+    }
+
+    /// Lets a plugin answer a request of HTTP to its own part of the interface; none if it has none.
+    ///
+    /// # Errors
+    /// `plugin_failed` or `plugin_unavailable`; the plugin's own error is inside.
+    #[expect(clippy::type_complexity, reason = "the plugin's own error is no failure")]
+    pub fn http(
+        &self,
+        call: Box<Call>,
+        plugin: &str,
+        request: HttpRequest,
+    ) -> (
+        Box<Call>,
+        Option<Result<Result<HttpResponse, RequestError>, RequestError>>,
+    ) {
+        let registry = self.registry.load();
+        let answers = |plugin: &&Arc<Plugin>| {
+            let manifest = plugin.manifest();
+            manifest.is_some_and(|manifest| manifest.hooks.iter().any(|hook| hook.hook == HookName::Http))
+        };
+        let Some(plugin) = registry.plugin(plugin).filter(answers) else {
+            return (call, None);
+        };
+        let (call, outcome) = plugin.enter(call, Request::Http(request), guest::response);
+        let outcome = match outcome {
+            Ok(answer) => Ok(answer.map_err(|error| plugin.error(error))),
+            Err(failure) => Err(plugin.failure("http", &failure)),
+        };
+        (call, Some(outcome))
+    }
+
     /// Returns the plugins that are to hear of a change of a session.
     #[must_use]
     pub fn session_observers(&self, change: SessionChange) -> Vec<Arc<Plugin>> {
@@ -311,11 +396,12 @@ fn check_content(kind: &str, json: &[u8]) -> Result<(), String> {
 
 /// Puts the plugin's id in front of its code, and keeps both in bounds.
 fn namespaced(plugin: &str, error: PluginError) -> RequestError {
+    // With dots, since it may be one that the plugin had from another.
     let well_formed = (1..=64).contains(&error.code.len())
         && error
             .code
             .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.'));
     let code = if well_formed { error.code } else { "error".to_owned() };
     let mut message = error.message;
     if message.len() > 1_024 {

@@ -1,155 +1,70 @@
-//! Shows committed messages to observers, at least once, in the order of their conversation.
+//! Shows observers what is committed, at least once, each conversation in its order.
 //!
-//! A message that an observer wants is noted in the observer's outbox by the transaction that appends it, so that a crash
-//! loses nothing. The observer's own writes and the end of the note are one transaction again.
+//! What an observer writes and the end of the note in its outbox are one transaction again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use courtyard_plugin_sdk::Act;
 use courtyard_plugin_sdk::hook::Request;
-use parking_lot::Mutex;
-use serde::Serialize;
-use tokio::sync::Notify;
+use courtyard_plugin_sdk::manifest::HookName;
 use tokio::task::JoinSet;
 
-use super::{Access, Call, Failure, Hooks, Message, Plugin, guest, origin};
-use crate::bus::Bus;
-use crate::clock::now_ms;
-use crate::log::{Body, Draft, Log, LogError, key};
-use crate::router::Router;
-use crate::store::{Append, CommitError};
-use crate::wire::Page;
+use super::outbox::{About, BATCH, Note, Outbox};
+use super::{Access, Call, Failure, Message, Plugin, Settlement, guest, origin};
+use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, key};
+use crate::store::{CommitError, LogId, StoredEvent};
+use crate::wire::AppId;
 
-/// How many notes are read at a time.
-const BATCH: usize = 64;
 /// How often a note is tried before it becomes a dead letter.
 const ATTEMPTS: u32 = 5;
 /// The pause after the first failure; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The tasks that show messages to observers, one for each plugin.
+/// The tasks that show observers what is in their outboxes, one for each plugin.
+#[derive(Debug)]
 pub struct Observers {
-    hooks: Arc<Hooks>,
-    log: Arc<Log>,
-    router: Arc<Router>,
-    bus: Arc<dyn Bus>,
-    work: Notify,
-    /// Says that timers were set.
-    timers: Arc<Notify>,
-    last_order: Mutex<u128>,
+    settlement: Arc<Settlement>,
 }
 
-impl std::fmt::Debug for Observers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Observers").finish_non_exhaustive()
-    }
-}
-
-/// A message that an observer could not bear.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DeadLetter {
-    /// Names it among those of its plugin.
-    pub id: String,
-    /// How the plugin failed on it the last time.
-    pub reason: String,
-    /// The message; none if it is not in the log any more.
-    pub message: Option<DeadMessage>,
-}
-
-/// What an observer was to be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DeadMessage {
-    /// The tenant.
-    pub app: String,
-    /// Where it was sent.
-    pub conversation: String,
-    /// Its number there.
-    pub seq: u64,
-    /// When, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// By whom.
-    pub sender: String,
-    /// The kind of the content.
-    pub kind: String,
-    /// The content.
-    pub content: serde_json::Value,
-}
-
-/// How showing one message ended.
+/// How showing one note ended.
 enum Shown {
     Done,
-    /// The plugin is left alone for a while; nothing is counted against the message.
+    /// The plugin is left alone for a while; nothing is counted against what it was to see.
     Later,
     Failed(String),
 }
 
+/// What an observer is to be asked, in which app, and whose doing it is.
+struct Asked {
+    app: AppId,
+    origin: u64,
+    request: Request,
+}
+
 impl Observers {
-    /// Makes the observers of a host. They work once [`Observers::run`] is polled.
+    /// Makes the observers of a host. They work while [`Observers::run`] is polled.
     #[must_use]
-    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>, router: Arc<Router>, bus: Arc<dyn Bus>) -> Arc<Self> {
-        Arc::new(Self {
-            hooks,
-            log,
-            router,
-            bus,
-            work: Notify::new(),
-            timers: Arc::default(),
-            last_order: Mutex::new(0),
-        })
+    pub fn new(settlement: Arc<Settlement>) -> Arc<Self> {
+        Arc::new(Self { settlement })
     }
 
-    pub(super) fn log(&self) -> &Log {
-        &self.log
+    fn outbox(&self) -> &Outbox {
+        self.settlement.outbox()
     }
 
-    pub(super) fn timers(&self) -> &Arc<Notify> {
-        &self.timers
+    fn log(&self) -> &Log {
+        self.outbox().log()
     }
 
-    pub(super) fn router(&self) -> &Router {
-        &self.router
-    }
-
-    pub(super) fn bus(&self) -> &dyn Bus {
-        &*self.bus
-    }
-
-    /// Notes in a draft which observers are to see the message that it appends. Returns whether there are any.
-    pub fn note(&self, draft: &mut Draft, append: &Append, conversation_kind: &str, kind: &str) -> bool {
-        let registry = self.hooks.registry();
-        let mut any = false;
-        for plugin in registry.observers(conversation_kind, kind) {
-            let Some(dedup) = append.dedup else { continue };
-            let order = self.next_order();
-            draft.set(
-                key::outbox(&plugin.id, &append.log, order),
-                Some(dedup.key.to_be_bytes().to_vec().into()),
-            );
-            any = true;
-        }
-        any
-    }
-
-    /// Returns a number greater than all before, also over restarts as long as the clock does not go back.
-    fn next_order(&self) -> u128 {
-        let mut last = self.last_order.lock();
-        *last = (*last + 1).max(ulid::Ulid::from_parts(now_ms(), 0).0);
-        *last
-    }
-
-    /// Says that a draft with notes was committed.
-    pub fn wake(&self) {
-        self.work.notify_one();
-    }
-
-    /// Shows messages until the future is dropped.
+    /// Shows what is noted until the future is dropped.
     pub async fn run(self: Arc<Self>) {
         loop {
             let mut plugins = JoinSet::new();
-            let registry = self.hooks.registry();
-            for link in &registry.after_send {
-                let (this, plugin) = (self.clone(), link.plugin.clone());
+            let registry = self.outbox().hooks().registry();
+            for plugin in registry.observing() {
+                let (this, plugin) = (self.clone(), plugin.clone());
                 plugins.spawn(async move { this.drain(plugin).await });
             }
             let mut unfinished = false;
@@ -159,7 +74,7 @@ impl Observers {
             if unfinished {
                 tokio::time::sleep(BACK_OFF * 5).await;
             } else {
-                self.work.notified().await;
+                self.outbox().work.notified().await;
             }
         }
     }
@@ -169,14 +84,14 @@ impl Observers {
         let mut attempts = 0;
         loop {
             let (start, end) = key::outboxes(&plugin.id);
-            let Ok(notes) = self.log.store().scan(&start, &end, BATCH, false) else {
+            let Ok(notes) = self.log().store().scan(&start, &end, BATCH, false) else {
                 return false;
             };
             if notes.is_empty() {
                 return true;
             }
-            // A note can be seen a moment before its message is durable, and so before it can be read.
-            let store = self.log.store().clone();
+            // A note can be seen a moment before its event is durable, and so before that can be read.
+            let store = self.log().store().clone();
             let durable = tokio::task::spawn_blocking(move || Draft::new(store).commit_blocking()).await;
             if !matches!(durable, Ok(Ok(_))) {
                 return false;
@@ -191,12 +106,12 @@ impl Observers {
                         attempts += 1;
                         if attempts < ATTEMPTS {
                             tokio::time::sleep(BACK_OFF * (1 << attempts)).await;
-                            // The messages behind it wait: an observer sees a conversation in its order.
+                            // What is behind it waits: an observer sees a conversation in its order.
                             break;
                         }
                         let (this, observer) = (self.clone(), plugin.clone());
-                        let buried = tokio::task::spawn_blocking(move || this.bury(&observer, &note, &reason));
-                        if buried.await.is_err() {
+                        let bury = move || this.outbox().bury(&observer.id, &note, &reason);
+                        if tokio::task::spawn_blocking(bury).await.is_err() {
                             return false;
                         }
                         attempts = 0;
@@ -206,53 +121,45 @@ impl Observers {
         }
     }
 
-    fn show(&self, plugin: &Plugin, (note, dedup): &(Bytes, Bytes)) -> Shown {
-        match self.try_show(plugin, note, dedup) {
+    fn show(&self, plugin: &Plugin, note: &(Bytes, Bytes)) -> Shown {
+        match self.try_show(plugin, note) {
             Ok(shown) => shown,
             Err(error) => Shown::Failed(error.to_string()),
         }
     }
 
-    fn try_show(&self, plugin: &Plugin, note: &Bytes, dedup: &Bytes) -> Result<Shown, LogError> {
-        let store = self.log.store();
-        let mut draft = Draft::new(store.clone());
-        if draft.get(note.clone())?.is_none() {
+    fn try_show(&self, plugin: &Plugin, (at, note): &(Bytes, Bytes)) -> Result<Shown, LogError> {
+        let mut draft = Draft::new(self.log().store().clone());
+        if draft.get(at.clone())?.is_none() {
             return Ok(Shown::Done);
         }
-        draft.set(note.clone(), None);
-        let found = match <[u8; 16]>::try_from(&dedup[..]) {
-            Ok(key) => store.find(u128::from_be_bytes(key))?,
-            Err(_) => None,
+        draft.set(at.clone(), None);
+        let Some(note) = Note::decode(note) else {
+            return Ok(Shown::Failed("the note can't be read".to_owned()));
         };
-        let lost = || Ok(Shown::Failed("its message is not in the log".to_owned()));
-        let Some(found) = found else { return lost() };
-        let log = found.appended.log;
-        let page = Page::After(found.appended.seq - 1);
-        let (_, events) = self.log.read(&log, page, 1)?;
-        let (Some(event), Some(conversation)) = (events.first(), self.log.conversations().get(&log)?) else {
-            return lost();
+        let asked = match (note.hook, note.about) {
+            (hook, About::Logged(dedup)) => match self.outbox().logged(dedup)? {
+                Some((log, event)) => self.logged(hook, &log, &event)?,
+                None => return Ok(Shown::Failed("its event is not in the log".to_owned())),
+            },
+            (_, About::Change(change)) => change.app.parse().ok().map(|app| Asked {
+                origin: origin(&app, &change.actor),
+                request: Request::AfterChange(change),
+                app,
+            }),
+            (_, About::Event(event)) => event.app.parse().ok().map(|app| Asked {
+                origin: origin(&app, &event.plugin),
+                request: Request::Event(event),
+                app,
+            }),
         };
-        let damaged = |_| LogError::Message {
-            conversation: log.conversation,
-            seq: event.seq,
+        let Some(Asked { app, origin, request }) = asked else {
+            // Nobody is to hear of it; only the note goes.
+            return Ok(self.finish(*Call::new(AppId::default_app(), Access::Write, draft)));
         };
-        let body = Body::decode(&event.body).map_err(damaged)?;
-        let id = log.conversation.to_string();
-        let message = Message {
-            app: log.app.as_str(),
-            conversation: &id,
-            conversation_kind: &conversation.kind,
-            sender: body.sender,
-            receiver: body.receiver.unwrap_or_default(),
-            kind: body.kind,
-            client_id: body.client_id,
-            content: body.content,
-            seq: event.seq,
-            time_ms: event.time_ms,
-        };
-        let mut call = Call::new(log.app.clone(), Access::Write, draft);
-        call.origin = Some(origin(&log.app, body.sender));
-        let (call, outcome) = plugin.enter(call, Request::AfterSend(message.packed()), guest::done);
+        let mut call = Call::new(app, Access::Write, draft);
+        call.origin = Some(origin);
+        let (call, outcome) = plugin.enter(call, request, guest::done);
         Ok(match outcome {
             Ok(Ok(())) => self.finish(*call),
             Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),
@@ -261,133 +168,93 @@ impl Observers {
         })
     }
 
-    fn finish(&self, call: Call) -> Shown {
-        let (draft, sealed) = self.seal(call);
-        match draft.commit_blocking() {
-            Ok(appended) => {
-                self.settle(sealed, &appended);
-                Shown::Done
+    /// Makes what a hook is asked about an event of the log; none if it need not be asked.
+    fn logged(&self, hook: HookName, log: &LogId, event: &StoredEvent) -> Result<Option<Asked>, LogError> {
+        let damaged = |seq: u64| LogError::Message {
+            conversation: log.conversation,
+            seq,
+        };
+        let body = Body::decode(&event.body).map_err(|_| damaged(event.seq))?;
+        let conversation = self.log().conversations().get(log)?.ok_or_else(|| damaged(event.seq))?;
+        let message = Message {
+            app: log.app.as_str(),
+            conversation: &conversation.id,
+            conversation_kind: &conversation.kind,
+            sender: body.sender,
+            receiver: body.receiver.unwrap_or_default(),
+            kind: body.kind,
+            client_id: body.client_id,
+            content: body.content,
+            seq: event.seq,
+            edits: body.target,
+            time_ms: event.time_ms,
+        };
+        let request = match hook {
+            HookName::AfterSend => Request::AfterSend(message.packed()),
+            HookName::Push => {
+                let recipients = self.offline(&conversation, body.sender);
+                if recipients.is_empty() {
+                    return Ok(None);
+                }
+                Request::Push {
+                    message: message.packed(),
+                    recipients,
+                }
             }
-            // Another transaction changed what the observer read: it sees the message again.
+            _ => {
+                let target = self.log().event(log, body.target)?.ok_or_else(|| damaged(event.seq))?;
+                let target_body = Body::decode(&target.body).map_err(|_| damaged(target.seq))?;
+                let (name, value) = act_of(&body);
+                Request::AfterAct(Act {
+                    name: name.to_owned(),
+                    app: log.app.as_str().to_owned(),
+                    conversation: conversation.id.to_string(),
+                    conversation_kind: conversation.kind.to_string(),
+                    actor: body.sender.to_owned(),
+                    target: target.seq,
+                    target_sender: target_body.sender.to_owned(),
+                    target_kind: target_body.kind.to_owned(),
+                    value,
+                    time_ms: event.time_ms,
+                })
+            }
+        };
+        Ok(Some(Asked {
+            app: log.app.clone(),
+            origin: origin(&log.app, body.sender),
+            request,
+        }))
+    }
+
+    /// Returns the members but the sender that have no live session.
+    fn offline(&self, conversation: &Conversation, sender: &str) -> Vec<String> {
+        let router = self.settlement.router();
+        let members = conversation.members.iter();
+        members
+            .filter(|member| member.as_str() != sender && !router.is_online(&conversation.log.app, member))
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn finish(&self, call: Call) -> Shown {
+        match self.settlement.commit(call, |_| {}) {
+            Ok(()) => Shown::Done,
+            // Another transaction changed what the observer read: it sees this again.
             Err(CommitError::Conflict) => Shown::Later,
             Err(error) => Shown::Failed(error.to_string()),
         }
     }
-
-    /// Lists the messages that a plugin could not bear, at most `limit` of them.
-    ///
-    /// # Errors
-    /// When the store fails, or a message is damaged.
-    pub fn dead_letters(&self, plugin: &str, limit: usize) -> Result<Vec<DeadLetter>, LogError> {
-        let (start, end) = key::dead_letters(plugin);
-        let found = self.log.store().scan(&start, &end, limit, false)?;
-        found.iter().map(|(key, value)| self.dead_letter(key, value)).collect()
-    }
-
-    fn dead_letter(&self, key: &[u8], value: &[u8]) -> Result<DeadLetter, LogError> {
-        let (dedup, reason) = value.split_at_checked(16).unwrap_or((&[], value));
-        let mut letter = DeadLetter {
-            id: hex(key),
-            reason: String::from_utf8_lossy(reason).into_owned(),
-            message: None,
-        };
-        let found = match <[u8; 16]>::try_from(dedup) {
-            Ok(dedup) => self.log.store().find(u128::from_be_bytes(dedup))?,
-            Err(_) => None,
-        };
-        if let Some(found) = found {
-            let log = found.appended.log;
-            let (_, events) = self.log.read(&log, Page::After(found.appended.seq - 1), 1)?;
-            if let Some(event) = events.first() {
-                let body = Body::decode(&event.body).map_err(|_| LogError::Message {
-                    conversation: log.conversation,
-                    seq: event.seq,
-                })?;
-                letter.message = Some(DeadMessage {
-                    app: log.app.as_str().to_owned(),
-                    conversation: log.conversation.to_string(),
-                    seq: event.seq,
-                    time_ms: event.time_ms,
-                    sender: body.sender.to_owned(),
-                    kind: body.kind.to_owned(),
-                    content: serde_json::from_slice(body.content).unwrap_or_default(),
-                });
-            }
-        }
-        Ok(letter)
-    }
-
-    /// Shows dead letters of a plugin once more: the one of this id, or all. Returns how many.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn replay(&self, plugin: &str, id: Option<&str>) -> Result<usize, CommitError> {
-        let moved = self.edit_letters(plugin, id, |draft, letter, value| {
-            let dedup = value.slice(..value.len().min(16));
-            draft.set(key::outbox_of(letter), Some(dedup));
-        })?;
-        self.wake();
-        Ok(moved)
-    }
-
-    /// Removes dead letters of a plugin: the one of this id, or all. Returns how many.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn discard(&self, plugin: &str, id: Option<&str>) -> Result<usize, CommitError> {
-        self.edit_letters(plugin, id, |_, _, _| {})
-    }
-
-    fn edit_letters(
-        &self,
-        plugin: &str,
-        id: Option<&str>,
-        edit: impl Fn(&mut Draft, &[u8], &Bytes),
-    ) -> Result<usize, CommitError> {
-        let (mut start, end) = key::dead_letters(plugin);
-        let mut edited = 0;
-        loop {
-            let mut draft = Draft::new(self.log.store().clone());
-            let scanned = self.log.store().scan(&start, &end, BATCH, false);
-            let found = scanned.map_err(|error| CommitError::Failed(error.to_string()))?;
-            let Some((last, _)) = found.last() else {
-                return Ok(edited);
-            };
-            start = [last, &[0][..]].concat().into();
-            for (letter, value) in &found {
-                if id.is_none_or(|id| id == hex(letter)) {
-                    edit(&mut draft, letter, value);
-                    draft.set(letter.clone(), None);
-                    edited += 1;
-                }
-            }
-            if !draft.is_read_only() {
-                draft.commit_blocking()?;
-            }
-        }
-    }
-
-    /// Moves a note to the dead letters, with the reason.
-    fn bury(&self, plugin: &Plugin, (note, dedup): &(Bytes, Bytes), reason: &str) {
-        tracing::error!(plugin = %plugin.id, reason, "a message became a dead letter of an observer");
-        let mut draft = Draft::new(self.log.store().clone());
-        let mut letter = dedup.to_vec();
-        letter.extend_from_slice(reason.as_bytes());
-        draft.set(key::dead_letter(note), Some(letter.into()));
-        draft.set(note.clone(), None);
-        if let Err(error) = draft.commit_blocking() {
-            tracing::error!(plugin = %plugin.id, %error, "a dead letter could not be kept; the message is tried again");
-        }
-    }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing into a text has no way to fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+/// Returns the name of an act, and its value, as plugins see them.
+fn act_of(body: &Body<'_>) -> (&'static str, String) {
+    match body.event {
+        EventType::Reaction => {
+            let content: serde_json::Value = serde_json::from_slice(body.content).unwrap_or_default();
+            let on = content["on"].as_bool() == Some(true);
+            let emoji = content["emoji"].as_str().unwrap_or_default();
+            (if on { "react" } else { "unreact" }, emoji.to_owned())
+        }
+        _ => ("recall", String::new()),
+    }
 }

@@ -10,6 +10,7 @@ use super::{
     Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, guest, guest::Taken,
     namespaced,
 };
+use crate::log::EventType;
 use crate::wire::{Code, RequestError};
 
 /// What happened to a session.
@@ -204,6 +205,19 @@ impl Plugin {
         }
     }
 
+    /// Makes of a guard's answer whether the request goes on.
+    pub(super) fn allowed(
+        &self,
+        hook: &str,
+        outcome: Result<Result<(), PluginError>, Failure>,
+    ) -> Result<(), RequestError> {
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(error)),
+            Err(failure) => Err(self.failure(hook, &failure)),
+        }
+    }
+
     /// Makes the answer to a client whose request the plugin refused.
     pub(super) fn error(&self, error: PluginError) -> RequestError {
         namespaced(&self.id, error)
@@ -223,6 +237,25 @@ impl Plugin {
     }
 }
 
+/// Puts each plugin behind those that it declares to come after, and leaves the order as it is otherwise. Those that wait
+/// for each other stay in their order.
+fn ordered(mut waiting: Vec<Arc<Plugin>>) -> Vec<Arc<Plugin>> {
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let is_free = |plugin: &Arc<Plugin>| {
+            let after = plugin.manifest.as_ref().map_or(&[][..], |manifest| &manifest.after);
+            let waits_for = |id: &String| waiting.iter().any(|other| *other.id == **id && other.id != plugin.id);
+            !after.iter().any(waits_for)
+        };
+        let next = waiting.iter().position(is_free).unwrap_or_else(|| {
+            tracing::warn!(plugin = %waiting[0].id, "plugins declare to come after each other; they stay in their order");
+            0
+        });
+        ordered.push(waiting.remove(next));
+    }
+    ordered
+}
+
 /// A plugin at a hook, with the filters that its manifest declares.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -231,9 +264,15 @@ pub(super) struct Link {
     pub(super) fails_open: bool,
     conversation_kinds: Vec<String>,
     content_kinds: Vec<String>,
+    events: Vec<String>,
 }
 
 impl Link {
+    /// Whether the plugin asked for such conversations.
+    pub(super) fn wants_conversation(&self, kind: &str) -> bool {
+        self.conversation_kinds.is_empty() || self.conversation_kinds.iter().any(|listed| listed == kind)
+    }
+
     /// Whether the plugin asked for such messages.
     pub(super) fn matches(&self, conversation_kind: &str, content_kind: &str) -> bool {
         let any_or = |list: &[String], kind: &str| list.is_empty() || list.iter().any(|listed| listed == kind);
@@ -251,14 +290,23 @@ pub struct Registry {
     pub(super) render: Vec<Link>,
     pub(super) connected: Vec<Arc<Plugin>>,
     pub(super) disconnected: Vec<Arc<Plugin>>,
+    pub(super) before_act: Vec<Link>,
+    pub(super) before_change: Vec<Link>,
+    after_act: Vec<Link>,
+    after_change: Vec<Link>,
+    push: Vec<Link>,
+    event: Vec<Link>,
+    /// Those that are shown something after its commit.
+    observing: Vec<Arc<Plugin>>,
 }
 
 impl Registry {
-    /// Sorts plugins into the chains of the hooks that they declare.
+    /// Sorts plugins into the chains of the hooks that they declare: in the given order, but each behind those that it
+    /// declares to come after.
     #[must_use]
     pub fn new(plugins: impl IntoIterator<Item = Arc<Plugin>>) -> Self {
         let mut registry = Self::default();
-        for plugin in plugins {
+        for plugin in ordered(plugins.into_iter().collect()) {
             registry.add(&plugin);
             registry.plugins.push(plugin);
         }
@@ -273,6 +321,7 @@ impl Registry {
                     fails_open: false,
                     conversation_kinds: Vec::new(),
                     content_kinds: Vec::new(),
+                    events: Vec::new(),
                 });
             }
             return;
@@ -283,14 +332,24 @@ impl Registry {
                 fails_open: hook.class == Some(Class::Transform),
                 conversation_kinds: hook.conversation_kinds.clone(),
                 content_kinds: hook.content_kinds.clone(),
+                events: hook.events.clone(),
             };
+            if hook.hook.is_observed() && !self.observing.iter().any(|known| known.id == plugin.id) {
+                self.observing.push(plugin.clone());
+            }
             match hook.hook {
                 HookName::Authenticate => self.authenticate.push(plugin.clone()),
                 HookName::BeforeSend => self.before_send.push(link),
                 HookName::AfterSend => self.after_send.push(link),
                 HookName::Render => self.render.push(link),
-                // A timer names its plugin; the others are not declared.
-                HookName::Timer | HookName::Method | HookName::Migrate => {}
+                HookName::BeforeAct => self.before_act.push(link),
+                HookName::AfterAct => self.after_act.push(link),
+                HookName::BeforeChange => self.before_change.push(link),
+                HookName::AfterChange => self.after_change.push(link),
+                HookName::Push => self.push.push(link),
+                HookName::Event => self.event.push(link),
+                // Whoever asks names the plugin.
+                HookName::Timer | HookName::Http | HookName::Method | HookName::Migrate => {}
                 HookName::Connected => self.connected.push(plugin.clone()),
                 HookName::Disconnected => self.disconnected.push(plugin.clone()),
             }
@@ -309,15 +368,85 @@ impl Registry {
         self.plugins.iter().find(|plugin| &*plugin.id == id)
     }
 
-    /// Returns the observers that want such a message.
-    pub(crate) fn observers<'a>(
+    /// Returns the plugins that are shown something after its commit.
+    pub(super) fn observing(&self) -> &[Arc<Plugin>] {
+        &self.observing
+    }
+
+    /// Returns the hooks that want to see such an event of the log.
+    pub(super) fn observers<'a>(
         &'a self,
+        event: EventType,
         conversation_kind: &'a str,
         kind: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Plugin>> {
-        self.after_send
+    ) -> impl Iterator<Item = (&'a Arc<Plugin>, HookName)> {
+        let (shown, pushed): (&[Link], &[Link]) = match event {
+            EventType::Message => (&self.after_send, &self.push),
+            EventType::Edit => (&self.after_send, &[]),
+            EventType::Recall | EventType::Reaction => (&self.after_act, &[]),
+            EventType::Annotation | EventType::Members => (&[], &[]),
+        };
+        let hook = match event {
+            EventType::Message | EventType::Edit => HookName::AfterSend,
+            _ => HookName::AfterAct,
+        };
+        let shown = shown.iter().map(move |link| (link, hook));
+        let pushed = pushed.iter().map(|link| (link, HookName::Push));
+        shown
+            .chain(pushed)
+            .filter(move |(link, _)| link.matches(conversation_kind, kind))
+            .map(|(link, hook)| (&link.plugin, hook))
+    }
+
+    /// Returns the plugins that want to see a change of such a conversation.
+    pub(super) fn change_observers<'a>(&'a self, conversation_kind: &'a str) -> impl Iterator<Item = &'a Arc<Plugin>> {
+        let wanted = self
+            .after_change
             .iter()
-            .filter(move |link| link.matches(conversation_kind, kind))
-            .map(|link| &link.plugin)
+            .filter(|link| link.wants_conversation(conversation_kind));
+        wanted.map(|link| &link.plugin)
+    }
+
+    /// Returns the plugins that want to see an event of another plugin.
+    pub(super) fn event_observers<'a>(
+        &'a self,
+        plugin: &'a str,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Plugin>> {
+        let named = |wanted: &String| wanted.split_once('.') == Some((plugin, name));
+        let wanted = self.event.iter().filter(move |link| {
+            *link.plugin.id != *plugin && (link.events.is_empty() || link.events.iter().any(named))
+        });
+        wanted.map(|link| &link.plugin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(plugins: &[(&str, &[&str])]) -> String {
+        let plugin = |(id, after): &(&str, &[&str])| {
+            let manifest = serde_json::json!({
+                "manifest": 1, "id": id, "version": "1", "contract": "1.0.0", "after": after,
+            });
+            let manifest = Manifest::parse(manifest.to_string().as_bytes()).unwrap();
+            Arc::new(Plugin::missing(id, Some(manifest), WhenMissing::Reject, Arc::default()))
+        };
+        let registry = Registry::new(plugins.iter().map(plugin));
+        registry.plugins().iter().map(|plugin| &*plugin.id).collect()
+    }
+
+    #[test]
+    fn plugins_stand_in_the_order_of_the_configuration_but_behind_those_that_they_come_after() {
+        assert_eq!(order(&[("a", &[]), ("b", &[]), ("c", &[])]), "abc");
+        assert_eq!(order(&[("a", &["c"]), ("b", &[]), ("c", &[])]), "bca");
+        assert_eq!(order(&[("a", &["b"]), ("b", &["c"]), ("c", &[])]), "cba");
+        assert_eq!(order(&[("a", &["absent", "a"]), ("b", &[])]), "ab");
+    }
+
+    #[test]
+    fn plugins_that_wait_for_each_other_stay_in_their_order() {
+        assert_eq!(order(&[("a", &["b"]), ("b", &["a"]), ("c", &["a"])]), "abc");
     }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use courtyard_plugin_sdk::hook::Request;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
-use super::{Access, Call, Failure, Hooks, Observers, guest, origin};
+use super::{Access, Call, Failure, Hooks, Settlement, guest, origin};
 use crate::log::{Draft, Log, LogError, key};
 use crate::store::CommitError;
 use crate::wire::AppId;
@@ -103,20 +102,14 @@ enum Fired {
 pub struct Timers {
     hooks: Arc<Hooks>,
     log: Arc<Log>,
-    observers: Arc<Observers>,
-    work: Arc<Notify>,
+    settlement: Arc<Settlement>,
 }
 
 impl Timers {
     /// Makes the timers of a host. They fire once [`Timers::run`] is polled.
     #[must_use]
-    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>, observers: Arc<Observers>) -> Self {
-        Self {
-            hooks,
-            log,
-            work: observers.timers().clone(),
-            observers,
-        }
+    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>, settlement: Arc<Settlement>) -> Self {
+        Self { hooks, log, settlement }
     }
 
     /// Fires timers until the future is dropped.
@@ -130,7 +123,7 @@ impl Timers {
                 Err(_) => NAP,
             };
             // A timer that was set meanwhile has left its notice.
-            let _ = tokio::time::timeout(nap, this.work.notified()).await;
+            let _ = tokio::time::timeout(nap, this.settlement.timers().notified()).await;
         }
     }
 
@@ -247,12 +240,8 @@ impl Timers {
             }
             Err(failure) => return Ok(failed(&failure)),
         }
-        let (draft, sealed) = self.observers.seal(*call);
-        Ok(match draft.commit_blocking() {
-            Ok(appended) => {
-                self.observers.settle(sealed, &appended);
-                Fired::Done
-            }
+        Ok(match self.settlement.commit(*call, |_| {}) {
+            Ok(()) => Fired::Done,
             Err(CommitError::Conflict) => Fired::Again,
             Err(error) => failed(&error),
         })

@@ -1,36 +1,100 @@
-//! What the store keeps of a message.
+//! What the store keeps of an event.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::store::StoredEvent;
-use crate::wire::ConversationId;
-use crate::wire::reply::MessageView;
+use crate::wire::reply::EventView;
+use crate::wire::{ConversationId, EventId};
 
-/// A message's bytes are not what this version writes.
+/// An event's bytes are not what this version writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bytes are no message")]
+#[error("the bytes are no event")]
 pub struct BodyError;
 
-/// What a message says, apart from what the store knows about its event.
+/// What an event is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventType {
+    /// A message.
+    #[default]
+    Message,
+    /// Another content for an earlier message.
+    Edit,
+    /// An earlier message is taken back.
+    Recall,
+    /// An emoji for an earlier message, or its end.
+    Reaction,
+    /// What a plugin says about an earlier message.
+    Annotation,
+    /// Who joined and who left.
+    Members,
+}
+
+impl EventType {
+    const ALL: [Self; 6] = [
+        Self::Message,
+        Self::Edit,
+        Self::Recall,
+        Self::Reaction,
+        Self::Annotation,
+        Self::Members,
+    ];
+
+    /// Returns the byte that bodies of this type begin with.
+    fn byte(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.byte() == byte)
+    }
+
+    /// Returns the name that clients see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Edit => "edit",
+            Self::Recall => "recall",
+            Self::Reaction => "reaction",
+            Self::Annotation => "annotation",
+            Self::Members => "members",
+        }
+    }
+}
+
+/// What an event says, apart from what the store knows about it.
 ///
-/// On the disk: postcard, after one byte for the type of the event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// On the disk: one byte for the type, the target of an event that has one, then the rest; all postcard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Body<'a> {
-    /// Who sent it.
+    /// What it is.
+    pub event: EventType,
+    /// The number of the message that it is about; 0 if it is about none.
+    pub target: u64,
+    /// Whose it is.
     pub sender: &'a str,
     /// The other member, in a conversation of two.
     pub receiver: Option<&'a str>,
     /// The sender's id for it.
     pub client_id: &'a str,
-    /// The kind of the content.
+    /// The kind of the content; of an annotation the name; may be empty.
     pub kind: &'a str,
     /// A JSON object.
-    #[serde(with = "serde_bytes")]
     pub content: &'a [u8],
 }
 
-/// A [`Body`] up to its content: postcard writes the length of bytes as it writes a number.
+#[derive(Deserialize)]
+struct Rest<'a> {
+    sender: &'a str,
+    receiver: Option<&'a str>,
+    client_id: &'a str,
+    kind: &'a str,
+    #[serde(with = "serde_bytes")]
+    content: &'a [u8],
+}
+
+/// [`Rest`] up to its content: postcard writes the length of bytes as it writes a number.
 #[derive(Serialize)]
 struct Head<'a> {
     sender: &'a str,
@@ -40,11 +104,8 @@ struct Head<'a> {
     content_bytes: usize,
 }
 
-/// The type byte of messages. Edits, receipts and the like will have their own.
-const MESSAGE: u8 = 1;
-
 impl<'a> Body<'a> {
-    /// Encodes the message for the store, all but the content: that comes right behind these bytes.
+    /// Encodes the event for the store, all but the content: that comes right behind these bytes.
     #[must_use]
     pub fn encode_head(&self) -> Bytes {
         let head = Head {
@@ -55,13 +116,16 @@ impl<'a> Body<'a> {
             content_bytes: self.content.len(),
         };
         let texts = self.sender.len() + self.receiver.map_or(0, str::len) + self.client_id.len() + self.kind.len();
-        let mut bytes = Vec::with_capacity(1 + 24 + texts);
-        bytes.push(MESSAGE);
-        // Writing into a vector has no way to fail.
+        let mut bytes = Vec::with_capacity(1 + 34 + texts);
+        bytes.push(self.event.byte());
+        if self.event != EventType::Message {
+            // Writing into a vector has no way to fail; that goes for the rest as well.
+            bytes = postcard::to_extend(&self.target, bytes).unwrap_or_default();
+        }
         postcard::to_extend(&head, bytes).unwrap_or_default().into()
     }
 
-    /// Encodes the message for the store.
+    /// Encodes the event for the store.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         [&self.encode_head()[..], self.content].concat().into()
@@ -72,25 +136,46 @@ impl<'a> Body<'a> {
     /// # Errors
     /// When the bytes are something else.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, BodyError> {
-        match bytes.split_first() {
-            Some((&MESSAGE, rest)) => postcard::from_bytes(rest).map_err(|_| BodyError),
-            _ => Err(BodyError),
+        let (byte, mut rest) = bytes.split_first().ok_or(BodyError)?;
+        let event = EventType::of(*byte).ok_or(BodyError)?;
+        let mut target = 0;
+        if event != EventType::Message {
+            (target, rest) = postcard::take_from_bytes(rest).map_err(|_| BodyError)?;
         }
+        let rest: Rest<'a> = postcard::from_bytes(rest).map_err(|_| BodyError)?;
+        Ok(Self {
+            event,
+            target,
+            sender: rest.sender,
+            receiver: rest.receiver,
+            client_id: rest.client_id,
+            kind: rest.kind,
+            content: rest.content,
+        })
     }
 
-    /// Joins the message with what the store knows about its event.
+    /// Joins the event with what the store knows about it.
     #[must_use]
-    pub fn view(&self, conversation: ConversationId, event: &StoredEvent) -> MessageView<'a> {
-        MessageView {
-            id: event.id,
+    pub fn view(&self, conversation: ConversationId, event: &StoredEvent) -> EventView<'a> {
+        self.view_at(conversation, event.seq, event.id, event.time_ms)
+    }
+
+    /// Joins the event with where it went.
+    #[must_use]
+    pub fn view_at(&self, conversation: ConversationId, seq: u64, id: EventId, time_ms: u64) -> EventView<'a> {
+        EventView {
+            event_type: self.event.name(),
+            target: self.target,
+            id,
             conversation,
-            seq: event.seq,
-            time_ms: event.time_ms,
+            seq,
+            time_ms,
             sender: self.sender,
             receiver: self.receiver,
             client_id: self.client_id,
             kind: self.kind,
             content: self.content,
+            revised: None,
         }
     }
 }
@@ -107,8 +192,15 @@ mod tests {
             client_id: "m1",
             kind: "text",
             content: b"{}",
+            ..Body::default()
         };
         assert_eq!(Body::decode(&body.encode()), Ok(body));
+        let edit = Body {
+            event: EventType::Edit,
+            target: 300,
+            ..body
+        };
+        assert_eq!(Body::decode(&edit.encode()), Ok(edit));
         let long = "x".repeat(300);
         let body = Body {
             content: long.as_bytes(),
@@ -120,7 +212,7 @@ mod tests {
     #[test]
     fn other_bytes_are_refused() {
         assert_eq!(Body::decode(b""), Err(BodyError));
-        assert_eq!(Body::decode(b"\x02abc"), Err(BodyError));
+        assert_eq!(Body::decode(b"\x07abc"), Err(BodyError));
         assert_eq!(Body::decode(b"\x01\xff\xff"), Err(BodyError));
     }
 }

@@ -42,6 +42,22 @@ pub fn conversation_of_membership(key: &[u8]) -> Option<ConversationId> {
     Some(ConversationId(u128::from_be_bytes(key[id..].try_into().ok()?)))
 }
 
+/// What became of a message: `z APP 0 CONVERSATION NUMBER`.
+#[must_use]
+pub fn revision(log: &LogId, seq: u64) -> Bytes {
+    let mut last = [0; 24];
+    last[..16].copy_from_slice(&log.conversation.0.to_be_bytes());
+    last[16..].copy_from_slice(&seq.to_be_bytes());
+    build(b'z', &[log.app.as_str()], &last)
+}
+
+/// Returns the number of the message that a revision's key ends with.
+#[must_use]
+pub fn seq_of_revision(key: &[u8]) -> Option<u64> {
+    let seq = key.len().checked_sub(8)?;
+    Some(u64::from_be_bytes(key[seq..].try_into().ok()?))
+}
+
 /// A key of a plugin's own key space: `k APP 0 PLUGIN 0 KEY`.
 #[must_use]
 pub fn plugin(app: &AppId, plugin: &str, key: &[u8]) -> Bytes {

@@ -4,7 +4,9 @@ mod body;
 mod conversation;
 mod draft;
 pub mod key;
+mod revision;
 
+use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -14,9 +16,10 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 use crate::store::{CommitError, Dedup, Found, Head, LogId, Store, StoreError, StoredEvent};
 use crate::wire::{ActorId, AppId, ConversationId, Page};
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, EventType};
 pub use conversation::{Conversation, Conversations, Record};
 pub use draft::{Draft, Mark};
+pub use revision::{Edit, Full, Revision};
 
 /// The conversations of a store and their messages.
 pub struct Log {
@@ -114,6 +117,62 @@ impl Log {
             return Ok((head, Vec::new()));
         }
         Ok((head, self.store.events(log, range, limit, newest_first)?))
+    }
+}
+
+impl Log {
+    /// Returns what became of the messages of a range of numbers, those without any change left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn revisions(
+        store: &dyn Store,
+        log: &LogId,
+        first: u64,
+        last: u64,
+    ) -> Result<HashMap<u64, Revision>, LogError> {
+        let (start, end) = (key::revision(log, first), key::revision(log, last.saturating_add(1)));
+        let found = store.scan(&start, &end, usize::MAX, false)?;
+        let decoded = found.iter().map(|(key, value)| {
+            let seq = key::seq_of_revision(key).unwrap_or_default();
+            let damaged = LogError::Message {
+                conversation: log.conversation,
+                seq,
+            };
+            Revision::decode(value).map(|revision| (seq, revision)).ok_or(damaged)
+        });
+        decoded.collect()
+    }
+
+    /// Returns what became of one message, inside a transaction.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn revision(draft: &mut Draft, log: &LogId, seq: u64) -> Result<Revision, LogError> {
+        let damaged = LogError::Message {
+            conversation: log.conversation,
+            seq,
+        };
+        match draft.get(key::revision(log, seq))? {
+            Some(bytes) => Revision::decode(&bytes).ok_or(damaged),
+            None => Ok(Revision::default()),
+        }
+    }
+
+    /// Keeps what became of one message, inside a transaction.
+    pub fn revise(draft: &mut Draft, log: &LogId, seq: u64, revision: &Revision) {
+        draft.set(key::revision(log, seq), Some(revision.encode().into()));
+    }
+
+    /// Reads one event; none if there is no such number.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn event(&self, log: &LogId, seq: u64) -> Result<Option<StoredEvent>, LogError> {
+        if seq == 0 {
+            return Ok(None);
+        }
+        Ok(self.store.events(log, seq..=seq, 1, false)?.pop())
     }
 }
 

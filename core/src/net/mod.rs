@@ -2,6 +2,7 @@
 
 mod files;
 mod mount;
+mod plugins;
 mod tls;
 mod upgraded;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -36,6 +38,8 @@ pub struct NetLimits {
     pub connections: usize,
     /// Time for the headers of a request, and for a TLS handshake.
     pub header: Duration,
+    /// Bytes of the body of a request to a plugin's own part of the interface.
+    pub body_bytes: usize,
 }
 
 impl Default for NetLimits {
@@ -43,6 +47,7 @@ impl Default for NetLimits {
         Self {
             connections: 100_000,
             header: Duration::from_secs(10),
+            body_bytes: 1 << 20,
         }
     }
 }
@@ -155,7 +160,15 @@ async fn route<C: Carrier, B>(
     mut request: Request<B>,
     secure: Option<bool>,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Some(target) = plugins::Target::of(request.uri().path()) {
+        // Seldom, so that its future need not have room in every connection.
+        return Box::pin(plugins::answer(site, target, request)).await;
+    }
     match request.uri().path() {
         "/v1/ws" => upgrade::<C, B>(site, &mut request, secure, alive),
         "/health" => text(StatusCode::OK, "ok\n"),

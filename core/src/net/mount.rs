@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::{Request, Response, StatusCode, Uri};
 use tokio::sync::mpsc;
 use tower_service::Service;
@@ -41,7 +42,11 @@ impl Mounted {
         }
     }
 
-    async fn answer<B: Send + 'static>(self, mut request: Request<B>) -> Response<Full<Bytes>> {
+    async fn answer<B>(self, mut request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let Some(alive) = self.alive.upgrade() else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
         };
@@ -65,7 +70,11 @@ fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
     }
 }
 
-impl<B: Send + 'static> Service<Request<B>> for Mounted {
+impl<B> Service<Request<B>> for Mounted
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;

@@ -7,7 +7,7 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre,
 use wasmtime::{Store, Trap};
 
 use super::bindings::courtyard::plugin::types;
-use super::bindings::exports::courtyard::plugin::{auth, message};
+use super::bindings::exports::courtyard::plugin::{auth, conversation, event, http, message};
 use super::engine::WasmEngine;
 use super::state::{Shared, State};
 use crate::hooks::{Answer, Call, Failure};
@@ -74,6 +74,13 @@ functions! {
     timer: "timer" "fire" (String, Vec<u8>) => Done;
     connected: "session" "connected" (types::Caller,) => ();
     disconnected: "session" "disconnected" (types::Caller,) => ();
+    before_act: "message" "before-act" (message::Act,) => Done;
+    after_act: "message" "after-act" (message::Act,) => Done;
+    before_change: "conversation" "before-change" (conversation::Change,) => Done;
+    after_change: "conversation" "after-change" (conversation::Change,) => Done;
+    push: "push" "deliver" (message::Message, Vec<String>) => Done;
+    event: "event" "receive" (event::Event,) => Done;
+    http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 
 /// An instance with its functions looked up.

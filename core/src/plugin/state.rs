@@ -131,6 +131,7 @@ fn conversations_failure(error: ServiceError) -> wit::conversations::Failure {
     match error {
         ServiceError::NotFound => wit::conversations::Failure::NotFound,
         ServiceError::Invalid(reason) => wit::conversations::Failure::Invalid(reason),
+        ServiceError::Refused(error) => wit::conversations::Failure::Refused(foreseen(error)),
         _ => wit::conversations::Failure::Unavailable,
     }
 }
@@ -235,6 +236,10 @@ impl wit::conversations::Host for State {
         })
     }
 
+    fn recall(&mut self, id: String, seq: u64, actor: String) -> Refusable<()> {
+        self.conversations_done(Ask::Recall(id, seq, actor))
+    }
+
     fn read(&mut self, id: String, after: u64, limit: u32) -> Refusable<Vec<wit::conversations::Stored>> {
         match self.ask(Ask::Read(id, after, limit))? {
             Ok(Answer::Messages(messages)) => {
@@ -250,6 +255,41 @@ impl wit::conversations::Host for State {
             Ok(_) => Err(other_answer()),
             Err(error) => Ok(Err(conversations_failure(error))),
         }
+    }
+}
+
+impl wit::annotations::Host for State {
+    fn set(
+        &mut self,
+        conversation: String,
+        seq: u64,
+        name: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit::annotations::Failure>> {
+        let done = self.ask(Ask::Annotate(conversation, seq, name, value))?;
+        Ok(done.map(drop).map_err(|error| match error {
+            ServiceError::NotFound => wit::annotations::Failure::NotFound,
+            ServiceError::Invalid(reason) => wit::annotations::Failure::Invalid(reason),
+            _ => wit::annotations::Failure::Unavailable,
+        }))
+    }
+}
+
+impl wit::events::Host for State {
+    fn publish(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::events::Failure>> {
+        let done = self.ask(Ask::Publish(name, payload))?;
+        Ok(done.map(drop).map_err(|error| match error {
+            ServiceError::Invalid(reason) => wit::events::Failure::Invalid(reason),
+            _ => wit::events::Failure::Unavailable,
+        }))
+    }
+}
+
+fn foreseen(error: courtyard_plugin_sdk::Error) -> wit::types::Error {
+    wit::types::Error {
+        code: error.code,
+        message: error.message,
+        retry: error.retry,
     }
 }
 
@@ -279,11 +319,7 @@ impl wit::methods::Host for State {
             Ok(_) => return Err(other_answer()),
             Err(error) => Err(error.into()),
         };
-        Ok(called.map_err(|error| wit::types::Error {
-            code: error.code,
-            message: error.message,
-            retry: error.retry,
-        }))
+        Ok(called.map_err(foreseen))
     }
 }
 
@@ -361,6 +397,10 @@ pub(super) fn link(
             "sessions" => wit::sessions::add_to_linker::<_, Own>(linker, |state| state)?,
             "methods" => wit::methods::add_to_linker::<_, Own>(linker, |state| state)?,
             "timers" => wit::timers::add_to_linker::<_, Own>(linker, |state| state)?,
+            "events" => wit::events::add_to_linker::<_, Own>(linker, |state| state)?,
+            "annotations" => wit::annotations::add_to_linker::<_, Own>(linker, |state| state)?,
+            // The part of the HTTP interface is the host's to offer, and not for the guest to import.
+            "http" => {}
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,
             "random" => wit::random::add_to_linker::<_, Own>(linker, |state| state)?,
             _ => wit::log::add_to_linker::<_, Own>(linker, |state| state)?,

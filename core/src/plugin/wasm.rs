@@ -13,6 +13,7 @@ use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFun
 use super::PluginLimits;
 use super::answers::{self, Pace};
 use super::bindings::courtyard::plugin::types;
+use super::bindings::exports::courtyard::plugin as exports;
 use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
 use super::instance::{Exports, Functions, Instance, StartError};
@@ -278,6 +279,56 @@ impl WasmPlugin {
             Request::Timer { name, payload } => {
                 done(self.enter(call, deadline, |on| on.timer.as_ref(), (name, payload)))
             }
+            Request::BeforeAct(act) => done(self.enter(call, deadline, |on| on.before_act.as_ref(), (wit_act(act),))),
+            Request::AfterAct(act) => done(self.enter(call, deadline, |on| on.after_act.as_ref(), (wit_act(act),))),
+            Request::BeforeChange(change) => {
+                let params = (wit_change(change),);
+                done(self.enter(call, deadline, |on| on.before_change.as_ref(), params))
+            }
+            Request::AfterChange(change) => {
+                let params = (wit_change(change),);
+                done(self.enter(call, deadline, |on| on.after_change.as_ref(), params))
+            }
+            Request::Push { message, recipients } => {
+                let params = (wit_message(message), recipients);
+                done(self.enter(call, deadline, |on| on.push.as_ref(), params))
+            }
+            Request::Event(event) => {
+                let params = (exports::event::Event {
+                    app: event.app,
+                    plugin: event.plugin,
+                    name: event.name,
+                    actor: event.actor,
+                    payload: event.payload,
+                    time_ms: event.time_ms,
+                },);
+                done(self.enter(call, deadline, |on| on.event.as_ref(), params))
+            }
+            Request::Http(request) => {
+                let header = |(name, value)| exports::http::Header { name, value };
+                let request = exports::http::Request {
+                    method: request.method,
+                    path: request.path,
+                    query: request.query,
+                    headers: request.headers.into_iter().map(header).collect(),
+                    body: request.body,
+                };
+                let params = (wit_caller(&call), request);
+                let (call, answer) = self.enter(call, deadline, |on| on.http.as_ref(), params);
+                let response = |response: exports::http::Response| sdk::HttpResponse {
+                    status: response.status,
+                    headers: response
+                        .headers
+                        .into_iter()
+                        .map(|header| (header.name, header.value))
+                        .collect(),
+                    body: response.body,
+                };
+                let reply = |(answer,): (Result<exports::http::Response, types::Error>,)| {
+                    Reply::Response(answer.map(response).map_err(plugin_error))
+                };
+                (call, answer.map(reply))
+            }
             Request::Connected => {
                 let params = (wit_caller(&call),);
                 told(self.enter(call, deadline, |on| on.connected.as_ref(), params))
@@ -323,6 +374,34 @@ fn plugin_error(error: types::Error) -> PluginError {
     }
 }
 
+fn wit_act(act: sdk::Act) -> wit::Act {
+    wit::Act {
+        name: act.name,
+        app: act.app,
+        conversation: act.conversation,
+        conversation_kind: act.conversation_kind,
+        actor: act.actor,
+        target: act.target,
+        target_sender: act.target_sender,
+        target_kind: act.target_kind,
+        value: act.value,
+        time_ms: act.time_ms,
+    }
+}
+
+fn wit_change(change: sdk::Change) -> exports::conversation::Change {
+    exports::conversation::Change {
+        app: change.app,
+        conversation: change.conversation,
+        kind: change.kind,
+        owner: change.owner,
+        actor: change.actor,
+        created: change.created,
+        joined: change.joined,
+        left: change.left,
+    }
+}
+
 fn wit_message(message: PackedMessage) -> wit::Message {
     let ends = message.ends;
     wit::Message {
@@ -336,6 +415,7 @@ fn wit_message(message: PackedMessage) -> wit::Message {
         client_id_end: ends[6],
         content_end: ends[7],
         seq: message.seq,
+        edits: message.edits,
         time_ms: message.time_ms,
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
-use crate::hooks::{Hooks, Observers, Registry, Timers};
+use crate::hooks::{Hooks, Observers, Registry, Settlement, Timers};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
 use crate::plugin::{
@@ -152,7 +152,7 @@ impl Builder {
             Opened {
                 log,
                 hooks,
-                observers,
+                settlement,
                 supervisor,
             },
         ) = opened.await.map_err(|_| StartError::Panicked)??;
@@ -161,7 +161,7 @@ impl Builder {
             log: log.clone(),
             router: router.clone(),
             bus,
-            observers: observers.clone(),
+            settlement: settlement.clone(),
             apps: config.apps.clone(),
             limits: config.session,
             blocking: Arc::new(Semaphore::new(config.blocking_calls)),
@@ -182,7 +182,7 @@ impl Builder {
                 access.write(&config.data).map_err(StartError::Admin)?;
                 let shared = Arc::new(Admin {
                     supervisor: supervisor.clone(),
-                    observers: observers.clone(),
+                    settlement: settlement.clone(),
                     router,
                     token: access.token.clone(),
                 });
@@ -215,8 +215,8 @@ impl Builder {
             certificates.extend(tls.clone());
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
-        let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), observers.clone()).run());
-        let observers = tokio::spawn(observers.run());
+        let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), settlement.clone()).run());
+        let observers = tokio::spawn(Observers::new(settlement).run());
         Ok(Server {
             addresses,
             site,
@@ -330,7 +330,7 @@ impl std::fmt::Debug for Server {
 struct Opened {
     log: Arc<Log>,
     hooks: Arc<Hooks>,
-    observers: Arc<Observers>,
+    settlement: Arc<Settlement>,
     supervisor: Arc<Supervisor>,
 }
 
@@ -351,11 +351,11 @@ fn open(
         seed(&log, conversation)?;
     }
     let hooks = Arc::new(Hooks::new(Registry::default()));
-    let observers = Observers::new(hooks.clone(), log.clone(), router.clone(), bus);
+    let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus);
     let supervisor = Arc::new(Supervisor::new(
         loader(config)?.within(Surroundings::new(&hooks, &router)),
         hooks.clone(),
-        observers.clone(),
+        settlement.clone(),
         log.clone(),
         config.apps.clone(),
         setups(config, values.clone()),
@@ -364,7 +364,7 @@ fn open(
     Ok(Opened {
         log,
         hooks,
-        observers,
+        settlement,
         supervisor,
     })
 }

@@ -1,16 +1,16 @@
 //! Conversations that a plugin owns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use courtyard_plugin_sdk::StoredMessage;
+use courtyard_plugin_sdk::{Change, StoredMessage};
 
-use crate::hooks::{Access, Call, PluginMessage};
-use crate::log::{Body, Conversations, LogError, Record};
+use crate::hooks::{Access, Call, PluginEvent};
+use crate::log::{Body, Conversations, EventType, Log, LogError, Record, Revision};
 use crate::store::{LogId, StoredEvent};
 use crate::wire::{ActorId, ConversationId, content};
 
-use super::may_read;
+use super::{ServiceLimits, may_read};
 
 /// How many members a conversation can have that is opened with all of them at once.
 const MAX_MEMBERS: usize = 1_000;
@@ -93,6 +93,7 @@ pub fn open(
         members,
     };
     Conversations::create(&mut call.draft, &call.app, id, address, &record);
+    note(call, id, &record, true, record.members.clone(), Vec::new());
     Ok(Opened {
         id,
         kind: record.kind,
@@ -148,13 +149,163 @@ pub fn change_members(
     }
     record.members.retain(|member| !leaving.contains(member));
     let (names, joined): (Vec<String>, Vec<ActorId>) = joined.into_iter().unzip();
-    record.members.extend(names);
+    record.members.extend(names.iter().cloned());
     if record.members.len() > MAX_MEMBERS_IN_ALL {
         let reason = format!("a conversation has up to {MAX_MEMBERS_IN_ALL} members");
         return Err(ConversationsError::Invalid(reason));
     }
     Conversations::change_members(&mut call.draft, &call.app, id, &record, &joined, &left);
+    let gone: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let content = serde_json::json!({ "joined": &names, "left": &gone }).to_string();
+    // Those who left learn of it as well.
+    let told = record
+        .members
+        .iter()
+        .chain(&gone)
+        .filter_map(|member| member.parse().ok());
+    let event = PluginEvent {
+        log: log_of(call, id),
+        conversation_kind: record.kind.clone(),
+        members: told.collect(),
+        event: EventType::Members,
+        target: 0,
+        sender: doer(call, plugin)?,
+        kind: String::new(),
+        content: content.into(),
+    };
+    call.effects.appends.push(event);
+    note(call, id, &record, false, names, gone);
     Ok(())
+}
+
+/// Leaves a change for those who observe it.
+fn note(call: &mut Call, id: ConversationId, record: &Record, created: bool, joined: Vec<String>, left: Vec<String>) {
+    let change = Change {
+        app: call.app.as_str().to_owned(),
+        conversation: id.to_string(),
+        kind: record.kind.clone(),
+        owner: record.owner.clone(),
+        actor: call.caller.actor.as_ref().map(ToString::to_string).unwrap_or_default(),
+        created,
+        joined,
+        left,
+    };
+    let log = log_of(call, id);
+    call.effects.changes.push((log, change));
+}
+
+fn log_of(call: &Call, id: ConversationId) -> LogId {
+    LogId {
+        app: call.app.clone(),
+        conversation: id,
+    }
+}
+
+/// Returns in whose name a plugin acts: the caller's, or its own.
+fn doer(call: &Call, plugin: &str) -> Result<ActorId, ConversationsError> {
+    match &call.caller.actor {
+        Some(actor) => Ok(actor.clone()),
+        None => parsed(plugin),
+    }
+}
+
+/// Takes back a message of a conversation of the plugin with the call's commit, in the name of an actor.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn recall(call: &mut Call, plugin: &str, id: &str, seq: u64, actor: &str) -> Result<(), ConversationsError> {
+    let (id, record) = owned(call, plugin, id)?;
+    if call.access != Access::Write {
+        return Err(ConversationsError::Unavailable);
+    }
+    let sender = parsed(actor)?;
+    let log = log_of(call, id);
+    let mut revision = revisable(call, &log, seq)?;
+    revision.recall();
+    Log::revise(&mut call.draft, &log, seq, &revision);
+    let members = record.members.iter().filter_map(|member| member.parse().ok());
+    call.effects.appends.push(PluginEvent {
+        log,
+        conversation_kind: record.kind,
+        members: members.collect(),
+        event: EventType::Recall,
+        target: seq,
+        sender,
+        kind: String::new(),
+        content: Bytes::from_static(b"{}"),
+    });
+    Ok(())
+}
+
+/// Says something about a message of any conversation of the app, with the call's commit.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn annotate(
+    call: &mut Call,
+    plugin: &str,
+    limits: &ServiceLimits,
+    (conversation, seq): (&str, u64),
+    name: &str,
+    value: &[u8],
+) -> Result<(), ConversationsError> {
+    if call.access != Access::Write {
+        return Err(ConversationsError::Unavailable);
+    }
+    let well_formed = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'));
+    let value = std::str::from_utf8(value)
+        .ok()
+        .filter(|value| value.len() <= limits.value_bytes)
+        .and_then(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).ok());
+    let (Some(value), true) = (value, well_formed) else {
+        let reason = "an annotation has a name of 1 to 64 of a-z 0-9 _ . -, and a JSON value within `value_bytes`";
+        return Err(ConversationsError::Invalid(reason.to_owned()));
+    };
+    let id: ConversationId = conversation.parse().map_err(|_| ConversationsError::NotFound)?;
+    let record = Conversations::record(&mut call.draft, &call.app, id)?.ok_or(ConversationsError::NotFound)?;
+    let log = log_of(call, id);
+    let mut revision = revisable(call, &log, seq)?;
+    revision
+        .annotate(plugin, name, value)
+        .map_err(|full| ConversationsError::Invalid(full.to_string()))?;
+    Log::revise(&mut call.draft, &log, seq, &revision);
+    let members = record.members.iter().filter_map(|member| member.parse().ok());
+    call.effects.appends.push(PluginEvent {
+        log,
+        conversation_kind: record.kind,
+        members: members.collect(),
+        event: EventType::Annotation,
+        target: seq,
+        sender: parsed(plugin)?,
+        kind: name.to_owned(),
+        content: format!("{{\"value\":{}}}", value.get()).into(),
+    });
+    Ok(())
+}
+
+/// Finds what has become of a message that is there and was not recalled.
+fn revisable(call: &mut Call, log: &LogId, seq: u64) -> Result<Revision, ConversationsError> {
+    let found = match seq {
+        0 => None,
+        seq => call
+            .draft
+            .store()
+            .events(log, seq..=seq, 1, false)
+            .map_err(LogError::from)?
+            .pop(),
+    };
+    let is_message = |event: &StoredEvent| Body::decode(&event.body).is_ok_and(|body| body.event == EventType::Message);
+    if !found.is_some_and(|event| is_message(&event)) {
+        return Err(ConversationsError::NotFound);
+    }
+    let revision = Log::revision(&mut call.draft, log, seq)?;
+    if revision.recalled {
+        return Err(ConversationsError::NotFound);
+    }
+    Ok(revision)
 }
 
 /// Appends a message to a conversation of the plugin with the call's commit.
@@ -179,13 +330,12 @@ pub fn append(
     serde_json::from_str::<&serde_json::value::RawValue>(text).map_err(|error| invalid(&error))?;
     content::check(kind, text.trim_start()).map_err(|error| invalid(&error))?;
     let members = record.members.iter().filter_map(|member| member.parse().ok());
-    call.effects.appends.push(PluginMessage {
-        log: LogId {
-            app: call.app.clone(),
-            conversation: id,
-        },
+    call.effects.appends.push(PluginEvent {
+        log: log_of(call, id),
         conversation_kind: record.kind,
         members: members.collect(),
+        event: EventType::Message,
+        target: 0,
         sender,
         kind: kind.to_owned(),
         content: json,
@@ -193,7 +343,8 @@ pub fn append(
     Ok(())
 }
 
-/// Lists messages of a conversation of the plugin behind a number, in order.
+/// Lists messages of a conversation of the plugin behind a number, in order, as they are now; without those that were
+/// recalled.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -217,21 +368,33 @@ pub fn read(
     let events = store
         .events(&log, after + 1..=head.seq, limit, false)
         .map_err(LogError::from)?;
+    let revisions = |call: &Call| -> Result<HashMap<u64, Revision>, LogError> {
+        match (events.first(), events.last()) {
+            (Some(first), Some(last)) => Log::revisions(&**call.draft.store(), &log, first.seq, last.seq),
+            _ => Ok(HashMap::new()),
+        }
+    };
+    let revisions = revisions(call)?;
+    let is_message = |event: &&StoredEvent| {
+        Body::decode(&event.body).map_or(true, |body| body.event == EventType::Message)
+            && !revisions.get(&event.seq).is_some_and(|revision| revision.recalled)
+    };
     let message = |event: &StoredEvent| {
         let damaged = |_| LogError::Message {
             conversation: id,
             seq: event.seq,
         };
         let body = Body::decode(&event.body).map_err(damaged)?;
+        let edit = revisions.get(&event.seq).and_then(|revision| revision.edit.as_ref());
         Ok(StoredMessage {
             seq: event.seq,
             time_ms: event.time_ms,
             sender: body.sender.to_owned(),
             kind: body.kind.to_owned(),
-            content: body.content.to_vec(),
+            content: edit.map_or(body.content, |edit| &edit.content).to_vec(),
         })
     };
-    events.iter().map(message).collect()
+    events.iter().filter(is_message).map(message).collect()
 }
 
 /// Finds a conversation of the plugin.
@@ -260,11 +423,7 @@ fn check_address(address: &str) -> Result<(), ConversationsError> {
 }
 
 fn check_kind(kind: &str) -> Result<(), ConversationsError> {
-    let well_formed = (1..=32).contains(&kind.len())
-        && kind
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if well_formed {
+    if super::is_name(kind) {
         Ok(())
     } else {
         Err(ConversationsError::Invalid(

@@ -1,6 +1,7 @@
 //! What plugins may ask of the host, whatever they are made of. Each service works on the call that the plugin is in.
 
 pub mod conversations;
+pub mod events;
 pub mod kv;
 mod log;
 mod quota;
@@ -21,6 +22,7 @@ use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Hooks, Timer, cancel_timer, set_timer};
 use crate::log::LogError;
 use crate::router::Router;
+use crate::wire::RequestError;
 
 /// What a plugin may use up. Every limit has a key under `[plugins.limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +57,17 @@ impl Default for ServiceLimits {
     }
 }
 
-/// Which capabilities there are; `clock`, `random` and `log` need no grant.
-pub const CAPABILITIES: [&str; 8] = [
+/// Which capabilities there are; `clock`, `random` and `log` need no grant. `http` has no service: it is the plugin's own part
+/// of the HTTP interface.
+pub const CAPABILITIES: [&str; 11] = [
     "kv",
     "conversations",
     "sessions",
     "methods",
     "timers",
+    "events",
+    "annotations",
+    "http",
     "clock",
     "random",
     "log",
@@ -105,6 +111,8 @@ pub enum Refused {
     NotFound,
     /// An argument breaks a limit.
     Invalid(String),
+    /// Another plugin refuses.
+    Refused(sdk::Error),
     /// The store failed; the call can't go on.
     Store(String),
 }
@@ -147,6 +155,7 @@ pub fn told(refused: Refused) -> Result<ServiceError, String> {
         Refused::Quota => ServiceError::Quota,
         Refused::NotFound => ServiceError::NotFound,
         Refused::Invalid(reason) => ServiceError::Invalid(reason),
+        Refused::Refused(error) => ServiceError::Refused(error),
         Refused::Store(reason) => return Err(reason),
     })
 }
@@ -200,8 +209,23 @@ impl Asker {
         if let Ask::Call(method, params) = ask {
             return self.call_method(call, &method, &params);
         }
+        if !matches!(ask, Ask::Open(..) | Ask::AddMembers(..) | Ask::RemoveMembers(..)) {
+            let answer = self.answer_with(&mut call, ask);
+            return (call, answer);
+        }
+        let (mark, before) = (call.mark(), call.effects.changes.len());
         let answer = self.answer_with(&mut call, ask);
-        (call, answer)
+        let change = call.effects.changes.get(before).map(|(_, change)| change.clone());
+        let (Ok(_), Some(change), Some(hooks)) = (&answer, change, self.around.hooks.upgrade()) else {
+            return (call, answer);
+        };
+        match hooks.before_change(call, &self.id, &change) {
+            (call, Ok(())) => (call, answer),
+            (mut call, Err(error)) => {
+                call.roll_back(mark);
+                (call, Err(Refused::Refused(sdk_error(error))))
+            }
+        }
     }
 
     fn answer_with(&self, call: &mut Call, ask: Ask) -> Result<Answer, Refused> {
@@ -249,6 +273,18 @@ impl Asker {
                 let limit = limit.min(limits.scan_entries) as usize;
                 Answer::Messages(conversations::read(call, id, &conversation, after, limit)?)
             }
+            Ask::Recall(conversation, seq, actor) => {
+                conversations::recall(call, id, &conversation, seq, &actor)?;
+                Answer::Done
+            }
+            Ask::Annotate(conversation, seq, name, value) => {
+                conversations::annotate(call, id, limits, (&conversation, seq), &name, &value)?;
+                Answer::Done
+            }
+            Ask::Publish(name, payload) => {
+                events::publish(call, id, limits, name, payload)?;
+                Answer::Done
+            }
             Ask::EndSessions(actor, credential) => {
                 sessions::end(call, &actor, credential)?;
                 Answer::Done
@@ -287,13 +323,26 @@ impl Asker {
             return (call, Err(Refused::Unavailable));
         }
         let (call, outcome) = hooks.call_between(call, &self.id, method, params);
-        let called = outcome.map(Vec::from).map_err(|error| sdk::Error {
-            code: error.code.into_owned(),
-            message: error.message.into_owned(),
-            retry: error.retry,
-        });
+        let called = outcome.map(Vec::from).map_err(sdk_error);
         (call, Ok(Answer::Called(called)))
     }
+}
+
+/// Makes of a refusal what a plugin is told.
+fn sdk_error(error: RequestError) -> sdk::Error {
+    sdk::Error {
+        code: error.code.into_owned(),
+        message: error.message.into_owned(),
+        retry: error.retry,
+    }
+}
+
+/// Whether a text is a name for signals and events.
+fn is_name(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 fn check_timer(call: &Call, limits: &ServiceLimits, name: &str, payload: &[u8]) -> Result<(), Refused> {

@@ -45,14 +45,10 @@ pub fn signal(call: &mut Call, plugin: &str, actors: &[String], name: &str, payl
     if call.access != Access::Write {
         return Err(Refused::Unavailable);
     }
-    let well_formed = (1..=32).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     let payload = std::str::from_utf8(payload)
         .ok()
         .and_then(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).ok());
-    let (Some(payload), true) = (payload, well_formed && actors.len() <= MAX_ACTORS) else {
+    let (Some(payload), true) = (payload, super::is_name(name) && actors.len() <= MAX_ACTORS) else {
         let reason = "a signal has a name of 1 to 32 lower-case letters, digits and `_`, and a JSON value";
         return Err(Refused::Invalid(reason.to_owned()));
     };

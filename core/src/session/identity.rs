@@ -19,21 +19,49 @@ pub(super) struct Signed {
     pub(super) credential: String,
 }
 
+impl Host {
+    /// Asks the plugins who a token stands for; for threads that may wait.
+    ///
+    /// # Errors
+    /// `unauthenticated`, `plugin_failed` or `plugin_unavailable`.
+    pub(crate) fn identify(&self, app: &AppId, token: &str) -> Result<Identity, RequestError> {
+        let mut call = Call::new(app.clone(), Access::Read, Draft::new(self.log.store().clone()));
+        call.origin = Some(origin(app, token));
+        match self.hooks.authenticate(call, token).1 {
+            Err(error) if self.trust_tokens && !error.retry => match token.parse() {
+                Ok(actor) => Ok(Identity {
+                    actor,
+                    credential: String::new(),
+                    expires_at_ms: 0,
+                }),
+                Err(_) => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+}
+
+impl Signed {
+    /// Returns the name under which plugins are asked.
+    pub(super) fn caller(&self) -> CallerName {
+        CallerName {
+            actor: Some(self.actor.clone()),
+            device: Some(self.device.clone()),
+            credential: self.credential.as_str().into(),
+        }
+    }
+}
+
 /// Tells one plugin of a change of a session, until its transaction holds.
 fn told(host: &Host, plugin: &Plugin, app: &AppId, signed: &Signed, change: SessionChange) {
     for _ in 0..ATTEMPTS {
         let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
-        call.caller = CallerName {
-            actor: Some(signed.actor.clone()),
-            device: Some(signed.device.clone()),
-            credential: signed.credential.as_str().into(),
-        };
+        call.caller = signed.caller();
         let (call, Ok(_)) = plugin.session(call, change) else {
             return;
         };
-        let (draft, sealed) = host.observers.seal(*call);
-        match draft.commit_blocking() {
-            Ok(appended) => return host.observers.settle(sealed, &appended),
+        match host.settlement.commit(*call, |_| {}) {
+            Ok(()) => return,
             Err(CommitError::Conflict) => {}
             Err(error) => return tracing::debug!(%error, "a plugin's word on a session is lost"),
         }
@@ -96,24 +124,8 @@ impl Session {
     }
 
     async fn identify(&self, app: &AppId, credentials: &Credentials) -> Result<Identity, RequestError> {
-        let (hooks, store) = (self.host.hooks.clone(), self.host.log.store().clone());
-        let (app, token) = (app.clone(), credentials.token.clone());
-        let asked = self.blocking(move || {
-            let mut call = Call::new(app.clone(), Access::Read, Draft::new(store));
-            call.origin = Some(origin(&app, &token));
-            hooks.authenticate(call, &token).1
-        });
-        match asked.await? {
-            Err(error) if self.host.trust_tokens && !error.retry => match credentials.token.parse() {
-                Ok(actor) => Ok(Identity {
-                    actor,
-                    credential: String::new(),
-                    expires_at_ms: 0,
-                }),
-                Err(_) => Err(error),
-            },
-            outcome => outcome,
-        }
+        let (host, app, token) = (self.host.clone(), app.clone(), credentials.token.clone());
+        self.blocking(move || host.identify(&app, &token)).await?
     }
 
     pub(super) fn sign_in(&mut self, app: &AppId, identity: Identity, device: DeviceId) {

@@ -1,7 +1,9 @@
 //! One connection: frames in, a bounded queue out, heartbeats on both sides.
 
+mod act;
 mod identity;
 mod local;
+mod rendered;
 mod requests;
 mod send;
 
@@ -22,7 +24,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use yawc::{Frame, OpCode, WebSocket};
 
 use crate::bus::Bus;
-use crate::hooks::{Hooks, Observers};
+use crate::hooks::{Hooks, Settlement};
 use crate::log::Log;
 use crate::router::{Closing, Item, Queue, Router};
 use crate::wire::reply::ClientLimits;
@@ -76,8 +78,8 @@ pub struct Host {
     pub router: Arc<Router>,
     /// Other nodes.
     pub bus: Arc<dyn Bus>,
-    /// Those who are shown messages after the commit.
-    pub observers: Arc<Observers>,
+    /// Does what plugins leave to be done.
+    pub settlement: Arc<Settlement>,
     /// The tenants.
     pub apps: Vec<AppId>,
     /// The limits.
@@ -346,6 +348,12 @@ impl Session {
             } => {
                 self.history(&app, &id, conversation, page, limit).await;
             }
+            ClientFrame::Act {
+                id,
+                conversation,
+                target,
+                act,
+            } => self.act(&app, &id, conversation, target, act),
             ClientFrame::Ping => self.answer(reply::pong()),
             ClientFrame::Auth { id, credentials } => self.authenticate(&app, &id, credentials).await,
             // Messages of an open session go another way, so what is left is out of order.

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hooks::{Access, Call, CallerName, Hooks, Message, Sealed, origin};
-use crate::log::{Body, Conversation, Draft, Log, LogError};
+use crate::hooks::{Access, Call, Hooks, origin};
+use crate::log::{Conversation, Draft, Log, LogError};
 use crate::router::Item;
-use crate::store::{Appended, CommitError, LogId, StoredEvent};
-use crate::wire::reply::{ConversationView, MessageView};
+use crate::store::{CommitError, LogId};
+use crate::wire::reply::ConversationView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
-use super::{Place, Session, identity::Signed};
+use super::identity::Signed;
+use super::rendered::Rendered;
+use super::{Place, Session};
 
 /// How often a method that conflicts with others is called again.
 pub(super) const ATTEMPTS: u32 = 8;
@@ -96,13 +98,14 @@ impl Session {
         tokio::spawn(async move {
             let turn = host.blocking.clone().acquire_owned().await;
             let task = tokio::task::spawn_blocking(move || {
-                match call_committed(&host, &app, session, signed.as_ref(), &method, &params) {
-                    Ok((value, sealed, appended)) => {
-                        queue.push(Item::Answer(reply::result(&id, &value)));
-                        // After the answer, which may go to a session that this ends.
-                        host.observers.settle(sealed, &appended);
-                    }
-                    Err(error) => queue.push(Item::Answer(reply::error(Some(&id), &error))),
+                let answer = |value: &Bytes| {
+                    let frame = reply::result(&id, value);
+                    let queue = queue.clone();
+                    // Before what else is left, which may end the session that this goes to.
+                    move || queue.push(Item::Answer(frame))
+                };
+                if let Err(error) = call_committed(&host, &app, session, signed.as_ref(), (&method, &params), answer) {
+                    queue.push(Item::Answer(reply::error(Some(&id), &error)));
                 }
             });
             if let Err(error) = task.await {
@@ -166,15 +169,15 @@ impl Session {
     }
 }
 
-/// Calls a method until its transaction holds. Returns its value, and what is left to be done.
-fn call_committed(
+/// Calls a method until its transaction holds. What `answer` makes of its value is done then.
+fn call_committed<A: FnOnce() + Send + 'static>(
     host: &super::Host,
     app: &AppId,
     session: SessionId,
     signed: Option<&Signed>,
-    method: &str,
-    params: &str,
-) -> Result<(Bytes, Sealed, Vec<Appended>), RequestError> {
+    (method, params): (&str, &str),
+    answer: impl Fn(&Bytes) -> A,
+) -> Result<(), RequestError> {
     for _ in 0..ATTEMPTS {
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, draft);
@@ -182,96 +185,16 @@ fn call_committed(
             // One who is not signed in must not spoil it for all the others who are not.
             call.origin = Some(origin(app, &session.0.to_string()));
         }
-        call.caller = CallerName {
-            actor: signed.map(|signed| signed.actor.clone()),
-            device: signed.map(|signed| signed.device.clone()),
-            credential: signed.map_or("", |signed| &signed.credential).into(),
-        };
+        call.caller = signed.map(Signed::caller).unwrap_or_default();
         let (call, outcome) = host.hooks.call(call, method, params);
-        let value = outcome?;
-        let (draft, sealed) = host.observers.seal(*call);
-        match draft.commit_blocking() {
-            Ok(appended) => return Ok((value, sealed, appended)),
+        let answer = answer(&outcome?);
+        match host.settlement.commit(*call, move |_| answer()) {
+            Ok(()) => return Ok(()),
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(commit_failed(&error)),
         }
     }
     Err(commit_failed(&CommitError::Conflict))
-}
-
-/// Messages of one conversation, as one viewer sees them.
-struct Rendered {
-    events: Vec<StoredEvent>,
-    contents: Vec<Option<Bytes>>,
-}
-
-impl Rendered {
-    fn new(
-        log: &Log,
-        hooks: &Hooks,
-        viewer: &str,
-        conversation: &Conversation,
-        events: Vec<StoredEvent>,
-    ) -> Result<Self, RequestError> {
-        let contents = if hooks.renders() {
-            let id = conversation.log.conversation.to_string();
-            let bodies = decode_all(&conversation.log, &events)?;
-            let messages: Vec<Message<'_>> = bodies
-                .iter()
-                .zip(&events)
-                .map(|(body, event)| Message {
-                    app: conversation.log.app.as_str(),
-                    conversation: &id,
-                    conversation_kind: &conversation.kind,
-                    sender: body.sender,
-                    receiver: body.receiver.unwrap_or_default(),
-                    kind: body.kind,
-                    client_id: body.client_id,
-                    content: body.content,
-                    seq: event.seq,
-                    time_ms: event.time_ms,
-                })
-                .collect();
-            let mut call = Call::new(
-                conversation.log.app.clone(),
-                Access::Read,
-                Draft::new(log.store().clone()),
-            );
-            call.origin = Some(origin(&conversation.log.app, viewer));
-            hooks.render(call, viewer, &messages).1
-        } else {
-            vec![None; events.len()]
-        };
-        Ok(Self { events, contents })
-    }
-
-    fn views(&self, log: &LogId) -> Result<Vec<MessageView<'_>>, RequestError> {
-        let bodies = decode_all(log, &self.events)?;
-        let views = bodies
-            .iter()
-            .zip(&self.events)
-            .zip(&self.contents)
-            .map(|((body, event), content)| {
-                let view = body.view(log.conversation, event);
-                match content {
-                    Some(content) => MessageView { content, ..view },
-                    None => view,
-                }
-            });
-        Ok(views.collect())
-    }
-}
-
-fn decode_all<'a>(log: &LogId, events: &'a [StoredEvent]) -> Result<Vec<Body<'a>>, RequestError> {
-    let decode = |event: &'a StoredEvent| {
-        Body::decode(&event.body).map_err(|_| {
-            storage_failed(&LogError::Message {
-                conversation: log.conversation,
-                seq: event.seq,
-            })
-        })
-    };
-    events.iter().map(decode).collect()
 }
 
 fn read_page(
@@ -286,8 +209,8 @@ fn read_page(
     let (head, events) = log
         .read(&conversation.log, page, limit)
         .map_err(|error| storage_failed(&error))?;
-    let rendered = Rendered::new(log, hooks, viewer, conversation, events)?;
-    let views = rendered.views(&conversation.log)?;
+    let rendered = Rendered::new(log, hooks, viewer, conversation.log.clone(), &conversation.kind, events)?;
+    let views = rendered.views()?;
     Ok(reply::events(
         id,
         conversation.log.conversation,
@@ -315,7 +238,14 @@ fn synced(
         if since.is_some_and(|since| changed.saturating_add(1_000) < since) {
             continue;
         }
-        let rendered = Rendered::new(log, hooks, actor.as_str(), &conversation, newest)?;
+        let rendered = Rendered::new(
+            log,
+            hooks,
+            actor.as_str(),
+            conversation.log.clone(),
+            &conversation.kind,
+            newest,
+        )?;
         entries.push((changed, conversation, head, rendered));
     }
     entries.sort_by_key(|(changed, ..)| std::cmp::Reverse(*changed));
@@ -327,7 +257,7 @@ fn synced(
             members: &conversation.members,
             epoch: head.epoch,
             seq: head.seq,
-            last: rendered.views(&conversation.log)?.pop(),
+            last: rendered.views()?.pop(),
         });
     }
     Ok(reply::synced(id, &views, position))
@@ -346,7 +276,7 @@ fn rendered_event(log: &Log, hooks: &Hooks, app: &AppId, viewer: &str, frame: &B
         })
         .ok()??;
     let (_, events) = log.read(&conversation.log, Page::After(seq - 1), 1).ok()?;
-    let rendered = Rendered::new(log, hooks, viewer, &conversation, events).ok()?;
-    let views = rendered.views(&conversation.log).ok()?;
+    let rendered = Rendered::new(log, hooks, viewer, conversation.log.clone(), &conversation.kind, events).ok()?;
+    let views = rendered.views().ok()?;
     views.first().map(reply::event)
 }

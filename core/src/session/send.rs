@@ -7,10 +7,9 @@ use bytes::Bytes;
 use crate::bus::Notice;
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Message, Sealed};
-use crate::log::{Body, Conversation, Draft};
+use crate::log::{Body, Conversation, Draft, EventType};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
-use crate::wire::reply::MessageView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
 
 use super::{Host, Place, Session};
@@ -191,6 +190,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
         client_id: outgoing.parts.id(),
         content: outgoing.parts.content(),
         seq: 0,
+        edits: 0,
         time_ms: now_ms(),
     };
     let mut call = Call::new(conversation.log.app.clone(), Access::Write, draft);
@@ -203,7 +203,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
             let draft = if call.effects.is_empty() {
                 call.draft
             } else {
-                let (draft, sealed) = host.observers.seal(*call);
+                let (draft, sealed) = host.settlement.seal(*call);
                 outgoing.sealed = Some(Box::new(sealed));
                 draft
             };
@@ -238,6 +238,7 @@ fn finish(mut outgoing: Underway, mut draft: Draft) -> Transaction {
         client_id: outgoing.parts.id(),
         kind: outgoing.parts.kind(),
         content: outgoing.content(),
+        ..Body::default()
     };
     let append = Append {
         log: outgoing.conversation.log.clone(),
@@ -248,11 +249,9 @@ fn finish(mut outgoing: Underway, mut draft: Draft) -> Transaction {
         },
         dedup: Some(outgoing.dedup),
     };
-    outgoing.noted =
-        outgoing
-            .host
-            .observers
-            .note(&mut draft, &append, &outgoing.conversation.kind, outgoing.parts.kind());
+    let outbox = outgoing.host.settlement.outbox();
+    let (conversation_kind, kind) = (&outgoing.conversation.kind, outgoing.parts.kind());
+    outgoing.noted = outbox.note(&mut draft, &append, EventType::Message, conversation_kind, kind);
     draft.append(append);
     draft.into_transaction(outgoing)
 }
@@ -288,12 +287,12 @@ impl Submitter for Outgoing {
                 // What plugins appended stands before the message.
                 if let Some((message, before)) = appended.split_last() {
                     if let Some(sealed) = self.sealed.take() {
-                        self.host.observers.settle(*sealed, before);
+                        self.host.settlement.settle(*sealed, before);
                     }
                     self.publish(message);
                 }
                 if self.noted {
-                    self.host.observers.wake();
+                    self.host.settlement.outbox().wake();
                 }
             }
             Err(error) => self.answer_failure(error),
@@ -330,17 +329,16 @@ impl Outgoing {
     /// Answers the sender and shows the message to everybody else.
     fn publish(&self, appended: &Appended) {
         self.acknowledge(appended, self.replaced.as_deref());
-        let frame = reply::event(&MessageView {
-            id: appended.id,
-            conversation: appended.log.conversation,
-            seq: appended.seq,
-            time_ms: appended.time_ms,
+        let body = Body {
             sender: self.sender.as_str(),
             receiver: Some(self.receiver()).filter(|receiver| !receiver.is_empty()),
             client_id: self.parts.id(),
             kind: self.parts.kind(),
             content: self.content(),
-        });
+            ..Body::default()
+        };
+        let conversation = appended.log.conversation;
+        let frame = reply::event(&body.view_at(conversation, appended.seq, appended.id, appended.time_ms));
         self.host.bus.publish(Notice {
             app: self.conversation.log.app.clone(),
             actors: self.conversation.members.clone(),

@@ -24,6 +24,12 @@ pub enum Code {
     BadContent,
     /// No such conversation, or not a member.
     UnknownConversation,
+    /// No such message in the conversation, or it was recalled.
+    UnknownMessage,
+    /// Not for this actor to do.
+    Forbidden,
+    /// As many as there can be.
+    Limit,
     /// The client id was used for another message.
     IdConflict,
     /// No running plugin has this method.
@@ -60,6 +66,9 @@ impl Code {
             Self::Unauthenticated => "unauthenticated",
             Self::BadContent => "bad_content",
             Self::UnknownConversation => "unknown_conversation",
+            Self::UnknownMessage => "unknown_message",
+            Self::Forbidden => "forbidden",
+            Self::Limit => "limit",
             Self::IdConflict => "id_conflict",
             Self::UnknownMethod => "unknown_method",
             Self::BadParams => "bad_params",

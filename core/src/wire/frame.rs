@@ -58,6 +58,9 @@ struct Members<'a> {
     device: Option<Text<'a>>,
     #[serde(borrow)]
     token: Option<Text<'a>>,
+    target: Option<u64>,
+    #[serde(borrow)]
+    emoji: Option<Text<'a>>,
     #[serde(borrow)]
     since: Option<Text<'a>>,
     after: Option<u64>,
@@ -115,6 +118,17 @@ pub enum ClientFrame<'a> {
         /// The content as it stands in the frame.
         content: &'a str,
     },
+    /// Does something about a message that is in the log.
+    Act {
+        /// Of the request and, for the actor, of the event.
+        id: Cow<'a, str>,
+        /// Where the message is.
+        conversation: ConversationId,
+        /// The number of the message.
+        target: u64,
+        /// What is done.
+        act: Act<'a>,
+    },
     /// Calls a method of a plugin.
     Call {
         /// Of the request.
@@ -144,6 +158,53 @@ pub enum ClientFrame<'a> {
     },
     /// Asks for a sign of life.
     Ping,
+}
+
+/// What is done about a message that is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act<'a> {
+    /// Its sender puts another content in the place of the last one.
+    Edit {
+        /// As it stands in the frame.
+        content: Cow<'a, str>,
+    },
+    /// Its sender takes it back.
+    Recall,
+    /// Somebody reacts with an emoji, or no longer does.
+    React {
+        /// Which, or any short text.
+        emoji: Cow<'a, str>,
+        /// Whether it is there from now on.
+        on: bool,
+    },
+}
+
+impl Act<'_> {
+    /// Returns the type of the frame that asks for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Edit { .. } => "edit",
+            Self::Recall => "recall",
+            Self::React { on: true, .. } => "react",
+            Self::React { on: false, .. } => "unreact",
+        }
+    }
+
+    /// Returns the same, apart from the frame that it was read from.
+    #[must_use]
+    pub fn into_owned(self) -> Act<'static> {
+        match self {
+            Self::Edit { content } => Act::Edit {
+                content: Cow::Owned(content.into_owned()),
+            },
+            Self::Recall => Act::Recall,
+            Self::React { emoji, on } => Act::React {
+                emoji: Cow::Owned(emoji.into_owned()),
+                on,
+            },
+        }
+    }
 }
 
 /// A frame that can't be understood.
@@ -205,6 +266,21 @@ impl<'a> ClientFrame<'a> {
                 id: request_id(id)?,
                 method: required(method, "method")?,
                 params: params.map_or("{}", RawValue::get),
+            },
+            name @ ("edit" | "recall" | "react" | "unreact") => Self::Act {
+                id: request_id(id)?,
+                conversation: conversation_id(conversation)?,
+                target: members.target.ok_or_else(|| missing("target"))?,
+                act: match name {
+                    "edit" => Act::Edit {
+                        content: Cow::Borrowed(content.ok_or_else(|| missing("content"))?.get()),
+                    },
+                    "recall" => Act::Recall,
+                    name => Act::React {
+                        emoji: emoji(members.emoji)?,
+                        on: name == "react",
+                    },
+                },
             },
             "ping" => Self::Ping,
             "sync" => Self::Sync {
@@ -317,6 +393,14 @@ fn request_id(id: Option<Text<'_>>) -> Result<Cow<'_, str>, RequestError> {
         return Err(bad("`id` must be 1 to 64 bytes of printable text."));
     }
     Ok(id)
+}
+
+fn emoji(emoji: Option<Text<'_>>) -> Result<Cow<'_, str>, RequestError> {
+    let emoji = required(emoji, "emoji")?;
+    if emoji.is_empty() || emoji.len() > MAX_ID_BYTES || emoji.chars().any(char::is_control) {
+        return Err(bad("`emoji` must be 1 to 64 bytes of printable text."));
+    }
+    Ok(emoji)
 }
 
 fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestError> {

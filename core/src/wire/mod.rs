@@ -8,7 +8,7 @@ mod id;
 pub mod reply;
 
 pub use code::{CloseCode, Code, RequestError};
-pub use frame::{ClientFrame, Credentials, FrameError, Page};
+pub use frame::{Act, ClientFrame, Credentials, FrameError, Page};
 pub use id::{ActorId, AppId, ConversationId, DeviceId, EventId, InvalidId, SessionId};
 
 /// The protocol version that this server speaks.

@@ -1,7 +1,7 @@
 //! Frames of the server, written straight into bytes: this is the hottest code of the wire.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::code::RequestError;
 use super::id::{ActorId, ConversationId, EventId};
@@ -82,9 +82,74 @@ fn push_ulid(bytes: &mut Vec<u8>, key: &str, id: u128) {
     bytes.push(b'"');
 }
 
-/// A message as clients see it.
+/// Who reacted to a message with an emoji.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// Which.
+    pub emoji: String,
+    /// In the order in which they did.
+    pub actors: Vec<String>,
+}
+
+/// What a plugin says about a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// Which plugin.
+    pub plugin: String,
+    /// What it calls it.
+    pub name: String,
+    /// JSON.
+    pub value: String,
+}
+
+/// What has become of a message, besides its content.
 #[derive(Clone, Copy, Debug)]
-pub struct MessageView<'a> {
+pub struct Revised<'a> {
+    /// When it was edited last, in milliseconds since 1970.
+    pub edited: Option<u64>,
+    /// Whether its sender took it back.
+    pub recalled: bool,
+    /// Who reacted.
+    pub reactions: &'a [Reaction],
+    /// What plugins say about it.
+    pub annotations: &'a [Annotation],
+}
+
+impl Revised<'_> {
+    fn write(&self, object: &mut Object) {
+        if let Some(edited) = self.edited {
+            object.number("edited", edited);
+        }
+        if self.recalled {
+            object.raw("recalled", b"true");
+        }
+        if !self.reactions.is_empty() {
+            object.key("reactions");
+            // Writing texts into a vector has no way to fail.
+            let _ = serde_json::to_writer(&mut object.0, self.reactions);
+        }
+        if !self.annotations.is_empty() {
+            object.key("annotations");
+            push_list(&mut object.0, self.annotations, |bytes, annotation| {
+                bytes.extend_from_slice(b"{\"plugin\":");
+                push_text(bytes, &annotation.plugin);
+                bytes.extend_from_slice(b",\"name\":");
+                push_text(bytes, &annotation.name);
+                bytes.extend_from_slice(b",\"value\":");
+                bytes.extend_from_slice(annotation.value.as_bytes());
+                bytes.push(b'}');
+            });
+        }
+    }
+}
+
+/// An event as clients see it.
+#[derive(Clone, Copy, Debug)]
+pub struct EventView<'a> {
+    /// What it is, such as `message`.
+    pub event_type: &'a str,
+    /// The number of the message that it is about; 0 if it is about none.
+    pub target: u64,
     /// Of the event.
     pub id: EventId,
     /// Where it is.
@@ -103,19 +168,24 @@ pub struct MessageView<'a> {
     pub kind: &'a str,
     /// A JSON object.
     pub content: &'a [u8],
+    /// What has become of it, if anything.
+    pub revised: Option<Revised<'a>>,
 }
 
-impl MessageView<'_> {
+impl EventView<'_> {
     /// Appends the event as a JSON object.
     fn write(&self, bytes: &mut Vec<u8>) {
         let mut object = Object(std::mem::take(bytes));
-        object.0.extend_from_slice(b"{\"type\":\"message\"");
+        object.0.extend_from_slice(b"{\"type\":\"");
+        object.0.extend_from_slice(self.event_type.as_bytes());
+        object.0.push(b'"');
         push_ulid(&mut object.0, "id", self.id.0);
         push_ulid(&mut object.0, "conversation", self.conversation.0);
-        object
-            .number("seq", self.seq)
-            .text("kind", self.kind)
-            .text("sender", self.sender);
+        object.number("seq", self.seq);
+        if self.target > 0 {
+            object.number("target", self.target);
+        }
+        object.text("kind", self.kind).text("sender", self.sender);
         if let Some(receiver) = self.receiver {
             object.text("receiver", receiver);
         }
@@ -123,6 +193,9 @@ impl MessageView<'_> {
             .text("client_id", self.client_id)
             .raw("content", self.content)
             .number("time", self.time_ms);
+        if let Some(revised) = &self.revised {
+            revised.write(&mut object);
+        }
         object.0.push(b'}');
         *bytes = object.0;
     }
@@ -132,9 +205,9 @@ impl MessageView<'_> {
     }
 }
 
-/// Encodes the event frame of a message.
+/// Encodes the frame of an event.
 #[must_use]
-pub fn event(message: &MessageView<'_>) -> Bytes {
+pub fn event(message: &EventView<'_>) -> Bytes {
     let mut bytes = Vec::with_capacity(message.capacity());
     bytes.extend_from_slice(br#"{"type":"event","event":"#);
     message.write(&mut bytes);
@@ -268,7 +341,7 @@ pub fn welcome(welcome: &Welcome<'_>) -> Bytes {
 
 /// Encodes a page of history.
 #[must_use]
-pub fn events(id: &str, conversation: ConversationId, epoch: u32, head: u64, messages: &[MessageView<'_>]) -> Bytes {
+pub fn events(id: &str, conversation: ConversationId, epoch: u32, head: u64, messages: &[EventView<'_>]) -> Bytes {
     let capacity = 128 + messages.iter().map(|message| message.capacity() + 1).sum::<usize>();
     let mut object = Object::new("events", capacity);
     object.text("id", id);
@@ -293,7 +366,7 @@ pub struct ConversationView<'a> {
     /// The newest number.
     pub seq: u64,
     /// The newest message.
-    pub last: Option<MessageView<'a>>,
+    pub last: Option<EventView<'a>>,
 }
 
 /// Encodes the answer to `sync`.
@@ -341,8 +414,11 @@ mod tests {
     use crate::wire::Code;
     use serde_json::{Value, json};
 
-    fn message(content: &[u8]) -> MessageView<'_> {
-        MessageView {
+    fn message(content: &[u8]) -> EventView<'_> {
+        EventView {
+            event_type: "message",
+            target: 0,
+            revised: None,
             id: EventId(5),
             conversation: ConversationId(7),
             seq: 18_446_744_073_709_551_615,

@@ -108,6 +108,7 @@ fn message(content: &[u8]) -> Message<'_> {
         client_id: "01BX5ZZKBKACTAV9WEVGEMMVS0",
         content,
         seq: 0,
+        edits: 0,
         time_ms: 1_700_000_000_000,
     }
 }

@@ -54,7 +54,7 @@ impl Supervisor {
                         return Err(ManageError::Migration { from, reason });
                     }
                     let sealed;
-                    (draft, sealed) = self.observers.seal(*call);
+                    (draft, sealed) = self.settlement.seal(*call);
                     left.push(sealed);
                 }
                 draft.set(version, Some(manifest.version.clone().into()));
@@ -68,7 +68,7 @@ impl Supervisor {
                     for sealed in left {
                         let own;
                         (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
-                        self.observers.settle(sealed, own);
+                        self.settlement.settle(sealed, own);
                     }
                     return Ok(());
                 }

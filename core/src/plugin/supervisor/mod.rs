@@ -15,7 +15,7 @@ pub use status::{ManageError, PluginStatus, Problem, Running};
 use super::gate::Gate;
 use super::{Artifact, LoadError, Loader, PluginSpec};
 use crate::clock::now_ms;
-use crate::hooks::{Hooks, Meter, Observers, Plugin, Registry};
+use crate::hooks::{Hooks, Meter, Plugin, Registry, Settlement};
 use crate::log::{Log, key};
 use crate::wire::AppId;
 
@@ -113,7 +113,7 @@ struct Entry {
 pub struct Supervisor {
     loader: Loader,
     hooks: Arc<Hooks>,
-    observers: Arc<Observers>,
+    settlement: Arc<Settlement>,
     log: Arc<Log>,
     apps: Vec<AppId>,
     setups: Setups,
@@ -128,7 +128,7 @@ impl Supervisor {
     pub fn new(
         loader: Loader,
         hooks: Arc<Hooks>,
-        observers: Arc<Observers>,
+        settlement: Arc<Settlement>,
         log: Arc<Log>,
         apps: Vec<AppId>,
         setups: Setups,
@@ -136,7 +136,7 @@ impl Supervisor {
         Self {
             loader,
             hooks,
-            observers,
+            settlement,
             log,
             apps,
             setups,
@@ -501,7 +501,7 @@ impl Supervisor {
         self.hooks.replace(Registry::new(plugins));
         drop(entries);
         // There may be messages for one that was disabled or missing.
-        self.observers.wake();
+        self.settlement.outbox().wake();
     }
 }
 

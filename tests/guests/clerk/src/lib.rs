@@ -92,6 +92,16 @@ record! {
 }
 
 record! {
+    /// Something to say about a message.
+    struct Remark { conversation: String, seq: u64, name: String, text: String }
+}
+
+record! {
+    /// A message.
+    struct Place { conversation: String, seq: u64 }
+}
+
+record! {
     /// Nothing.
     struct Nothing {}
 }
@@ -184,6 +194,26 @@ impl Clerk {
         })
     }
 
+    fn remark(&self, cx: &Context, remark: Remark) -> Result<Nothing, Error> {
+        let text = Text { text: remark.text };
+        cx.annotations()
+            .set(&remark.conversation, remark.seq, &remark.name, &text)?;
+        Ok(Nothing {})
+    }
+
+    fn withdraw(&self, cx: &Context, place: Place) -> Result<Nothing, Error> {
+        cx.conversations().recall(&place.conversation, place.seq, "clerk")?;
+        Ok(Nothing {})
+    }
+
+    fn announce(&self, cx: &Context, news: Name) -> Result<Nothing, Error> {
+        let text = Text {
+            text: "It is noon.".to_owned(),
+        };
+        cx.events().publish(&news.name, &text)?;
+        Ok(Nothing {})
+    }
+
     fn who(&self, cx: &Context, who: Who) -> Result<Online, Error> {
         Ok(Online {
             online: cx.sessions().online(&who.actors),
@@ -247,7 +277,7 @@ register! {
     plugin: Clerk,
     id: "clerk",
     description: "Does with the services what its callers say.",
-    capabilities: [kv, conversations, sessions, methods, timers],
+    capabilities: [kv, conversations, sessions, methods, timers, annotations, events],
     hooks: [before_send(guard) { conversations: ["desk"] }, timer, connected, disconnected],
-    methods: [open, members, change, note, read, who, ping, ask, remind, forget, fired, comings, last],
+    methods: [open, members, change, note, read, remark, withdraw, announce, who, ping, ask, remind, forget, fired, comings, last],
 }

@@ -1,0 +1,343 @@
+//! Acts on messages that are in the log: edits, recalls and reactions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use courtyard_plugin_sdk as sdk;
+
+use super::identity::Signed;
+use super::requests::{ATTEMPTS, commit_failed, storage_failed, unknown_conversation};
+use super::{Host, Session};
+use crate::bus::Notice;
+use crate::clock::now_ms;
+use crate::hooks::{Access, Call, Message};
+use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
+use crate::router::{Item, Queue};
+use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
+use crate::wire::{Act, ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
+
+/// An act on its way, with everything that another attempt needs.
+struct Doing {
+    host: Arc<Host>,
+    app: AppId,
+    signed: Signed,
+    session: SessionId,
+    queue: Arc<Queue>,
+    id: String,
+    conversation: ConversationId,
+    target: u64,
+    act: Act<'static>,
+}
+
+/// What an act appends.
+struct Event {
+    event: EventType,
+    kind: String,
+    content: Bytes,
+    /// Whether a plugin put another content in the place of the sender's.
+    replaced: bool,
+}
+
+impl Session {
+    /// Does something about a message; the answer comes when it is durable.
+    pub(super) fn act(&self, app: &AppId, id: &str, conversation: ConversationId, target: u64, act: Act<'_>) {
+        let (place, signed) = match (self.take_place(), self.signed.clone()) {
+            (Ok(place), Some(signed)) => (place, signed),
+            (Err(error), _) => return self.refuse(Some(id), &error),
+            (_, None) => {
+                let error = RequestError::new(Code::Unauthenticated, "Sign in first.");
+                return self.refuse(Some(id), &error);
+            }
+        };
+        let doing = Doing {
+            host: self.host.clone(),
+            app: app.clone(),
+            signed,
+            session: self.id,
+            queue: self.queue.clone(),
+            id: id.to_owned(),
+            conversation,
+            target,
+            act: act.into_owned(),
+        };
+        tokio::spawn(async move {
+            let turn = doing.host.blocking.clone().acquire_owned().await;
+            let done = tokio::task::spawn_blocking(move || {
+                let doing = Arc::new(doing);
+                if let Err(error) = doing.commit() {
+                    doing.queue.push(Item::Answer(reply::error(Some(&doing.id), &error)));
+                }
+            });
+            if let Err(error) = done.await {
+                tracing::error!(%error, "an act on a message failed");
+            }
+            drop((turn, place));
+        });
+    }
+}
+
+fn unknown_message() -> RequestError {
+    RequestError::new(Code::UnknownMessage, "There is no such message, or it was recalled.")
+}
+
+fn not_yours() -> RequestError {
+    RequestError::new(Code::Forbidden, "Only its sender can do that.")
+}
+
+impl Doing {
+    fn actor(&self) -> &ActorId {
+        &self.signed.actor
+    }
+
+    fn log(&self) -> LogId {
+        LogId {
+            app: self.app.clone(),
+            conversation: self.conversation,
+        }
+    }
+
+    /// Tries until the transaction holds.
+    fn commit(self: &Arc<Self>) -> Result<(), RequestError> {
+        for _ in 0..ATTEMPTS {
+            match self.attempt()? {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::Duplicate(first)) => {
+                    self.acknowledge(&first, None);
+                    return Ok(());
+                }
+                Err(error) => return Err(commit_failed(&error)),
+            }
+        }
+        Err(commit_failed(&CommitError::Conflict))
+    }
+
+    fn attempt(self: &Arc<Self>) -> Result<Result<(), CommitError>, RequestError> {
+        let (host, log) = (&self.host, self.log());
+        let failed = |error: LogError| storage_failed(&error);
+        let mut draft = Draft::new(host.log.store().clone());
+        let conversation = host.log.conversations().get(&log).map_err(failed)?;
+        let conversation = conversation
+            .filter(|conversation| conversation.has_member(self.actor()))
+            .ok_or_else(unknown_conversation)?;
+        // Whoever leaves the conversation meanwhile must not get this in.
+        draft.rely_on(conversation.key.clone());
+        let dedup = self.dedup();
+        if let Some(found) = host.log.find(dedup).map_err(|error| storage_failed(&error))? {
+            // A plugin decides once, and what was done may be undone by now.
+            return Ok(Err(if found.fingerprint == dedup.fingerprint {
+                CommitError::Duplicate(found.appended)
+            } else {
+                CommitError::DedupConflict(found.appended)
+            }));
+        }
+        let target = host.log.event(&log, self.target).map_err(failed)?;
+        let target = target.ok_or_else(unknown_message)?;
+        let damaged = |_| {
+            storage_failed(&LogError::Message {
+                conversation: self.conversation,
+                seq: self.target,
+            })
+        };
+        let body = Body::decode(&target.body).map_err(damaged)?;
+        let mut revision = Log::revision(&mut draft, &log, self.target).map_err(failed)?;
+        if body.event != EventType::Message || revision.recalled {
+            return Err(unknown_message());
+        }
+        let mut call = Call::new(self.app.clone(), Access::Write, draft);
+        call.caller = self.signed.caller();
+        let (mut call, event) = self.ask(call, &conversation, &body, &mut revision)?;
+        Log::revise(&mut call.draft, &log, self.target, &revision);
+        Ok(self.append(*call, &conversation, event, dedup))
+    }
+
+    /// Checks the act, asks the plugins, and changes what has become of the message.
+    fn ask(
+        &self,
+        call: Box<Call>,
+        conversation: &Conversation,
+        target: &Body<'_>,
+        revision: &mut Revision,
+    ) -> Result<(Box<Call>, Event), RequestError> {
+        let own = target.sender == self.actor().as_str();
+        match &self.act {
+            Act::Edit { .. } | Act::Recall if !own => Err(not_yours()),
+            Act::Edit { content } => self.edit(call, conversation, target, revision, content),
+            Act::Recall => {
+                let call = self.allowed(call, conversation, target, ("recall", ""))?;
+                revision.recall();
+                Ok((call, Event::new(EventType::Recall, Bytes::from_static(b"{}"))))
+            }
+            Act::React { emoji, on } => {
+                let name = if *on { "react" } else { "unreact" };
+                let call = self.allowed(call, conversation, target, (name, emoji))?;
+                let full = |error: crate::log::Full| RequestError::new(Code::Limit, format!("{error}."));
+                revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
+                let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
+                Ok((call, Event::new(EventType::Reaction, content.into())))
+            }
+        }
+    }
+
+    fn edit(
+        &self,
+        call: Box<Call>,
+        conversation: &Conversation,
+        target: &Body<'_>,
+        revision: &mut Revision,
+        content: &str,
+    ) -> Result<(Box<Call>, Event), RequestError> {
+        let bad = |error: content::ContentError| RequestError::new(Code::BadContent, error.to_string());
+        content::check(target.kind, content).map_err(bad)?;
+        let message = Message {
+            app: self.app.as_str(),
+            conversation: &conversation.id,
+            conversation_kind: &conversation.kind,
+            sender: target.sender,
+            receiver: target.receiver.unwrap_or_default(),
+            kind: target.kind,
+            client_id: &self.id,
+            content: content.as_bytes(),
+            seq: 0,
+            edits: self.target,
+            time_ms: now_ms(),
+        };
+        let (call, passed) = self.host.hooks.before_send(call, &message);
+        let passed = passed?.content;
+        let replaced = passed.is_some();
+        let content = passed.unwrap_or_else(|| Bytes::copy_from_slice(content.as_bytes()));
+        revision.edit(message.time_ms, &content);
+        let event = Event {
+            kind: target.kind.to_owned(),
+            replaced,
+            ..Event::new(EventType::Edit, content)
+        };
+        Ok((call, event))
+    }
+
+    fn allowed(
+        &self,
+        call: Box<Call>,
+        conversation: &Conversation,
+        target: &Body<'_>,
+        (name, value): (&str, &str),
+    ) -> Result<Box<Call>, RequestError> {
+        let act = sdk::Act {
+            name: name.to_owned(),
+            app: self.app.as_str().to_owned(),
+            conversation: conversation.id.to_string(),
+            conversation_kind: conversation.kind.to_string(),
+            actor: self.actor().to_string(),
+            target: self.target,
+            target_sender: target.sender.to_owned(),
+            target_kind: target.kind.to_owned(),
+            value: value.to_owned(),
+            time_ms: now_ms(),
+        };
+        let (call, outcome) = self.host.hooks.before_act(call, &act);
+        outcome.map(|()| call)
+    }
+
+    /// Returns what makes the act idempotent.
+    fn dedup(&self) -> Dedup {
+        let place = [
+            &self.conversation.0.to_be_bytes()[..],
+            &self.target.to_be_bytes(),
+            self.act.name().as_bytes(),
+        ];
+        let value = match &self.act {
+            Act::Edit { content } => content.as_bytes(),
+            Act::Recall => &[],
+            Act::React { emoji, .. } => emoji.as_bytes(),
+        };
+        let parts = [&place.concat()[..], &[], value];
+        self.host.log.dedup(&self.app, self.actor(), &self.id, parts)
+    }
+
+    /// Appends the event, and waits until it is durable and told.
+    fn append(
+        self: &Arc<Self>,
+        call: Call,
+        conversation: &Arc<Conversation>,
+        event: Event,
+        dedup: Dedup,
+    ) -> Result<(), CommitError> {
+        let settlement = &self.host.settlement;
+        let (mut draft, sealed) = settlement.seal(call);
+        let append = Append {
+            log: self.log(),
+            body: self.body(conversation, &event).encode_head(),
+            tail: event.content.clone(),
+            dedup: Some(dedup),
+        };
+        let noted = settlement
+            .outbox()
+            .note(&mut draft, &append, event.event, &conversation.kind, &event.kind);
+        draft.append(append);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (this, conversation) = (self.clone(), conversation.clone());
+        draft.commit(Box::new(move |outcome: Outcome<'_>| {
+            let outcome = outcome.map(|appended| {
+                // What plugins appended stands before it.
+                if let Some((own, before)) = appended.split_last() {
+                    this.host.settlement.settle(sealed, before);
+                    this.publish(&conversation, &event, own);
+                }
+                if noted {
+                    this.host.settlement.outbox().wake();
+                }
+            });
+            // The receiver waits below, so it is there.
+            let _ = sender.send(outcome);
+        }));
+        receiver.recv().unwrap_or(Err(CommitError::Closed))
+    }
+
+    fn body<'a>(&'a self, conversation: &'a Conversation, event: &'a Event) -> Body<'a> {
+        Body {
+            event: event.event,
+            target: self.target,
+            sender: self.actor().as_str(),
+            receiver: conversation.other_member(self.actor()).map(ActorId::as_str),
+            client_id: &self.id,
+            kind: &event.kind,
+            content: &event.content,
+        }
+    }
+
+    fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
+        self.queue.push(Item::Answer(reply::ack(&reply::Ack {
+            id: &self.id,
+            conversation: appended.log.conversation,
+            seq: appended.seq,
+            event: appended.id,
+            time_ms: appended.time_ms,
+            content,
+        })));
+    }
+
+    /// Answers the actor's session and shows the event to all others.
+    fn publish(&self, conversation: &Conversation, event: &Event, appended: &Appended) {
+        self.acknowledge(appended, event.replaced.then_some(&event.content));
+        let body = self.body(conversation, event);
+        let view = body.view_at(self.conversation, appended.seq, appended.id, appended.time_ms);
+        self.host.bus.publish(Notice {
+            app: self.app.clone(),
+            actors: conversation.members.clone(),
+            except: Some(self.session),
+            ephemeral: false,
+            frame: reply::event(&view),
+        });
+    }
+}
+
+impl Event {
+    fn new(event: EventType, content: Bytes) -> Self {
+        Self {
+            event,
+            kind: String::new(),
+            content,
+            replaced: false,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Requests and responses of HTTP, as plugins see them.
+
+use serde::{Deserialize, Serialize};
+
+/// Names in lower case with their values.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// A request to the plugin's own part of the host's HTTP interface, `/v1/plugins/ID/…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// In upper case.
+    pub method: String,
+    /// What stands behind the plugin's own part, with the slash that it begins with.
+    pub path: String,
+    /// What stands behind the question mark; may be empty.
+    pub query: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl HttpRequest {
+    /// Returns the value of the first header of a name, in lower case, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+}
+
+/// What a plugin answers, or what it was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpResponse {
+    /// The status, such as 200.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl HttpResponse {
+    /// Makes a response with a body of some media type.
+    #[must_use]
+    pub fn new(status: u16, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), media_type.as_bytes().to_vec())],
+            body: body.into(),
+        }
+    }
+
+    /// Makes a response of a JSON value.
+    #[must_use]
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
+        // What can't be JSON is the author's mistake, and shows as an empty body.
+        Self::new(
+            status,
+            "application/json",
+            serde_json::to_vec(value).unwrap_or_default(),
+        )
+    }
+
+    /// Returns the value of the first header of a name, in lower case, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+}
+
+fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(known, _)| known == name)?;
+    std::str::from_utf8(&found.1).ok()
+}
