@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Conversation, Entries, Level, StoredMessage};
-use crate::{Error, ServiceError};
+use crate::{Error, FetchRequest, HttpResponse, ServiceError};
 
 /// A service, with its arguments. Each is the function of the services page of the contract with that name.
 #[allow(missing_docs, reason = "the contract describes them")]
@@ -28,6 +28,9 @@ pub enum Ask {
     Recall(String, u64, String),
     Annotate(String, u64, String, Vec<u8>),
     Publish(String, Vec<u8>),
+    AddJob(String, u64, Vec<u8>),
+    Transact(String, Vec<u8>),
+    Fetch(FetchRequest),
     EndSessions(String, Option<String>),
     Online(Vec<String>),
     Signal(Vec<String>, String, Vec<u8>),
@@ -55,6 +58,8 @@ impl Ask {
             | Self::Recall(..) => Some("conversations"),
             Self::Annotate(..) => Some("annotations"),
             Self::Publish(..) => Some("events"),
+            Self::AddJob(..) | Self::Transact(..) => Some("jobs"),
+            Self::Fetch(_) => Some("fetch"),
             Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
             Self::Call(..) => Some("methods"),
             Self::SetTimer(..) | Self::CancelTimer(_) => Some("timers"),
@@ -74,6 +79,7 @@ pub enum Answer {
     Messages(Vec<StoredMessage>),
     Flags(Vec<bool>),
     Called(Result<Vec<u8>, Error>),
+    Fetched(Result<HttpResponse, Error>),
     NowMs(u64),
     Bytes(Vec<u8>),
 }

@@ -1,4 +1,5 @@
-//! What plugins are told of besides messages: acts, changes of conversations, events of other plugins.
+//! What plugins are told of besides messages: acts, changes of conversations, events of other
+//! plugins, jobs.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,31 @@ pub struct Event {
     pub payload: Vec<u8>,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
+}
+
+/// Work that the plugin left for the action lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The tenant.
+    pub app: String,
+    /// Unique; the same for all attempts.
+    pub id: String,
+    /// What the plugin calls it.
+    pub name: String,
+    /// What the plugin left with it.
+    pub payload: Vec<u8>,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+}
+
+impl Job {
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// When it is not of that form.
+    pub fn payload_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.payload).map_err(|error| Error::new("bad_job", error.to_string()))
+    }
 }
 
 impl Event {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::HookName;
-use crate::{Act, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Message, Registered, Verdict};
+use crate::{
+    Act, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Job, Message, Registered, Verdict,
+};
 
 /// A message with its texts end to end, as the contract has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,11 @@ pub enum Request {
     },
     Event(Event),
     Http(HttpRequest),
+    Action(Job),
+    Transaction {
+        name: String,
+        payload: Vec<u8>,
+    },
 }
 
 impl Request {
@@ -88,6 +95,8 @@ impl Request {
             Self::Push { .. } => HookName::Push,
             Self::Event(_) => HookName::Event,
             Self::Http(_) => HookName::Http,
+            Self::Action(_) => HookName::Action,
+            Self::Transaction { .. } => HookName::Transaction,
         }
     }
 
@@ -114,6 +123,8 @@ pub enum Reply {
     Contents(Result<Vec<Option<Vec<u8>>>, Error>),
     /// A JSON value.
     Value(Result<Vec<u8>, Error>),
+    /// Any bytes.
+    Bytes(Result<Vec<u8>, Error>),
     /// What a request of HTTP is answered.
     Response(Result<HttpResponse, Error>),
 }
@@ -146,5 +157,7 @@ pub(crate) fn serve<P: Registered>(plugin: &P, cx: &Context, request: &Request) 
         Request::Push { message, recipients } => Reply::Done(plugin.push(cx, &message.view(), recipients)),
         Request::Event(event) => Reply::Done(plugin.event(cx, event)),
         Request::Http(request) => Reply::Response(plugin.http(cx, request)),
+        Request::Action(job) => Reply::Done(plugin.action(cx, job)),
+        Request::Transaction { name, payload } => Reply::Bytes(plugin.transact(cx, name, payload)),
     }
 }

@@ -68,6 +68,59 @@ impl HttpResponse {
     }
 }
 
+/// A request to another server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchRequest {
+    /// In upper case.
+    pub method: String,
+    /// `http` or `https`.
+    pub url: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Whether redirects are followed; each place is checked as the first one.
+    pub follow: bool,
+}
+
+impl FetchRequest {
+    /// Makes a request without a body that follows redirects.
+    #[must_use]
+    pub fn new(method: &str, url: impl Into<String>) -> Self {
+        Self {
+            method: method.to_owned(),
+            url: url.into(),
+            follow: true,
+            ..Self::default()
+        }
+    }
+
+    /// Makes a `GET`.
+    #[must_use]
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new("GET", url)
+    }
+
+    /// Makes a `POST` of a JSON value.
+    #[must_use]
+    pub fn post_json(url: impl Into<String>, value: &impl Serialize) -> Self {
+        // What can't be JSON is the author's mistake, and shows as an empty body.
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self {
+            body,
+            ..Self::new("POST", url)
+        }
+        .header("content-type", "application/json")
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
 fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     let found = headers.iter().find(|(known, _)| known == name)?;
     std::str::from_utf8(&found.1).ok()

@@ -24,8 +24,8 @@ pub mod testing;
 pub mod wasm;
 
 pub use const_format;
-pub use event::{Act, Change, Event};
-pub use http::{Headers, HttpRequest, HttpResponse};
+pub use event::{Act, Change, Event, Job};
+pub use http::{FetchRequest, Headers, HttpRequest, HttpResponse};
 pub use message::{Message, Verdict};
 pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered};
 pub use schema::Schema;
@@ -34,15 +34,15 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Annotations, Conversation, Conversations, Entries, Events, Kv, Level, Log, Methods, ServiceError, Sessions,
+    Annotations, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, ServiceError, Sessions,
     StoredMessage, Timers,
 };
 
 /// Everything that most plugins use.
 pub mod prelude {
     pub use crate::{
-        Act, Change, Context, Conversation, Error, Event, HttpRequest, HttpResponse, Identity, Message, Plugin,
-        Verdict, record, register,
+        Act, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
+        Message, Plugin, Verdict, record, register,
     };
 }
 

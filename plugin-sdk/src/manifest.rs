@@ -46,6 +46,10 @@ pub enum HookName {
     Event,
     /// A request to the plugin's part of the HTTP interface.
     Http,
+    /// A job of the plugin. Action lane.
+    Action,
+    /// What a job hands over to be kept. It is not declared.
+    Transaction,
     /// A method that a client calls. Methods are declared one by one.
     Method,
     /// The change of keys from one version to another. It is not declared.
@@ -54,7 +58,7 @@ pub enum HookName {
 
 impl HookName {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Authenticate,
         Self::BeforeSend,
         Self::AfterSend,
@@ -69,6 +73,8 @@ impl HookName {
         Self::Push,
         Self::Event,
         Self::Http,
+        Self::Action,
+        Self::Transaction,
         Self::Method,
         Self::Migrate,
     ];
@@ -91,6 +97,8 @@ impl HookName {
             Self::Push => "push",
             Self::Event => "event",
             Self::Http => "http",
+            Self::Action => "action",
+            Self::Transaction => "transaction",
             Self::Method => "method",
             Self::Migrate => "migrate",
         }
@@ -112,6 +120,7 @@ impl HookName {
             Self::Timer => Some("timers"),
             Self::Event => Some("events"),
             Self::Http => Some("http"),
+            Self::Action => Some("jobs"),
             _ => None,
         }
     }
@@ -119,7 +128,7 @@ impl HookName {
     /// Whether it stands among the hooks of a manifest.
     #[must_use]
     pub const fn is_declared(self) -> bool {
-        !matches!(self, Self::Method | Self::Migrate)
+        !matches!(self, Self::Method | Self::Migrate | Self::Transaction)
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) mod service {
     use super::ask;
     use crate::ask::{Answer, Ask};
     use crate::service::{Conversation, Entries, Level, StoredMessage};
-    use crate::{Error, ServiceError};
+    use crate::{Error, FetchRequest, HttpResponse, ServiceError};
 
     /// A host answers what it was asked; anything else is as good as no answer.
     const OTHER: ServiceError = ServiceError::Unavailable;
@@ -223,6 +223,26 @@ pub(crate) mod service {
 
     pub(crate) fn publish(name: &str, payload: &[u8]) -> Result<(), ServiceError> {
         done(Ask::Publish(name.to_owned(), payload.to_vec()))
+    }
+
+    pub(crate) fn add_job(name: &str, at_ms: u64, payload: &[u8]) -> Result<(), ServiceError> {
+        done(Ask::AddJob(name.to_owned(), at_ms, payload.to_vec()))
+    }
+
+    pub(crate) fn transact(name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        match ask(Ask::Transact(name.to_owned(), payload.to_vec())) {
+            Ok(Answer::Called(called)) => called,
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn fetch(request: &FetchRequest) -> Result<HttpResponse, Error> {
+        match ask(Ask::Fetch(request.clone())) {
+            Ok(Answer::Fetched(fetched)) => fetched,
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn end(actor: &str, credential: Option<&str>) {

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use crate::{
-    Act, Annotations, Change, Conversations, Event, Events, HttpRequest, HttpResponse, Kv, Log, Message, Methods,
-    Schema, ServiceError, Sessions, Timers, Verdict, service,
+    Act, Annotations, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job, Jobs, Kv,
+    Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service,
 };
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
@@ -118,6 +118,36 @@ impl Context {
     #[must_use]
     pub fn annotations(&self) -> Annotations {
         Annotations
+    }
+
+    /// Returns the jobs of the plugin. Capability `jobs`.
+    #[must_use]
+    pub fn jobs(&self) -> Jobs {
+        Jobs
+    }
+
+    /// Calls [`Plugin::transact`] in a transaction of its own, with JSON; returns once what it wrote is durable. Only in
+    /// [`Plugin::action`]. Capability `jobs`.
+    ///
+    /// # Errors
+    /// That of [`Plugin::transact`]; `conflict` when too many others change the same things.
+    pub fn transact<R: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        payload: &impl serde::Serialize,
+    ) -> Result<R, Error> {
+        let value = |error: serde_json::Error| Error::new("bad_value", error.to_string());
+        let result = service::transact(name, &serde_json::to_vec(payload).map_err(value)?)?;
+        serde_json::from_slice(&result).map_err(value)
+    }
+
+    /// Sends a request to another server and waits for the response. Only in [`Plugin::action`]. Capability `fetch`, and
+    /// only to what the operator lists.
+    ///
+    /// # Errors
+    /// A code that begins with `fetch_`, and whether a retry may help.
+    pub fn fetch(&self, request: &FetchRequest) -> Result<HttpResponse, Error> {
+        service::fetch(request)
     }
 
     /// Returns the host's log.
@@ -247,6 +277,26 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Ok(HttpResponse::new(404, "text/plain", "There is nothing here.\n"))
     }
 
+    /// Does a job that the plugin added, at least once; several at a time, in no order. It may take long, and use
+    /// [`Context::fetch`]; there is no transaction: what it is to keep it hands to [`Context::transact`].
+    ///
+    /// # Errors
+    /// When it failed. It comes again if a retry may help, and is a dead letter otherwise.
+    fn action(&self, _cx: &Context, _job: &Job) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Does something inside a transaction for a job, by way of [`Context::transact`].
+    ///
+    /// # Errors
+    /// What the job is told; nothing is left then of what it wrote.
+    fn transact(&self, _cx: &Context, name: &str, _payload: &[u8]) -> Result<Vec<u8>, Error> {
+        Err(Error::new(
+            "unknown_transaction",
+            format!("There is no transaction {name:?}."),
+        ))
+    }
+
     /// Is told that the caller has signed in. At most once: a host that is killed tells nobody.
     fn connected(&self, _cx: &Context) {}
 
@@ -359,7 +409,7 @@ impl Method {
 /// ```
 ///
 /// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
-/// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, each with
+/// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, `action`, each with
 /// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
 /// sign-in is written `name(anonymous)`. `after: ["users"],` behind the description asks for a place behind another plugin.
 #[macro_export]

@@ -222,6 +222,39 @@ impl Events {
     }
 }
 
+/// Durable jobs for the action lane, added with the transaction of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Jobs;
+
+impl Jobs {
+    /// Adds a job that begins soon.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn add(self, name: &str, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
+        self.add_at(name, 0, payload)
+    }
+
+    /// Adds a job that begins at a time in milliseconds since 1970, or later.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn add_at(self, name: &str, at_ms: u64, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
+        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        host::add_job(name, at_ms, &payload)
+    }
+}
+
+/// Calls the plugin's own `transact` in a transaction.
+pub(crate) fn transact(name: &str, payload: &[u8]) -> Result<Vec<u8>, crate::Error> {
+    host::transact(name, payload)
+}
+
+/// Sends a request to another server.
+pub(crate) fn fetch(request: &crate::FetchRequest) -> Result<crate::HttpResponse, crate::Error> {
+    host::fetch(request)
+}
+
 /// A message in the log.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StoredMessage {

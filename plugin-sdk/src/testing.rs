@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -9,8 +10,8 @@ use crate::ask::{Answer, Answered, Ask};
 use crate::native::{self, Panicked, Services};
 use crate::service::{Conversation, Entries, Level, StoredMessage};
 use crate::{
-    Act, Caller, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Message, Registered, ServiceError,
-    Verdict,
+    Act, Caller, Change, Context, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job, Message,
+    Registered, ServiceError, Verdict,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,11 @@ struct State {
     answers: BTreeMap<String, Value>,
     /// App and name; time and payload.
     timers: BTreeMap<(String, String), (u64, Vec<u8>)>,
+    /// App, time, name and payload.
+    jobs: Vec<(String, u64, String, Vec<u8>)>,
+    /// URLs and what they answer.
+    responses: BTreeMap<String, HttpResponse>,
+    fetched: Vec<FetchRequest>,
     log: Vec<(Level, String)>,
     now_ms: u64,
     random: u64,
@@ -45,7 +51,7 @@ thread_local! {
 /// A plugin in a host of its own. One at a time in each thread.
 #[derive(Debug)]
 pub struct TestHost<P> {
-    plugin: P,
+    plugin: Arc<P>,
 }
 
 impl<P: Registered> TestHost<P> {
@@ -62,7 +68,7 @@ impl<P: Registered> TestHost<P> {
             }
         });
         Ok(Self {
-            plugin: enter(|| P::start(configuration))?,
+            plugin: Arc::new(enter(|| P::start(configuration))?),
         })
     }
 
@@ -181,6 +187,55 @@ impl<P: Registered> TestHost<P> {
     pub fn http(&self, caller: &Caller, request: &HttpRequest) -> Result<HttpResponse, Error> {
         let cx = Context { caller: caller.clone() };
         transaction(|| self.plugin.http(&cx, request))
+    }
+
+    /// Sets what a URL answers; those without an answer can't be reached.
+    pub fn set_response(&self, url: &str, response: HttpResponse) {
+        STATE.with_borrow_mut(|state| state.responses.insert(url.to_owned(), response));
+    }
+
+    /// Takes the requests that were sent to other servers.
+    #[must_use]
+    pub fn take_fetched(&self) -> Vec<FetchRequest> {
+        STATE.with_borrow_mut(|state| std::mem::take(&mut state.fetched))
+    }
+
+    /// Does the jobs of the current app that are due at the time of the clock, in the order in which they were added. One
+    /// that fails stays.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn run_jobs(&self) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            let due = STATE.with_borrow(|state| {
+                let mine = |(app, at, ..): &(String, u64, String, Vec<u8>)| *app == state.app && *at <= state.now_ms;
+                state
+                    .jobs
+                    .iter()
+                    .position(mine)
+                    .map(|place| (place, state.jobs[place].clone()))
+            });
+            let Some((place, (app, _, name, payload))) = due else {
+                return Ok(());
+            };
+            attempt += 1;
+            let job = Job {
+                app,
+                id: format!("job-{attempt}"),
+                name,
+                payload,
+                attempt: 1,
+            };
+            let plugin = self.plugin.clone();
+            let transact =
+                move |name: &str, payload: &[u8]| transaction(|| plugin.transact(&Context::default(), name, payload));
+            let tester = Tester {
+                transact: Some(Box::new(transact)),
+            };
+            enter_with(tester, || self.plugin.action(&Context::default(), &job))?;
+            STATE.with_borrow_mut(|state| state.jobs.remove(place));
+        }
     }
 
     /// Takes the lines that were logged.
@@ -346,7 +401,11 @@ impl TestMessage {
 
 /// Lends the plugin the services of the test host.
 fn enter<T>(work: impl FnOnce() -> T) -> T {
-    match native::enter(Tester, work).1 {
+    enter_with(Tester { transact: None }, work)
+}
+
+fn enter_with<T>(tester: Tester, work: impl FnOnce() -> T) -> T {
+    match native::enter(tester, work).1 {
         Ok(outcome) => outcome,
         // The test fails with it, as it would have without this host.
         Err(Panicked(text)) => panic!("the plugin panicked: {text}"),
@@ -367,11 +426,22 @@ fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     outcome
 }
 
+/// Calls the plugin's own transactions.
+type Transact = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, Error>>;
+
 /// The services of the test host.
-struct Tester;
+struct Tester {
+    /// Only in the action lane.
+    transact: Option<Transact>,
+}
 
 impl Services for Tester {
     fn ask(&mut self, ask: Ask) -> Answered {
+        match (&ask, &self.transact) {
+            (Ask::Transact(name, payload), Some(transact)) => return Ok(Answer::Called(transact(name, payload))),
+            (Ask::Transact(..) | Ask::Fetch(_), None) => return Err(ServiceError::Unavailable),
+            _ => {}
+        }
         STATE.with_borrow_mut(|state| state.answer(ask))
     }
 }
@@ -458,6 +528,18 @@ impl State {
                 self.events.push((name, payload));
                 Ok(Answer::Done)
             }
+            Ask::AddJob(name, at_ms, payload) => {
+                self.jobs.push((self.app.clone(), at_ms, name, payload));
+                Ok(Answer::Done)
+            }
+            Ask::Fetch(request) => {
+                let response = self.responses.get(&request.url).cloned();
+                self.fetched.push(request);
+                let unreachable = || Error::new("fetch_connect", "The test has no answer for this URL.").retryable();
+                Ok(Answer::Fetched(response.ok_or_else(unreachable)))
+            }
+            // It is answered with the plugin at hand.
+            Ask::Transact(..) => Err(ServiceError::Unavailable),
             Ask::EndSessions(actor, credential) => {
                 self.ended.push((actor, credential));
                 Ok(Answer::Done)

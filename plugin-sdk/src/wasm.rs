@@ -11,7 +11,7 @@
 
 use std::marker::PhantomData;
 
-use crate::{Act, Caller, Change, Context, Error, Event, HttpRequest, Message, Registered, Verdict};
+use crate::{Act, Caller, Change, Context, Error, Event, HttpRequest, Job, Message, Registered, Verdict};
 
 wit_bindgen::generate!({
     path: "wit",
@@ -212,6 +212,27 @@ impl<P: Registered> hooks::http::Guest for Adapter<P> {
     }
 }
 
+impl<P: Registered> hooks::action::Guest for Adapter<P> {
+    fn run(job: hooks::action::Job) -> Result<(), types::Error> {
+        let job = Job {
+            app: job.app,
+            id: job.id,
+            name: job.name,
+            payload: job.payload,
+            attempt: job.attempt,
+        };
+        plugin::<P>().action(&Context::default(), &job).map_err(error)
+    }
+}
+
+impl<P: Registered> hooks::transaction::Guest for Adapter<P> {
+    fn run(name: String, payload: Vec<u8>) -> Result<Vec<u8>, types::Error> {
+        plugin::<P>()
+            .transact(&Context::default(), &name, &payload)
+            .map_err(error)
+    }
+}
+
 impl<P: Registered> hooks::method::Guest for Adapter<P> {
     fn call(caller: types::Caller, name: String, params: Vec<u8>) -> Result<Vec<u8>, types::Error> {
         let cx = context(caller);
@@ -283,6 +304,42 @@ pub(crate) mod service {
             message: error.message,
             retry: error.retry,
         }
+    }
+
+    pub(crate) fn add_job(name: &str, at_ms: u64, payload: &[u8]) -> Result<(), ServiceError> {
+        wit::jobs::add(name, at_ms, payload).map_err(|failure| match failure {
+            wit::jobs::Failure::TooLarge => ServiceError::TooLarge,
+            wit::jobs::Failure::Quota => ServiceError::Quota,
+            wit::jobs::Failure::Unavailable => ServiceError::Unavailable,
+        })
+    }
+
+    pub(crate) fn transact(name: &str, payload: &[u8]) -> Result<Vec<u8>, crate::Error> {
+        wit::transactions::run(name, payload).map_err(foreseen)
+    }
+
+    pub(crate) fn fetch(request: &crate::FetchRequest) -> Result<crate::HttpResponse, crate::Error> {
+        let header = |(name, value): &(String, Vec<u8>)| wit::fetch::Header {
+            name: name.clone(),
+            value: value.clone(),
+        };
+        let request = wit::fetch::Request {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            headers: request.headers.iter().map(header).collect(),
+            body: request.body.clone(),
+            follow: request.follow,
+        };
+        let response = wit::fetch::send(&request).map_err(foreseen)?;
+        Ok(crate::HttpResponse {
+            status: response.status,
+            headers: response
+                .headers
+                .into_iter()
+                .map(|header| (header.name, header.value))
+                .collect(),
+            body: response.body,
+        })
     }
 
     pub(crate) fn recall(id: &str, seq: u64, actor: &str) -> Result<(), ServiceError> {

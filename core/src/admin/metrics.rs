@@ -63,7 +63,7 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router) -> String {
 
 fn gauges(text: &mut String, plugins: &[PluginStatus]) {
     type Figure = fn(&PluginStatus) -> u64;
-    let figures: [(&'static str, &str, Figure); 7] = [
+    let figures: [(&'static str, &str, Figure); 8] = [
         (
             "courtyard_plugin_generation",
             "How often the plugin was put in place since the host started.",
@@ -93,8 +93,13 @@ fn gauges(text: &mut String, plugins: &[PluginStatus]) {
             |plugin| plugin.unobserved as u64,
         ),
         (
+            "courtyard_plugin_jobs",
+            "Jobs that the plugin has still to do, up to 1,000.",
+            |plugin| plugin.jobs as u64,
+        ),
+        (
             "courtyard_plugin_dead_letters",
-            "Messages that the plugin could not bear, up to 1,000.",
+            "What the plugin could not bear or do, up to 1,000.",
             |plugin| plugin.dead_letters as u64,
         ),
     ];

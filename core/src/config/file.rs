@@ -119,6 +119,9 @@ struct PluginLimitsTable {
     total_memory_bytes: Option<AtLeastOne<usize>>,
     instances: Option<AtLeastOne<u32>>,
     result_bytes: Option<AtLeastOne<usize>>,
+    action_ms: Option<AtLeastOne<u64>>,
+    actions: Option<AtLeastOne<usize>>,
+    job_attempts: Option<AtLeastOne<u32>>,
     host_calls: Option<AtLeastOne<u32>>,
     key_bytes: Option<AtLeastOne<usize>>,
     value_bytes: Option<AtLeastOne<usize>>,
@@ -561,6 +564,9 @@ fn plugin_limits(table: &PluginLimitsTable) -> (PluginLimits, HealthPolicy) {
         total_memory_bytes: or(table.total_memory_bytes, default.total_memory_bytes),
         instances: or(table.instances, default.instances),
         result_bytes: or(table.result_bytes, default.result_bytes),
+        action: ms_or(table.action_ms, default.action),
+        actions: or(table.actions, default.actions),
+        job_attempts: or(table.job_attempts, default.job_attempts),
         services,
     };
     let policy = HealthPolicy::default();

@@ -1,6 +1,7 @@
 //! What the host asks of a plugin, whatever it is made of.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -73,6 +74,8 @@ pub struct Effects {
     pub signals: Vec<Signal>,
     /// Whether timers were set.
     pub timers: bool,
+    /// Whether jobs were added.
+    pub jobs: bool,
 }
 
 impl Effects {
@@ -85,6 +88,7 @@ impl Effects {
             && self.ends.is_empty()
             && self.signals.is_empty()
             && !self.timers
+            && !self.jobs
     }
 }
 
@@ -380,6 +384,18 @@ pub struct Usage {
 /// The call, handed back, and what came of it.
 pub type Answer<T> = (Box<Call>, Result<T, Failure>);
 
+/// Carries out the transactions of a job.
+pub trait Transact: Send + Sync {
+    /// Calls the plugin's own function in a transaction; returns once that is durable. For threads that may wait.
+    ///
+    /// # Errors
+    /// What the job is told.
+    fn transact(&self, name: &str, payload: &[u8]) -> Result<Vec<u8>, PluginError>;
+}
+
+/// Something that a plugin is doing in the action lane; dropping it ends it.
+pub type Acting = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
 /// A plugin that the host can enter: Wasm, native or in process.
 ///
 /// Calls may come from many threads at once, and may take as long as the plugin's deadline. What the plugin wrote before
@@ -387,6 +403,22 @@ pub type Answer<T> = (Box<Call>, Result<T, Failure>);
 pub trait Guest: Send + Sync + fmt::Debug {
     /// Asks the plugin. Its reply is within its limits, and may still be one to another question.
     fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply>;
+
+    /// Asks the plugin in the action lane: without a transaction, for as long as it takes.
+    fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
+        let _ = (request, transact);
+        Box::pin(async { Err(Failure::Contract("it has no action lane".to_owned())) })
+    }
+
+    /// Returns how many jobs it may do at a time.
+    fn actions(&self) -> usize {
+        0
+    }
+
+    /// Returns how often a job may fail before it is given up.
+    fn job_attempts(&self) -> u32 {
+        1
+    }
 
     /// Gives back what it holds for calls to come; the next call takes longer.
     fn rest(&self) {}
@@ -457,6 +489,14 @@ pub(super) fn contents(reply: Reply) -> Taken<Result<Vec<Option<Vec<u8>>>, Plugi
 pub(super) fn value(reply: Reply) -> Taken<Result<Bytes, PluginError>> {
     match reply {
         Reply::Value(value) => Ok(value.map(Bytes::from)),
+        _ => other_reply(),
+    }
+}
+
+/// Takes what a transaction of a job returned.
+pub(super) fn bytes(reply: Reply) -> Taken<Result<Vec<u8>, PluginError>> {
+    match reply {
+        Reply::Bytes(bytes) => Ok(bytes),
         _ => other_reply(),
     }
 }

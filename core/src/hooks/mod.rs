@@ -3,6 +3,7 @@
 
 mod guest;
 mod health;
+mod jobs;
 mod meter;
 mod observers;
 mod outbox;
@@ -11,10 +12,11 @@ mod settlement;
 mod timers;
 
 pub use guest::{
-    Access, Answer, Call, CallerName, Effects, Failure, Guest, Identity, Message, PluginError, PluginEvent, SessionEnd,
-    Signal, Usage, Verdict, origin,
+    Access, Acting, Answer, Call, CallMark, CallerName, Effects, Failure, Guest, Identity, Message, PluginError,
+    PluginEvent, SessionEnd, Signal, Transact, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
+pub use jobs::{Jobs, add_job};
 pub use meter::{BUCKETS_NS, HookCounts, Meter};
 pub use observers::Observers;
 pub use outbox::{DeadLetter, DeadMessage, Outbox};

@@ -147,6 +147,8 @@ impl Observers {
                 request: Request::AfterChange(change),
                 app,
             }),
+            // Jobs have a queue of their own.
+            (_, About::Job { .. }) => None,
             (_, About::Event(event)) => event.app.parse().ok().map(|app| Asked {
                 origin: origin(&app, &event.plugin),
                 request: Request::Event(event),

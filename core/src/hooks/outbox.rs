@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::Hooks;
+use super::{Hooks, jobs};
 use crate::clock::now_ms;
 use crate::log::{Body, Draft, EventType, Log, LogError, key};
 use crate::store::{Append, CommitError, LogId, StoredEvent};
@@ -36,6 +36,13 @@ pub(super) enum About {
     Change(Change),
     /// An event of a plugin.
     Event(Event),
+    /// A job that was given up.
+    Job {
+        app: String,
+        id: u128,
+        name: String,
+        payload: Vec<u8>,
+    },
 }
 
 impl Note {
@@ -219,6 +226,27 @@ impl Outbox {
         }
     }
 
+    /// Makes a job a dead letter with a draft.
+    pub(super) fn bury_job(
+        &self,
+        draft: &mut Draft,
+        plugin: &str,
+        app: &crate::wire::AppId,
+        id: u128,
+        note: &Note,
+        reason: String,
+    ) {
+        tracing::error!(plugin, reason, "a job was given up: it is a dead letter now");
+        let log = LogId {
+            app: app.clone(),
+            conversation: ConversationId(0),
+        };
+        let note = note.encode().to_vec();
+        // Writing into a vector has no way to fail.
+        let buried = postcard::to_stdvec(&Buried { reason, note }).unwrap_or_default();
+        draft.set(key::dead_letter(&key::outbox(plugin, &log, id)), Some(buried.into()));
+    }
+
     /// Lists what a plugin could not bear, at most `limit` letters.
     ///
     /// # Errors
@@ -252,6 +280,10 @@ impl Outbox {
                     "payload": payload, "time_ms": event.time_ms,
                 }));
             }
+            Some(About::Job { app, name, payload, .. }) => {
+                let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
+                letter.about = Some(serde_json::json!({ "app": app, "name": name, "payload": payload }));
+            }
             None => {}
         }
         Ok(letter)
@@ -282,8 +314,16 @@ impl Outbox {
     /// When the store fails.
     pub fn replay(&self, plugin: &str, id: Option<&str>) -> Result<usize, CommitError> {
         let moved = self.edit_letters(plugin, id, |draft, letter, value| {
-            if let Ok(buried) = postcard::from_bytes::<Buried>(value) {
-                draft.set(key::outbox_of(letter), Some(buried.note.into()));
+            let Ok(buried) = postcard::from_bytes::<Buried>(value) else {
+                return;
+            };
+            match Note::decode(&buried.note).map(|note| note.about) {
+                Some(About::Job { app, id, name, payload }) => {
+                    if let Ok(app) = app.parse() {
+                        jobs::put(draft, plugin, &app, id, &name, 0, payload);
+                    }
+                }
+                _ => draft.set(key::outbox_of(letter), Some(buried.note.into())),
             }
         })?;
         self.wake();

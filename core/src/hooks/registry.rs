@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
-use super::{
-    Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, guest, guest::Taken,
-    namespaced,
-};
+use super::guest::{self, Taken, Transact};
+use super::{Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, namespaced};
 use crate::log::EventType;
-use crate::wire::{Code, RequestError};
+use crate::wire::{AppId, Code, RequestError};
 
 /// What happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +187,42 @@ impl Plugin {
         (call, outcome)
     }
 
+    /// Asks the plugin to do a job in the action lane, and notes how that ended. Failures are held against the jobs of this
+    /// name before they are held against the plugin.
+    pub(super) async fn act(
+        &self,
+        app: &AppId,
+        job: &str,
+        request: Request,
+        transact: Arc<dyn Transact>,
+    ) -> Result<Result<(), PluginError>, Failure> {
+        let (hook, origin) = (request.hook(), super::origin(app, job));
+        let measured = self.meter.begin(hook);
+        let outcome = match (&self.guest, self.health.admit(|| origin)) {
+            (None, _) => Err(Failure::NotRunning),
+            (_, Err(failure)) => Err(failure),
+            (Some(guest), Ok(())) => guest.clone().act(request, transact).await.and_then(guest::done),
+        };
+        self.meter.end(hook, &measured, outcome.as_ref().err());
+        match &outcome {
+            Ok(_) => self.health.succeeded(|| origin),
+            // What was not even entered says nothing new.
+            Err(Failure::NotRunning | Failure::Quarantined) => {}
+            Err(failure) => self.blame(hook, origin, failure),
+        }
+        outcome
+    }
+
+    /// Returns how many jobs it may do at a time.
+    pub(super) fn actions(&self) -> usize {
+        self.guest.as_ref().map_or(0, |guest| guest.actions())
+    }
+
+    /// Returns how often a job may fail before it is given up.
+    pub(super) fn job_attempts(&self) -> u32 {
+        self.guest.as_ref().map_or(1, |guest| guest.job_attempts())
+    }
+
     /// Notes a failure and tells the operator.
     fn blame(&self, hook: HookName, origin: u64, failure: &Failure) {
         tracing::warn!(plugin = %self.id, hook = hook.name(), %failure, "a plugin failed");
@@ -298,6 +332,8 @@ pub struct Registry {
     event: Vec<Link>,
     /// Those that are shown something after its commit.
     observing: Vec<Arc<Plugin>>,
+    /// Those that do jobs.
+    acting: Vec<Arc<Plugin>>,
 }
 
 impl Registry {
@@ -348,8 +384,9 @@ impl Registry {
                 HookName::AfterChange => self.after_change.push(link),
                 HookName::Push => self.push.push(link),
                 HookName::Event => self.event.push(link),
+                HookName::Action => self.acting.push(plugin.clone()),
                 // Whoever asks names the plugin.
-                HookName::Timer | HookName::Http | HookName::Method | HookName::Migrate => {}
+                HookName::Timer | HookName::Http | HookName::Transaction | HookName::Method | HookName::Migrate => {}
                 HookName::Connected => self.connected.push(plugin.clone()),
                 HookName::Disconnected => self.disconnected.push(plugin.clone()),
             }
@@ -371,6 +408,11 @@ impl Registry {
     /// Returns the plugins that are shown something after its commit.
     pub(super) fn observing(&self) -> &[Arc<Plugin>] {
         &self.observing
+    }
+
+    /// Returns the plugins that do jobs.
+    pub(super) fn acting(&self) -> &[Arc<Plugin>] {
+        &self.acting
     }
 
     /// Returns the hooks that want to see such an event of the log.

@@ -38,6 +38,8 @@ pub struct Settlement {
     bus: Arc<dyn Bus>,
     /// Says that timers were set.
     timers: Notify,
+    /// Says that jobs were added.
+    jobs: Notify,
 }
 
 impl std::fmt::Debug for Settlement {
@@ -55,6 +57,7 @@ impl Settlement {
             router,
             bus,
             timers: Notify::new(),
+            jobs: Notify::new(),
         })
     }
 
@@ -66,6 +69,10 @@ impl Settlement {
 
     pub(super) fn timers(&self) -> &Notify {
         &self.timers
+    }
+
+    pub(super) fn jobs(&self) -> &Notify {
+        &self.jobs
     }
 
     pub(super) fn router(&self) -> &Router {
@@ -139,6 +146,9 @@ impl Settlement {
         }
         if effects.timers {
             self.timers.notify_one();
+        }
+        if effects.jobs {
+            self.jobs.notify_one();
         }
     }
 

@@ -104,6 +104,35 @@ pub fn timer_parts(key: &[u8]) -> Option<(u64, &str, AppId, &str)> {
     Some((at_ms, plugin, app.parse().ok()?, name))
 }
 
+/// A job: `j PLUGIN 0 TIME APP 0 ID`, those of a plugin in the order in which they are due.
+#[must_use]
+pub fn job(plugin: &str, at_ms: u64, app: &AppId, id: u128) -> Bytes {
+    let start = build(b'j', &[plugin], &at_ms.to_be_bytes());
+    [&start[..], app.as_str().as_bytes(), &[0], &id.to_be_bytes()]
+        .concat()
+        .into()
+}
+
+/// The jobs of a plugin that are due before a time, as the start and the end of a range.
+#[must_use]
+pub fn jobs(plugin: &str, before_ms: u64) -> (Bytes, Bytes) {
+    (
+        build(b'j', &[plugin], &[]),
+        build(b'j', &[plugin], &before_ms.to_be_bytes()),
+    )
+}
+
+/// Returns whose job it is, in which app, and its id.
+#[must_use]
+pub fn job_parts(key: &[u8]) -> Option<(&str, AppId, u128)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    let plugin = std::str::from_utf8(key.get(1..end)?).ok()?;
+    let rest = key.get(end + 9..)?;
+    let (app, id) = rest.split_at_checked(rest.len().checked_sub(16)?)?;
+    let app = std::str::from_utf8(app.strip_suffix(&[0])?).ok()?;
+    Some((plugin, app.parse().ok()?, u128::from_be_bytes(id.try_into().ok()?)))
+}
+
 /// That an operator disabled a plugin: `d PLUGIN 0`.
 #[must_use]
 pub fn disabled(plugin: &str) -> Bytes {
@@ -187,6 +216,21 @@ mod tests {
         let key = timer(7, "groups", &app, "mute/ann");
         assert_eq!(timer_parts(&key), Some((7, "groups", app, "mute/ann")));
         assert_eq!(timer_parts(b"t123"), None);
+    }
+
+    #[test]
+    fn the_parts_of_a_job_come_back() {
+        let app = AppId::default_app();
+        for (at_ms, id) in [(0, 0), (u64::MAX, u128::MAX), (256, 1)] {
+            assert_eq!(
+                job_parts(&job("mail", at_ms, &app, id)),
+                Some(("mail", app.clone(), id))
+            );
+        }
+        assert_eq!(job_parts(b"jmail"), None);
+        let (start, end) = jobs("mail", 7);
+        assert!(start < job("mail", 6, &app, 0) && job("mail", 6, &app, u128::MAX) < end);
+        assert!(end <= job("mail", 7, &app, 0));
     }
 
     #[test]

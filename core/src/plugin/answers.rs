@@ -24,6 +24,7 @@ pub(super) fn checked(reply: Reply, most: usize) -> Result<Reply, Failure> {
                 return Err(Failure::Contract("the result of a method is no JSON".to_owned()));
             }
         }
+        Reply::Bytes(Ok(bytes)) => sized(bytes, most)?,
         Reply::Response(Ok(response)) => sized(&response.body, most)?,
         _ => {}
     }
@@ -41,7 +42,9 @@ fn sized(bytes: &[u8], most: usize) -> Result<(), Failure> {
 /// Returns how long a plugin may take for a request.
 pub(super) fn deadline(limits: &PluginLimits, hook: HookName) -> Duration {
     match hook {
-        HookName::Method | HookName::Migrate | HookName::Timer | HookName::Http => limits.method,
+        HookName::Method | HookName::Migrate | HookName::Timer | HookName::Http | HookName::Transaction => {
+            limits.method
+        }
         _ => limits.hook,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use parking_lot::{Condvar, Mutex};
 
-use crate::hooks::{Answer, Call, Failure, Guest};
+use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::log::key;
 
 /// A guest that lets calls wait until it is known which generation they go to.
@@ -85,6 +85,11 @@ impl Guest for Gate {
             Ok(guest) => guest.serve(call, request),
             Err(failure) => (call, Err(failure)),
         }
+    }
+
+    /// A job can wait better than this can.
+    fn act(self: Arc<Self>, _request: Request, _transact: Arc<dyn Transact>) -> Acting {
+        Box::pin(async { Err(Failure::Busy) })
     }
 
     /// Waiting is slow.

@@ -7,21 +7,21 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre,
 use wasmtime::{Store, Trap};
 
 use super::bindings::courtyard::plugin::types;
-use super::bindings::exports::courtyard::plugin::{auth, conversation, event, http, message};
+use super::bindings::exports::courtyard::plugin::{action, auth, conversation, event, http, message};
 use super::engine::WasmEngine;
 use super::state::{Shared, State};
 use crate::hooks::{Answer, Call, Failure};
 
 /// Bytes that one call may lift out of the guest, over all arguments and results.
-const LIFTED_BYTES: usize = 8 << 20;
+pub(super) const LIFTED_BYTES: usize = 8 << 20;
 
-type Start = TypedFunc<(String,), (Result<(), types::Error>,)>;
+pub(super) type Start = TypedFunc<(String,), (Result<(), types::Error>,)>;
 
 /// Names the functions of the contract that a plugin may export: where they are, and their types.
 macro_rules! functions {
     ($($name:ident: $interface:literal $function:literal $params:ty => $results:ty;)*) => {
         /// Where a component exports the functions of the contract.
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(super) struct Exports {
             start: ComponentExportIndex,
             $(pub(super) $name: Option<ComponentExportIndex>,)*
@@ -49,7 +49,7 @@ macro_rules! functions {
         }
 
         impl Functions {
-            fn find(
+            pub(super) fn find(
                 store: &mut Store<State>,
                 instance: &wasmtime::component::Instance,
                 exports: &Exports,
@@ -62,7 +62,7 @@ macro_rules! functions {
     };
 }
 
-type Done = (Result<(), types::Error>,);
+pub(super) type Done = (Result<(), types::Error>,);
 
 functions! {
     migrate: "migration" "migrate" (String,) => Done;
@@ -80,6 +80,8 @@ functions! {
     after_change: "conversation" "after-change" (conversation::Change,) => Done;
     push: "push" "deliver" (message::Message, Vec<String>) => Done;
     event: "event" "receive" (event::Event,) => Done;
+    action: "action" "run" (action::Job,) => Done;
+    transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
     http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 
@@ -182,6 +184,20 @@ impl Instance {
     }
 }
 
+/// Finds the function that prepares an instance.
+pub(super) fn find_start(
+    store: &mut Store<State>,
+    instance: &wasmtime::component::Instance,
+    exports: &Exports,
+) -> wasmtime::Result<Start> {
+    instance.get_typed_func(store, exports.start)
+}
+
+/// Returns a duration in whole milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn function<P, R>(
     store: &mut Store<State>,
     instance: &wasmtime::component::Instance,
@@ -199,10 +215,10 @@ where
 }
 
 /// Tells apart why the engine ended a call.
-fn failure(store: &mut Store<State>, error: wasmtime::Error, deadline: Duration) -> Failure {
+pub(super) fn failure(store: &mut Store<State>, error: wasmtime::Error, deadline: Duration) -> Failure {
     let cause = store.data_mut().cause.take();
     match (error.downcast_ref::<Trap>(), cause) {
-        (Some(Trap::Interrupt), _) => Failure::Timeout(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+        (Some(Trap::Interrupt), _) => Failure::Timeout(milliseconds(deadline)),
         (_, Some(cause)) => cause,
         (Some(Trap::StackOverflow), None) => Failure::Limit("stack"),
         (Some(trap), None) => Failure::Trap(trap.to_string()),

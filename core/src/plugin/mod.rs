@@ -1,5 +1,6 @@
 //! Plugins: from a file to something that hooks can enter.
 
+mod action;
 mod answers;
 mod artifact;
 mod bindings;
@@ -13,18 +14,19 @@ mod state;
 mod supervisor;
 mod wasm;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use courtyard_plugin_sdk::manifest::{Manifest, ManifestError};
-use wasmtime::component::{Component, Linker};
+use courtyard_plugin_sdk::manifest::{HookName, Manifest, ManifestError};
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
 use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, ServiceLimits, Surroundings};
+use action::{ActionLane, Actions};
 use instance::Exports;
 use native::NativePlugin;
-use state::Shared;
+use state::{Lane, Shared, State};
 
 pub use artifact::Artifact;
 use artifact::{Code, WasmCode};
@@ -53,6 +55,12 @@ pub struct PluginLimits {
     pub instances: u32,
     /// Bytes of one result.
     pub result_bytes: usize,
+    /// How long a job may take.
+    pub action: Duration,
+    /// Jobs at a time.
+    pub actions: usize,
+    /// How often a job may fail before it is given up.
+    pub job_attempts: u32,
     /// What it may use up of the services.
     pub services: ServiceLimits,
 }
@@ -67,6 +75,9 @@ impl Default for PluginLimits {
             total_memory_bytes: 256 << 20,
             instances: 8,
             result_bytes: 1 << 20,
+            action: Duration::from_secs(60),
+            actions: 8,
+            job_attempts: 12,
             services: ServiceLimits::default(),
         }
     }
@@ -187,6 +198,8 @@ impl LoadError {
 #[derive(Clone, Debug)]
 pub struct Loader {
     engine: WasmEngine,
+    /// Made for the first plugin that does jobs.
+    lane: Arc<OnceLock<Arc<ActionLane>>>,
     cache: CompiledCache,
     around: Surroundings,
 }
@@ -197,6 +210,7 @@ impl Loader {
     pub fn new(engine: WasmEngine, cache: CompiledCache) -> Self {
         Self {
             engine,
+            lane: Arc::default(),
             cache,
             around: Surroundings::default(),
         }
@@ -212,16 +226,16 @@ impl Loader {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Box<dyn Guest>, LoadError> {
+    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Arc<dyn Guest>, LoadError> {
         check_manifest(&artifact.manifest, spec)?;
         match &artifact.code {
-            Code::Wasm(code) => Ok(Box::new(self.start(artifact, code, spec)?)),
+            Code::Wasm(code) => Ok(Arc::new(self.start(artifact, code, spec)?)),
             Code::Native(source) => {
                 let capabilities = artifact.manifest.capabilities.clone();
                 let configuration = &spec.configuration;
                 let shared = shared(spec, &self.around);
                 let started = NativePlugin::start(&**source, shared, configuration, capabilities, spec.limits)?;
-                Ok(Box::new(started))
+                Ok(Arc::new(started))
             }
         }
     }
@@ -239,25 +253,62 @@ impl Loader {
                         .iter()
                         .any(|wanted| wanted.as_str() == capability))
         };
-        let component = self.cache.load(self.engine.get(), code)?;
-        check_imports(&component, self.engine.get(), &granted)?;
-        let mut linker = Linker::new(self.engine.get());
-        let not_a_plugin = |error: wasmtime::Error| LoadError::NotAPlugin(format!("{error:#}"));
-        state::link(&mut linker, granted).map_err(not_a_plugin)?;
-        let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
-        let exports = Exports::find(&component)
-            .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
+        let (pre, exports) = self.link(&self.engine, code, Lane::Transaction, &granted)?;
         let shared = shared(spec, &self.around);
         let configuration = spec.configuration.clone();
+        let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
+        let actions = does_jobs.then(|| -> Result<Arc<Actions>, LoadError> {
+            let lane = self.lane()?;
+            let (pre, exports) = self.link(lane.engine(), code, Lane::Action, &granted)?;
+            let (shared, configuration) = (shared.clone(), configuration.clone());
+            Ok(Actions::new(lane, pre, exports, shared, configuration, spec.limits))
+        });
+        let actions = actions.transpose()?;
+        let engine = self.engine.clone();
         Ok(wasm::WasmPlugin::start(
-            self.engine.clone(),
+            engine,
             pre,
             exports,
             shared,
             configuration,
             spec.limits,
+            actions,
         )?)
     }
+
+    fn lane(&self) -> Result<Arc<ActionLane>, LoadError> {
+        if let Some(lane) = self.lane.get() {
+            return Ok(lane.clone());
+        }
+        let limits = EngineLimits {
+            memory_bytes: self.engine.memory_bytes(),
+            ..EngineLimits::default()
+        };
+        let made = ActionLane::new(&limits).map_err(not_a_plugin)?;
+        Ok(self.lane.get_or_init(|| Arc::new(made)).clone())
+    }
+
+    /// Compiles the component, or finds it compiled, and links what is granted.
+    fn link(
+        &self,
+        engine: &WasmEngine,
+        code: &WasmCode,
+        lane: Lane,
+        granted: &impl Fn(&str) -> bool,
+    ) -> Result<(InstancePre<State>, Exports), LoadError> {
+        let component = self.cache.load(engine.get(), code)?;
+        check_imports(&component, engine.get(), granted)?;
+        let mut linker = Linker::new(engine.get());
+        state::link(&mut linker, lane, granted).map_err(not_a_plugin)?;
+        let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
+        let exports = Exports::find(&component)
+            .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
+        Ok((pre, exports))
+    }
+}
+
+fn not_a_plugin(error: wasmtime::Error) -> LoadError {
+    LoadError::NotAPlugin(format!("{error:#}"))
 }
 
 /// Makes what all instances of a plugin share.
@@ -310,6 +361,7 @@ fn check_imports(
             .and_then(|rest| rest.split('@').next());
         match interface {
             Some("types") => {}
+            Some("transactions") if granted("jobs") => {}
             Some(capability) if CAPABILITIES.contains(&capability) => {
                 if !granted(capability) {
                     return Err(LoadError::NotGranted(capability.to_owned()));

@@ -11,26 +11,33 @@ use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
 use super::answers::{self, Pace};
 use super::state::Shared;
 use super::{PluginLimits, StartError};
-use crate::hooks::{Answer, Call, Failure, Guest};
+use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::services::told;
 
 /// A started plugin.
 pub(super) struct NativePlugin {
-    started: Box<dyn Started>,
+    started: Arc<dyn Started>,
     shared: Arc<Shared>,
     limits: PluginLimits,
     /// What it declared and was granted.
     capabilities: Arc<[String]>,
     pace: Pace,
+    /// Places for jobs.
+    places: Arc<Semaphore>,
 }
 
 /// What a plugin has of the host during one call.
 struct Lent {
-    /// None while it starts.
+    /// None while it starts, and in the action lane.
     call: Option<Box<Call>>,
+    /// What carries out its transactions, in the action lane; and where its requests to other servers run.
+    action: Option<(Arc<dyn Transact>, Handle)>,
     shared: Arc<Shared>,
     capabilities: Arc<[String]>,
     host_calls: u32,
@@ -42,6 +49,7 @@ impl Lent {
     fn new(call: Option<Box<Call>>, shared: &Arc<Shared>, capabilities: &Arc<[String]>) -> Self {
         Self {
             call,
+            action: None,
             shared: shared.clone(),
             capabilities: capabilities.clone(),
             host_calls: 0,
@@ -66,6 +74,15 @@ impl Services for Lent {
         if !ask.capability().is_none_or(granted) {
             return Err(ServiceError::Unavailable);
         }
+        let ask = match (ask, &self.action) {
+            (Ask::Transact(name, payload), Some((transact, _))) => {
+                return Ok(sdk::ask::Answer::Called(transact.transact(&name, &payload)));
+            }
+            (Ask::Fetch(request), Some((_, runtime))) => {
+                return Ok(sdk::ask::Answer::Fetched(runtime.block_on(asker.fetch(request))));
+            }
+            (ask, _) => ask,
+        };
         let (call, answer) = asker.answer(self.call.take(), ask);
         self.call = call;
         answer.map_err(|refused| match told(refused) {
@@ -96,7 +113,8 @@ impl NativePlugin {
             Err(panicked) => return Err(StartError::Failed(Failure::Trap(panicked.0))),
         };
         Ok(Self {
-            started,
+            started: started.into(),
+            places: Arc::new(Semaphore::new(limits.actions)),
             shared,
             limits,
             capabilities,
@@ -132,6 +150,36 @@ impl Guest for NativePlugin {
             call,
             reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
         )
+    }
+
+    /// Runs on a thread that may wait. Nothing ends it when it takes too long, or when the host stops.
+    fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
+        Box::pin(async move {
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                return Err(Failure::Busy);
+            };
+            let runtime = Handle::current();
+            let worked = tokio::task::spawn_blocking(move || {
+                let mut lent = Lent::new(None, &self.shared, &self.capabilities);
+                lent.action = Some((transact, runtime));
+                let (lent, outcome) = native::enter(lent, || self.started.serve(&sdk::Context::default(), &request));
+                drop(place);
+                match (outcome, lent.and_then(|lent| lent.cause)) {
+                    (_, Some(cause)) => Err(cause),
+                    (Ok(reply), None) => Ok(reply),
+                    (Err(panicked), None) => Err(Failure::Trap(panicked.0)),
+                }
+            });
+            worked.await.unwrap_or_else(|_| Err(Failure::Trap(String::new())))
+        })
+    }
+
+    fn actions(&self) -> usize {
+        self.limits.actions
+    }
+
+    fn job_attempts(&self) -> u32 {
+        self.limits.job_attempts
     }
 
     fn is_slow(&self) -> bool {

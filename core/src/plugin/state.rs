@@ -7,8 +7,9 @@ use courtyard_plugin_sdk::ask::{Answer, Ask};
 use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
 use wasmtime::ResourceLimiter;
 
+use super::action;
 use super::bindings::courtyard::plugin as wit;
-use crate::hooks::{Call, Failure};
+use crate::hooks::{Call, Failure, Transact};
 use crate::services::{self, Asker, kv};
 
 /// What all instances of a plugin share.
@@ -22,10 +23,20 @@ pub(super) struct Shared {
     pub(super) memory_used: AtomicUsize,
 }
 
+/// Where an instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Inside a transaction, for a short time.
+    Transaction,
+    /// Without one, for as long as it takes.
+    Action,
+}
+
 /// What one instance has while it runs.
-#[derive(Debug)]
 pub(super) struct State {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    /// What carries out its transactions, in the action lane.
+    pub(super) transact: Option<Arc<dyn Transact>>,
     /// The call that the instance is in; none during `start`.
     pub(super) call: Option<Box<Call>>,
     host_calls: u32,
@@ -38,6 +49,7 @@ impl State {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
+            transact: None,
             call: None,
             host_calls: 0,
             memory_used: 0,
@@ -52,7 +64,7 @@ impl State {
         self.cause = None;
     }
 
-    fn count(&mut self) -> wasmtime::Result<()> {
+    pub(super) fn count(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > self.shared.asker.limits.host_calls {
             return Err(self.end(Failure::Limit("host calls")));
@@ -109,6 +121,14 @@ impl ResourceLimiter for State {
             self.cause = Some(Failure::Limit("table elements"));
         }
         Ok(fits)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
     }
 }
 
@@ -285,11 +305,49 @@ impl wit::events::Host for State {
     }
 }
 
-fn foreseen(error: courtyard_plugin_sdk::Error) -> wit::types::Error {
+pub(super) fn foreseen(error: courtyard_plugin_sdk::Error) -> wit::types::Error {
     wit::types::Error {
         code: error.code,
         message: error.message,
         retry: error.retry,
+    }
+}
+
+impl wit::jobs::Host for State {
+    fn add(&mut self, name: String, at_ms: u64, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::jobs::Failure>> {
+        let done = self.ask(Ask::AddJob(name, at_ms, payload))?;
+        Ok(done.map(drop).map_err(|error| match error {
+            ServiceError::TooLarge => wit::jobs::Failure::TooLarge,
+            ServiceError::Quota => wit::jobs::Failure::Quota,
+            _ => wit::jobs::Failure::Unavailable,
+        }))
+    }
+}
+
+fn only_in_actions() -> wit::types::Error {
+    wit::types::Error {
+        code: "unavailable".to_owned(),
+        message: "This is for jobs only.".to_owned(),
+        retry: false,
+    }
+}
+
+// In the transaction lane these answer that they are not there; `action` links what does the work.
+
+impl wit::transactions::Host for State {
+    fn run(&mut self, _name: String, _payload: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
+        self.count()?;
+        Ok(Err(only_in_actions()))
+    }
+}
+
+impl wit::fetch::Host for State {
+    fn send(
+        &mut self,
+        _request: wit::fetch::Request,
+    ) -> wasmtime::Result<Result<wit::fetch::Response, wit::types::Error>> {
+        self.count()?;
+        Ok(Err(only_in_actions()))
     }
 }
 
@@ -383,6 +441,7 @@ impl wit::log::Host for State {
 /// Adds the services that are granted to a linker; the others are not even there.
 pub(super) fn link(
     linker: &mut wasmtime::component::Linker<State>,
+    lane: Lane,
     granted: impl Fn(&str) -> bool,
 ) -> wasmtime::Result<()> {
     type Own = wasmtime::component::HasSelf<State>;
@@ -401,6 +460,17 @@ pub(super) fn link(
             "annotations" => wit::annotations::add_to_linker::<_, Own>(linker, |state| state)?,
             // The part of the HTTP interface is the host's to offer, and not for the guest to import.
             "http" => {}
+            "jobs" => {
+                wit::jobs::add_to_linker::<_, Own>(linker, |state| state)?;
+                match lane {
+                    Lane::Transaction => wit::transactions::add_to_linker::<_, Own>(linker, |state| state)?,
+                    Lane::Action => action::link_transactions(linker)?,
+                }
+            }
+            "fetch" => match lane {
+                Lane::Transaction => wit::fetch::add_to_linker::<_, Own>(linker, |state| state)?,
+                Lane::Action => action::link_fetch(linker)?,
+            },
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,
             "random" => wit::random::add_to_linker::<_, Own>(linker, |state| state)?,
             _ => wit::log::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 
 use super::PluginLimits;
+use super::action::Actions;
 use super::answers::{self, Pace};
 use super::bindings::courtyard::plugin::types;
 use super::bindings::exports::courtyard::plugin as exports;
@@ -18,7 +19,7 @@ use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
 use super::instance::{Exports, Functions, Instance, StartError};
 use super::state::{Shared, State};
-use crate::hooks::{Answer, Call, Failure, Guest, PluginError, Usage, Verdict};
+use crate::hooks::{Acting, Answer, Call, Failure, Guest, PluginError, Transact, Usage, Verdict};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -41,6 +42,8 @@ pub(super) struct WasmPlugin {
     pace: Pace,
     /// Whether instances are given up when their call ends.
     resting: AtomicBool,
+    /// Only for plugins that do jobs.
+    actions: Option<Arc<Actions>>,
 }
 
 impl WasmPlugin {
@@ -52,6 +55,7 @@ impl WasmPlugin {
         shared: Arc<Shared>,
         configuration: String,
         limits: PluginLimits,
+        actions: Option<Arc<Actions>>,
     ) -> Result<Self, StartError> {
         let plugin = Self {
             engine,
@@ -66,6 +70,7 @@ impl WasmPlugin {
             freed: Condvar::new(),
             pace: Pace::default(),
             resting: AtomicBool::new(false),
+            actions,
         };
         plugin.add_spare()?;
         if limits.instances > 1 {
@@ -204,6 +209,21 @@ impl Guest for WasmPlugin {
         )
     }
 
+    fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
+        match &self.actions {
+            Some(actions) => Box::pin(actions.clone().act(request, transact)),
+            None => Box::pin(async { Err(Failure::Contract("it has no action lane".to_owned())) }),
+        }
+    }
+
+    fn actions(&self) -> usize {
+        self.actions.as_ref().map_or(0, |_| self.limits.actions)
+    }
+
+    fn job_attempts(&self) -> u32 {
+        self.limits.job_attempts
+    }
+
     fn rest(&self) {
         self.resting.store(true, Ordering::Relaxed);
         let idle = std::mem::take(&mut *self.idle.lock());
@@ -329,6 +349,11 @@ impl WasmPlugin {
                 };
                 (call, answer.map(reply))
             }
+            Request::Transaction { name, payload } => {
+                let (call, answer) = self.enter(call, deadline, |on| on.transaction.as_ref(), (name, payload));
+                (call, answer.map(|(bytes,)| Reply::Bytes(bytes.map_err(plugin_error))))
+            }
+            Request::Action(_) => (call, Err(Failure::Contract("jobs are for the action lane".to_owned()))),
             Request::Connected => {
                 let params = (wit_caller(&call),);
                 told(self.enter(call, deadline, |on| on.connected.as_ref(), params))
@@ -366,7 +391,7 @@ fn wit_caller(call: &Call) -> types::Caller {
     }
 }
 
-fn plugin_error(error: types::Error) -> PluginError {
+pub(super) fn plugin_error(error: types::Error) -> PluginError {
     PluginError {
         code: error.code,
         message: error.message,

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
-use crate::hooks::{Hooks, Observers, Registry, Settlement, Timers};
+use crate::hooks::{Hooks, Jobs, Observers, Registry, Settlement, Timers};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
 use crate::plugin::{
@@ -81,6 +81,7 @@ pub struct Server {
     ended: mpsc::Receiver<()>,
     observers: JoinHandle<()>,
     timers: JoinHandle<()>,
+    jobs: JoinHandle<()>,
     shutdown: Duration,
 }
 
@@ -216,6 +217,7 @@ impl Builder {
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
         let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), settlement.clone()).run());
+        let jobs = tokio::spawn(Jobs::new(settlement.clone()).run());
         let observers = tokio::spawn(Observers::new(settlement).run());
         Ok(Server {
             addresses,
@@ -229,6 +231,7 @@ impl Builder {
             ended,
             observers,
             timers,
+            jobs,
             shutdown: config.shutdown,
         })
     }
@@ -312,6 +315,7 @@ impl Server {
         }
         self.observers.abort();
         self.timers.abort();
+        self.jobs.abort();
         let store = self.store;
         // A panic in there has been told; there is nothing left to do.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;

@@ -19,7 +19,7 @@ pub use log::{Level, LogBudget};
 pub use quota::Quota;
 
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, Hooks, Timer, cancel_timer, set_timer};
+use crate::hooks::{Access, Call, Hooks, Timer, add_job, cancel_timer, set_timer};
 use crate::log::LogError;
 use crate::router::Router;
 use crate::wire::RequestError;
@@ -59,7 +59,7 @@ impl Default for ServiceLimits {
 
 /// Which capabilities there are; `clock`, `random` and `log` need no grant. `http` has no service: it is the plugin's own part
 /// of the HTTP interface.
-pub const CAPABILITIES: [&str; 11] = [
+pub const CAPABILITIES: [&str; 13] = [
     "kv",
     "conversations",
     "sessions",
@@ -68,6 +68,8 @@ pub const CAPABILITIES: [&str; 11] = [
     "events",
     "annotations",
     "http",
+    "jobs",
+    "fetch",
     "clock",
     "random",
     "log",
@@ -205,6 +207,15 @@ impl Asker {
         }
     }
 
+    /// Sends a request of the plugin to another server.
+    ///
+    /// # Errors
+    /// A code that begins with `fetch_`.
+    pub async fn fetch(&self, request: sdk::FetchRequest) -> Result<sdk::HttpResponse, sdk::Error> {
+        let _ = request;
+        Err(sdk::Error::new("fetch_not_granted", "No host is granted."))
+    }
+
     fn answer_in(&self, mut call: Box<Call>, ask: Ask) -> (Box<Call>, Result<Answer, Refused>) {
         if let Ask::Call(method, params) = ask {
             return self.call_method(call, &method, &params);
@@ -308,7 +319,15 @@ impl Asker {
                 check_timer(call, limits, &name, &[])?;
                 Answer::Flags(vec![cancel_timer(call, id, &name)?])
             }
-            Ask::Call(..) | Ask::Log(..) | Ask::NowMs | Ask::Random(_) => return Err(Refused::Unavailable),
+            Ask::AddJob(name, at_ms, payload) => {
+                check_timer(call, limits, &name, &payload)?;
+                add_job(call, id, &name, at_ms, payload);
+                Answer::Done
+            }
+            // Those of the action lane need no call.
+            Ask::Transact(..) | Ask::Fetch(_) | Ask::Call(..) | Ask::Log(..) | Ask::NowMs | Ask::Random(_) => {
+                return Err(Refused::Unavailable);
+            }
         })
     }
 

@@ -218,8 +218,8 @@ fn status(answer: &Value) {
         usage["waiting"]
     );
     println!(
-        "  {} messages to observe, {} dead letters",
-        plugin["unobserved"], plugin["dead_letters"]
+        "  {} to observe, {} jobs to do, {} dead letters",
+        plugin["unobserved"], plugin["jobs"], plugin["dead_letters"]
     );
     for hook in hooks(plugin) {
         println!(
@@ -250,15 +250,18 @@ fn letters(answer: &Value) {
         }
     }
     for letter in answer["dead_letters"].as_array().into_iter().flatten() {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        println!("{} {}", text(&letter["id"]), text(&letter["hook"]));
         let message = &letter["message"];
-        println!(
-            "{}\n  {} {} of {}: {}\n  {}",
-            letter["id"].as_str().unwrap_or_default(),
-            message["conversation"].as_str().unwrap_or("-"),
-            message["seq"],
-            message["sender"].as_str().unwrap_or("-"),
-            message["content"],
-            letter["reason"].as_str().unwrap_or_default()
-        );
+        if message.is_null() {
+            println!("  {}", letter["about"]);
+        } else {
+            let (conversation, sender) = (text(&message["conversation"]), text(&message["sender"]));
+            println!(
+                "  {conversation} {} of {sender}: {}",
+                message["seq"], message["content"]
+            );
+        }
+        println!("  {}", text(&letter["reason"]));
     }
 }

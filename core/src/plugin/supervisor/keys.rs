@@ -128,6 +128,7 @@ impl Supervisor {
         self.remove_timers(id)?;
         self.remove_range(key::outboxes(id))?;
         self.remove_range(key::dead_letters(id))?;
+        self.remove_range(key::jobs(id, u64::MAX))?;
         for app in &self.apps {
             let start = key::plugin(app, id, &[]);
             let end = key::successor(&start);

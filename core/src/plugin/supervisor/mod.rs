@@ -205,7 +205,7 @@ impl Supervisor {
         let guest = self.loader.load(artifact, &setup.spec)?;
         Ok(Plugin::running(
             artifact.manifest.clone(),
-            guest.into(),
+            guest,
             setup.spec.health,
             meter.clone(),
         ))
@@ -418,6 +418,7 @@ impl Supervisor {
             usage: plugin.usage(),
             hooks: entry.meter.counts(),
             unobserved: count(key::outboxes(&entry.id)),
+            jobs: count(key::jobs(&entry.id, u64::MAX)),
             dead_letters: count(key::dead_letters(&entry.id)),
         }
     }

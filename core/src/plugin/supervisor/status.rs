@@ -54,7 +54,9 @@ pub struct PluginStatus {
     pub hooks: Vec<HookCounts>,
     /// Messages that it has still to observe, up to 1,000.
     pub unobserved: usize,
-    /// Messages that it could not bear, up to 1,000.
+    /// Jobs that it has still to do, up to 1,000.
+    pub jobs: usize,
+    /// What it could not bear or do, up to 1,000.
     pub dead_letters: usize,
 }
 

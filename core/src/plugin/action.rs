@@ -1,0 +1,217 @@
+//! The action lane: an instance of its own for each job, on an engine and on threads of its own, so that work that takes
+//! long holds up nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use courtyard_plugin_sdk as sdk;
+use courtyard_plugin_sdk::hook::{Reply, Request};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use wasmtime::component::{InstancePre, Linker};
+use wasmtime::{Store, StoreContextMut};
+
+use super::PluginLimits;
+use super::bindings::courtyard::plugin as wit;
+use super::engine::{EngineLimits, WasmEngine};
+use super::instance::{self, Exports, Functions, LIFTED_BYTES};
+use super::state::{Shared, State, foreseen};
+use super::wasm::plugin_error;
+use crate::hooks::{Failure, Transact};
+
+/// Threads that guests run on. They yield at each tick of the clock, so that none waits long for another.
+const THREADS: usize = 2;
+
+/// What the action lanes of all plugins share.
+#[derive(Debug)]
+pub(super) struct ActionLane {
+    engine: WasmEngine,
+    runtime: Option<Runtime>,
+}
+
+impl ActionLane {
+    pub(super) fn new(limits: &EngineLimits) -> Result<Self, wasmtime::Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("action")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            engine: WasmEngine::new(limits)?,
+            runtime: Some(runtime),
+        })
+    }
+
+    pub(super) fn engine(&self) -> &WasmEngine {
+        &self.engine
+    }
+}
+
+impl Drop for ActionLane {
+    fn drop(&mut self) {
+        // It may be dropped on a thread that must not wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The action lane of one plugin.
+pub(super) struct Actions {
+    pub(super) lane: Arc<ActionLane>,
+    pub(super) pre: InstancePre<State>,
+    pub(super) exports: Exports,
+    pub(super) shared: Arc<Shared>,
+    pub(super) configuration: String,
+    pub(super) limits: PluginLimits,
+    places: Semaphore,
+}
+
+impl Actions {
+    pub(super) fn new(
+        lane: Arc<ActionLane>,
+        pre: InstancePre<State>,
+        exports: Exports,
+        shared: Arc<Shared>,
+        configuration: String,
+        limits: PluginLimits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            lane,
+            pre,
+            exports,
+            shared,
+            configuration,
+            limits,
+            places: Semaphore::new(limits.actions),
+        })
+    }
+
+    /// Does one job. Dropping the future ends the guest at its next tick.
+    pub(super) async fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
+        let Some(runtime) = &self.lane.runtime else {
+            return Err(Failure::NotRunning);
+        };
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(Failure::Busy);
+        };
+        let deadline = self.limits.action;
+        // A set of one, since it ends its task when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn_on(self.clone().run(request, transact), runtime.handle());
+        match tokio::time::timeout(deadline, task.join_next()).await {
+            Ok(Some(Ok(outcome))) => outcome,
+            Ok(_) => Err(Failure::Trap("the task that it ran in ended".to_owned())),
+            Err(_) => Err(Failure::Timeout(instance::milliseconds(deadline))),
+        }
+    }
+
+    async fn run(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
+        let Request::Action(job) = request else {
+            return Err(Failure::Contract("this is not for the action lane".to_owned()));
+        };
+        let mut store = Store::new(self.lane.engine.get(), State::new(self.shared.clone()));
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(LIFTED_BYTES);
+        store.set_max_component_handles(1_000);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.data_mut().transact = Some(transact);
+        let outcome = self.enter(&mut store, job).await;
+        outcome.map_err(|error| instance::failure(&mut store, error, Duration::ZERO))?
+    }
+
+    async fn enter(&self, store: &mut Store<State>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let start = instance::find_start(store, &instance, &self.exports)?;
+        if let (Err(error),) = start.call_async(&mut *store, (self.configuration.clone(),)).await? {
+            return Ok(Err(Failure::Contract(format!(
+                "it does not start again: {}: {}",
+                error.code, error.message
+            ))));
+        }
+        let functions = Functions::find(store, &instance, &self.exports).map(|functions| functions.action);
+        let Ok(Some(action)) = functions else {
+            return Ok(Err(Failure::Contract(
+                "it declares jobs and exports no action".to_owned(),
+            )));
+        };
+        let job = super::bindings::exports::courtyard::plugin::action::Job {
+            app: job.app,
+            id: job.id,
+            name: job.name,
+            payload: job.payload,
+            attempt: job.attempt,
+        };
+        let (done,) = action.call_async(&mut *store, (job,)).await?;
+        Ok(Ok(Reply::Done(done.map_err(plugin_error))))
+    }
+}
+
+/// Links the transactions of jobs.
+pub(super) fn link_transactions(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Params = (String, Vec<u8>);
+    type Results = (Result<Vec<u8>, wit::types::Error>,);
+    let name = format!("courtyard:plugin/transactions@{}", super::CONTRACT);
+    let run = |mut store: StoreContextMut<'_, State>, (name, payload): Params| {
+        let counted = store.data_mut().count();
+        let transact = store.data().transact.clone();
+        async move {
+            counted?;
+            let Some(transact) = transact else {
+                return Ok::<Results, wasmtime::Error>((Err(unavailable("There is no job.")),));
+            };
+            let done = tokio::task::spawn_blocking(move || transact.transact(&name, &payload)).await;
+            let done = done.unwrap_or_else(|_| Err(sdk::Error::new("failed", "The transaction panicked.")));
+            Ok((done.map_err(foreseen),))
+        }
+    };
+    linker
+        .instance(&name)?
+        .func_wrap_async("run", move |store, params| Box::new(run(store, params)))
+}
+
+/// Links requests to other servers.
+pub(super) fn link_fetch(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Params = (wit::fetch::Request,);
+    type Results = (Result<wit::fetch::Response, wit::types::Error>,);
+    let name = format!("courtyard:plugin/fetch@{}", super::CONTRACT);
+    let send = |mut store: StoreContextMut<'_, State>, (request,): Params| {
+        let counted = store.data_mut().count();
+        let shared = store.data().shared.clone();
+        async move {
+            counted?;
+            let request = sdk::FetchRequest {
+                method: request.method,
+                url: request.url,
+                headers: request
+                    .headers
+                    .into_iter()
+                    .map(|header| (header.name, header.value))
+                    .collect(),
+                body: request.body,
+                follow: request.follow,
+            };
+            let header = |(name, value)| wit::fetch::Header { name, value };
+            let response = |response: sdk::HttpResponse| wit::fetch::Response {
+                status: response.status,
+                headers: response.headers.into_iter().map(header).collect(),
+                body: response.body,
+            };
+            let fetched = shared.asker.fetch(request).await;
+            Ok::<Results, wasmtime::Error>((fetched.map(response).map_err(foreseen),))
+        }
+    };
+    linker
+        .instance(&name)?
+        .func_wrap_async("send", move |store, params| Box::new(send(store, params)))
+}
+
+fn unavailable(message: &str) -> wit::types::Error {
+    wit::types::Error {
+        code: "unavailable".to_owned(),
+        message: message.to_owned(),
+        retry: false,
+    }
+}
