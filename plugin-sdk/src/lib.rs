@@ -14,6 +14,7 @@ pub mod native;
 mod plugin;
 mod schema;
 mod service;
+pub mod table;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
@@ -30,9 +31,11 @@ pub use serde_json;
 pub use service::{
     Conversation, Conversations, Entries, Kv, Level, Log, Methods, ServiceError, Sessions, StoredMessage, Timers,
 };
+pub use table::{Table, TableError};
 
 /// Everything that most plugins use.
 pub mod prelude {
+    pub use crate::table::{Begins, Cursor, Index, Many, Row, TableError, Unique};
     pub use crate::{Context, Conversation, Error, Identity, Message, Plugin, Verdict, record, register};
 }
 
