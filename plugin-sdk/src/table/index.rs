@@ -11,11 +11,10 @@ use crate::Kv;
 /// A second way to the rows of a table. It is named in [`Row::Indexes`], and every write of a row keeps it right.
 ///
 /// ```
-/// use courtyard_plugin_sdk::serde::{Deserialize, Serialize};
+/// use serde::{Deserialize, Serialize};
 /// use courtyard_plugin_sdk::table::{Index, Many, Row, Unique};
 ///
 /// #[derive(Serialize, Deserialize)]
-/// # #[serde(crate = "courtyard_plugin_sdk::serde")]
 /// struct Group {
 ///     id: u64,
 ///     code: Option<String>,

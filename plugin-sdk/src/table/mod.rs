@@ -6,11 +6,10 @@
 //!
 //! ```
 //! use courtyard_plugin_sdk::prelude::*;
-//! use courtyard_plugin_sdk::serde::{Deserialize, Serialize};
+//! use serde::{Deserialize, Serialize};
 //! use courtyard_plugin_sdk::table::{Index, Many, Row};
 //!
 //! #[derive(Serialize, Deserialize)]
-//! # #[serde(crate = "courtyard_plugin_sdk::serde")]
 //! struct Friend {
 //!     owner: String,
 //!     other: String,
@@ -187,7 +186,7 @@ impl Context {
     ///
     /// Names that break the rules do not compile:
     ///
-    /// ```compile_fail
+    /// ```compile_fail,E0080
     /// # use courtyard_plugin_sdk::{Context, table::Row};
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct Group { id: u64 }
