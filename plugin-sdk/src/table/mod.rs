@@ -71,12 +71,14 @@
 //! # When rows change
 //! Rows are JSON objects: a plugin has the code for it anyway, operators can read them, and a row says itself which fields
 //! it has. So a new version of a plugin reads old rows if new fields have `#[serde(default)]`, and a roll-back reads new
-//! rows, since fields that a type does not have are passed over (not so for types made with `record!`, which refuse them).
+//! rows, since fields that a type does not have are passed over, and are lost when it writes the row. (Types made with
+//! `record!` refuse such fields.)
 //!
 //! Anything else is done in [`Plugin::migrate`](crate::Plugin::migrate). Where a type, a key or a meaning changes, keep the
 //! old type beside the new one, give the new table another name, and move row by row: [`Table::remove`] through the old
 //! type, [`Table::insert`] through the new one. Where indexes come, go or get other keys, call
-//! [`Table::rebuild_indexes`]; an index that was added is empty before.
+//! [`Table::rebuild_indexes`], whichever version comes before: an index that was added is empty, and one that an earlier
+//! version did not know is stale after a roll-back.
 //!
 //! # What stands in the key space
 //! Keys of tables begin with a zero byte, so keep your own keys from doing so. The key of a row is a zero, the name of the
@@ -499,4 +501,33 @@ const fn same(one: &str, other: &str) -> bool {
         at += 1;
     }
     at == one.len() && at == other.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::check_names;
+
+    #[test]
+    fn names_are_short_plain_and_different() {
+        let is_good = |table: &str, indexes: &[&str]| catch_unwind(|| check_names(table, indexes)).is_ok();
+        assert!(is_good("a", &[]) && is_good("friends_2", &["state", "states", "stat"]));
+        assert!(is_good(
+            "a_name_of_thirty_two_bytes_as_is",
+            &["a_name_of_thirty_two_bytes_as_is"]
+        ));
+        for wrong in [
+            "",
+            "A",
+            "a b",
+            "a\0",
+            "é",
+            "a-b",
+            "a_name_that_is_far_too_long_to_be_one",
+        ] {
+            assert!(!is_good(wrong, &[]) && !is_good("a", &["b", wrong]), "{wrong}");
+        }
+        assert!(!is_good("a", &["b", "c", "b"]));
+    }
 }

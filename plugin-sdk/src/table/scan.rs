@@ -13,13 +13,17 @@ use crate::{Kv, Schema};
 /// Entries that are read at a time. The host may give fewer.
 const BATCH: u32 = 200;
 
-/// How the entries of a table or an index become rows. Both functions get key and value, the key without the space.
+/// Makes a row of a key, without the space, and a value; none if it is gone since they were read.
+pub(super) type ToRow<R> = fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>;
+/// Makes the key of a row of a key, without the space, and a value.
+pub(super) type ToKey<K> = fn(&[u8], &[u8]) -> Result<K, TableError>;
+
+/// How the entries of a table or an index become rows.
 pub(super) struct View<R: Row> {
     /// What all keys begin with.
     pub(super) space: Vec<u8>,
-    /// Returns none for what is gone since it was read.
-    pub(super) row: fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>,
-    pub(super) key: fn(&[u8], &[u8]) -> Result<R::Key, TableError>,
+    pub(super) row: ToRow<R>,
+    pub(super) key: ToKey<R::Key>,
 }
 
 /// Rows in the order of a table or an index. Nothing is read before one asks for them, and then some hundred at a time.
@@ -197,7 +201,7 @@ fn position<R: Row, K>(view: &View<R>, prefix: &impl AsPrefix<K>) -> Vec<u8> {
 pub struct Rows<R> {
     kv: Kv,
     space: usize,
-    row: fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>,
+    row: ToRow<R>,
     entries: Entries,
     last: Option<Cursor>,
 }
