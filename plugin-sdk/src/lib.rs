@@ -18,6 +18,7 @@ pub mod native;
 mod plugin;
 mod schema;
 mod service;
+pub mod table;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
@@ -37,9 +38,11 @@ pub use service::{
     Annotations, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, ServiceError, Sessions,
     StoredMessage, Timers,
 };
+pub use table::{Table, TableError};
 
 /// Everything that most plugins use.
 pub mod prelude {
+    pub use crate::table::{Begins, Cursor, Index, Many, Row, TableError, Unique};
     pub use crate::{
         Act, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
         Message, Plugin, Verdict, record, register,

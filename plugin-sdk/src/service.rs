@@ -73,6 +73,19 @@ impl Kv {
         host::scan(start.as_ref(), end.as_ref(), limit, false)
     }
 
+    /// Lists the last `limit` entries with `start <= key < end` at most, in descending order.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn scan_descending(
+        self,
+        start: impl AsRef<[u8]>,
+        end: impl AsRef<[u8]>,
+        limit: u32,
+    ) -> Result<Entries, ServiceError> {
+        host::scan(start.as_ref(), end.as_ref(), limit, true)
+    }
+
     /// Reads a value that [`Kv::set_json`] wrote.
     ///
     /// # Errors

@@ -260,6 +260,19 @@ impl<P: Registered> TestHost<P> {
         serde_json::from_slice(&result).map_err(|error| Error::new("bad_result", error.to_string()))
     }
 
+    /// Does something that the plugin could do, in a transaction of its own: prepares or looks at what it keeps.
+    ///
+    /// # Errors
+    /// Those of `work`; nothing that it wrote is left then.
+    pub fn run<T>(&self, work: impl FnOnce(&Context) -> Result<T, Error>) -> Result<T, Error> {
+        let app = STATE.with_borrow(|state| state.app.clone());
+        let caller = Caller {
+            app,
+            ..Caller::default()
+        };
+        transaction(|| work(&Context { caller }))
+    }
+
     /// Lets the plugin change the keys of the current app from what another version left.
     ///
     /// # Errors

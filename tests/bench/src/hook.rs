@@ -137,7 +137,7 @@ fn native(kind: Kind) -> Hooks {
 
 fn hooks_of(loader: &Loader, artifact: Artifact, deed: &str) -> Hooks {
     let spec = spec("probe", &json!({ "deed": deed }).to_string());
-    let guest = loader.load(&artifact, &spec).unwrap().into();
+    let guest = loader.load(&artifact, &spec).unwrap();
     let plugin = Plugin::running(artifact.manifest, guest, spec.health, Arc::default());
     Hooks::new(Registry::new([Arc::new(plugin)]))
 }

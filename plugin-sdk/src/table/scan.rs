@@ -1,0 +1,329 @@
+//! Rows in order: all at once, page by page, or counted.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::vec;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::key::{AsPrefix, behind};
+use super::{Row, TableError};
+use crate::{Kv, Schema};
+
+/// Entries that are read at a time. The host may give fewer.
+const BATCH: u32 = 200;
+
+/// Makes a row of a key, without the space, and a value; none if it is gone since they were read.
+pub(super) type ToRow<R> = fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>;
+/// Makes the key of a row of a key, without the space, and a value.
+pub(super) type ToKey<K> = fn(&[u8], &[u8]) -> Result<K, TableError>;
+
+/// How the entries of a table or an index become rows.
+pub(super) struct View<R: Row> {
+    /// What all keys begin with.
+    pub(super) space: Vec<u8>,
+    pub(super) row: ToRow<R>,
+    pub(super) key: ToKey<R::Key>,
+}
+
+/// Rows in the order of a table or an index. Nothing is read before one asks for them, and then some hundred at a time.
+///
+/// In a `for` loop it gives rows or errors. The loop may write to the table: rows that it removes are not shown any more,
+/// rows that it adds may be.
+pub struct Scan<R: Row> {
+    kv: Kv,
+    view: View<R>,
+    start: Vec<u8>,
+    end: Vec<u8>,
+    descending: bool,
+    after: Option<Cursor>,
+}
+
+impl<R: Row> Scan<R> {
+    pub(super) fn all(kv: Kv, view: View<R>) -> Self {
+        let start = view.space.clone();
+        let end = behind(view.space.clone());
+        Self::between(kv, view, start, end)
+    }
+
+    pub(super) fn prefix<K>(kv: Kv, view: View<R>, prefix: &impl AsPrefix<K>) -> Self {
+        let start = position(&view, prefix);
+        let end = behind(start.clone());
+        Self::between(kv, view, start, end)
+    }
+
+    pub(super) fn range<K, P: AsPrefix<K>>(kv: Kv, view: View<R>, bounds: &impl RangeBounds<P>) -> Self {
+        let start = match bounds.start_bound() {
+            Bound::Included(first) => position(&view, first),
+            Bound::Excluded(before) => behind(position(&view, before)),
+            Bound::Unbounded => view.space.clone(),
+        };
+        let end = match bounds.end_bound() {
+            Bound::Included(last) => behind(position(&view, last)),
+            Bound::Excluded(end) => position(&view, end),
+            Bound::Unbounded => behind(view.space.clone()),
+        };
+        Self::between(kv, view, start, end)
+    }
+
+    fn between(kv: Kv, view: View<R>, start: Vec<u8>, end: Vec<u8>) -> Self {
+        Self {
+            kv,
+            view,
+            start,
+            end,
+            descending: false,
+            after: None,
+        }
+    }
+
+    /// Turns the order around.
+    #[must_use]
+    pub fn descending(self) -> Self {
+        Self {
+            descending: true,
+            ..self
+        }
+    }
+
+    /// Goes on behind the last row of an earlier page, also if that row is gone. A cursor from somewhere else, such as one
+    /// that a client made up, never leads out of what is scanned.
+    #[must_use]
+    pub fn after(self, cursor: Option<Cursor>) -> Self {
+        Self { after: cursor, ..self }
+    }
+
+    /// Reads the first row.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub fn first(self) -> Result<Option<R>, TableError> {
+        self.rows(1).next().transpose()
+    }
+
+    /// Reads up to `limit` rows (one at least), and tells where the next ones begin, if there are any.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub fn page(self, limit: usize) -> Result<Page<R>, TableError> {
+        let limit = limit.max(1);
+        let mut scanned = self.rows(limit.saturating_add(1));
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            match scanned.next() {
+                Some(row) => rows.push(row?),
+                None => return Ok(Page { rows, next: None }),
+            }
+        }
+        let last = scanned.last.take();
+        let more = scanned.next().transpose()?.is_some();
+        Ok(Page {
+            rows,
+            next: last.filter(|_| more),
+        })
+    }
+
+    /// Counts the rows, but not beyond `bound`.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub fn count(self, bound: usize) -> Result<usize, TableError> {
+        let mut entries = self.entries(bound);
+        let mut count = 0;
+        while count < bound && entries.next().transpose()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Reads the keys of the rows alone. By an index that is a great deal less work than to read the rows.
+    pub fn keys(self) -> impl Iterator<Item = Result<R::Key, TableError>> {
+        let (space, key) = (self.view.space.len(), self.view.key);
+        self.entries(usize::MAX).map(move |entry| {
+            let (found, value) = entry?;
+            key(&found[space..], &value)
+        })
+    }
+
+    fn rows(self, wanted: usize) -> Rows<R> {
+        Rows {
+            kv: self.kv,
+            space: self.view.space.len(),
+            row: self.view.row,
+            entries: self.entries(wanted),
+            last: None,
+        }
+    }
+
+    fn entries(self, wanted: usize) -> Entries {
+        let (mut start, mut end) = (self.start, self.end);
+        if let Some(Cursor(last)) = self.after {
+            let last = [self.view.space, last].concat();
+            // No key goes on from another, so that what is behind all that begin so is behind the key.
+            if self.descending {
+                end = end.min(last);
+            } else {
+                start = start.max(behind(last));
+            }
+        }
+        Entries::new(self.kv, start, end, self.descending, wanted)
+    }
+}
+
+impl<R: Row> IntoIterator for Scan<R> {
+    type Item = Result<R, TableError>;
+    type IntoIter = Rows<R>;
+
+    fn into_iter(self) -> Rows<R> {
+        self.rows(usize::MAX)
+    }
+}
+
+impl<R: Row> fmt::Debug for Scan<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("table", &R::TABLE)
+            .field("start", &self.start.escape_ascii().to_string())
+            .field("end", &self.end.escape_ascii().to_string())
+            .field("descending", &self.descending)
+            .finish_non_exhaustive()
+    }
+}
+
+fn position<R: Row, K>(view: &View<R>, prefix: &impl AsPrefix<K>) -> Vec<u8> {
+    let mut bytes = view.space.clone();
+    prefix.encode_prefix(&mut bytes);
+    bytes
+}
+
+/// Rows of a [`Scan`], one by one. Nothing follows an error of the host.
+#[derive(Debug)]
+pub struct Rows<R> {
+    kv: Kv,
+    space: usize,
+    row: ToRow<R>,
+    entries: Entries,
+    last: Option<Cursor>,
+}
+
+impl<R> Iterator for Rows<R> {
+    type Item = Result<R, TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (key, value) = match self.entries.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let key = &key[self.space..];
+            let row = (self.row)(self.kv, key, &value);
+            self.last = Some(Cursor(key.to_vec()));
+            if let Some(row) = row.transpose() {
+                return Some(row);
+            }
+        }
+    }
+}
+
+/// Entries of the key space, some hundred at a time.
+#[derive(Debug)]
+pub(super) struct Entries {
+    kv: Kv,
+    start: Vec<u8>,
+    end: Vec<u8>,
+    descending: bool,
+    batch: u32,
+    read: vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entries {
+    /// `start` and `end` as in [`Kv::scan`]; no key between them may go on from another. Reads no more than `wanted` at a
+    /// time.
+    pub(super) fn new(kv: Kv, start: Vec<u8>, end: Vec<u8>, descending: bool, wanted: usize) -> Self {
+        Self {
+            kv,
+            start,
+            end,
+            descending,
+            batch: u32::try_from(wanted).unwrap_or(BATCH).clamp(1, BATCH),
+            read: Vec::new().into_iter(),
+        }
+    }
+
+    /// Reads the next ones. Only when none come it is sure that there are no more: the operator's limit may be any.
+    fn read_on(&mut self) -> Result<(), TableError> {
+        if self.start >= self.end {
+            return Ok(());
+        }
+        let read = if self.descending {
+            self.kv.scan_descending(&self.start, &self.end, self.batch)?
+        } else {
+            self.kv.scan(&self.start, &self.end, self.batch)?
+        };
+        match read.last() {
+            None => self.start.clone_from(&self.end),
+            Some((last, _)) if self.descending => self.end.clone_from(last),
+            Some((last, _)) => self.start = behind(last.clone()),
+        }
+        self.read = read.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<(Vec<u8>, Vec<u8>), TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read.len() == 0
+            && let Err(error) = self.read_on()
+        {
+            self.start.clone_from(&self.end);
+            return Some(Err(error));
+        }
+        self.read.next().map(Ok)
+    }
+}
+
+/// Some rows, and where the next ones begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<R> {
+    /// The rows.
+    pub rows: Vec<R>,
+    /// What to give to [`Scan::after`] for the next page; none if this was the last one.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a scan; a text in JSON and in `record!`, so that it can go to clients and come back. Those who can read hex
+/// digits read the key of the last row in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(Vec<u8>);
+
+impl Schema for Cursor {
+    const JSON: &'static str = String::JSON;
+    const LIST: &'static str = String::LIST;
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        let digits = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        serializer.serialize_str(&digits.collect::<String>())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let nibble = |digit: &u8| {
+            char::from(*digit)
+                .to_digit(16)
+                .and_then(|nibble| u8::try_from(nibble).ok())
+        };
+        let byte = |digits: &[u8]| match digits {
+            [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+        bytes.map(Self).ok_or_else(|| de::Error::custom("not a cursor"))
+    }
+}
