@@ -11,6 +11,7 @@ use crate::{Error, FetchRequest, HttpResponse, ServiceError};
 pub enum Ask {
     Get(Vec<u8>),
     Set(Vec<u8>, Vec<u8>),
+    SetUntil(Vec<u8>, Vec<u8>, u64),
     Delete(Vec<u8>),
     Scan(Vec<u8>, Vec<u8>, u32, bool),
     Open(String, String, Vec<String>),
@@ -31,6 +32,9 @@ pub enum Ask {
     AddJob(String, u64, Vec<u8>),
     Transact(String, Vec<u8>),
     Fetch(FetchRequest),
+    Secret(String),
+    Count(String, u64),
+    Observe(String, f64),
     EndSessions(String, Option<String>),
     Online(Vec<String>),
     Signal(Vec<String>, String, Vec<u8>),
@@ -47,7 +51,7 @@ impl Ask {
     #[must_use]
     pub fn capability(&self) -> Option<&'static str> {
         match self {
-            Self::Get(_) | Self::Set(..) | Self::Delete(_) | Self::Scan(..) => Some("kv"),
+            Self::Get(_) | Self::Set(..) | Self::SetUntil(..) | Self::Delete(_) | Self::Scan(..) => Some("kv"),
             Self::Open(..)
             | Self::Find(_)
             | Self::Conversation(_)
@@ -60,10 +64,11 @@ impl Ask {
             Self::Publish(..) => Some("events"),
             Self::AddJob(..) | Self::Transact(..) => Some("jobs"),
             Self::Fetch(_) => Some("fetch"),
+            Self::Secret(_) => Some("secrets"),
             Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
             Self::Call(..) => Some("methods"),
             Self::SetTimer(..) | Self::CancelTimer(_) => Some("timers"),
-            Self::Log(..) | Self::NowMs | Self::Random(_) => None,
+            Self::Count(..) | Self::Observe(..) | Self::Log(..) | Self::NowMs | Self::Random(_) => None,
         }
     }
 }
@@ -80,6 +85,7 @@ pub enum Answer {
     Flags(Vec<bool>),
     Called(Result<Vec<u8>, Error>),
     Fetched(Result<HttpResponse, Error>),
+    Text(Option<String>),
     NowMs(u64),
     Bytes(Vec<u8>),
 }

@@ -35,8 +35,8 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Annotations, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, ServiceError, Sessions,
-    StoredMessage, Timers,
+    Annotations, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, Metrics, ServiceError,
+    Sessions, StoredMessage, Timers,
 };
 pub use table::{Table, TableError};
 

@@ -161,6 +161,25 @@ pub(crate) mod service {
         done(Ask::Set(key.to_vec(), value.to_vec()))
     }
 
+    pub(crate) fn set_until(key: &[u8], value: &[u8], until_ms: u64) -> Result<(), ServiceError> {
+        done(Ask::SetUntil(key.to_vec(), value.to_vec(), until_ms))
+    }
+
+    pub(crate) fn count(name: &str, more: u64) {
+        let _ = ask(Ask::Count(name.to_owned(), more));
+    }
+
+    pub(crate) fn observe(name: &str, value: f64) {
+        let _ = ask(Ask::Observe(name.to_owned(), value));
+    }
+
+    pub(crate) fn secret(name: &str) -> Option<String> {
+        match ask(Ask::Secret(name.to_owned())) {
+            Ok(Answer::Text(text)) => text,
+            _ => None,
+        }
+    }
+
     pub(crate) fn delete(key: &[u8]) -> Result<(), ServiceError> {
         done(Ask::Delete(key.to_vec()))
     }

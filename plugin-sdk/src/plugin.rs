@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::Metrics;
 use crate::{
     Act, Annotations, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job, Jobs, Kv,
     Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service,
@@ -148,6 +149,19 @@ impl Context {
     /// A code that begins with `fetch_`, and whether a retry may help.
     pub fn fetch(&self, request: &FetchRequest) -> Result<HttpResponse, Error> {
         service::fetch(request)
+    }
+
+    /// Returns the plugin's figures among those of the host.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics
+    }
+
+    /// Reads a text that the operator keeps out of the configuration; none if there is none of this name. Capability
+    /// `secrets`.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<String> {
+        service::secret(name)
     }
 
     /// Returns the host's log.

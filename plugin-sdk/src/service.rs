@@ -57,6 +57,14 @@ impl Kv {
         host::set(key.as_ref(), value.as_ref())
     }
 
+    /// Sets a key until a time in milliseconds since 1970; from then on it is as if it were deleted.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn set_until(self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, until_ms: u64) -> Result<(), ServiceError> {
+        host::set_until(key.as_ref(), value.as_ref(), until_ms)
+    }
+
     /// Deletes a key; nothing happens if it is not there.
     ///
     /// # Errors
@@ -354,6 +362,27 @@ impl Timers {
     pub fn cancel(self, name: &str) -> Result<bool, ServiceError> {
         host::cancel_timer(name)
     }
+}
+
+/// Figures among those of the host, under the plugin's id. They count at once, whatever becomes of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Metrics;
+
+impl Metrics {
+    /// Adds to a counter. A name is 1 to 48 lower-case letters, digits and `_`; a plugin has up to 64 of them.
+    pub fn count(self, name: &str, more: u64) {
+        host::count(name, more);
+    }
+
+    /// Puts a value into a histogram whose bounds are the powers of ten from 0.001 to 1,000,000.
+    pub fn observe(self, name: &str, value: f64) {
+        host::observe(name, value);
+    }
+}
+
+/// Reads a secret of the operator's.
+pub(crate) fn secret(name: &str) -> Option<String> {
+    host::secret(name)
 }
 
 /// How much a line matters.

@@ -14,11 +14,14 @@ use crate::{
     Registered, ServiceError, Verdict,
 };
 
+/// A value, and until when it is there.
+type Stored = (Vec<u8>, u64);
+
 #[derive(Clone, Debug, Default)]
 struct State {
     app: String,
     /// App and key.
-    keys: BTreeMap<(String, Vec<u8>), Vec<u8>>,
+    keys: BTreeMap<(String, Vec<u8>), Stored>,
     /// App and address.
     conversations: BTreeMap<(String, String), Conversation>,
     messages: BTreeMap<String, Vec<StoredMessage>>,
@@ -39,6 +42,9 @@ struct State {
     /// URLs and what they answer.
     responses: BTreeMap<String, HttpResponse>,
     fetched: Vec<FetchRequest>,
+    secrets: BTreeMap<String, String>,
+    counters: BTreeMap<String, u64>,
+    observed: BTreeMap<String, Vec<f64>>,
     log: Vec<(Level, String)>,
     now_ms: u64,
     random: u64,
@@ -236,6 +242,23 @@ impl<P: Registered> TestHost<P> {
             enter_with(tester, || self.plugin.action(&Context::default(), &job))?;
             STATE.with_borrow_mut(|state| state.jobs.remove(place));
         }
+    }
+
+    /// Sets a secret.
+    pub fn set_secret(&self, name: &str, secret: &str) {
+        STATE.with_borrow_mut(|state| state.secrets.insert(name.to_owned(), secret.to_owned()));
+    }
+
+    /// Returns what was added to a counter.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        STATE.with_borrow(|state| state.counters.get(name).copied().unwrap_or_default())
+    }
+
+    /// Returns the values that were put into a histogram.
+    #[must_use]
+    pub fn observed(&self, name: &str) -> Vec<f64> {
+        STATE.with_borrow(|state| state.observed.get(name).cloned().unwrap_or_default())
     }
 
     /// Takes the lines that were logged.
@@ -462,9 +485,26 @@ impl Services for Tester {
 impl State {
     fn answer(&mut self, ask: Ask) -> Answered {
         match ask {
-            Ask::Get(key) => Ok(Answer::Value(self.keys.get(&(self.app.clone(), key)).cloned())),
+            Ask::Get(key) => {
+                let found = self.keys.get(&(self.app.clone(), key));
+                let live = found.filter(|(_, until_ms)| *until_ms > self.now_ms);
+                Ok(Answer::Value(live.map(|(value, _)| value.clone())))
+            }
             Ask::Set(key, value) => {
-                self.keys.insert((self.app.clone(), key), value);
+                self.keys.insert((self.app.clone(), key), (value, u64::MAX));
+                Ok(Answer::Done)
+            }
+            Ask::SetUntil(key, value, until_ms) => {
+                self.keys.insert((self.app.clone(), key), (value, until_ms));
+                Ok(Answer::Done)
+            }
+            Ask::Secret(name) => Ok(Answer::Text(self.secrets.get(&name).cloned())),
+            Ask::Count(name, more) => {
+                *self.counters.entry(name).or_default() += more;
+                Ok(Answer::Done)
+            }
+            Ask::Observe(name, value) => {
+                self.observed.entry(name).or_default().push(value);
                 Ok(Answer::Done)
             }
             Ask::Delete(key) => {
@@ -599,10 +639,11 @@ impl State {
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: u32, reverse: bool) -> Entries {
-        let inside = self.keys.iter().filter(|((app, key), _)| {
-            *app == self.app && key.as_slice() >= start && (end.is_empty() || key.as_slice() < end)
+        let inside = self.keys.iter().filter(|((app, key), (_, until_ms))| {
+            let in_range = key.as_slice() >= start && (end.is_empty() || key.as_slice() < end);
+            *app == self.app && in_range && *until_ms > self.now_ms
         });
-        let entry = |((_, key), value): (&(String, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
+        let entry = |((_, key), (value, _)): (&(String, Vec<u8>), &Stored)| (key.clone(), value.clone());
         let limit = limit as usize;
         if reverse {
             inside.rev().take(limit).map(entry).collect()

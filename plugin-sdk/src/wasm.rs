@@ -377,6 +377,22 @@ pub(crate) mod service {
         wit::kv::set(key, value).map_err(kv)
     }
 
+    pub(crate) fn set_until(key: &[u8], value: &[u8], until_ms: u64) -> Result<(), ServiceError> {
+        wit::kv::set_until(key, value, until_ms).map_err(kv)
+    }
+
+    pub(crate) fn count(name: &str, more: u64) {
+        wit::metrics::count(name, more);
+    }
+
+    pub(crate) fn observe(name: &str, value: f64) {
+        wit::metrics::observe(name, value);
+    }
+
+    pub(crate) fn secret(name: &str) -> Option<String> {
+        wit::secrets::get(name)
+    }
+
     pub(crate) fn delete(key: &[u8]) -> Result<(), ServiceError> {
         wit::kv::delete(key).map_err(kv)
     }

@@ -5,7 +5,8 @@
 use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const CLERK: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\"";
+const CLERK: &str =
+    "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start() -> (Site, Server) {
     let configure = |id: &str, grant: &str| {

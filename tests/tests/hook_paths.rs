@@ -155,7 +155,7 @@ async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
         configure("users", "\"kv\", \"conversations\", \"sessions\""),
         configure(
             "clerk",
-            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\""
+            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\""
         ),
         configure("watcher", "\"kv\"") + &configure("steward", "\"kv\", \"events\", \"http\"")
     ));

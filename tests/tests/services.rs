@@ -5,7 +5,8 @@
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const GRANT: &str = "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\"";
+const GRANT: &str =
+    "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start(grant: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {
@@ -326,7 +327,7 @@ async fn plugins_hear_of_sessions_in_order() {
 #[tokio::test]
 async fn a_capability_that_is_not_granted_is_not_there() {
     let (site, server) =
-        start("\"kv\", \"conversations\", \"sessions\", \"timers\", \"annotations\", \"events\"").await;
+        start("\"kv\", \"conversations\", \"sessions\", \"timers\", \"annotations\", \"events\", \"secrets\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
     assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
     assert!(
@@ -336,4 +337,77 @@ async fn a_capability_that_is_not_granted_is_not_there() {
             .contains("methods")
     );
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_gone_when_its_time_is_over() {
+    let (_site, server) = start(GRANT).await;
+    let mut ann = server.sign_in("ann").await;
+    let lease = |name: &str, until_ms: u64| json!({"name": name, "text": "mine", "until_ms": until_ms});
+    for (name, until_ms) in [
+        ("over", now_ms()),
+        ("soon", now_ms() + 700),
+        ("late", now_ms() + 600_000),
+    ] {
+        assert_eq!(call(&mut ann, "lease", lease(name, until_ms)).await["type"], "result");
+    }
+    let leased = async |client: &mut Client, name: &str| {
+        call(client, "leased", json!({"name": name})).await["value"]["text"].clone()
+    };
+    assert_eq!(leased(&mut ann, "over").await, Value::Null);
+    assert_eq!(leased(&mut ann, "late").await, "mine");
+    let begun = std::time::Instant::now();
+    while leased(&mut ann, "soon").await == "mine" {
+        assert!(begun.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(leased(&mut ann, "late").await, "mine");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn secrets_are_for_their_plugin_alone_and_figures_are_among_the_hosts() {
+    let path = plugin("clerk");
+    let site = Site::new(&format!(
+        "[[plugins]]\nid = \"clerk\"\npath = {path:?}\ngrant = [{GRANT}]\n\
+         secrets = {{ key = \"0penSesame\", file = {{ file = \"key.txt\" }} }}\n"
+    ));
+    std::fs::write(site.folder.path().join("key.txt"), "fromAfile\n").unwrap();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for (name, secret) in [
+        ("key", json!("0penSesame")),
+        ("file", json!("fromAfile")),
+        ("other", Value::Null),
+    ] {
+        let read = call(&mut ann, "secret", json!({"name": name})).await;
+        assert_eq!(read["value"]["text"], secret, "{name}");
+    }
+    let status = site.operate("GET", "/v1/plugins/clerk").await.body;
+    let figures = site.operate("GET", "/metrics").await.body;
+    for line in [
+        "courtyard_plugin_counter_total{plugin=\"clerk\",name=\"secrets_read\"} 3",
+        "courtyard_plugin_value_bucket{plugin=\"clerk\",name=\"name_bytes\",le=\"10\"} 3",
+        "courtyard_plugin_value_sum{plugin=\"clerk\",name=\"name_bytes\"} 12",
+    ] {
+        assert!(figures.contains(line), "{line} is not in\n{figures}");
+    }
+    let log = server.stop().await;
+    for text in [&status, &figures, &log] {
+        assert!(!text.contains("0penSesame") && !text.contains("fromAfile"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_can_not_be_read_is_told_with_its_line() {
+    let path = plugin("clerk");
+    let site = Site::new(&format!(
+        "[[plugins]]\nid = \"clerk\"\npath = {path:?}\nsecrets = {{ a = {{ file = \"absent.txt\" }}, \
+         b = {{ env = \"COURTYARD_TEST_ABSENT\" }} }}\n"
+    ));
+    let said = site.start_fails().await;
+    assert!(
+        said.contains("absent.txt") && said.contains("COURTYARD_TEST_ABSENT"),
+        "{said}"
+    );
 }

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use crate::hooks::BUCKETS_NS;
 use crate::plugin::{PluginStatus, Running, Supervisor};
 use crate::router::Router;
+use crate::services::{BOUNDS, Figures, Metrics};
 
 /// One family of figures while it is written.
 struct Family<'a> {
@@ -35,7 +36,7 @@ impl<'a> Family<'a> {
 }
 
 /// Writes all figures.
-pub(super) fn text(supervisor: &Supervisor, router: &Router) -> String {
+pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) -> String {
     let (mut text, plugins) = (String::new(), supervisor.status());
     let mut family = Family::begin(
         &mut text,
@@ -58,7 +59,38 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router) -> String {
     }
     gauges(&mut text, &plugins);
     calls(&mut text, &plugins);
+    own(&mut text, &plugins, metrics);
     text
+}
+
+/// Writes what the plugins count themselves.
+fn own(text: &mut String, plugins: &[PluginStatus], metrics: &Metrics) {
+    let figures: Vec<(&str, Figures)> = plugins
+        .iter()
+        .map(|plugin| (&*plugin.id, metrics.of(&plugin.id)))
+        .collect();
+    let help = "What the plugin counts.";
+    let mut family = Family::begin(text, "courtyard_plugin_counter_total", "counter", help);
+    for (plugin, figures) in &figures {
+        for (name, count) in &figures.counters {
+            family.value(&[("plugin", plugin), ("name", name)], count);
+        }
+    }
+    let help = "What the plugin measures.";
+    let mut family = Family::begin(text, "courtyard_plugin_value", "histogram", help);
+    for (plugin, figures) in &figures {
+        for (name, histogram) in &figures.histograms {
+            let labels = [("plugin", *plugin), ("name", name.as_str())];
+            let mut total = 0;
+            for (index, count) in histogram.buckets.iter().enumerate() {
+                total += count;
+                let bound = BOUNDS.get(index).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+                family.suffixed("_bucket", &[labels[0], labels[1], ("le", &bound)], total);
+            }
+            family.suffixed("_sum", &labels, histogram.sum);
+            family.suffixed("_count", &labels, total);
+        }
+    }
 }
 
 fn gauges(text: &mut String, plugins: &[PluginStatus]) {

@@ -26,6 +26,7 @@ use crate::hooks::Settlement;
 use crate::net::stopped;
 use crate::plugin::{ManageError, Supervisor};
 use crate::router::Router;
+use crate::services::Metrics;
 
 /// Dead letters in one answer.
 const LETTERS: usize = 100;
@@ -92,6 +93,8 @@ pub struct Admin {
     pub supervisor: Arc<Supervisor>,
     /// Their dead letters.
     pub settlement: Arc<Settlement>,
+    /// What plugins count.
+    pub metrics: Metrics,
     /// The live sessions.
     pub router: Arc<Router>,
     /// What requests must bear.
@@ -208,7 +211,8 @@ impl Admin {
         let supervisor = &self.supervisor;
         match (method.as_str(), &parts[..]) {
             ("GET", ["metrics"]) => {
-                let mut answer = Response::new(Full::new(metrics::text(supervisor, &self.router).into()));
+                let mut answer =
+                    Response::new(Full::new(metrics::text(supervisor, &self.router, &self.metrics).into()));
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 answer.headers_mut().insert(CONTENT_TYPE, kind);
                 Ok(answer)

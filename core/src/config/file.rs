@@ -1,6 +1,6 @@
 //! The file as it is written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, L
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::{PluginLimits, PluginSpec, Setup, Source};
-use crate::services::{ALWAYS_GRANTED, CAPABILITIES, ServiceLimits};
+use crate::services::{ALWAYS_GRANTED, CAPABILITIES, Secrets, ServiceLimits};
 use crate::session::SessionLimits;
 use crate::store::EmbeddedOptions;
 
@@ -99,7 +99,18 @@ struct PluginTable {
     #[serde(default)]
     config: toml::Table,
     #[serde(default)]
+    secrets: BTreeMap<String, Spanned<SecretValue>>,
+    #[serde(default)]
     limits: PluginLimitsTable,
+}
+
+/// A secret, or where it is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SecretValue {
+    Text(String),
+    Env { env: String },
+    File { file: PathBuf },
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -428,6 +439,7 @@ impl Checker<'_> {
                     );
                 }
             }
+            let secrets = self.secrets(table.secrets);
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
             plugins.push(Setup {
@@ -436,6 +448,7 @@ impl Checker<'_> {
                     id,
                     grants: table.grant.into_iter().map(Spanned::into_inner).collect(),
                     configuration,
+                    secrets,
                     limits,
                     trusted: table.trusted,
                     health,
@@ -447,6 +460,29 @@ impl Checker<'_> {
             });
         }
         plugins
+    }
+
+    fn secrets(&mut self, table: BTreeMap<String, Spanned<SecretValue>>) -> Secrets {
+        let mut secrets = BTreeMap::new();
+        for (name, value) in table {
+            let span = value.span();
+            let found = match value.into_inner() {
+                SecretValue::Text(text) => Ok(text),
+                SecretValue::Env { env } => std::env::var(&env)
+                    .map_err(|error| format!("the environment variable {env:?} can't be read: {error}")),
+                SecretValue::File { file } => {
+                    let path = self.folder.join(&file);
+                    let read = std::fs::read_to_string(&path);
+                    let read = read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+                    read.map_err(|error| format!("{} can't be read: {error}", path.display()))
+                }
+            };
+            match found {
+                Ok(text) => drop(secrets.insert(name, text)),
+                Err(reason) => self.wrong(span, reason, None),
+            }
+        }
+        Secrets(secrets)
     }
 
     fn session(&mut self, table: &LimitsTable) -> SessionLimits {

@@ -104,6 +104,30 @@ pub fn timer_parts(key: &[u8]) -> Option<(u64, &str, AppId, &str)> {
     Some((at_ms, plugin, app.parse().ok()?, name))
 }
 
+/// That a key of a plugin is there until a time: `e TIME PLUGIN 0 APP 0 KEY`, in the order of time.
+#[must_use]
+pub fn expiry(until_ms: u64, plugin: &str, app: &AppId, key: &[u8]) -> Bytes {
+    let rest = build(b'e', &[plugin, app.as_str()], key);
+    [&rest[..1], &until_ms.to_be_bytes(), &rest[1..]].concat().into()
+}
+
+/// All keys whose time is over, as the start and the end of a range.
+#[must_use]
+pub fn expired(now_ms: u64) -> (Bytes, Bytes) {
+    let end = [&b"e"[..], &now_ms.saturating_add(1).to_be_bytes()].concat();
+    (Bytes::from_static(b"e"), end.into())
+}
+
+/// Returns until when a key of a plugin is there, whose it is, in which app, and the key.
+#[must_use]
+pub fn expiry_parts(key: &[u8]) -> Option<(u64, &str, AppId, &[u8])> {
+    let until_ms = timer_time(key)?;
+    let mut parts = key[9..].splitn(3, |byte| *byte == 0);
+    let (plugin, app) = (parts.next()?, parts.next()?);
+    let (plugin, app) = (std::str::from_utf8(plugin).ok()?, std::str::from_utf8(app).ok()?);
+    Some((until_ms, plugin, app.parse().ok()?, parts.next()?))
+}
+
 /// A job: `j PLUGIN 0 TIME APP 0 ID`, those of a plugin in the order in which they are due.
 #[must_use]
 pub fn job(plugin: &str, at_ms: u64, app: &AppId, id: u128) -> Bytes {
@@ -216,6 +240,15 @@ mod tests {
         let key = timer(7, "groups", &app, "mute/ann");
         assert_eq!(timer_parts(&key), Some((7, "groups", app, "mute/ann")));
         assert_eq!(timer_parts(b"t123"), None);
+    }
+
+    #[test]
+    fn the_parts_of_an_expiry_come_back() {
+        let app = AppId::default_app();
+        let key = expiry(7, "users", &app, b"a\0b");
+        assert_eq!(expiry_parts(&key), Some((7, "users", app, &b"a\0b"[..])));
+        let inside = |now_ms| (expired(now_ms).0..expired(now_ms).1).contains(&key);
+        assert!(inside(7) && inside(u64::MAX) && !inside(6));
     }
 
     #[test]

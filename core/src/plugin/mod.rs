@@ -22,7 +22,7 @@ use courtyard_plugin_sdk::manifest::{HookName, Manifest, ManifestError};
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
-use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, ServiceLimits, Surroundings};
+use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, Secrets, ServiceLimits, Surroundings};
 use action::{ActionLane, Actions};
 use instance::Exports;
 use native::NativePlugin;
@@ -92,6 +92,8 @@ pub struct PluginSpec {
     pub grants: Vec<String>,
     /// A JSON object for the plugin.
     pub configuration: String,
+    /// Texts that only the plugin sees.
+    pub secrets: Secrets,
     /// What it may take up.
     pub limits: PluginLimits,
     /// Whether a native library may be loaded, which no sandbox is around.
@@ -110,6 +112,7 @@ impl PluginSpec {
             id: id.to_owned(),
             grants: Vec::new(),
             configuration: "{}".to_owned(),
+            secrets: Secrets::default(),
             limits: PluginLimits::default(),
             trusted: false,
             health: HealthPolicy::default(),
@@ -320,6 +323,7 @@ fn shared(spec: &PluginSpec, around: &Surroundings) -> Arc<Shared> {
             log: LogBudget::default(),
             quota: Quota::default(),
             around: around.clone(),
+            secrets: spec.secrets.clone(),
         },
         memory_bytes: spec.limits.memory_bytes,
         total_memory_bytes: spec.limits.total_memory_bytes,

@@ -178,6 +178,16 @@ impl wit::kv::Host for State {
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
+    fn set_until(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        until_ms: u64,
+    ) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
+        let done = self.ask(Ask::SetUntil(key, value, until_ms))?;
+        Ok(done.map(drop).map_err(|error| kv_failure(&error)))
+    }
+
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
         let done = self.ask(Ask::Delete(key))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
@@ -408,6 +418,25 @@ impl wit::timers::Host for State {
     }
 }
 
+impl wit::secrets::Host for State {
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        match self.ask(Ask::Secret(name))? {
+            Ok(Answer::Text(text)) => Ok(text),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl wit::metrics::Host for State {
+    fn count(&mut self, name: String, more: u64) -> wasmtime::Result<()> {
+        self.ask(Ask::Count(name, more)).map(drop)
+    }
+
+    fn observe(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
+        self.ask(Ask::Observe(name, value)).map(drop)
+    }
+}
+
 impl wit::clock::Host for State {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         match self.ask(Ask::NowMs)? {
@@ -456,6 +485,8 @@ pub(super) fn link(
             "sessions" => wit::sessions::add_to_linker::<_, Own>(linker, |state| state)?,
             "methods" => wit::methods::add_to_linker::<_, Own>(linker, |state| state)?,
             "timers" => wit::timers::add_to_linker::<_, Own>(linker, |state| state)?,
+            "secrets" => wit::secrets::add_to_linker::<_, Own>(linker, |state| state)?,
+            "metrics" => wit::metrics::add_to_linker::<_, Own>(linker, |state| state)?,
             "events" => wit::events::add_to_linker::<_, Own>(linker, |state| state)?,
             "annotations" => wit::annotations::add_to_linker::<_, Own>(linker, |state| state)?,
             // The part of the HTTP interface is the host's to offer, and not for the guest to import.

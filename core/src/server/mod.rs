@@ -20,7 +20,7 @@ use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
 };
 use crate::router::Router;
-use crate::services::Surroundings;
+use crate::services::{Metrics, Surroundings, expire};
 use crate::session::{Host, LocalSession};
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
@@ -82,6 +82,7 @@ pub struct Server {
     observers: JoinHandle<()>,
     timers: JoinHandle<()>,
     jobs: JoinHandle<()>,
+    expiry: JoinHandle<()>,
     shutdown: Duration,
 }
 
@@ -145,8 +146,10 @@ impl Builder {
         let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
         bus.subscribe(router.clone());
         let live = (router.clone(), bus.clone());
+        let metrics = Metrics::default();
+        let counted = metrics.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            open(&runtime, &config, plugins, store, live).map(|parts| (config, parts))
+            open(&runtime, &config, plugins, store, live, counted).map(|parts| (config, parts))
         });
         let (
             config,
@@ -184,6 +187,7 @@ impl Builder {
                 let shared = Arc::new(Admin {
                     supervisor: supervisor.clone(),
                     settlement: settlement.clone(),
+                    metrics: metrics.clone(),
                     router,
                     token: access.token.clone(),
                 });
@@ -217,6 +221,7 @@ impl Builder {
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
         let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), settlement.clone()).run());
+        let expiry = tokio::spawn(expire(log.store().clone()));
         let jobs = tokio::spawn(Jobs::new(settlement.clone()).run());
         let observers = tokio::spawn(Observers::new(settlement).run());
         Ok(Server {
@@ -232,6 +237,7 @@ impl Builder {
             observers,
             timers,
             jobs,
+            expiry,
             shutdown: config.shutdown,
         })
     }
@@ -316,6 +322,7 @@ impl Server {
         self.observers.abort();
         self.timers.abort();
         self.jobs.abort();
+        self.expiry.abort();
         let store = self.store;
         // A panic in there has been told; there is nothing left to do.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
@@ -345,6 +352,7 @@ fn open(
     values: Vec<Setup>,
     store: Option<Arc<dyn Store>>,
     (router, bus): (Arc<Router>, Arc<dyn Bus>),
+    metrics: Metrics,
 ) -> Result<Opened, StartError> {
     let store = match store {
         Some(store) => store,
@@ -357,7 +365,7 @@ fn open(
     let hooks = Arc::new(Hooks::new(Registry::default()));
     let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus);
     let supervisor = Arc::new(Supervisor::new(
-        loader(config)?.within(Surroundings::new(&hooks, &router)),
+        loader(config)?.within(Surroundings::new(&hooks, &router, metrics)),
         hooks.clone(),
         settlement.clone(),
         log.clone(),

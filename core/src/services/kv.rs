@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{ServiceLimits, may_read};
+use crate::clock::now_ms;
 use crate::hooks::{Access, Call};
 use crate::log::key;
 use crate::store::StoreError;
@@ -33,7 +34,33 @@ pub fn get(call: &mut Call, plugin: &str, limits: &ServiceLimits, key: &[u8]) ->
     if key.len() > limits.key_bytes {
         return Err(KvError::TooLarge);
     }
-    Ok(call.draft.get(key::plugin(&call.app, plugin, key))?)
+    match call.draft.get(key::plugin(&call.app, plugin, key))? {
+        Some(stored) => live(&stored),
+        None => Ok(None),
+    }
+}
+
+/// In front of a value that stays.
+const STAYS: u8 = 0;
+/// In front of the time until which a value is there, eight bytes, and of the value.
+const UNTIL: u8 = 1;
+
+/// Returns the value of what is stored; none if its time is over.
+fn live(stored: &Bytes) -> Result<Option<Bytes>, KvError> {
+    match stored.first() {
+        Some(&STAYS) => Ok(Some(stored.slice(1..))),
+        Some(&UNTIL) if stored.len() >= 9 => {
+            let is_live = until(stored).is_some_and(|until_ms| until_ms > now_ms());
+            Ok(is_live.then(|| stored.slice(9..)))
+        }
+        _ => Err(StoreError::Index("a value of a plugin can't be read".to_owned()).into()),
+    }
+}
+
+/// Returns until when a value is there; none if it stays.
+pub(super) fn until(stored: &[u8]) -> Option<u64> {
+    let time = stored.strip_prefix(&[UNTIL])?.get(..8)?;
+    Some(u64::from_be_bytes(time.try_into().ok()?))
 }
 
 /// Sets a key, or deletes it.
@@ -47,17 +74,51 @@ pub fn set(
     key: &[u8],
     value: Option<Vec<u8>>,
 ) -> Result<(), KvError> {
+    check(call, limits, key, value.as_deref())?;
+    let stored = value.map(|value| [&[STAYS], &value[..]].concat());
+    put(call, plugin, key, stored);
+    Ok(())
+}
+
+/// Sets a key until a time, in milliseconds since 1970.
+///
+/// # Errors
+/// See [`KvError`].
+pub fn set_until(
+    call: &mut Call,
+    plugin: &str,
+    limits: &ServiceLimits,
+    key: &[u8],
+    value: &[u8],
+    until_ms: u64,
+) -> Result<(), KvError> {
+    check(call, limits, key, Some(value))?;
+    put(
+        call,
+        plugin,
+        key,
+        Some([&[UNTIL], &until_ms.to_be_bytes()[..], value].concat()),
+    );
+    let expiry = key::expiry(until_ms, plugin, &call.app, key);
+    call.draft.set(expiry, Some(Bytes::new()));
+    Ok(())
+}
+
+fn check(call: &Call, limits: &ServiceLimits, key: &[u8], value: Option<&[u8]>) -> Result<(), KvError> {
     if call.access != Access::Write {
         return Err(KvError::Unavailable);
     }
-    if key.len() > limits.key_bytes || value.as_ref().is_some_and(|value| value.len() > limits.value_bytes) {
+    if key.len() > limits.key_bytes || value.is_some_and(|value| value.len() > limits.value_bytes) {
         return Err(KvError::TooLarge);
     }
+    Ok(())
+}
+
+fn put(call: &mut Call, plugin: &str, key: &[u8], stored: Option<Vec<u8>>) {
     // Another version of the plugin may take over meanwhile: what this one writes would not fit that one's keys.
     call.draft.rely_once(key::version(&call.app, plugin));
     call.draft
-        .set(key::plugin(&call.app, plugin, key), value.map(Bytes::from));
-    Ok(())
+        .set(key::plugin(&call.app, plugin, key), stored.map(Bytes::from));
 }
 
 /// Lists entries with `start <= key < end` in order; an empty `end` is the end of the key space.
@@ -85,11 +146,27 @@ pub fn scan(
     } else {
         key::plugin(&call.app, plugin, end)
     };
-    let entries = call
-        .draft
-        .scan(first, last, limit.min(limits.scan_entries) as usize, reverse)?;
-    Ok(entries
-        .into_iter()
-        .map(|(key, value)| (key.slice(prefix.len()..), value))
-        .collect())
+    let most = limit.min(limits.scan_entries) as usize;
+    let (mut first, mut last, mut found) = (first, last, Vec::new());
+    loop {
+        let wanted = most - found.len();
+        let entries = call.draft.scan(first.clone(), last.clone(), wanted, reverse)?;
+        let complete = entries.len() < wanted;
+        if let Some((key, _)) = entries.last() {
+            // On from there, should some of these be over.
+            if reverse {
+                last = key.clone();
+            } else {
+                first = [key, &[0][..]].concat().into();
+            }
+        }
+        for (key, stored) in entries {
+            if let Some(value) = live(&stored)? {
+                found.push((key.slice(prefix.len()..), value));
+            }
+        }
+        if complete || found.len() >= most {
+            return Ok(found);
+        }
+    }
 }

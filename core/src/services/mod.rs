@@ -2,11 +2,14 @@
 
 pub mod conversations;
 pub mod events;
+mod expiry;
 pub mod kv;
 mod log;
+mod metrics;
 mod quota;
 pub mod sessions;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use courtyard_plugin_sdk::ask::{Answer, Ask};
@@ -14,8 +17,10 @@ use courtyard_plugin_sdk::{self as sdk, ServiceError};
 use rand::RngCore;
 
 pub use conversations::{ConversationsError, Opened};
+pub use expiry::expire;
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
+pub use metrics::{BOUNDS, Figures, Histogram, Metrics};
 pub use quota::Quota;
 
 use crate::clock::now_ms;
@@ -57,9 +62,9 @@ impl Default for ServiceLimits {
     }
 }
 
-/// Which capabilities there are; `clock`, `random` and `log` need no grant. `http` has no service: it is the plugin's own part
+/// Which capabilities there are; `clock`, `random`, `log` and `metrics` need no grant. `http` has no service: it is the plugin's own part
 /// of the HTTP interface.
-pub const CAPABILITIES: [&str; 13] = [
+pub const CAPABILITIES: [&str; 15] = [
     "kv",
     "conversations",
     "sessions",
@@ -70,13 +75,15 @@ pub const CAPABILITIES: [&str; 13] = [
     "http",
     "jobs",
     "fetch",
+    "secrets",
+    "metrics",
     "clock",
     "random",
     "log",
 ];
 
 /// Which of them every plugin has.
-pub const ALWAYS_GRANTED: [&str; 3] = ["clock", "random", "log"];
+pub const ALWAYS_GRANTED: [&str; 4] = ["clock", "random", "log", "metrics"];
 
 fn may_read(access: Access) -> bool {
     matches!(access, Access::Read | Access::Write)
@@ -87,15 +94,17 @@ fn may_read(access: Access) -> bool {
 pub struct Surroundings {
     hooks: Weak<Hooks>,
     router: Weak<Router>,
+    metrics: Metrics,
 }
 
 impl Surroundings {
     /// Names the parts of a host. They hold the plugins, so this does not hold them.
     #[must_use]
-    pub fn new(hooks: &Arc<Hooks>, router: &Arc<Router>) -> Self {
+    pub fn new(hooks: &Arc<Hooks>, router: &Arc<Router>, metrics: Metrics) -> Self {
         Self {
             hooks: Arc::downgrade(hooks),
             router: Arc::downgrade(router),
+            metrics,
         }
     }
 }
@@ -175,6 +184,18 @@ pub struct Asker {
     pub quota: Quota,
     /// The host around it.
     pub around: Surroundings,
+    /// Texts that the operator keeps for it.
+    pub secrets: Secrets,
+}
+
+/// Texts by name, which nobody sees but the plugin.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Asker {
@@ -192,6 +213,15 @@ impl Asker {
                 (call, Ok(Answer::Done))
             }
             Ask::NowMs => (call, Ok(Answer::NowMs(now_ms()))),
+            Ask::Count(name, more) => {
+                self.around.metrics.count(&self.id, &name, more);
+                (call, Ok(Answer::Done))
+            }
+            Ask::Observe(name, value) => {
+                self.around.metrics.observe(&self.id, &name, value);
+                (call, Ok(Answer::Done))
+            }
+            Ask::Secret(name) => (call, Ok(Answer::Text(self.secrets.0.get(&name).cloned()))),
             Ask::Random(count) => {
                 let mut bytes = vec![0; count.min(1_024) as usize];
                 rand::rngs::ThreadRng::default().fill_bytes(&mut bytes);
@@ -249,6 +279,15 @@ impl Asker {
                     return Err(Refused::Quota);
                 }
                 kv::set(call, id, limits, &key, Some(value))?;
+                Answer::Done
+            }
+            Ask::SetUntil(key, value, until_ms) => {
+                // It has an entry for its time as well.
+                let (store, bytes) = (call.draft.store(), 2 * key.len() + value.len());
+                if !self.quota.admit(store, &call.app, id, bytes, limits.quota_bytes) {
+                    return Err(Refused::Quota);
+                }
+                kv::set_until(call, id, limits, &key, &value, until_ms)?;
                 Answer::Done
             }
             Ask::Delete(key) => {
@@ -325,7 +364,15 @@ impl Asker {
                 Answer::Done
             }
             // Those of the action lane need no call.
-            Ask::Transact(..) | Ask::Fetch(_) | Ask::Call(..) | Ask::Log(..) | Ask::NowMs | Ask::Random(_) => {
+            Ask::Transact(..)
+            | Ask::Fetch(_)
+            | Ask::Secret(_)
+            | Ask::Count(..)
+            | Ask::Observe(..)
+            | Ask::Call(..)
+            | Ask::Log(..)
+            | Ask::NowMs
+            | Ask::Random(_) => {
                 return Err(Refused::Unavailable);
             }
         })

@@ -97,6 +97,16 @@ record! {
 }
 
 record! {
+    /// A text that is kept until a time.
+    struct Lease { name: String, text: String, until_ms: u64 }
+}
+
+record! {
+    /// A text, if there is one.
+    struct Maybe { text: Option<String> }
+}
+
+record! {
     /// A message.
     struct Place { conversation: String, seq: u64 }
 }
@@ -214,6 +224,27 @@ impl Clerk {
         Ok(Nothing {})
     }
 
+    fn lease(&self, cx: &Context, lease: Lease) -> Result<Nothing, Error> {
+        let key = format!("lease/{}", lease.name);
+        cx.kv().set_until(key, &lease.text, lease.until_ms)?;
+        Ok(Nothing {})
+    }
+
+    fn leased(&self, cx: &Context, lease: Name) -> Result<Maybe, Error> {
+        let text = cx.kv().get(format!("lease/{}", lease.name))?;
+        Ok(Maybe {
+            text: text.map(|text| String::from_utf8_lossy(&text).into_owned()),
+        })
+    }
+
+    fn secret(&self, cx: &Context, secret: Name) -> Result<Maybe, Error> {
+        cx.metrics().count("secrets_read", 1);
+        cx.metrics().observe("name_bytes", secret.name.len() as f64);
+        Ok(Maybe {
+            text: cx.secret(&secret.name),
+        })
+    }
+
     fn who(&self, cx: &Context, who: Who) -> Result<Online, Error> {
         Ok(Online {
             online: cx.sessions().online(&who.actors),
@@ -277,7 +308,7 @@ register! {
     plugin: Clerk,
     id: "clerk",
     description: "Does with the services what its callers say.",
-    capabilities: [kv, conversations, sessions, methods, timers, annotations, events],
+    capabilities: [kv, conversations, sessions, methods, timers, annotations, events, secrets],
     hooks: [before_send(guard) { conversations: ["desk"] }, timer, connected, disconnected],
-    methods: [open, members, change, note, read, remark, withdraw, announce, who, ping, ask, remind, forget, fired, comings, last],
+    methods: [open, members, change, note, read, remark, withdraw, announce, lease, leased, secret, who, ping, ask, remind, forget, fired, comings, last],
 }

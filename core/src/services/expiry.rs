@@ -1,0 +1,100 @@
+//! Removes keys of plugins whose time is over. They are as good as deleted already: nobody reads them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kv;
+use crate::clock::now_ms;
+use crate::log::{Draft, key};
+use crate::store::{Store, StoreError};
+
+/// The pause between two rounds.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Keys that are removed in one transaction.
+const BATCH: usize = 500;
+
+/// Removes keys until the future is dropped.
+pub async fn expire(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || sweep(&store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "keys whose time is over can't be removed"),
+            // A panic has been told; the next round tries again.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Removes what is over now.
+fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
+    let (mut start, end) = key::expired(now_ms());
+    loop {
+        let mut draft = Draft::new(store.clone());
+        let found = store.scan(&start, &end, BATCH, false)?;
+        let Some((last, _)) = found.last() else {
+            return Ok(());
+        };
+        start = [last, &[0][..]].concat().into();
+        for (expiry, _) in &found {
+            if let Some((until_ms, plugin, app, key)) = key::expiry_parts(expiry) {
+                let key = key::plugin(&app, plugin, key);
+                let stored = draft.get(key.clone())?;
+                // Its plugin may have set it anew meanwhile.
+                if stored.is_some_and(|stored| kv::until(&stored) == Some(until_ms)) {
+                    draft.set(key, None);
+                }
+            }
+            draft.set(expiry.clone(), None);
+        }
+        if let Err(error) = draft.commit_blocking() {
+            // The next round finds them again.
+            tracing::debug!(%error, "keys whose time is over stay for now");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::hooks::{Access, Call};
+    use crate::services::ServiceLimits;
+    use crate::store::{EmbeddedOptions, EmbeddedStore};
+    use crate::wire::AppId;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_over_is_removed_and_what_was_set_anew_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            let store = EmbeddedStore::open_on(&runtime, &path, EmbeddedOptions::default()).unwrap();
+            let store: Arc<dyn Store> = Arc::new(store);
+            let app = AppId::default_app();
+            let mut call = Call::new(app.clone(), Access::Write, Draft::new(store.clone()));
+            let limits = ServiceLimits::default();
+            let later = now_ms() + 60_000;
+            kv::set_until(&mut call, "p", &limits, b"over", b"1", 5).unwrap();
+            kv::set_until(&mut call, "p", &limits, b"anew", b"1", 5).unwrap();
+            kv::set_until(&mut call, "p", &limits, b"later", b"1", later).unwrap();
+            kv::set(&mut call, "p", &limits, b"anew", Some(b"2".to_vec())).unwrap();
+            assert_eq!(kv::get(&mut call, "p", &limits, b"over").unwrap(), None);
+            let live = kv::scan(&mut call, "p", &limits, (b"", b""), 2, false).unwrap();
+            let entry = |key: &'static [u8], value: &'static [u8]| (Bytes::from_static(key), Bytes::from_static(value));
+            assert_eq!(live, [entry(b"anew", b"2"), entry(b"later", b"1")]);
+            let backwards = kv::scan(&mut call, "p", &limits, (b"", b""), 2, true).unwrap();
+            assert_eq!(backwards, [entry(b"later", b"1"), entry(b"anew", b"2")]);
+            call.draft.commit_blocking().unwrap();
+
+            sweep(&store).unwrap();
+            let stored = |name: &[u8]| store.get(&key::plugin(&app, "p", name)).unwrap().is_some();
+            assert!(!stored(b"over") && stored(b"anew") && stored(b"later"));
+            assert_eq!(store.scan(b"e", b"f", 9, false).unwrap().len(), 1);
+            store.close();
+        };
+        tokio::task::spawn_blocking(work).await.unwrap();
+    }
+}

@@ -1,0 +1,133 @@
+//! Figures that plugins add to those of the host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+/// How many figures a plugin can have.
+const MAX_FIGURES: usize = 64;
+
+/// Upper bounds of the buckets of histograms; one more bucket has what is over them.
+pub const BOUNDS: [f64; 10] = [
+    0.001,
+    0.01,
+    0.1,
+    1.0,
+    10.0,
+    100.0,
+    1_000.0,
+    10_000.0,
+    100_000.0,
+    1_000_000.0,
+];
+
+/// Values that were put into a histogram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// How many, by the upper bound; the last has none.
+    pub buckets: [u64; BOUNDS.len() + 1],
+    /// Their sum.
+    pub sum: f64,
+}
+
+/// The figures of one plugin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Histograms by name.
+    pub histograms: BTreeMap<String, Histogram>,
+}
+
+impl Figures {
+    fn has_room(&self) -> bool {
+        self.counters.len() + self.histograms.len() < MAX_FIGURES
+    }
+}
+
+/// The figures of all plugins, over all of their generations.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    figures: Arc<DashMap<String, Mutex<Figures>>>,
+}
+
+impl Metrics {
+    /// Adds to a counter of a plugin. What has no name, or goes beyond the limit, is dropped.
+    pub fn count(&self, plugin: &str, name: &str, more: u64) {
+        self.change(plugin, name, |figures| {
+            if let Some(counter) = figures.counters.get_mut(name) {
+                *counter = counter.saturating_add(more);
+            } else if figures.has_room() {
+                figures.counters.insert(name.to_owned(), more);
+            }
+        });
+    }
+
+    /// Puts a value into a histogram of a plugin. What has no name, is no number, or goes beyond the limit, is dropped.
+    pub fn observe(&self, plugin: &str, name: &str, value: f64) {
+        if !value.is_finite() {
+            return;
+        }
+        self.change(plugin, name, |figures| {
+            if !figures.histograms.contains_key(name) {
+                if !figures.has_room() {
+                    return;
+                }
+                figures.histograms.insert(name.to_owned(), Histogram::default());
+            }
+            if let Some(histogram) = figures.histograms.get_mut(name) {
+                histogram.buckets[BOUNDS.partition_point(|bound| *bound < value)] += 1;
+                histogram.sum += value;
+            }
+        });
+    }
+
+    fn change(&self, plugin: &str, name: &str, change: impl FnOnce(&mut Figures)) {
+        let well_formed = (1..=48).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        if !well_formed {
+            return;
+        }
+        if let Some(figures) = self.figures.get(plugin) {
+            return change(&mut figures.lock());
+        }
+        let figures = self.figures.entry(plugin.to_owned()).or_default();
+        change(&mut figures.lock());
+    }
+
+    /// Returns the figures of a plugin.
+    #[must_use]
+    pub fn of(&self, plugin: &str) -> Figures {
+        let figures = self.figures.get(plugin);
+        figures.map(|figures| figures.lock().clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_counted_within_their_limit() {
+        let metrics = Metrics::default();
+        metrics.count("p", "sent", 2);
+        metrics.count("p", "sent", u64::MAX);
+        metrics.count("p", "No Name", 1);
+        metrics.observe("p", "seconds", 0.5);
+        metrics.observe("p", "seconds", 5e9);
+        metrics.observe("p", "seconds", f64::NAN);
+        for index in 0..2 * MAX_FIGURES {
+            metrics.count("p", &format!("more_{index}"), 1);
+        }
+        let figures = metrics.of("p");
+        assert_eq!(figures.counters["sent"], u64::MAX);
+        assert_eq!(figures.counters.len() + figures.histograms.len(), MAX_FIGURES);
+        let seconds = &figures.histograms["seconds"];
+        assert_eq!((seconds.buckets[3], seconds.buckets[10]), (1, 1));
+        assert_eq!(metrics.of("q"), Figures::default());
+    }
+}
