@@ -16,6 +16,7 @@ pub mod admin;
 pub mod bus;
 pub mod clock;
 pub mod config;
+pub mod fetch;
 pub mod hooks;
 pub mod log;
 pub mod net;

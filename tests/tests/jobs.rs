@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use courtyard_plugin_sdk::FetchRequest;
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const GRANT: &str = "grant = [\"kv\", \"jobs\", \"fetch\"]\n";
 
@@ -182,5 +186,97 @@ async fn a_stopping_host_does_not_wait_for_jobs_and_does_them_again() {
         assert!(begun.elapsed().as_secs() < 20, "{status}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    server.stop().await;
+}
+
+/// Serves one answer per path, and keeps the paths that were asked for.
+async fn answering(answers: &'static [(&str, &str)]) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).await.unwrap_or_default() == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let answer = answers.iter().find(|(known, _)| *known == path);
+            let answer = answer.map_or("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", |(_, answer)| {
+                answer
+            });
+            seen.lock().unwrap().push(path);
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (port, asked)
+}
+
+async fn fetch(client: &mut Client, url: &str) {
+    let request = FetchRequest::get(url);
+    run(client, "fetch", &serde_json::to_string(&request).unwrap(), 0).await;
+}
+
+#[tokio::test]
+async fn a_job_fetches_from_granted_hosts_and_from_nowhere_else() {
+    let (port, asked) = answering(&[
+        ("/hello", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+        (
+            "/metadata",
+            "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            "/again",
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: /again\r\ncontent-length: 0\r\n\r\n",
+        ),
+    ])
+    .await;
+    // An address that is written down is granted as it stands; a name that leads there is not.
+    let hosts = format!("\"http://127.0.0.1:{port}\", \"http://localhost:{port}\"");
+    let (_site, server) = start(&format!("[plugins.fetch]\nhosts = [{hosts}]\n")).await;
+    let mut ann = server.sign_in("ann").await;
+    let cases = [
+        (format!("http://127.0.0.1:{port}/hello"), "200 hello"),
+        (format!("http://127.0.0.1:{port}/absent"), "404 "),
+        (format!("http://localhost:{port}/hello"), "fetch_private_address false"),
+        (format!("http://127.0.0.1:{port}/metadata"), "fetch_not_granted false"),
+        (
+            format!("http://127.0.0.1:{port}/again"),
+            "fetch_too_many_redirects false",
+        ),
+        ("http://169.254.169.254/latest/".to_owned(), "fetch_not_granted false"),
+        ("file:///etc/passwd".to_owned(), "fetch_bad_url false"),
+    ];
+    let mut wanted = Vec::new();
+    for (url, line) in &cases {
+        fetch(&mut ann, url).await;
+        wanted.push(*line);
+        done(&mut ann, &wanted).await;
+    }
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked[..3], ["/hello", "/absent", "/metadata"]);
+    assert!(asked[3..].iter().all(|path| path == "/again"), "{asked:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_opens_a_private_address_for_one_plugin() {
+    let (port, _asked) = answering(&[("/hello", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")]).await;
+    let (_site, server) = start(&format!(
+        "[plugins.fetch]\nhosts = [\"GET http://localhost:{port}\"]\nprivate = [\"localhost:{port}\"]\n"
+    ))
+    .await;
+    let mut ann = server.sign_in("ann").await;
+    fetch(&mut ann, &format!("http://localhost:{port}/hello")).await;
+    done(&mut ann, &["200 hello"]).await;
+    let post = FetchRequest::new("POST", format!("http://localhost:{port}/hello"));
+    run(&mut ann, "fetch", &serde_json::to_string(&post).unwrap(), 0).await;
+    done(&mut ann, &["200 hello", "fetch_not_granted false"]).await;
     server.stop().await;
 }

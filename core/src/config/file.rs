@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
+use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::{PluginLimits, PluginSpec, Setup, Source};
@@ -101,7 +103,21 @@ struct PluginTable {
     #[serde(default)]
     secrets: BTreeMap<String, Spanned<SecretValue>>,
     #[serde(default)]
+    fetch: FetchTable,
+    #[serde(default)]
     limits: PluginLimitsTable,
+}
+
+/// Where the requests of a plugin may go.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FetchTable {
+    #[serde(default)]
+    hosts: Vec<Spanned<String>>,
+    #[serde(default)]
+    private: Vec<Spanned<String>>,
+    #[serde(default)]
+    roots: Vec<PathBuf>,
 }
 
 /// A secret, or where it is.
@@ -133,6 +149,13 @@ struct PluginLimitsTable {
     action_ms: Option<AtLeastOne<u64>>,
     actions: Option<AtLeastOne<usize>>,
     job_attempts: Option<AtLeastOne<u32>>,
+    fetch_ms: Option<AtLeastOne<u64>>,
+    fetch_connect_ms: Option<AtLeastOne<u64>>,
+    fetch_request_bytes: Option<AtLeastOne<usize>>,
+    fetch_response_bytes: Option<AtLeastOne<usize>>,
+    fetch_header_bytes: Option<AtLeastOne<usize>>,
+    fetch_redirects: Option<usize>,
+    fetches: Option<AtLeastOne<usize>>,
     host_calls: Option<AtLeastOne<u32>>,
     key_bytes: Option<AtLeastOne<usize>>,
     value_bytes: Option<AtLeastOne<usize>>,
@@ -440,6 +463,7 @@ impl Checker<'_> {
                 }
             }
             let secrets = self.secrets(table.secrets);
+            let fetch = self.fetch(table.fetch, &table.limits);
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
             plugins.push(Setup {
@@ -449,6 +473,7 @@ impl Checker<'_> {
                     grants: table.grant.into_iter().map(Spanned::into_inner).collect(),
                     configuration,
                     secrets,
+                    fetch,
                     limits,
                     trusted: table.trusted,
                     health,
@@ -460,6 +485,39 @@ impl Checker<'_> {
             });
         }
         plugins
+    }
+
+    fn fetch(&mut self, table: FetchTable, limits: &PluginLimitsTable) -> Policy {
+        let default = FetchLimits::default();
+        Policy {
+            hosts: self.rules(table.hosts),
+            private: self.rules(table.private),
+            roots: table.roots.iter().map(|path| self.folder.join(path)).collect(),
+            limits: FetchLimits {
+                time: ms_or(limits.fetch_ms, default.time),
+                connect: ms_or(limits.fetch_connect_ms, default.connect),
+                request_bytes: or(limits.fetch_request_bytes, default.request_bytes),
+                response_bytes: or(limits.fetch_response_bytes, default.response_bytes),
+                header_bytes: or(limits.fetch_header_bytes, default.header_bytes),
+                redirects: limits.fetch_redirects.unwrap_or(default.redirects),
+                requests: or(limits.fetches, default.requests),
+            },
+        }
+    }
+
+    /// Reads rules; those that are wrong are told and left out.
+    fn rules<T>(&mut self, texts: Vec<Spanned<String>>) -> Vec<T>
+    where
+        T: FromStr<Err: std::fmt::Display>,
+    {
+        let mut rules = Vec::with_capacity(texts.len());
+        for text in texts {
+            match T::from_str(text.get_ref()) {
+                Ok(rule) => rules.push(rule),
+                Err(error) => self.wrong(text.span(), error.to_string(), None),
+            }
+        }
+        rules
     }
 
     fn secrets(&mut self, table: BTreeMap<String, Spanned<SecretValue>>) -> Secrets {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use courtyard_plugin_sdk::manifest::{HookName, Manifest, ManifestError};
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::fetch::{Fetcher, FetcherError, Policy};
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
 use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, Secrets, ServiceLimits, Surroundings};
 use action::{ActionLane, Actions};
@@ -94,6 +95,8 @@ pub struct PluginSpec {
     pub configuration: String,
     /// Texts that only the plugin sees.
     pub secrets: Secrets,
+    /// Where its requests may go, if it has the capability `fetch`.
+    pub fetch: Policy,
     /// What it may take up.
     pub limits: PluginLimits,
     /// Whether a native library may be loaded, which no sandbox is around.
@@ -113,6 +116,7 @@ impl PluginSpec {
             grants: Vec::new(),
             configuration: "{}".to_owned(),
             secrets: Secrets::default(),
+            fetch: Policy::default(),
             limits: PluginLimits::default(),
             trusted: false,
             health: HealthPolicy::default(),
@@ -171,6 +175,9 @@ pub enum LoadError {
         "its `memory_bytes` is over the {0} bytes that the server set aside when it started; start the server anew"
     )]
     Memory(usize),
+    /// Its requests to other servers can't be sent.
+    #[error("its requests to other servers can't be sent")]
+    Fetch(#[from] FetcherError),
     /// It does not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -192,6 +199,7 @@ impl LoadError {
             Self::UnknownImport(_) => "plugin_unknown_import",
             Self::NotAPlugin(_) => "plugin_breaks_contract",
             Self::Memory(_) => "plugin_needs_restart",
+            Self::Fetch(_) => "plugin_can_not_fetch",
             Self::Start(_) => "plugin_does_not_start",
         }
     }
@@ -236,7 +244,7 @@ impl Loader {
             Code::Native(source) => {
                 let capabilities = artifact.manifest.capabilities.clone();
                 let configuration = &spec.configuration;
-                let shared = shared(spec, &self.around);
+                let shared = shared(spec, &artifact.manifest, &self.around)?;
                 let started = NativePlugin::start(&**source, shared, configuration, capabilities, spec.limits)?;
                 Ok(Arc::new(started))
             }
@@ -257,7 +265,7 @@ impl Loader {
                         .any(|wanted| wanted.as_str() == capability))
         };
         let (pre, exports) = self.link(&self.engine, code, Lane::Transaction, &granted)?;
-        let shared = shared(spec, &self.around);
+        let shared = shared(spec, &artifact.manifest, &self.around)?;
         let configuration = spec.configuration.clone();
         let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
         let actions = does_jobs.then(|| -> Result<Arc<Actions>, LoadError> {
@@ -315,8 +323,12 @@ fn not_a_plugin(error: wasmtime::Error) -> LoadError {
 }
 
 /// Makes what all instances of a plugin share.
-fn shared(spec: &PluginSpec, around: &Surroundings) -> Arc<Shared> {
-    Arc::new(Shared {
+fn shared(spec: &PluginSpec, manifest: &Manifest, around: &Surroundings) -> Result<Arc<Shared>, LoadError> {
+    let fetches = manifest.capabilities.iter().any(|capability| capability == "fetch");
+    let fetcher = fetches
+        .then(|| Fetcher::new(&spec.id, spec.fetch.clone()))
+        .transpose()?;
+    Ok(Arc::new(Shared {
         asker: Asker {
             id: spec.id.as_str().into(),
             limits: spec.limits.services,
@@ -324,11 +336,12 @@ fn shared(spec: &PluginSpec, around: &Surroundings) -> Arc<Shared> {
             quota: Quota::default(),
             around: around.clone(),
             secrets: spec.secrets.clone(),
+            fetcher,
         },
         memory_bytes: spec.limits.memory_bytes,
         total_memory_bytes: spec.limits.total_memory_bytes,
         memory_used: AtomicUsize::new(0),
-    })
+    }))
 }
 
 fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadError> {

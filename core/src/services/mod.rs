@@ -24,6 +24,7 @@ pub use metrics::{BOUNDS, Figures, Histogram, Metrics};
 pub use quota::Quota;
 
 use crate::clock::now_ms;
+use crate::fetch::Fetcher;
 use crate::hooks::{Access, Call, Hooks, Timer, add_job, cancel_timer, set_timer};
 use crate::log::LogError;
 use crate::router::Router;
@@ -186,6 +187,8 @@ pub struct Asker {
     pub around: Surroundings,
     /// Texts that the operator keeps for it.
     pub secrets: Secrets,
+    /// What sends its requests to other servers, if it may.
+    pub fetcher: Option<Fetcher>,
 }
 
 /// Texts by name, which nobody sees but the plugin.
@@ -242,8 +245,22 @@ impl Asker {
     /// # Errors
     /// A code that begins with `fetch_`.
     pub async fn fetch(&self, request: sdk::FetchRequest) -> Result<sdk::HttpResponse, sdk::Error> {
-        let _ = request;
-        Err(sdk::Error::new("fetch_not_granted", "No host is granted."))
+        let Some(fetcher) = &self.fetcher else {
+            return Err(sdk::Error::new("unavailable", "The capability `fetch` is not granted."));
+        };
+        fetcher.fetch(request).await.map_err(|error| {
+            let mut cause = String::new();
+            let mut next = std::error::Error::source(&error);
+            while let Some(source) = next {
+                cause.push_str(&format!(": {source}"));
+                next = source.source();
+            }
+            sdk::Error {
+                code: error.code().to_owned(),
+                message: format!("{error}{cause}"),
+                retry: error.retry(),
+            }
+        })
     }
 
     fn answer_in(&self, mut call: Box<Call>, ask: Ask) -> (Box<Call>, Result<Answer, Refused>) {
