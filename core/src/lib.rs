@@ -13,6 +13,7 @@
 //! ```
 
 pub mod admin;
+pub mod blobs;
 pub mod bus;
 pub mod clock;
 pub mod config;

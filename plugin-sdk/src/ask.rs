@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Conversation, Entries, Level, StoredMessage};
-use crate::{Error, FetchRequest, HttpResponse, ServiceError};
+use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 
 /// A service, with its arguments. Each is the function of the services page of the contract with that name.
 #[allow(missing_docs, reason = "the contract describes them")]
@@ -32,6 +32,17 @@ pub enum Ask {
     AddJob(String, u64, Vec<u8>),
     Transact(String, Vec<u8>),
     Fetch(FetchRequest),
+    Blob(String),
+    Blobs(String, u32),
+    KeepBlob(String),
+    RemoveBlob(String),
+    ReadBlob(String, u64, u32),
+    WriteBlob {
+        name: String,
+        media_type: String,
+        conversation: String,
+        bytes: Vec<u8>,
+    },
     Secret(String),
     Count(String, u64),
     Observe(String, f64),
@@ -64,6 +75,12 @@ impl Ask {
             Self::Publish(..) => Some("events"),
             Self::AddJob(..) | Self::Transact(..) => Some("jobs"),
             Self::Fetch(_) => Some("fetch"),
+            Self::Blob(_)
+            | Self::Blobs(..)
+            | Self::KeepBlob(_)
+            | Self::RemoveBlob(_)
+            | Self::ReadBlob(..)
+            | Self::WriteBlob { .. } => Some("blobs"),
             Self::Secret(_) => Some("secrets"),
             Self::EndSessions(..) | Self::Online(_) | Self::Signal(..) => Some("sessions"),
             Self::Call(..) => Some("methods"),
@@ -85,6 +102,8 @@ pub enum Answer {
     Flags(Vec<bool>),
     Called(Result<Vec<u8>, Error>),
     Fetched(Result<HttpResponse, Error>),
+    Blobs(Vec<Blob>),
+    Wrote(Result<String, Error>),
     Text(Option<String>),
     NowMs(u64),
     Bytes(Vec<u8>),

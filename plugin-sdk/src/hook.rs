@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::HookName;
 use crate::{
-    Act, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Job, Message, Registered, Verdict,
+    Act, Blob, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Job, Message, Registered, Verdict,
 };
 
 /// A message with its texts end to end, as the contract has it.
@@ -67,6 +67,16 @@ pub enum Request {
     },
     Event(Event),
     Http(HttpRequest),
+    BeforeUpload {
+        blob: Blob,
+        is_member: bool,
+    },
+    CompleteUpload(Blob),
+    BeforeDownload {
+        blob: Blob,
+        is_member: bool,
+    },
+    BeforeRemove(Blob),
     Action(Job),
     Transaction {
         name: String,
@@ -95,6 +105,10 @@ impl Request {
             Self::Push { .. } => HookName::Push,
             Self::Event(_) => HookName::Event,
             Self::Http(_) => HookName::Http,
+            Self::BeforeUpload { .. } => HookName::BeforeUpload,
+            Self::CompleteUpload(_) => HookName::CompleteUpload,
+            Self::BeforeDownload { .. } => HookName::BeforeDownload,
+            Self::BeforeRemove(_) => HookName::BeforeRemove,
             Self::Action(_) => HookName::Action,
             Self::Transaction { .. } => HookName::Transaction,
         }
@@ -105,7 +119,14 @@ impl Request {
     pub fn names_caller(&self) -> bool {
         matches!(
             self,
-            Self::Method { .. } | Self::Connected | Self::Disconnected | Self::Http(_)
+            Self::Method { .. }
+                | Self::Connected
+                | Self::Disconnected
+                | Self::Http(_)
+                | Self::BeforeUpload { .. }
+                | Self::CompleteUpload(_)
+                | Self::BeforeDownload { .. }
+                | Self::BeforeRemove(_)
         )
     }
 }
@@ -157,6 +178,10 @@ pub(crate) fn serve<P: Registered>(plugin: &P, cx: &Context, request: &Request) 
         Request::Push { message, recipients } => Reply::Done(plugin.push(cx, &message.view(), recipients)),
         Request::Event(event) => Reply::Done(plugin.event(cx, event)),
         Request::Http(request) => Reply::Response(plugin.http(cx, request)),
+        Request::BeforeUpload { blob, is_member } => Reply::Done(plugin.before_upload(cx, blob, *is_member)),
+        Request::CompleteUpload(blob) => Reply::Done(plugin.complete_upload(cx, blob)),
+        Request::BeforeDownload { blob, is_member } => Reply::Done(plugin.before_download(cx, blob, *is_member)),
+        Request::BeforeRemove(blob) => Reply::Done(plugin.before_remove(cx, blob)),
         Request::Action(job) => Reply::Done(plugin.action(cx, job)),
         Request::Transaction { name, payload } => Reply::Bytes(plugin.transact(cx, name, payload)),
     }

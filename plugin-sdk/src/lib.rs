@@ -5,6 +5,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ask;
+mod blob;
 mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hook;
@@ -24,6 +25,7 @@ pub mod testing;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 
+pub use blob::Blob;
 pub use const_format;
 pub use event::{Act, Change, Event, Job};
 pub use http::{FetchRequest, Headers, HttpRequest, HttpResponse};
@@ -35,8 +37,8 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Annotations, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, Metrics, ServiceError,
-    Sessions, StoredMessage, Timers,
+    Annotations, Blobs, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, Metrics,
+    ServiceError, Sessions, StoredMessage, Timers,
 };
 pub use table::{Table, TableError};
 
@@ -44,7 +46,7 @@ pub use table::{Table, TableError};
 pub mod prelude {
     pub use crate::table::{Begins, Cursor, Index, Many, Row, TableError, Unique};
     pub use crate::{
-        Act, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
+        Act, Blob, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
         Message, Plugin, Verdict, record, register,
     };
 }

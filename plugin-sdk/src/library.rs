@@ -17,7 +17,7 @@ use crate::native::{self, Native, Panicked, Services, Started};
 use crate::{Caller, Context, Error, Registered, ServiceError};
 
 /// The version of the C interface.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 /// The function that a library exports: it returns a [`Library`] that lives as long as the process.
 pub const ENTRY: &[u8] = b"courtyard_plugin_library\0";
 

@@ -46,6 +46,14 @@ pub enum HookName {
     Event,
     /// A request to the plugin's part of the HTTP interface.
     Http,
+    /// About an upload of a blob of the plugin that begins. Guard.
+    BeforeUpload,
+    /// About a blob of the plugin all of whose bytes are there. Guard.
+    CompleteUpload,
+    /// About a download of a blob of the plugin. Guard.
+    BeforeDownload,
+    /// About the removal of a blob of the plugin. Guard.
+    BeforeRemove,
     /// A job of the plugin. Action lane.
     Action,
     /// What a job hands over to be kept. It is not declared.
@@ -58,7 +66,7 @@ pub enum HookName {
 
 impl HookName {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Authenticate,
         Self::BeforeSend,
         Self::AfterSend,
@@ -73,6 +81,10 @@ impl HookName {
         Self::Push,
         Self::Event,
         Self::Http,
+        Self::BeforeUpload,
+        Self::CompleteUpload,
+        Self::BeforeDownload,
+        Self::BeforeRemove,
         Self::Action,
         Self::Transaction,
         Self::Method,
@@ -97,6 +109,10 @@ impl HookName {
             Self::Push => "push",
             Self::Event => "event",
             Self::Http => "http",
+            Self::BeforeUpload => "before_upload",
+            Self::CompleteUpload => "complete_upload",
+            Self::BeforeDownload => "before_download",
+            Self::BeforeRemove => "before_remove",
             Self::Action => "action",
             Self::Transaction => "transaction",
             Self::Method => "method",
@@ -120,6 +136,7 @@ impl HookName {
             Self::Timer => Some("timers"),
             Self::Event => Some("events"),
             Self::Http => Some("http"),
+            Self::BeforeUpload | Self::CompleteUpload | Self::BeforeDownload | Self::BeforeRemove => Some("blobs"),
             Self::Action => Some("jobs"),
             _ => None,
         }

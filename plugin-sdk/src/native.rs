@@ -134,7 +134,7 @@ pub(crate) mod service {
     use super::ask;
     use crate::ask::{Answer, Ask};
     use crate::service::{Conversation, Entries, Level, StoredMessage};
-    use crate::{Error, FetchRequest, HttpResponse, ServiceError};
+    use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 
     /// A host answers what it was asked; anything else is as good as no answer.
     const OTHER: ServiceError = ServiceError::Unavailable;
@@ -259,6 +259,50 @@ pub(crate) mod service {
     pub(crate) fn fetch(request: &FetchRequest) -> Result<HttpResponse, Error> {
         match ask(Ask::Fetch(request.clone())) {
             Ok(Answer::Fetched(fetched)) => fetched,
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn blob(id: &str) -> Result<Blob, ServiceError> {
+        match ask(Ask::Blob(id.to_owned()))? {
+            Answer::Blobs(blobs) => blobs.into_iter().next().ok_or(OTHER),
+            _ => Err(OTHER),
+        }
+    }
+
+    pub(crate) fn blobs(after: &str, limit: u32) -> Result<Vec<Blob>, ServiceError> {
+        match ask(Ask::Blobs(after.to_owned(), limit))? {
+            Answer::Blobs(blobs) => Ok(blobs),
+            _ => Err(OTHER),
+        }
+    }
+
+    pub(crate) fn keep_blob(id: &str) -> Result<(), ServiceError> {
+        done(Ask::KeepBlob(id.to_owned()))
+    }
+
+    pub(crate) fn remove_blob(id: &str) -> Result<(), ServiceError> {
+        done(Ask::RemoveBlob(id.to_owned()))
+    }
+
+    pub(crate) fn read_blob(id: &str, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
+        match ask(Ask::ReadBlob(id.to_owned(), offset, length)) {
+            Ok(Answer::Called(read)) => read,
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn write_blob(name: &str, media_type: &str, conversation: &str, bytes: &[u8]) -> Result<String, Error> {
+        let asked = Ask::WriteBlob {
+            name: name.to_owned(),
+            media_type: media_type.to_owned(),
+            conversation: conversation.to_owned(),
+            bytes: bytes.to_vec(),
+        };
+        match ask(asked) {
+            Ok(Answer::Wrote(wrote)) => wrote,
             Ok(_) => Err(OTHER.into()),
             Err(error) => Err(error.into()),
         }

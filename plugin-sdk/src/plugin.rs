@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::Metrics;
 use crate::{
-    Act, Annotations, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job, Jobs, Kv,
-    Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service,
+    Act, Annotations, Blob, Blobs, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job,
+    Jobs, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service,
 };
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
@@ -151,6 +151,12 @@ impl Context {
         service::fetch(request)
     }
 
+    /// Returns the blobs of the plugin. Capability `blobs`.
+    #[must_use]
+    pub fn blobs(&self) -> Blobs {
+        Blobs
+    }
+
     /// Returns the plugin's figures among those of the host.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -291,6 +297,42 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Ok(HttpResponse::new(404, "text/plain", "There is nothing here.\n"))
     }
 
+    /// Decides about an upload of a blob of the plugin that begins; `is_member` is whether the caller is a member of the
+    /// conversation that it is for. What is written and the beginning of the upload are one transaction.
+    ///
+    /// # Errors
+    /// When it is not to begin.
+    fn before_upload(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Decides about a blob of the plugin all of whose bytes are there. What is written and the blob's being there are one
+    /// transaction.
+    ///
+    /// # Errors
+    /// When it is to be discarded.
+    fn complete_upload(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Decides about a download of a blob of the plugin; `is_member` is whether the caller is now a member of the conversation
+    /// that it is for. May not write.
+    ///
+    /// # Errors
+    /// When the caller is not to have it.
+    fn before_download(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Decides about the removal of a blob of the plugin that a client asks for. One whose upload is not complete is removed by
+    /// its uploader without asking.
+    ///
+    /// # Errors
+    /// When it is to stay.
+    fn before_remove(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Does a job that the plugin added, at least once; several at a time, in no order. It may take long, and use
     /// [`Context::fetch`]; there is no transaction: what it is to keep it hands to [`Context::transact`].
     ///
@@ -423,7 +465,8 @@ impl Method {
 /// ```
 ///
 /// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
-/// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, `action`, each with
+/// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, `before_upload`,
+/// `complete_upload`, `before_download`, `before_remove`, `action`, each with
 /// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
 /// sign-in is written `name(anonymous)`. `after: ["users"],` behind the description asks for a place behind another plugin.
 #[macro_export]

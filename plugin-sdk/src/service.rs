@@ -20,7 +20,7 @@ pub enum ServiceError {
     #[error("there is no transaction that may do this")]
     Unavailable,
     /// There is no such thing.
-    #[error("there is no such conversation")]
+    #[error("there is no such thing")]
     NotFound,
     /// An argument breaks a limit.
     #[error("{0}")]
@@ -274,6 +274,62 @@ pub(crate) fn transact(name: &str, payload: &[u8]) -> Result<Vec<u8>, crate::Err
 /// Sends a request to another server.
 pub(crate) fn fetch(request: &crate::FetchRequest) -> Result<crate::HttpResponse, crate::Error> {
     host::fetch(request)
+}
+
+/// The plugin's blobs.
+#[derive(Clone, Copy, Debug)]
+pub struct Blobs;
+
+impl Blobs {
+    /// Returns what is known about a blob, also about one whose upload is not complete.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn get(self, id: &str) -> Result<crate::Blob, ServiceError> {
+        host::blob(id)
+    }
+
+    /// Lists up to `limit` blobs behind the id `after`, in the order in which they were begun.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn list(self, after: &str, limit: u32) -> Result<Vec<crate::Blob>, ServiceError> {
+        host::blobs(after, limit)
+    }
+
+    /// Keeps a blob that a job wrote; one that is not kept within an hour is removed.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn keep(self, id: &str) -> Result<(), ServiceError> {
+        host::keep_blob(id)
+    }
+
+    /// Removes a blob with the transaction; `before_remove` is not asked.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn remove(self, id: &str) -> Result<(), ServiceError> {
+        host::remove_blob(id)
+    }
+
+    /// Reads up to `length` bytes, 4 MiB at most, of a complete blob; fewer only at its end. Only in
+    /// [`Plugin::action`](crate::Plugin::action).
+    ///
+    /// # Errors
+    /// A code that begins with `blob_`, or `unavailable` outside of jobs.
+    pub fn read(self, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, crate::Error> {
+        host::read_blob(id, offset, length)
+    }
+
+    /// Writes a new blob of up to 4 MiB and returns its id. It is removed after an hour unless [`Blobs::keep`] is called in a
+    /// transaction. Only in [`Plugin::action`](crate::Plugin::action).
+    ///
+    /// # Errors
+    /// As [`Blobs::read`].
+    pub fn write(self, name: &str, media_type: &str, conversation: &str, bytes: &[u8]) -> Result<String, crate::Error> {
+        host::write_blob(name, media_type, conversation, bytes)
+    }
 }
 
 /// A message in the log.

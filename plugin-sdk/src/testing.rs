@@ -10,7 +10,7 @@ use crate::ask::{Answer, Answered, Ask};
 use crate::native::{self, Panicked, Services};
 use crate::service::{Conversation, Entries, Level, StoredMessage};
 use crate::{
-    Act, Caller, Change, Context, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job, Message,
+    Act, Blob, Caller, Change, Context, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job, Message,
     Registered, ServiceError, Verdict,
 };
 
@@ -42,6 +42,8 @@ struct State {
     /// URLs and what they answer.
     responses: BTreeMap<String, HttpResponse>,
     fetched: Vec<FetchRequest>,
+    /// Id; what is known, the bytes, and whether it is kept.
+    blobs: BTreeMap<String, (Blob, Vec<u8>, bool)>,
     secrets: BTreeMap<String, String>,
     counters: BTreeMap<String, u64>,
     observed: BTreeMap<String, Vec<f64>>,
@@ -193,6 +195,67 @@ impl<P: Registered> TestHost<P> {
     pub fn http(&self, caller: &Caller, request: &HttpRequest) -> Result<HttpResponse, Error> {
         let cx = Context { caller: caller.clone() };
         transaction(|| self.plugin.http(&cx, request))
+    }
+
+    /// Uploads a blob as a caller: asks about its beginning and about its end. Returns its id.
+    ///
+    /// # Errors
+    /// The plugin's own; there is no blob then.
+    pub fn upload(
+        &self,
+        caller: &Caller,
+        name: &str,
+        media_type: &str,
+        conversation: Option<(&str, bool)>,
+        bytes: &[u8],
+    ) -> Result<String, Error> {
+        let cx = Context { caller: caller.clone() };
+        let (conversation, is_member) = conversation.unwrap_or_default();
+        let id = STATE.with_borrow_mut(|state| state.add_blob(name, media_type, conversation, bytes));
+        let blob = STATE.with_borrow_mut(|state| {
+            let blob = &mut state.blobs.entry(id.clone()).or_default().0;
+            caller.actor.clone_into(&mut blob.uploader);
+            blob.clone()
+        });
+        let begun = transaction(|| self.plugin.before_upload(&cx, &blob, is_member));
+        let complete = begun.and_then(|()| transaction(|| self.plugin.complete_upload(&cx, &blob)));
+        STATE.with_borrow_mut(|state| match &complete {
+            Ok(()) => drop(state.blobs.entry(id.clone()).and_modify(|blob| blob.2 = true)),
+            Err(_) => drop(state.blobs.remove(&id)),
+        });
+        complete.map(|()| id)
+    }
+
+    /// Downloads a blob as a caller.
+    ///
+    /// # Errors
+    /// The plugin's own, or `blob_not_found`.
+    pub fn download(&self, caller: &Caller, id: &str, is_member: bool) -> Result<Vec<u8>, Error> {
+        let cx = Context { caller: caller.clone() };
+        let (blob, bytes, _) = STATE.with_borrow(|state| state.found_blob(id))?;
+        transaction(|| self.plugin.before_download(&cx, &blob, is_member))?;
+        Ok(bytes)
+    }
+
+    /// Asks to remove a blob as a caller.
+    ///
+    /// # Errors
+    /// The plugin's own, or `blob_not_found`; the blob stays then.
+    pub fn remove_blob(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let cx = Context { caller: caller.clone() };
+        let (blob, ..) = STATE.with_borrow(|state| state.found_blob(id))?;
+        transaction(|| self.plugin.before_remove(&cx, &blob))?;
+        STATE.with_borrow_mut(|state| drop(state.blobs.remove(id)));
+        Ok(())
+    }
+
+    /// Returns the bytes of the blobs that are kept, by id.
+    #[must_use]
+    pub fn blobs(&self) -> BTreeMap<String, Vec<u8>> {
+        STATE.with_borrow(|state| {
+            let kept = state.blobs.iter().filter(|(_, (_, _, kept))| *kept);
+            kept.map(|(id, (_, bytes, _))| (id.clone(), bytes.clone())).collect()
+        })
     }
 
     /// Sets what a URL answers; those without an answer can't be reached.
@@ -475,7 +538,9 @@ impl Services for Tester {
     fn ask(&mut self, ask: Ask) -> Answered {
         match (&ask, &self.transact) {
             (Ask::Transact(name, payload), Some(transact)) => return Ok(Answer::Called(transact(name, payload))),
-            (Ask::Transact(..) | Ask::Fetch(_), None) => return Err(ServiceError::Unavailable),
+            (Ask::Transact(..) | Ask::Fetch(_) | Ask::ReadBlob(..) | Ask::WriteBlob { .. }, None) => {
+                return Err(ServiceError::Unavailable);
+            }
             _ => {}
         }
         STATE.with_borrow_mut(|state| state.answer(ask))
@@ -591,6 +656,42 @@ impl State {
                 let unreachable = || Error::new("fetch_connect", "The test has no answer for this URL.").retryable();
                 Ok(Answer::Fetched(response.ok_or_else(unreachable)))
             }
+            Ask::Blob(id) => {
+                let found = self.blobs.get(&id).map(|(blob, ..)| blob.clone());
+                Ok(Answer::Blobs(vec![found.ok_or(ServiceError::NotFound)?]))
+            }
+            Ask::Blobs(after, limit) => {
+                let behind = self
+                    .blobs
+                    .iter()
+                    .filter(|(id, (blob, ..))| **id > after && blob.app == self.app);
+                let blobs = behind.map(|(_, (blob, ..))| blob.clone());
+                Ok(Answer::Blobs(blobs.take(limit as usize).collect()))
+            }
+            Ask::KeepBlob(id) => {
+                self.blobs.get_mut(&id).ok_or(ServiceError::NotFound)?.2 = true;
+                Ok(Answer::Done)
+            }
+            Ask::RemoveBlob(id) => {
+                self.blobs.remove(&id).ok_or(ServiceError::NotFound)?;
+                Ok(Answer::Done)
+            }
+            Ask::ReadBlob(id, offset, length) => Ok(Answer::Called(self.found_blob(&id).map(|(_, bytes, _)| {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let end = start.saturating_add(length as usize).min(bytes.len());
+                bytes[start..end].to_vec()
+            }))),
+            Ask::WriteBlob {
+                name,
+                media_type,
+                conversation,
+                bytes,
+            } => Ok(Answer::Wrote(Ok(self.add_blob(
+                &name,
+                &media_type,
+                &conversation,
+                &bytes,
+            )))),
             // It is answered with the plugin at hand.
             Ask::Transact(..) => Err(ServiceError::Unavailable),
             Ask::EndSessions(actor, credential) => {
@@ -628,6 +729,28 @@ impl State {
             Ask::NowMs => Ok(Answer::NowMs(self.now_ms)),
             Ask::Random(count) => Ok(Answer::Bytes((0..count).map(|_| self.next_random()).collect())),
         }
+    }
+
+    fn add_blob(&mut self, name: &str, media_type: &str, conversation: &str, bytes: &[u8]) -> String {
+        let last = self.blobs.last_key_value().and_then(|(id, _)| id.parse::<u64>().ok());
+        let id = format!("{:026}", last.unwrap_or_default() + 1);
+        let blob = Blob {
+            app: self.app.clone(),
+            id: id.clone(),
+            name: name.to_owned(),
+            media_type: media_type.to_owned(),
+            length: bytes.len() as u64,
+            conversation: conversation.to_owned(),
+            created_ms: self.now_ms,
+            ..Blob::default()
+        };
+        self.blobs.insert(id.clone(), (blob, bytes.to_vec(), false));
+        id
+    }
+
+    fn found_blob(&self, id: &str) -> Result<(Blob, Vec<u8>, bool), Error> {
+        let found = self.blobs.get(id).cloned();
+        found.ok_or_else(|| Error::new("blob_not_found", "There is no such blob."))
     }
 
     fn conversation(&mut self, id: &str) -> Result<&mut Conversation, ServiceError> {

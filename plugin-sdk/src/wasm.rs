@@ -11,7 +11,7 @@
 
 use std::marker::PhantomData;
 
-use crate::{Act, Caller, Change, Context, Error, Event, HttpRequest, Job, Message, Registered, Verdict};
+use crate::{Act, Blob, Caller, Change, Context, Error, Event, HttpRequest, Job, Message, Registered, Verdict};
 
 wit_bindgen::generate!({
     path: "wit",
@@ -212,6 +212,45 @@ impl<P: Registered> hooks::http::Guest for Adapter<P> {
     }
 }
 
+fn blob(blob: types::Blob) -> Blob {
+    Blob {
+        app: blob.app,
+        id: blob.id,
+        name: blob.name,
+        media_type: blob.media_type,
+        length: blob.length,
+        uploader: blob.uploader,
+        conversation: blob.conversation,
+        created_ms: blob.created_ms,
+    }
+}
+
+impl<P: Registered> hooks::blob::Guest for Adapter<P> {
+    fn before_upload(caller: types::Caller, begun: types::Blob, is_member: bool) -> Result<(), types::Error> {
+        plugin::<P>()
+            .before_upload(&context(caller), &blob(begun), is_member)
+            .map_err(error)
+    }
+
+    fn complete_upload(caller: types::Caller, complete: types::Blob) -> Result<(), types::Error> {
+        plugin::<P>()
+            .complete_upload(&context(caller), &blob(complete))
+            .map_err(error)
+    }
+
+    fn before_download(caller: types::Caller, wanted: types::Blob, is_member: bool) -> Result<(), types::Error> {
+        plugin::<P>()
+            .before_download(&context(caller), &blob(wanted), is_member)
+            .map_err(error)
+    }
+
+    fn before_remove(caller: types::Caller, doomed: types::Blob) -> Result<(), types::Error> {
+        plugin::<P>()
+            .before_remove(&context(caller), &blob(doomed))
+            .map_err(error)
+    }
+}
+
 impl<P: Registered> hooks::action::Guest for Adapter<P> {
     fn run(job: hooks::action::Job) -> Result<(), types::Error> {
         let job = Job {
@@ -340,6 +379,43 @@ pub(crate) mod service {
                 .collect(),
             body: response.body,
         })
+    }
+
+    fn blobs_failure(failure: wit::blobs::Failure) -> ServiceError {
+        match failure {
+            wit::blobs::Failure::NotFound => ServiceError::NotFound,
+            wit::blobs::Failure::Unavailable => ServiceError::Unavailable,
+        }
+    }
+
+    pub(crate) fn blob(id: &str) -> Result<crate::Blob, ServiceError> {
+        wit::blobs::get(id).map(super::blob).map_err(blobs_failure)
+    }
+
+    pub(crate) fn blobs(after: &str, limit: u32) -> Result<Vec<crate::Blob>, ServiceError> {
+        let found = wit::blobs::list(after, limit).map_err(blobs_failure)?;
+        Ok(found.into_iter().map(super::blob).collect())
+    }
+
+    pub(crate) fn keep_blob(id: &str) -> Result<(), ServiceError> {
+        wit::blobs::keep(id).map_err(blobs_failure)
+    }
+
+    pub(crate) fn remove_blob(id: &str) -> Result<(), ServiceError> {
+        wit::blobs::remove(id).map_err(blobs_failure)
+    }
+
+    pub(crate) fn read_blob(id: &str, offset: u64, length: u32) -> Result<Vec<u8>, crate::Error> {
+        wit::contents::read(id, offset, length).map_err(foreseen)
+    }
+
+    pub(crate) fn write_blob(
+        name: &str,
+        media_type: &str,
+        conversation: &str,
+        bytes: &[u8],
+    ) -> Result<String, crate::Error> {
+        wit::contents::write(name, media_type, conversation, bytes).map_err(foreseen)
     }
 
     pub(crate) fn recall(id: &str, seq: u64, actor: &str) -> Result<(), ServiceError> {

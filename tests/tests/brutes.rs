@@ -11,7 +11,7 @@ const CLERK: &str =
     "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 /// What a client is told on the path of each hook, when it breaks down there; none if it is not told.
-const TABLE: [(&str, Option<&str>); 17] = [
+const TABLE: [(&str, Option<&str>); 21] = [
     ("authenticate", Some("plugin_failed")),
     ("before_send", Some("plugin_failed")),
     ("after_send", None),
@@ -25,6 +25,10 @@ const TABLE: [(&str, Option<&str>); 17] = [
     ("push", None),
     ("event", None),
     ("http", Some("plugin_failed")),
+    ("before_upload", Some("plugin_failed")),
+    ("complete_upload", Some("plugin_failed")),
+    ("before_download", Some("plugin_failed")),
+    ("before_remove", Some("plugin_failed")),
     ("timer", None),
     ("action", None),
     ("transaction", None),
@@ -38,7 +42,7 @@ fn configure(id: &str, more: &str) -> String {
 
 async fn start(hook: &str, deed: &str) -> (Site, Server) {
     let brute = format!(
-        "grant = [\"kv\", \"events\", \"timers\", \"jobs\", \"http\"]\nconfig = {{ hook = \"{hook}\", deed = \"{deed}\" }}\n\
+        "grant = [\"kv\", \"events\", \"timers\", \"jobs\", \"http\", \"blobs\"]\nconfig = {{ hook = \"{hook}\", deed = \"{deed}\" }}\n\
          limits = {{ hook_ms = 60, method_ms = 60, action_ms = 100, strikes = 1000 }}"
     );
     let clerk = format!("grant = [{CLERK}]");
@@ -60,6 +64,23 @@ async fn walk(hook: &str, server: &Server) -> Option<String> {
     if hook == "http" {
         let address = format!("127.0.0.1:{}", server.port);
         return Some(operate(&address, "GET", "/v1/plugins/brute/", "").await.code());
+    }
+    if hook.ends_with("load") || hook == "before_remove" {
+        let address = format!("127.0.0.1:{}", server.port);
+        // One of no bytes begins and ends at once.
+        let token = "authorization: Bearer ann\r\n";
+        let upload = format!("{token}tus-resumable: 1.0.0\r\nupload-length: 0\r\n");
+        let begun = operate(&address, "POST", "/v1/blobs/brute", &upload).await;
+        if begun.status != 201 {
+            return Some(begun.code());
+        }
+        let path = begun
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("location: "))
+            .unwrap();
+        let method = if hook == "before_remove" { "DELETE" } else { "GET" };
+        return Some(operate(&address, method, path, token).await.code());
     }
     let call = |method: &str, params: Value| json!({"type": "call", "id": "c", "method": method, "params": params});
     let send = json!({

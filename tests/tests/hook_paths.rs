@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// What a client does, and how often each hook fires for it. All plugins together have every hook once, but `before_send`,
 /// which the watcher and the users plugin have.
-const TABLE: [(Path, &[(&str, u64)]); 16] = [
+const TABLE: [(Path, &[(&str, u64)]); 21] = [
     (Path::SignIn, &[("authenticate", 1), ("connected", 1)]),
     // Bob is online, so his copy is rendered; Ann gets an ack instead.
     (Path::Send, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
@@ -27,6 +27,12 @@ const TABLE: [(Path, &[(&str, u64)]); 16] = [
     (Path::Join, &[("method", 2), ("before_change", 1), ("after_change", 1)]),
     (Path::Publish, &[("method", 1), ("event", 1)]),
     (Path::Http, &[("http", 1)]),
+    // Each request is of somebody, and so is each part that is to count.
+    (Path::BeginUpload, &[("authenticate", 1), ("before_upload", 1)]),
+    (Path::EndUpload, &[("authenticate", 2), ("complete_upload", 1)]),
+    (Path::Job, &[("method", 1), ("action", 1), ("transaction", 1)]),
+    (Path::Download, &[("authenticate", 1), ("before_download", 1)]),
+    (Path::Remove, &[("authenticate", 1), ("before_remove", 1)]),
     (Path::Leave, &[("disconnected", 1)]),
     // Nobody of the others is there any more.
     (
@@ -51,11 +57,16 @@ enum Path {
     Join,
     Publish,
     Http,
+    BeginUpload,
+    EndUpload,
+    Job,
+    Download,
+    Remove,
     Leave,
     SendToAbsent,
 }
 
-async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut Client) {
+async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut Client, blob: &mut String) {
     if let Path::SignIn = path {
         *ann = Some(server.sign_in("ann").await);
         return;
@@ -127,6 +138,30 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
             let answered = operate(&address, "GET", "/v1/plugins/steward/whoami", "").await;
             assert_eq!(answered.status, 200);
         }
+        Path::Job => {
+            let id = json!({"id": blob.rsplit('/').next()});
+            assert_eq!(ann.request(call("keeper.cut", id)).await["type"], "result");
+        }
+        Path::BeginUpload | Path::EndUpload | Path::Download | Path::Remove => {
+            const SENDER: &str = "authorization: Bearer ann\r\n";
+            const TUS: &str = "tus-resumable: 1.0.0\r\n";
+            let address = format!("127.0.0.1:{}", server.port);
+            let (method, headers, status) = match path {
+                Path::BeginUpload => ("POST", format!("{SENDER}{TUS}upload-length: 1\r\n"), 201),
+                Path::EndUpload => {
+                    let bytes = "content-type: application/offset+octet-stream\r\ncontent-length: 1\r\n";
+                    let headers = format!("{SENDER}{TUS}{bytes}upload-offset: 0\r\n\r\n!");
+                    ("PATCH", headers, 204)
+                }
+                Path::Download => ("GET", SENDER.to_owned(), 200),
+                _ => ("DELETE", SENDER.to_owned(), 204),
+            };
+            let answered = operate(&address, method, blob, &headers).await;
+            assert_eq!(answered.status, status, "{}", answered.body);
+            if let Some(place) = answered.head.lines().find_map(|line| line.strip_prefix("location: ")) {
+                place.clone_into(blob);
+            }
+        }
         Path::SignIn | Path::Leave | Path::SendToAbsent => {}
     }
 }
@@ -157,11 +192,13 @@ async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
             "clerk",
             "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\""
         ),
-        configure("watcher", "\"kv\"") + &configure("steward", "\"kv\", \"events\", \"http\"")
+        configure("watcher", "\"kv\"")
+            + &configure("steward", "\"kv\", \"events\", \"http\"")
+            + &configure("keeper", "\"kv\", \"jobs\", \"blobs\"")
     ));
     let server = site.start().await;
     let mut bob = server.sign_in("bob").await;
-    let mut ann = None;
+    let (mut ann, mut blob) = (None, "/v1/blobs/keeper".to_owned());
     let begun = Instant::now();
     // When that is committed, nothing that follows conflicts with it and is asked twice.
     let comings = json!({"type": "call", "id": "c", "method": "clerk.comings", "params": {}});
@@ -173,7 +210,7 @@ async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
         for (hook, times) in fires {
             *wanted.entry((*hook).to_owned()).or_insert(0) += times;
         }
-        walk(path, &server, &mut ann, &mut bob).await;
+        walk(path, &server, &mut ann, &mut bob, &mut blob).await;
         let begun = Instant::now();
         loop {
             let counted = counts(&site).await;

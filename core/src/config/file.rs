@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
+use super::{Admin, BlobsConfig, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
+use crate::blobs::BlobLimits;
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
@@ -39,6 +40,8 @@ struct File {
     #[serde(default)]
     store: StoreTable,
     #[serde(default)]
+    blobs: BlobsTable,
+    #[serde(default)]
     development: DevelopmentTable,
     #[serde(default)]
     log: LogTable,
@@ -56,6 +59,18 @@ struct ListenTable {
 struct TlsTable {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+/// Where blobs are kept, and how many.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlobsTable {
+    path: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    max_bytes: Option<AtLeastOne<u64>>,
+    part_bytes: Option<AtLeastOne<usize>>,
+    unfinished_ms: Option<AtLeastOne<u64>>,
+    uploads: Option<AtLeastOne<usize>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -348,6 +363,7 @@ impl Checker<'_> {
             },
             blocking_calls: or(file.limits.blocking_calls, default.blocking_calls),
             shutdown: ms_or(file.limits.shutdown_ms, default.shutdown),
+            blobs: self.blobs(file.blobs),
             store: self.store(file.store),
             development,
             log_level: self.log_level(file.log.level).unwrap_or(default.log_level),
@@ -485,6 +501,21 @@ impl Checker<'_> {
             });
         }
         plugins
+    }
+
+    fn blobs(&self, table: BlobsTable) -> BlobsConfig {
+        let default = BlobLimits::default();
+        BlobsConfig {
+            path: table.path.map(|path| self.folder.join(path)),
+            key_file: table.key_file.map(|path| self.folder.join(path)),
+            limits: BlobLimits {
+                bytes: or(table.max_bytes, default.bytes),
+                // Postcard and nonces count with 32 bits.
+                part_bytes: or(table.part_bytes, default.part_bytes).min(256 << 20),
+                unfinished: ms_or(table.unfinished_ms, default.unfinished),
+                uploads: or(table.uploads, default.uploads),
+            },
+        }
     }
 
     fn fetch(&mut self, table: FetchTable, limits: &PluginLimitsTable) -> Policy {

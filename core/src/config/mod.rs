@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::blobs::BlobLimits;
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::Setup;
 use crate::session::SessionLimits;
@@ -41,6 +42,18 @@ impl Default for Admin {
             token: None,
         }
     }
+}
+
+/// Where blobs are kept, and how many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlobsConfig {
+    /// The folder of their bytes; `blobs` in the data folder without one.
+    pub path: Option<PathBuf>,
+    /// The file of the key that they are encrypted with: 64 hexadecimal digits. Without one, the key is made and kept in the
+    /// data folder, in the file `blobs.key`, which only the owner can read.
+    pub key_file: Option<PathBuf>,
+    /// Limits of blobs.
+    pub limits: BlobLimits,
 }
 
 /// Settings that take the place of plugins, on loopback only.
@@ -92,6 +105,8 @@ pub struct Config {
     pub blocking_calls: usize,
     /// How long connections have to end when the server stops.
     pub shutdown: Duration,
+    /// Where blobs are kept.
+    pub blobs: BlobsConfig,
     /// How the store works.
     pub store: EmbeddedOptions,
     /// For loopback only.
@@ -118,6 +133,7 @@ impl Default for Config {
             net: NetLimits::default(),
             blocking_calls: 2 * std::thread::available_parallelism().map_or(2, usize::from),
             shutdown: Duration::from_secs(10),
+            blobs: BlobsConfig::default(),
             store: EmbeddedOptions::default(),
             development: Development::default(),
             log_level: "info".to_owned(),

@@ -386,6 +386,9 @@ pub type Answer<T> = (Box<Call>, Result<T, Failure>);
 
 /// Carries out the transactions of a job.
 pub trait Transact: Send + Sync {
+    /// Returns the app of the job.
+    fn app(&self) -> &AppId;
+
     /// Calls the plugin's own function in a transaction; returns once that is durable. For threads that may wait.
     ///
     /// # Errors

@@ -253,6 +253,10 @@ struct Transactions {
 }
 
 impl Transact for Transactions {
+    fn app(&self) -> &AppId {
+        &self.app
+    }
+
     fn transact(&self, name: &str, payload: &[u8]) -> Result<Vec<u8>, PluginError> {
         let outbox = self.settlement.outbox();
         let registry = outbox.hooks().registry();

@@ -281,11 +281,7 @@ impl Hooks {
         Option<Result<Result<HttpResponse, RequestError>, RequestError>>,
     ) {
         let registry = self.registry.load();
-        let answers = |plugin: &&Arc<Plugin>| {
-            let manifest = plugin.manifest();
-            manifest.is_some_and(|manifest| manifest.hooks.iter().any(|hook| hook.hook == HookName::Http))
-        };
-        let Some(plugin) = registry.plugin(plugin).filter(answers) else {
+        let Some(plugin) = registry.plugin(plugin).filter(|plugin| plugin.declares(HookName::Http)) else {
             return (call, None);
         };
         let (call, outcome) = plugin.enter(call, Request::Http(request), guest::response);
@@ -293,6 +289,25 @@ impl Hooks {
             Ok(answer) => Ok(answer.map_err(|error| plugin.error(error))),
             Err(failure) => Err(plugin.failure("http", &failure)),
         };
+        (call, Some(outcome))
+    }
+
+    /// Asks a plugin about a blob of its own; none if it does not decide about that.
+    ///
+    /// # Errors
+    /// The refusal of the plugin; or `plugin_failed` or `plugin_unavailable` when it could not decide.
+    pub fn blob(
+        &self,
+        call: Box<Call>,
+        plugin: &str,
+        request: Request,
+    ) -> (Box<Call>, Option<Result<(), RequestError>>) {
+        let (registry, hook) = (self.registry.load(), request.hook());
+        let Some(plugin) = registry.plugin(plugin).filter(|plugin| plugin.declares(hook)) else {
+            return (call, None);
+        };
+        let (call, outcome) = plugin.enter(call, request, guest::done);
+        let outcome = plugin.allowed(hook.name(), outcome);
         (call, Some(outcome))
     }
 

@@ -101,6 +101,13 @@ impl Plugin {
         self.manifest.as_ref()
     }
 
+    /// Whether it declares a hook.
+    #[must_use]
+    pub fn declares(&self, wanted: HookName) -> bool {
+        let manifest = self.manifest.as_ref();
+        manifest.is_some_and(|manifest| manifest.hooks.iter().any(|hook| hook.hook == wanted))
+    }
+
     /// Whether it runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -386,7 +393,15 @@ impl Registry {
                 HookName::Event => self.event.push(link),
                 HookName::Action => self.acting.push(plugin.clone()),
                 // Whoever asks names the plugin.
-                HookName::Timer | HookName::Http | HookName::Transaction | HookName::Method | HookName::Migrate => {}
+                HookName::Timer
+                | HookName::Http
+                | HookName::BeforeUpload
+                | HookName::CompleteUpload
+                | HookName::BeforeDownload
+                | HookName::BeforeRemove
+                | HookName::Transaction
+                | HookName::Method
+                | HookName::Migrate => {}
                 HookName::Connected => self.connected.push(plugin.clone()),
                 HookName::Disconnected => self.disconnected.push(plugin.clone()),
             }

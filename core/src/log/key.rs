@@ -9,6 +9,9 @@ use crate::wire::{ActorId, AppId, ConversationId};
 /// The secret that client ids are hashed with.
 pub const HASH_KEY: &[u8] = b"s\0hash_key";
 
+/// What tells the master key of the blobs from others.
+pub const BLOB_KEY: &[u8] = b"s\0blob_key";
+
 /// The record of a conversation: `c APP 0 ID`.
 #[must_use]
 pub fn conversation(app: &AppId, id: ConversationId) -> Bytes {
@@ -157,6 +160,67 @@ pub fn job_parts(key: &[u8]) -> Option<(&str, AppId, u128)> {
     Some((plugin, app.parse().ok()?, u128::from_be_bytes(id.try_into().ok()?)))
 }
 
+/// What is known about a blob: `b APP 0 PLUGIN 0 ID`.
+#[must_use]
+pub fn blob(app: &AppId, plugin: &str, id: u128) -> Bytes {
+    build(b'b', &[app.as_str(), plugin], &id.to_be_bytes())
+}
+
+/// All blobs of a plugin, as the start and the end of a range.
+#[must_use]
+pub fn blobs(app: &AppId, plugin: &str) -> (Bytes, Bytes) {
+    let start = build(b'b', &[app.as_str(), plugin], &[]);
+    let end = successor(&start);
+    (start, end)
+}
+
+/// Returns the id that the key of a blob ends with.
+#[must_use]
+pub fn id_of_blob(key: &[u8]) -> Option<u128> {
+    let id = key.len().checked_sub(16)?;
+    Some(u128::from_be_bytes(key[id..].try_into().ok()?))
+}
+
+/// That a blob is there until a time: `u TIME APP 0 PLUGIN 0 ID`, in the order of time.
+#[must_use]
+pub fn blob_expiry(until_ms: u64, app: &AppId, plugin: &str, id: u128) -> Bytes {
+    let rest = build(b'u', &[app.as_str(), plugin], &id.to_be_bytes());
+    [&rest[..1], &until_ms.to_be_bytes(), &rest[1..]].concat().into()
+}
+
+/// All blobs whose time is over, as the start and the end of a range.
+#[must_use]
+pub fn blobs_expired(now_ms: u64) -> (Bytes, Bytes) {
+    let end = [&b"u"[..], &now_ms.saturating_add(1).to_be_bytes()].concat();
+    (Bytes::from_static(b"u"), end.into())
+}
+
+/// Returns until when a blob is there, its app, its plugin, and its id.
+#[must_use]
+pub fn blob_expiry_parts(key: &[u8]) -> Option<(u64, AppId, &str, u128)> {
+    let (app, plugin, id) = named_blob(key.get(9..)?)?;
+    Some((timer_time(key)?, app, plugin, id))
+}
+
+/// That a blob was removed and its objects may still be there: `g APP 0 PLUGIN 0 ID`.
+#[must_use]
+pub fn garbage(app: &AppId, plugin: &str, id: u128) -> Bytes {
+    build(b'g', &[app.as_str(), plugin], &id.to_be_bytes())
+}
+
+/// Returns the app, the plugin and the id of a blob that was removed.
+#[must_use]
+pub fn garbage_parts(key: &[u8]) -> Option<(AppId, &str, u128)> {
+    named_blob(key.get(1..)?)
+}
+
+fn named_blob(rest: &[u8]) -> Option<(AppId, &str, u128)> {
+    let (names, id) = rest.split_at_checked(rest.len().checked_sub(16)?)?;
+    let mut names = names.split(|byte| *byte == 0).map(std::str::from_utf8);
+    let (app, plugin) = (names.next()?.ok()?, names.next()?.ok()?);
+    Some((app.parse().ok()?, plugin, u128::from_be_bytes(id.try_into().ok()?)))
+}
+
 /// That an operator disabled a plugin: `d PLUGIN 0`.
 #[must_use]
 pub fn disabled(plugin: &str) -> Bytes {
@@ -249,6 +313,22 @@ mod tests {
         assert_eq!(expiry_parts(&key), Some((7, "users", app, &b"a\0b"[..])));
         let inside = |now_ms| (expired(now_ms).0..expired(now_ms).1).contains(&key);
         assert!(inside(7) && inside(u64::MAX) && !inside(6));
+    }
+
+    #[test]
+    fn the_parts_of_a_blob_come_back() {
+        let app = AppId::default_app();
+        for id in [0, 1, u128::MAX] {
+            assert_eq!(id_of_blob(&blob(&app, "files", id)), Some(id));
+            assert_eq!(
+                garbage_parts(&garbage(&app, "files", id)),
+                Some((app.clone(), "files", id))
+            );
+            let expiry = blob_expiry(7, &app, "files", id);
+            assert_eq!(blob_expiry_parts(&expiry), Some((7, app.clone(), "files", id)));
+            assert!((blobs_expired(7).0..blobs_expired(7).1).contains(&expiry));
+            assert!(!(blobs_expired(6).0..blobs_expired(6).1).contains(&expiry));
+        }
     }
 
     #[test]

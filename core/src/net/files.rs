@@ -11,6 +11,8 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
+use super::{Reply, ReplyBody};
+
 /// Larger files are not for this.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -25,7 +27,7 @@ pub struct StaticFolder {
 
 impl StaticFolder {
     /// Answers a request for a file of this folder; none if there is no such file.
-    pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         let file = self.file(path)?;
         let meta = tokio::fs::metadata(&file).await.ok()?;
         if !meta.is_file() || meta.len() > MAX_BYTES {
@@ -36,7 +38,11 @@ impl StaticFolder {
         let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let tag = HeaderValue::from_str(&format!("\"{tag}\"")).ok()?;
         let fresh = headers.get(IF_NONE_MATCH) == Some(&tag);
-        let mut response = Response::new(Full::new(if fresh { Bytes::new() } else { bytes.into() }));
+        let mut response = Response::new(ReplyBody::Left(Full::new(if fresh {
+            Bytes::new()
+        } else {
+            bytes.into()
+        })));
         if fresh {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }

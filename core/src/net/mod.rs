@@ -1,10 +1,13 @@
 //! Listeners, TLS and HTTP routes.
 
+mod asked;
+mod blobs;
 mod files;
 mod mount;
 mod plugins;
 mod tls;
 mod upgraded;
+mod uploads;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Either, Full};
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use yawc::{Options, Role, WebSocket};
 
+use crate::blobs::{Blobs, BlobsError};
 use crate::session::{self, Host};
 
 use upgraded::{Carrier, Known};
@@ -30,6 +35,12 @@ use upgraded::{Carrier, Known};
 pub use files::StaticFolder;
 pub use mount::Mounted;
 pub use tls::{TlsError, TlsFiles, TlsIdentity};
+
+/// The body of a response: all of it, or a stream.
+pub type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BlobsError>>;
+
+/// A response.
+pub type Reply = Response<ReplyBody>;
 
 /// Limits of connections. Every one has a key under `[limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +76,10 @@ pub struct Site {
     pub limits: NetLimits,
     /// Places for connections.
     pub places: Arc<Semaphore>,
+    /// The bytes of blobs.
+    pub blobs: Arc<Blobs>,
+    /// Places for uploads.
+    pub uploads: Arc<Semaphore>,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -160,14 +175,17 @@ async fn route<C: Carrier, B>(
     mut request: Request<B>,
     secure: Option<bool>,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>>
+) -> Reply
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if let Some(target) = plugins::Target::of(request.uri().path()) {
-        // Seldom, so that its future need not have room in every connection.
+    // Seldom, so that their futures need not have room in every connection.
+    if let Some(target) = asked::Target::of(request.uri().path(), "plugins") {
         return Box::pin(plugins::answer(site, target, request)).await;
+    }
+    if let Some(target) = asked::Target::of(request.uri().path(), "blobs") {
+        return Box::pin(blobs::answer(site, target, request)).await;
     }
     match request.uri().path() {
         "/v1/ws" => upgrade::<C, B>(site, &mut request, secure, alive),
@@ -192,7 +210,7 @@ fn upgrade<C: Carrier, B>(
     request: &mut Request<B>,
     secure: Option<bool>,
     alive: mpsc::Sender<()>,
-) -> Response<Full<Bytes>> {
+) -> Reply {
     if !origin_allowed(site, request, secure) {
         return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
     }
@@ -223,7 +241,7 @@ fn upgrade<C: Carrier, B>(
                 }
                 drop(alive);
             });
-            response.map(|_| Full::new(Bytes::new()))
+            response.map(|_| ReplyBody::Left(Full::default()))
         }
         Err(error) => {
             tracing::debug!(%error, "not a WebSocket handshake");
@@ -254,8 +272,8 @@ fn origin_allowed<B>(site: &Site, request: &Request<B>, secure: Option<bool>) ->
             .any(|allowed| allowed == "*" || allowed.as_bytes() == origin)
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+fn text(status: StatusCode, body: &'static str) -> Reply {
+    let mut response = Response::new(ReplyBody::Left(Full::new(Bytes::from_static(body.as_bytes()))));
     *response.status_mut() = status;
     response
         .headers_mut()

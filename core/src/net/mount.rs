@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Body;
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Request, StatusCode, Uri};
 use tokio::sync::mpsc;
 use tower_service::Service;
 
 use super::upgraded::Any;
-use super::{Site, route, text};
+use super::{Reply, Site, route, text};
 
 /// The WebSocket endpoint and the static files of a host, for a server of somebody else: axum, or anything else that
 /// takes a tower service. The other server must allow upgrades of connections.
@@ -42,7 +41,7 @@ impl Mounted {
         }
     }
 
-    async fn answer<B>(self, mut request: Request<B>) -> Response<Full<Bytes>>
+    async fn answer<B>(self, mut request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -75,7 +74,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Reply;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 

@@ -11,13 +11,13 @@ use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
-use crate::hooks::{Access, Call, CallerName, origin};
-use crate::log::Draft;
+use crate::hooks::Access;
 use crate::session::Host;
 use crate::store::CommitError;
-use crate::wire::{AppId, Code, RequestError};
+use crate::wire::{Code, RequestError};
 
-use super::Site;
+use super::asked::{Refused, Target, bearer, in_turn};
+use super::{Reply, ReplyBody, Site};
 
 /// How often a request that conflicts with others is answered anew.
 const ATTEMPTS: u32 = 8;
@@ -41,77 +41,8 @@ const WITHHELD: [&str; 12] = [
     "strict-transport-security",
 ];
 
-/// Where a request goes: the app, the plugin, and the path behind them.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    app: AppId,
-    plugin: String,
-    path: String,
-}
-
-impl Target {
-    /// Finds the plugin whose part of the interface a path is in.
-    pub(super) fn of(path: &str) -> Option<Self> {
-        let rest = path.strip_prefix("/v1/")?;
-        let (app, rest) = match rest.strip_prefix("apps/") {
-            Some(rest) => {
-                let (app, rest) = rest.split_once('/')?;
-                (app.parse().ok()?, rest)
-            }
-            None => (AppId::default_app(), rest),
-        };
-        let rest = rest.strip_prefix("plugins/")?;
-        let (plugin, path) = match rest.find('/') {
-            Some(end) => rest.split_at(end),
-            None => (rest, "/"),
-        };
-        (!plugin.is_empty()).then(|| Self {
-            app,
-            plugin: plugin.to_owned(),
-            path: path.to_owned(),
-        })
-    }
-}
-
-/// A refusal of the host, with its status.
-struct Refused(StatusCode, RequestError);
-
-impl Refused {
-    fn new(status: StatusCode, code: Code, message: &'static str) -> Self {
-        Self(status, RequestError::new(code, message))
-    }
-
-    fn response(&self) -> Response<Full<Bytes>> {
-        let Self(status, error) = self;
-        let body = serde_json::json!({
-            "error": {"code": error.code, "message": error.message, "retry": error.retry}
-        });
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-        *response.status_mut() = *status;
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response
-    }
-}
-
-impl From<RequestError> for Refused {
-    fn from(error: RequestError) -> Self {
-        let code = |code: Code| error.code == code.as_str();
-        let status = if code(Code::Unauthenticated) {
-            StatusCode::UNAUTHORIZED
-        } else if code(Code::PluginFailed) {
-            StatusCode::BAD_GATEWAY
-        } else if error.retry {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Self(status, error)
-    }
-}
-
 /// Answers a request to a plugin's own part of the interface.
-pub(super) async fn answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Response<Full<Bytes>>
+pub(super) async fn answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -122,16 +53,12 @@ where
     }
 }
 
-async fn try_answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Result<Response<Full<Bytes>>, Refused>
+async fn try_answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Result<Reply, Refused>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let host = site.host.clone();
-    if !host.apps.contains(&target.app) {
-        let message = "There is no such app.";
-        return Err(Refused::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
-    }
     let (parts, body) = request.into_parts();
     let token = bearer(&parts.headers);
     let body = read(body, site.limits.body_bytes).await?;
@@ -142,31 +69,10 @@ where
         headers: readable(&parts.headers),
         body: body.into(),
     };
-    let stopping = || {
-        Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::ShuttingDown,
-            "The server is stopping.",
-        )
-    };
-    let turn = host.blocking.clone().acquire_owned().await.map_err(|_| stopping())?;
-    let answered = tokio::task::spawn_blocking(move || committed(&host, &target, token.as_deref(), &request));
-    let answered = answered.await.map_err(|_| {
-        let message = "The server has a fault.";
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)
-    });
-    drop(turn);
-    answered?
-}
-
-/// Returns the bearer token of a request (RFC 6750, section 2.1), if it has one.
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    // Another scheme, such as a signature, is for the plugin to read.
-    let token = text
-        .strip_prefix("Bearer")
-        .filter(|rest| rest.is_empty() || rest.starts_with(' '));
-    token.map(|token| token.trim().to_owned())
+    in_turn(&site.host, move || {
+        committed(&host, &target, token.as_deref(), &request)
+    })
+    .await
 }
 
 async fn read<B>(body: B, most: usize) -> Result<Bytes, Refused>
@@ -207,26 +113,10 @@ fn readable(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Asks the plugin until its transaction holds.
-fn committed(
-    host: &Arc<Host>,
-    target: &Target,
-    token: Option<&str>,
-    request: &HttpRequest,
-) -> Result<Response<Full<Bytes>>, Refused> {
-    let identity = token.map(|token| host.identify(&target.app, token)).transpose()?;
+fn committed(host: &Arc<Host>, target: &Target, token: Option<&str>, request: &HttpRequest) -> Result<Reply, Refused> {
+    let identity = target.identify(host, token)?;
     for _ in 0..ATTEMPTS {
-        let mut call = Call::new(target.app.clone(), Access::Write, Draft::new(host.log.store().clone()));
-        match &identity {
-            Some(identity) => {
-                call.caller = CallerName {
-                    actor: Some(identity.actor.clone()),
-                    device: None,
-                    credential: identity.credential.as_str().into(),
-                };
-            }
-            // Strangers are one to the plugin: failures on their requests are held against these.
-            None => call.origin = Some(origin(&target.app, "\0http")),
-        }
+        let call = target.call(host, Access::Write, identity.as_ref());
         let (call, outcome) = host.hooks.http(call, &target.plugin, request.clone());
         let Some(outcome) = outcome else {
             let message = "There is no such plugin, or it answers no HTTP.";
@@ -254,7 +144,7 @@ fn committed(
 }
 
 /// Makes the response of what a plugin answered.
-fn checked(plugin: &str, answered: &HttpResponse) -> Result<Response<Full<Bytes>>, Refused> {
+fn checked(plugin: &str, answered: &HttpResponse) -> Result<Reply, Refused> {
     let failed = || {
         tracing::warn!(plugin, status = answered.status, "a plugin's response is malformed");
         let message = "The plugin's response is malformed.";
@@ -264,7 +154,7 @@ fn checked(plugin: &str, answered: &HttpResponse) -> Result<Response<Full<Bytes>
     if !(200..600).contains(&answered.status) {
         return Err(failed());
     }
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(&answered.body)));
+    let mut response = Response::new(ReplyBody::Left(Full::new(Bytes::copy_from_slice(&answered.body))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for (name, value) in &answered.headers {
@@ -283,23 +173,6 @@ fn checked(plugin: &str, answered: &HttpResponse) -> Result<Response<Full<Bytes>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_names_app_plugin_and_the_rest() {
-        let target = |path: &str| Target::of(path).map(|target| (target.app.to_string(), target.plugin, target.path));
-        let of = |app: &str, plugin: &str, path: &str| Some((app.to_owned(), plugin.to_owned(), path.to_owned()));
-        assert_eq!(target("/v1/plugins/hello"), of("default", "hello", "/"));
-        assert_eq!(target("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));
-        assert_eq!(target("/v1/apps/shop/plugins/hello/"), of("shop", "hello", "/"));
-        for other in [
-            "/v1/plugins",
-            "/v1/plugins/",
-            "/v1/apps/shop/hello",
-            "/v2/plugins/hello",
-        ] {
-            assert_eq!(target(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn a_response_keeps_its_headers_but_those_that_reach_too_far() {

@@ -208,6 +208,42 @@ pub(super) fn link_fetch(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         .func_wrap_async("send", move |store, params| Box::new(send(store, params)))
 }
 
+/// Links the bytes of blobs.
+pub(super) fn link_contents(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Reads = (Result<Vec<u8>, wit::types::Error>,);
+    type Writes = (Result<String, wit::types::Error>,);
+    let name = format!("courtyard:plugin/contents@{}", super::CONTRACT);
+    let read = |mut store: StoreContextMut<'_, State>, (id, offset, length): (String, u64, u32)| {
+        let counted = store.data_mut().count();
+        let (shared, transact) = (store.data().shared.clone(), store.data().transact.clone());
+        async move {
+            counted?;
+            let Some(transact) = transact else {
+                return Ok::<Reads, wasmtime::Error>((Err(unavailable("There is no job.")),));
+            };
+            let read = shared.asker.read_blob(transact.app(), &id, offset, length).await;
+            Ok((read.map_err(foreseen),))
+        }
+    };
+    type Written = (String, String, String, Vec<u8>);
+    let write = |mut store: StoreContextMut<'_, State>, (file, media_type, conversation, bytes): Written| {
+        let counted = store.data_mut().count();
+        let (shared, transact) = (store.data().shared.clone(), store.data().transact.clone());
+        async move {
+            counted?;
+            let Some(transact) = transact else {
+                return Ok::<Writes, wasmtime::Error>((Err(unavailable("There is no job.")),));
+            };
+            let asker = &shared.asker;
+            let wrote = asker.write_blob(transact.app(), file, media_type, &conversation, bytes);
+            Ok((wrote.await.map_err(foreseen),))
+        }
+    };
+    let mut instance = linker.instance(&name)?;
+    instance.func_wrap_async("read", move |store, params| Box::new(read(store, params)))?;
+    instance.func_wrap_async("write", move |store, params| Box::new(write(store, params)))
+}
+
 fn unavailable(message: &str) -> wit::types::Error {
     wit::types::Error {
         code: "unavailable".to_owned(),

@@ -82,6 +82,10 @@ functions! {
     event: "event" "receive" (event::Event,) => Done;
     action: "action" "run" (action::Job,) => Done;
     transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
+    before_upload: "blob" "before-upload" (types::Caller, types::Blob, bool) => Done;
+    complete_upload: "blob" "complete-upload" (types::Caller, types::Blob) => Done;
+    before_download: "blob" "before-download" (types::Caller, types::Blob, bool) => Done;
+    before_remove: "blob" "before-remove" (types::Caller, types::Blob) => Done;
     http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 

@@ -379,6 +379,7 @@ fn check_imports(
         match interface {
             Some("types") => {}
             Some("transactions") if granted("jobs") => {}
+            Some("contents") if granted("blobs") => {}
             Some(capability) if CAPABILITIES.contains(&capability) => {
                 if !granted(capability) {
                     return Err(LoadError::NotGranted(capability.to_owned()));

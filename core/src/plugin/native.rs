@@ -81,6 +81,22 @@ impl Services for Lent {
             (Ask::Fetch(request), Some((_, runtime))) => {
                 return Ok(sdk::ask::Answer::Fetched(runtime.block_on(asker.fetch(request))));
             }
+            (Ask::ReadBlob(id, offset, length), Some((transact, runtime))) => {
+                let read = asker.read_blob(transact.app(), &id, offset, length);
+                return Ok(sdk::ask::Answer::Called(runtime.block_on(read)));
+            }
+            (
+                Ask::WriteBlob {
+                    name,
+                    media_type,
+                    conversation,
+                    bytes,
+                },
+                Some((transact, runtime)),
+            ) => {
+                let wrote = asker.write_blob(transact.app(), name, media_type, &conversation, bytes);
+                return Ok(sdk::ask::Answer::Wrote(runtime.block_on(wrote)));
+            }
             (ask, _) => ask,
         };
         let (call, answer) = asker.answer(self.call.take(), ask);

@@ -9,6 +9,7 @@ use wasmtime::ResourceLimiter;
 
 use super::action;
 use super::bindings::courtyard::plugin as wit;
+use super::wasm::wit_blob;
 use crate::hooks::{Call, Failure, Transact};
 use crate::services::{self, Asker, kv};
 
@@ -361,6 +362,71 @@ impl wit::fetch::Host for State {
     }
 }
 
+impl wit::contents::Host for State {
+    fn read(
+        &mut self,
+        _id: String,
+        _offset: u64,
+        _length: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
+        self.count()?;
+        Ok(Err(only_in_actions()))
+    }
+
+    fn write(
+        &mut self,
+        _name: String,
+        _media_type: String,
+        _conversation: String,
+        _bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<String, wit::types::Error>> {
+        self.count()?;
+        Ok(Err(only_in_actions()))
+    }
+}
+
+fn blobs_failure(error: &ServiceError) -> wit::blobs::Failure {
+    match error {
+        ServiceError::NotFound => wit::blobs::Failure::NotFound,
+        _ => wit::blobs::Failure::Unavailable,
+    }
+}
+
+impl State {
+    fn blobs(&mut self, ask: Ask) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
+        match self.ask(ask)? {
+            Ok(Answer::Blobs(blobs)) => Ok(Ok(blobs.into_iter().map(wit_blob).collect())),
+            Ok(_) => Err(other_answer()),
+            Err(error) => Ok(Err(blobs_failure(&error))),
+        }
+    }
+}
+
+impl wit::blobs::Host for State {
+    fn get(&mut self, id: String) -> wasmtime::Result<Result<wit::types::Blob, wit::blobs::Failure>> {
+        let found = self.blobs(Ask::Blob(id))?;
+        Ok(found.and_then(|blobs| blobs.into_iter().next().ok_or(wit::blobs::Failure::NotFound)))
+    }
+
+    fn list(
+        &mut self,
+        after: String,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
+        self.blobs(Ask::Blobs(after, limit))
+    }
+
+    fn keep(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
+        let done = self.ask(Ask::KeepBlob(id))?;
+        Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
+    }
+
+    fn remove(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
+        let done = self.ask(Ask::RemoveBlob(id))?;
+        Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
+    }
+}
+
 impl wit::sessions::Host for State {
     fn end(&mut self, actor: String, credential: Option<String>) -> wasmtime::Result<()> {
         // Where no session may be ended, none is.
@@ -502,6 +568,13 @@ pub(super) fn link(
                 Lane::Transaction => wit::fetch::add_to_linker::<_, Own>(linker, |state| state)?,
                 Lane::Action => action::link_fetch(linker)?,
             },
+            "blobs" => {
+                wit::blobs::add_to_linker::<_, Own>(linker, |state| state)?;
+                match lane {
+                    Lane::Transaction => wit::contents::add_to_linker::<_, Own>(linker, |state| state)?,
+                    Lane::Action => action::link_contents(linker)?,
+                }
+            }
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,
             "random" => wit::random::add_to_linker::<_, Own>(linker, |state| state)?,
             _ => wit::log::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -349,6 +349,22 @@ impl WasmPlugin {
                 };
                 (call, answer.map(reply))
             }
+            Request::BeforeUpload { blob, is_member } => {
+                let params = (wit_caller(&call), wit_blob(blob), is_member);
+                done(self.enter(call, deadline, |on| on.before_upload.as_ref(), params))
+            }
+            Request::CompleteUpload(blob) => {
+                let params = (wit_caller(&call), wit_blob(blob));
+                done(self.enter(call, deadline, |on| on.complete_upload.as_ref(), params))
+            }
+            Request::BeforeDownload { blob, is_member } => {
+                let params = (wit_caller(&call), wit_blob(blob), is_member);
+                done(self.enter(call, deadline, |on| on.before_download.as_ref(), params))
+            }
+            Request::BeforeRemove(blob) => {
+                let params = (wit_caller(&call), wit_blob(blob));
+                done(self.enter(call, deadline, |on| on.before_remove.as_ref(), params))
+            }
             Request::Transaction { name, payload } => {
                 let (call, answer) = self.enter(call, deadline, |on| on.transaction.as_ref(), (name, payload));
                 (call, answer.map(|(bytes,)| Reply::Bytes(bytes.map_err(plugin_error))))
@@ -396,6 +412,19 @@ pub(super) fn plugin_error(error: types::Error) -> PluginError {
         code: error.code,
         message: error.message,
         retry: error.retry,
+    }
+}
+
+pub(super) fn wit_blob(blob: sdk::Blob) -> types::Blob {
+    types::Blob {
+        app: blob.app,
+        id: blob.id,
+        name: blob.name,
+        media_type: blob.media_type,
+        length: blob.length,
+        uploader: blob.uploader,
+        conversation: blob.conversation,
+        created_ms: blob.created_ms,
     }
 }
 

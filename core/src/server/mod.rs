@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
+use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
 use crate::config::Config;
 use crate::hooks::{Hooks, Jobs, Observers, Registry, Settlement, Timers};
@@ -58,6 +59,9 @@ pub enum StartError {
     /// What operators need can't be kept in the data folder.
     #[error("admin.json can't be written into the data folder")]
     Admin(#[source] std::io::Error),
+    /// The blobs can't be opened.
+    #[error("the blobs can't be opened")]
+    Blobs(#[from] BlobsError),
     /// A certificate can't be used.
     #[error("a certificate can't be used")]
     Tls(#[from] TlsError),
@@ -83,6 +87,7 @@ pub struct Server {
     timers: JoinHandle<()>,
     jobs: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    sweep: JoinHandle<()>,
     shutdown: Duration,
 }
 
@@ -158,6 +163,7 @@ impl Builder {
                 hooks,
                 settlement,
                 supervisor,
+                blobs,
             },
         ) = opened.await.map_err(|_| StartError::Panicked)??;
         let host = Arc::new(Host {
@@ -205,6 +211,8 @@ impl Builder {
             folders: config.folders.clone(),
             limits: config.net,
             places: Arc::new(Semaphore::new(config.net.connections)),
+            uploads: Arc::new(Semaphore::new(blobs.limits().uploads)),
+            blobs: blobs.clone(),
             stopping,
         });
         let (alive, ended) = mpsc::channel(1);
@@ -222,6 +230,7 @@ impl Builder {
         }
         let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), settlement.clone()).run());
         let expiry = tokio::spawn(expire(log.store().clone()));
+        let sweep = tokio::spawn(blobs::sweep(log.store().clone(), blobs));
         let jobs = tokio::spawn(Jobs::new(settlement.clone()).run());
         let observers = tokio::spawn(Observers::new(settlement).run());
         Ok(Server {
@@ -238,6 +247,7 @@ impl Builder {
             timers,
             jobs,
             expiry,
+            sweep,
             shutdown: config.shutdown,
         })
     }
@@ -323,6 +333,7 @@ impl Server {
         self.timers.abort();
         self.jobs.abort();
         self.expiry.abort();
+        self.sweep.abort();
         let store = self.store;
         // A panic in there has been told; there is nothing left to do.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
@@ -343,6 +354,7 @@ struct Opened {
     hooks: Arc<Hooks>,
     settlement: Arc<Settlement>,
     supervisor: Arc<Supervisor>,
+    blobs: Arc<Blobs>,
 }
 
 /// Opens the log and installs the plugins.
@@ -362,10 +374,18 @@ fn open(
     for conversation in &config.development.conversations {
         seed(&log, conversation)?;
     }
+    let blobs = Arc::new(Blobs::open(
+        log.store(),
+        &config.blobs.path.clone().unwrap_or_else(|| config.data.join("blobs")),
+        config.blobs.key_file.as_deref(),
+        &config.data.join("blobs.key"),
+        config.blobs.limits,
+    )?);
     let hooks = Arc::new(Hooks::new(Registry::default()));
     let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus);
     let supervisor = Arc::new(Supervisor::new(
-        loader(config)?.within(Surroundings::new(&hooks, &router, metrics)),
+        loader(config)?
+            .within(Surroundings::new(&hooks, &router, metrics).with_blobs(log.store().clone(), blobs.clone())),
         hooks.clone(),
         settlement.clone(),
         log.clone(),
@@ -378,6 +398,7 @@ fn open(
         hooks,
         settlement,
         supervisor,
+        blobs,
     })
 }
 

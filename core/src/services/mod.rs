@@ -1,5 +1,6 @@
 //! What plugins may ask of the host, whatever they are made of. Each service works on the call that the plugin is in.
 
+mod blobs;
 pub mod conversations;
 pub mod events;
 mod expiry;
@@ -23,11 +24,13 @@ pub use log::{Level, LogBudget};
 pub use metrics::{BOUNDS, Figures, Histogram, Metrics};
 pub use quota::Quota;
 
+use crate::blobs::{Blobs, BlobsError};
 use crate::clock::now_ms;
 use crate::fetch::Fetcher;
 use crate::hooks::{Access, Call, Hooks, Timer, add_job, cancel_timer, set_timer};
 use crate::log::LogError;
 use crate::router::Router;
+use crate::store::Store;
 use crate::wire::RequestError;
 
 /// What a plugin may use up. Every limit has a key under `[plugins.limits]` in the configuration.
@@ -65,7 +68,7 @@ impl Default for ServiceLimits {
 
 /// Which capabilities there are; `clock`, `random`, `log` and `metrics` need no grant. `http` has no service: it is the plugin's own part
 /// of the HTTP interface.
-pub const CAPABILITIES: [&str; 15] = [
+pub const CAPABILITIES: [&str; 16] = [
     "kv",
     "conversations",
     "sessions",
@@ -76,6 +79,7 @@ pub const CAPABILITIES: [&str; 15] = [
     "http",
     "jobs",
     "fetch",
+    "blobs",
     "secrets",
     "metrics",
     "clock",
@@ -91,11 +95,12 @@ fn may_read(access: Access) -> bool {
 }
 
 /// What services use of the host besides the transaction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     hooks: Weak<Hooks>,
     router: Weak<Router>,
     metrics: Metrics,
+    blobs: Option<(Arc<dyn Store>, Arc<Blobs>)>,
 }
 
 impl Surroundings {
@@ -106,7 +111,23 @@ impl Surroundings {
             hooks: Arc::downgrade(hooks),
             router: Arc::downgrade(router),
             metrics,
+            blobs: None,
         }
+    }
+
+    /// Lets jobs read and write blobs.
+    #[must_use]
+    pub fn with_blobs(self, store: Arc<dyn Store>, blobs: Arc<Blobs>) -> Self {
+        Self {
+            blobs: Some((store, blobs)),
+            ..self
+        }
+    }
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").finish_non_exhaustive()
     }
 }
 
@@ -141,6 +162,12 @@ impl From<KvError> for Refused {
 
 impl From<LogError> for Refused {
     fn from(error: LogError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<BlobsError> for Refused {
+    fn from(error: BlobsError) -> Self {
         Self::Store(error.to_string())
     }
 }
@@ -380,8 +407,23 @@ impl Asker {
                 add_job(call, id, &name, at_ms, payload);
                 Answer::Done
             }
+            Ask::Blob(blob) => Answer::Blobs(vec![blobs::get(call, id, &blob)?]),
+            Ask::Blobs(after, limit) => {
+                let limit = limit.min(limits.scan_entries) as usize;
+                Answer::Blobs(blobs::list(call, id, &after, limit)?)
+            }
+            Ask::KeepBlob(blob) => {
+                blobs::keep(call, id, &blob)?;
+                Answer::Done
+            }
+            Ask::RemoveBlob(blob) => {
+                blobs::remove(call, id, &blob)?;
+                Answer::Done
+            }
             // Those of the action lane need no call.
             Ask::Transact(..)
+            | Ask::ReadBlob(..)
+            | Ask::WriteBlob { .. }
             | Ask::Fetch(_)
             | Ask::Secret(_)
             | Ask::Count(..)

@@ -26,6 +26,14 @@ pub enum Code {
     UnknownConversation,
     /// No such message in the conversation, or it was recalled.
     UnknownMessage,
+    /// No such blob, or not for this actor to know of.
+    UnknownBlob,
+    /// A request of an upload is malformed, or over a limit.
+    BadUpload,
+    /// The upload is at another offset.
+    UploadConflict,
+    /// The bytes of an upload do not add up to their checksum.
+    ChecksumMismatch,
     /// Not for this actor to do.
     Forbidden,
     /// As many as there can be.
@@ -67,6 +75,10 @@ impl Code {
             Self::BadContent => "bad_content",
             Self::UnknownConversation => "unknown_conversation",
             Self::UnknownMessage => "unknown_message",
+            Self::UnknownBlob => "unknown_blob",
+            Self::BadUpload => "bad_upload",
+            Self::UploadConflict => "upload_conflict",
+            Self::ChecksumMismatch => "checksum_mismatch",
             Self::Forbidden => "forbidden",
             Self::Limit => "limit",
             Self::IdConflict => "id_conflict",

@@ -113,6 +113,22 @@ impl Plugin for Brute {
             .map(|()| HttpResponse::new(200, "text/plain", "fine"))
     }
 
+    fn before_upload(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+        self.enter("before_upload")
+    }
+
+    fn complete_upload(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+        self.enter("complete_upload")
+    }
+
+    fn before_download(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+        self.enter("before_download")
+    }
+
+    fn before_remove(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+        self.enter("before_remove")
+    }
+
     fn timer(&self, _cx: &Context, _name: &str, _payload: &[u8]) -> Result<(), Error> {
         self.enter("timer")
     }
@@ -131,10 +147,11 @@ register! {
     plugin: Brute,
     id: "brute",
     description: "Has every hook, and breaks down in one.",
-    capabilities: [kv, events, timers, jobs, http],
+    capabilities: [kv, events, timers, jobs, http, blobs],
     hooks: [
         authenticate, before_send(guard), after_send, render, connected, disconnected, before_act, after_act,
-        before_change, after_change, push, event { events: ["clerk.news"] }, http, timer, action,
+        before_change, after_change, push, event { events: ["clerk.news"] }, http, before_upload,
+        complete_upload, before_download, before_remove, timer, action,
     ],
     methods: [say],
 }

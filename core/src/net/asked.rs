@@ -1,0 +1,161 @@
+//! What requests to plugins by HTTP have in common: whose they are for, who sends them, and how they are refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::{Reply, ReplyBody};
+use crate::hooks::{Access, Call, CallerName, Identity, origin};
+use crate::log::Draft;
+use crate::session::Host;
+use crate::wire::{AppId, Code, RequestError};
+
+/// Where a request goes: the app, the plugin, and the path behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) app: AppId,
+    pub(super) plugin: String,
+    pub(super) path: String,
+}
+
+impl Target {
+    /// Finds the plugin of a path `/v1/NOUN/PLUGIN/…`, or `/v1/apps/APP/NOUN/PLUGIN/…` for another app than the default one.
+    pub(super) fn of(path: &str, noun: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/v1/")?;
+        let (app, rest) = match rest.strip_prefix("apps/") {
+            Some(rest) => {
+                let (app, rest) = rest.split_once('/')?;
+                (app.parse().ok()?, rest)
+            }
+            None => (AppId::default_app(), rest),
+        };
+        let rest = rest.strip_prefix(noun)?.strip_prefix('/')?;
+        let (plugin, path) = match rest.find('/') {
+            Some(end) => rest.split_at(end),
+            None => (rest, "/"),
+        };
+        (!plugin.is_empty()).then(|| Self {
+            app,
+            plugin: plugin.to_owned(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Begins a call to the plugin, for whoever sends the request.
+    pub(super) fn call(&self, host: &Host, access: Access, identity: Option<&Identity>) -> Box<Call> {
+        let mut call = Call::new(self.app.clone(), access, Draft::new(host.log.store().clone()));
+        match identity {
+            Some(identity) => {
+                call.caller = CallerName {
+                    actor: Some(identity.actor.clone()),
+                    device: None,
+                    credential: identity.credential.as_str().into(),
+                };
+            }
+            // Strangers are one to the plugin: failures on their requests are held against these.
+            None => call.origin = Some(origin(&self.app, "\0http")),
+        }
+        call
+    }
+
+    /// Asks the plugins who sends the request; nobody if it has no token.
+    pub(super) fn identify(&self, host: &Host, token: Option<&str>) -> Result<Option<Identity>, Refused> {
+        if !host.apps.contains(&self.app) {
+            let message = "There is no such app.";
+            return Err(Refused::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
+        }
+        Ok(token.map(|token| host.identify(&self.app, token)).transpose()?)
+    }
+}
+
+/// A refusal of the host, with its status.
+pub(super) struct Refused(pub(super) StatusCode, pub(super) RequestError);
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, code: Code, message: &'static str) -> Self {
+        Self(status, RequestError::new(code, message))
+    }
+
+    pub(super) fn response(&self) -> Reply {
+        let Self(status, error) = self;
+        let body = serde_json::json!({
+            "error": {"code": error.code, "message": error.message, "retry": error.retry}
+        });
+        let mut response = Response::new(ReplyBody::Left(Full::new(Bytes::from(body.to_string()))));
+        *response.status_mut() = *status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}
+
+impl From<RequestError> for Refused {
+    fn from(error: RequestError) -> Self {
+        let code = |code: Code| error.code == code.as_str();
+        let status = if code(Code::Unauthenticated) {
+            StatusCode::UNAUTHORIZED
+        } else if code(Code::PluginFailed) {
+            StatusCode::BAD_GATEWAY
+        } else if error.retry {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Self(status, error)
+    }
+}
+
+/// Returns the bearer token of a request (RFC 6750, section 2.1), if it has one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
+    // Another scheme, such as a signature, is for the plugin to read.
+    let token = text
+        .strip_prefix("Bearer")
+        .filter(|rest| rest.is_empty() || rest.starts_with(' '));
+    token.map(|token| token.trim().to_owned())
+}
+
+/// Does work that waits for plugins and the store, when it is its turn.
+pub(super) async fn in_turn<T: Send + 'static>(
+    host: &Arc<Host>,
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let turn = host.blocking.clone().acquire_owned().await;
+    let _turn = turn.map_err(|_| {
+        let message = "The server is stopping.";
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message)
+    })?;
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| {
+        let message = "The server has a fault.";
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_app_plugin_and_the_rest() {
+        let target =
+            |path: &str| Target::of(path, "plugins").map(|target| (target.app.to_string(), target.plugin, target.path));
+        let of = |app: &str, plugin: &str, path: &str| Some((app.to_owned(), plugin.to_owned(), path.to_owned()));
+        assert_eq!(target("/v1/plugins/hello"), of("default", "hello", "/"));
+        assert_eq!(target("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));
+        assert_eq!(target("/v1/apps/shop/plugins/hello/"), of("shop", "hello", "/"));
+        for other in [
+            "/v1/plugins",
+            "/v1/plugins/",
+            "/v1/pluginshello",
+            "/v1/blobs/hello",
+            "/v1/apps/shop/hello",
+            "/v2/plugins/hello",
+        ] {
+            assert_eq!(target(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! Uploads of blobs that go on where they were broken off: tus 1.0.0 (<https://tus.io/protocols/resumable-upload>) with the
+//! extensions creation, creation-with-upload, checksum, expiration and termination.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use courtyard_plugin_sdk::hook::Request as Question;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+use super::asked::{Refused, in_turn};
+use super::blobs::{ATTEMPTS, Asked, allowed, empty, insert, is_member, removed, storage, unknown};
+use super::{Reply, Site};
+use crate::blobs::{self, BlobName, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES, Part, Record};
+use crate::hooks::{Access, Identity};
+use crate::session::Host;
+use crate::store::CommitError;
+use crate::wire::{Code, ConversationId, RequestError};
+
+const RESUMABLE: &str = "tus-resumable";
+const VERSION: &str = "1.0.0";
+const LENGTH: &str = "upload-length";
+const OFFSET: &str = "upload-offset";
+const METADATA: &str = "upload-metadata";
+const CHECKSUM: &str = "upload-checksum";
+const EXPIRES: &str = "upload-expires";
+const OVERRIDE: &str = "x-http-method-override";
+const OFFSET_STREAM: &str = "application/offset+octet-stream";
+
+/// How long the next bytes of a body may take.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Whether a request means an upload, and not a blob.
+pub(super) fn is_meant(asked: &Method, headers: &HeaderMap) -> bool {
+    headers.contains_key(RESUMABLE) || *asked == Method::OPTIONS
+}
+
+/// Returns the method of a request, which clients behind old proxies write into a header.
+pub(super) fn method(method: &Method, headers: &HeaderMap) -> Method {
+    let instead = headers
+        .get(OVERRIDE)
+        .and_then(|name| Method::from_bytes(name.as_bytes()).ok());
+    instead.unwrap_or_else(|| method.clone())
+}
+
+/// Adds what every answer about uploads says.
+pub(super) fn finished(site: &Site, mut response: Reply) -> Reply {
+    let headers = response.headers_mut();
+    headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
+    headers.insert("tus-version", HeaderValue::from_static(VERSION));
+    headers.insert(
+        "tus-extension",
+        HeaderValue::from_static("creation,creation-with-upload,checksum,expiration,termination"),
+    );
+    headers.insert("tus-checksum-algorithm", HeaderValue::from_static("sha1,sha256"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(&mut response, "tus-max-size", &site.blobs.limits().bytes.to_string());
+    response
+}
+
+/// Answers a request about an upload.
+pub(super) async fn answer<B>(site: &Arc<Site>, asked: Asked, parts: &Parts, body: B) -> Result<Reply, Refused>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let method = method(&parts.method, &parts.headers);
+    if method == Method::OPTIONS {
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    if parts.headers.get(RESUMABLE).map(HeaderValue::as_bytes) != Some(VERSION.as_bytes()) {
+        let message = "This server speaks tus 1.0.0.";
+        return Err(Refused::new(StatusCode::PRECONDITION_FAILED, Code::BadUpload, message));
+    }
+    let host = site.host.clone();
+    match method {
+        Method::POST if asked.id.is_empty() => create(site, asked, parts, body).await,
+        Method::HEAD => {
+            let (name, record) = in_turn(&site.host, move || own(&host, &asked)).await?;
+            let mut response = empty(StatusCode::OK);
+            insert(&mut response, LENGTH, &record.length.to_string());
+            describe(&mut response, &record);
+            tracing::trace!(blob = name.text(), offset = record.offset(), "an upload goes on");
+            Ok(response)
+        }
+        Method::PATCH => {
+            let (name, record) = in_turn(&site.host, {
+                let asked = asked.clone();
+                move || own(&host, &asked)
+            })
+            .await?;
+            let upload = Upload::new(site, asked, name, record)?;
+            let record = upload.take(&parts.headers, body).await?;
+            let mut response = empty(StatusCode::NO_CONTENT);
+            describe(&mut response, &record);
+            Ok(response)
+        }
+        Method::DELETE => {
+            in_turn(&site.host, move || removed(&host, &asked)).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        _ => Err(bad(StatusCode::METHOD_NOT_ALLOWED, "That is no method of uploads.")),
+    }
+}
+
+fn bad(status: StatusCode, message: &'static str) -> Refused {
+    Refused::new(status, Code::BadUpload, message)
+}
+
+/// Says how far an upload is, and until when it may go on.
+fn describe(response: &mut Reply, record: &Record) {
+    insert(response, OFFSET, &record.offset().to_string());
+    if record.until_ms != 0 {
+        let until = UNIX_EPOCH.checked_add(Duration::from_millis(record.until_ms));
+        let until = until.unwrap_or_else(SystemTime::now);
+        insert(response, EXPIRES, &httpdate::fmt_http_date(until));
+    }
+}
+
+/// Finds an upload of whoever sends the request.
+fn own(host: &Arc<Host>, asked: &Asked) -> Result<(BlobName, Record), Refused> {
+    let identity = asked.signed_in(host)?;
+    let mut call = asked.target.call(host, Access::Read, Some(&identity));
+    let (name, record) = asked.find(&mut call.draft)?;
+    if record.uploader == identity.actor.as_str() {
+        Ok((name, record))
+    } else {
+        Err(unknown())
+    }
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// What a client says about a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Metadata {
+    name: String,
+    media_type: String,
+    conversation: Option<u128>,
+}
+
+impl Metadata {
+    fn read(headers: &HeaderMap) -> Result<Self, &'static str> {
+        let mut metadata = Self::default();
+        let Some(text) = headers.get(METADATA) else {
+            return Ok(metadata);
+        };
+        let text = text.to_str().map_err(|_| "Upload-Metadata is no text.")?;
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+            let value = STANDARD.decode(value.trim()).ok();
+            let value = value.and_then(|value| String::from_utf8(value).ok());
+            let value = value.ok_or("A value in Upload-Metadata is no Base64 of UTF-8.")?;
+            match key {
+                "filename" | "name" => metadata.name = file_name(&value)?,
+                "filetype" | "type" => {
+                    if value.len() > MEDIA_TYPE_BYTES || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+                        return Err("The media type is none.");
+                    }
+                    metadata.media_type = value;
+                }
+                "conversation" if !value.is_empty() => {
+                    let id: ConversationId = value.parse().map_err(|_| "The conversation is none.")?;
+                    metadata.conversation = Some(id.0);
+                }
+                // Others are for the client itself.
+                _ => {}
+            }
+        }
+        Ok(metadata)
+    }
+}
+
+/// Makes a name of a file of what a client says: without a path, and without what terminals and pages would act on.
+fn file_name(said: &str) -> Result<String, &'static str> {
+    let last = said.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_hidden = |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let name: String = last.chars().filter(|c| !c.is_control() && !is_hidden(c)).collect();
+    match name.trim() {
+        "." | ".." => Ok(String::new()),
+        name if name.len() > NAME_BYTES => Err("The name of the file is too long."),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Begins an upload.
+async fn create<B>(site: &Arc<Site>, asked: Asked, parts: &Parts, body: B) -> Result<Reply, Refused>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let headers = &parts.headers;
+    let length = number(headers, LENGTH).ok_or_else(|| bad(StatusCode::BAD_REQUEST, "Upload-Length is needed."))?;
+    if length > site.blobs.limits().bytes {
+        return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "The file is over `max_bytes`."));
+    }
+    let metadata = Metadata::read(headers).map_err(|message| bad(StatusCode::BAD_REQUEST, message))?;
+    let (host, blobs, creating) = (site.host.clone(), site.blobs.clone(), asked.clone());
+    let begun = in_turn(&site.host, move || begin(&host, &blobs, &creating, length, metadata)).await;
+    let (name, mut record) = begun?;
+    let path = parts.uri.path().trim_end_matches('/');
+    // What is in the body already saves a request.
+    if has_bytes(headers) && length > 0 {
+        let asked = Asked {
+            id: name.text(),
+            ..asked
+        };
+        let upload = Upload::new(site, asked, name.clone(), record)?;
+        record = upload.take(headers, body).await?;
+    }
+    let mut response = empty(StatusCode::CREATED);
+    insert(&mut response, LOCATION, &format!("{path}/{}", name.text()));
+    describe(&mut response, &record);
+    Ok(response)
+}
+
+fn has_bytes(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) == Some(OFFSET_STREAM.as_bytes())
+}
+
+/// Asks the plugin whether an upload may begin. One of no bytes ends with it.
+fn begin(
+    host: &Arc<Host>,
+    blobs: &Blobs,
+    asked: &Asked,
+    length: u64,
+    metadata: Metadata,
+) -> Result<(BlobName, Record), Refused> {
+    let identity = asked.signed_in(host)?;
+    let name = BlobName::new(asked.target.app.clone(), &asked.target.plugin);
+    let mut record = blobs.begin(&name, length).map_err(storage)?;
+    record.uploader = identity.actor.as_str().to_owned();
+    record.name = metadata.name;
+    record.media_type = metadata.media_type;
+    record.conversation = metadata.conversation;
+    for _ in 0..ATTEMPTS {
+        let mut call = asked.target.call(host, Access::Write, Some(&identity));
+        let question = Question::BeforeUpload {
+            blob: record.seen(&name),
+            is_member: is_member(host, &mut call.draft, &asked.target, &record, Some(&identity))?,
+        };
+        let (mut call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
+        allowed(outcome)?;
+        let mut now = record.clone();
+        if length == 0 {
+            let outcome;
+            (call, outcome) = host
+                .hooks
+                .blob(call, &asked.target.plugin, Question::CompleteUpload(record.seen(&name)));
+            allowed(outcome.or(Some(Ok(()))))?;
+            now.complete = true;
+            now.until_ms = 0;
+        }
+        blobs::put(&mut call.draft, &name, None, &now);
+        match host.settlement.commit(*call, |_| {}) {
+            Ok(()) => return Ok((name, now)),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(storage(error.into())),
+        }
+    }
+    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
+}
+
+/// Some bytes of an upload on their way.
+struct Upload {
+    site: Arc<Site>,
+    asked: Asked,
+    name: BlobName,
+    /// As it is in the store.
+    record: Record,
+    /// Parts that are written and do not count yet.
+    pending: Vec<Part>,
+    buffer: BytesMut,
+    /// Whether parts count only when all of the body is there.
+    at_once: bool,
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Upload {
+    fn new(site: &Arc<Site>, asked: Asked, name: BlobName, record: Record) -> Result<Self, Refused> {
+        let place = site.uploads.clone().try_acquire_owned().map_err(|_| {
+            let message = "Too many uploads at a time.";
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message)
+        })?;
+        Ok(Self {
+            site: site.clone(),
+            asked,
+            name,
+            record,
+            pending: Vec::new(),
+            buffer: BytesMut::new(),
+            at_once: false,
+            _place: place,
+        })
+    }
+
+    /// Takes the bytes of a request. What came before a connection broke off is kept.
+    async fn take<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, Refused>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if !has_bytes(headers) {
+            let message = "The bytes of an upload are application/offset+octet-stream.";
+            return Err(bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let checksum = Checksum::read(headers)?;
+        self.at_once = checksum.is_some();
+        // A request that begins an upload begins at 0.
+        let offset = number(headers, OFFSET).unwrap_or(0);
+        if self.record.complete || offset != self.record.offset() {
+            return Err(conflict());
+        }
+        let outcome = self.receive(body, checksum).await;
+        if outcome.is_err() {
+            self.discard().await;
+        }
+        outcome.map(|()| self.record)
+    }
+
+    async fn receive<B>(&mut self, body: B, mut checksum: Option<Checksum>) -> Result<(), Refused>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let left = self.record.length - self.record.offset();
+        let over = || {
+            bad(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "There are more bytes than Upload-Length says.",
+            )
+        };
+        if body.size_hint().lower() > left {
+            return Err(over());
+        }
+        let part_bytes = self.site.blobs.limits().part_bytes;
+        let mut body = std::pin::pin!(body);
+        let mut received = 0;
+        let broken = loop {
+            let frame = match tokio::time::timeout(STALL, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => break None,
+                Ok(Some(Err(_))) => break Some("The connection broke off."),
+                Err(_) => break Some("The bytes took too long."),
+            };
+            let Ok(mut bytes) = frame.into_data() else { continue };
+            received += bytes.len() as u64;
+            if received > left {
+                return Err(over());
+            }
+            if let Some(checksum) = &mut checksum {
+                checksum.context.update(&bytes);
+            }
+            while !bytes.is_empty() {
+                let room = part_bytes - self.buffer.len();
+                self.buffer.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+                if self.buffer.len() == part_bytes {
+                    self.write().await?;
+                }
+            }
+        };
+        match (broken, checksum) {
+            // Whether they are right can't be told.
+            (Some(message), Some(_)) => return Err(bad(StatusCode::BAD_REQUEST, message)),
+            (None, Some(checksum)) => checksum.check()?,
+            (_, None) => {}
+        }
+        self.at_once = false;
+        self.write().await?;
+        match broken {
+            Some(message) => Err(bad(StatusCode::BAD_REQUEST, message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is buffered, and lets it count.
+    async fn write(&mut self) -> Result<(), Refused> {
+        if !self.buffer.is_empty() {
+            let bytes = self.buffer.split().freeze();
+            let part = self.site.blobs.write(&self.name, &self.record, bytes).await;
+            self.pending.push(part.map_err(storage)?);
+        }
+        if self.at_once || self.pending.is_empty() {
+            return Ok(());
+        }
+        let (host, asked, name) = (self.site.host.clone(), self.asked.clone(), self.name.clone());
+        let (before, pending) = (self.record.clone(), self.pending.clone());
+        self.record = in_turn(&self.site.host, move || advance(&host, &asked, &name, &before, pending)).await?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Removes what was written and does not count.
+    async fn discard(&mut self) {
+        if let Err(error) = self.site.blobs.erase_parts(&self.name, &self.pending).await {
+            tracing::warn!(%error, "bytes of an upload that do not count stay until it is removed");
+        }
+    }
+}
+
+fn conflict() -> Refused {
+    let message = "The upload is at another offset.";
+    Refused::new(StatusCode::CONFLICT, Code::UploadConflict, message)
+}
+
+/// Lets parts count. When they are the last, the plugin is asked whether it takes the blob.
+fn advance(
+    host: &Arc<Host>,
+    asked: &Asked,
+    name: &BlobName,
+    before: &Record,
+    parts: Vec<Part>,
+) -> Result<Record, Refused> {
+    let identity = asked.signed_in(host)?;
+    let mut now = before.clone();
+    now.parts.extend(parts);
+    for _ in 0..ATTEMPTS {
+        let mut call = asked.target.call(host, Access::Write, Some(&identity));
+        if asked.find(&mut call.draft)?.1 != *before {
+            return Err(conflict());
+        }
+        if now.offset() == now.length {
+            now.complete = true;
+            now.until_ms = 0;
+            let question = Question::CompleteUpload(now.seen(name));
+            let outcome;
+            (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
+            if let Err(refused) = allowed(outcome.or(Some(Ok(())))) {
+                if !refused.1.retry {
+                    give_up(host, asked, name, before, &identity)?;
+                }
+                return Err(refused);
+            }
+        }
+        blobs::put(&mut call.draft, name, Some(before), &now);
+        match host.settlement.commit(*call, |_| {}) {
+            Ok(()) => return Ok(now),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(storage(error.into())),
+        }
+    }
+    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
+}
+
+/// Removes an upload that the plugin does not take.
+fn give_up(
+    host: &Arc<Host>,
+    asked: &Asked,
+    name: &BlobName,
+    record: &Record,
+    identity: &Identity,
+) -> Result<(), Refused> {
+    let mut call = asked.target.call(host, Access::Write, Some(identity));
+    blobs::remove(&mut call.draft, name, record);
+    host.settlement
+        .commit(*call, |_| {})
+        .map_err(|error| storage(error.into()))
+}
+
+/// What the bytes of a request must add up to.
+struct Checksum {
+    context: digest::Context,
+    wanted: Vec<u8>,
+}
+
+impl Checksum {
+    fn read(headers: &HeaderMap) -> Result<Option<Self>, Refused> {
+        let Some(text) = headers.get(CHECKSUM) else {
+            return Ok(None);
+        };
+        let (algorithm, sum) = text
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .unwrap_or_default();
+        let algorithm = match algorithm {
+            "sha1" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            "sha256" => &digest::SHA256,
+            _ => return Err(bad(StatusCode::BAD_REQUEST, "The checksum is neither sha1 nor sha256.")),
+        };
+        let wanted = STANDARD.decode(sum.trim()).ok();
+        let wanted = wanted.ok_or_else(|| bad(StatusCode::BAD_REQUEST, "The checksum is no Base64."))?;
+        Ok(Some(Self {
+            context: digest::Context::new(algorithm),
+            wanted,
+        }))
+    }
+
+    fn check(self) -> Result<(), Refused> {
+        if self.context.finish().as_ref() == self.wanted {
+            return Ok(());
+        }
+        let mismatch = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
+        let message = "The bytes do not add up to the checksum.";
+        Err(Refused::new(mismatch, Code::ChecksumMismatch, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_no_paths() {
+        let name = |said: &str| file_name(said).unwrap();
+        assert_eq!(name("report.pdf"), "report.pdf");
+        assert_eq!(name("../../etc/passwd"), "passwd");
+        assert_eq!(name("C:\\Users\\ann\\a.txt"), "a.txt");
+        assert_eq!(name("a\u{0}b\n.txt\u{202e}"), "ab.txt");
+        assert_eq!(name(".."), "");
+        assert_eq!(name("Übung 1.txt"), "Übung 1.txt");
+        assert!(file_name(&"a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn metadata_is_read_or_refused() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(METADATA, HeaderValue::from_str(text).unwrap());
+            Metadata::read(&headers)
+        };
+        let metadata = read("filename YS50eHQ=, filetype dGV4dC9wbGFpbg==,other,conversation ").unwrap();
+        assert_eq!((&*metadata.name, &*metadata.media_type), ("a.txt", "text/plain"));
+        assert_eq!(metadata.conversation, None);
+        for wrong in ["filename %%%", "filename /w==", "conversation YQ==", "filetype CgA="] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

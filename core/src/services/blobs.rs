@@ -1,0 +1,191 @@
+//! Blobs of a plugin: what is known about them in transactions, and their bytes in jobs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use courtyard_plugin_sdk as sdk;
+use futures_util::TryStreamExt;
+
+use super::{Asker, Refused, may_read};
+use crate::blobs::{self, BlobName, Blobs, BlobsError, Record};
+use crate::clock::now_ms;
+use crate::hooks::{Access, Call};
+use crate::log::Draft;
+use crate::store::Store;
+use crate::wire::{AppId, ConversationId};
+
+/// Bytes that a job reads or writes at once.
+const MAX_BYTES: usize = 4 << 20;
+/// How long a blob that a job wrote waits to be kept.
+const UNKEPT_MS: u64 = 3_600_000;
+
+/// Returns what is known about a blob.
+pub(super) fn get(call: &mut Call, plugin: &str, id: &str) -> Result<sdk::Blob, Refused> {
+    let (name, record) = found(call, plugin, id)?;
+    Ok(record.seen(&name))
+}
+
+/// Lists blobs behind an id; behind none if it is empty.
+pub(super) fn list(call: &mut Call, plugin: &str, after: &str, limit: usize) -> Result<Vec<sdk::Blob>, Refused> {
+    if !may_read(call.access) {
+        return Err(Refused::Unavailable);
+    }
+    let after = match after {
+        "" => None,
+        after => Some(
+            BlobName::parse(call.app.clone(), plugin, after)
+                .ok_or(Refused::NotFound)?
+                .id,
+        ),
+    };
+    let found = blobs::list(&mut call.draft, &call.app, plugin, after, limit)?;
+    Ok(found.into_iter().map(|(name, record)| record.seen(&name)).collect())
+}
+
+/// Keeps a blob that a job wrote.
+pub(super) fn keep(call: &mut Call, plugin: &str, id: &str) -> Result<(), Refused> {
+    let (name, record) = found(call, plugin, id)?;
+    writable(call)?;
+    // An upload that clients have not finished is not the plugin's to keep.
+    if !record.complete {
+        return Err(Refused::NotFound);
+    }
+    let kept = Record {
+        until_ms: 0,
+        ..record.clone()
+    };
+    blobs::put(&mut call.draft, &name, Some(&record), &kept);
+    Ok(())
+}
+
+/// Removes a blob.
+pub(super) fn remove(call: &mut Call, plugin: &str, id: &str) -> Result<(), Refused> {
+    let (name, record) = found(call, plugin, id)?;
+    writable(call)?;
+    blobs::remove(&mut call.draft, &name, &record);
+    Ok(())
+}
+
+fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, Record), Refused> {
+    if !may_read(call.access) {
+        return Err(Refused::Unavailable);
+    }
+    let name = BlobName::parse(call.app.clone(), plugin, id).ok_or(Refused::NotFound)?;
+    let record = blobs::find(&mut call.draft, &name)?.ok_or(Refused::NotFound)?;
+    Ok((name, record))
+}
+
+fn writable(call: &Call) -> Result<(), Refused> {
+    if call.access == Access::Write {
+        Ok(())
+    } else {
+        Err(Refused::Unavailable)
+    }
+}
+
+impl Asker {
+    /// Reads some bytes of a blob, for a job.
+    ///
+    /// # Errors
+    /// A code that begins with `blob_`.
+    pub async fn read_blob(&self, app: &AppId, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, sdk::Error> {
+        let (store, blobs) = self.stored_blobs()?;
+        let name = BlobName::parse(app.clone(), &self.id, id).ok_or_else(not_found)?;
+        let (finding, store) = (name.clone(), store.clone());
+        let record = tokio::task::spawn_blocking(move || blobs::find(&mut Draft::new(store), &finding)).await;
+        let record = record.map_err(|_| storage())?.map_err(told)?;
+        let record = record.filter(|record| record.complete).ok_or_else(not_found)?;
+        if length as usize > MAX_BYTES {
+            return Err(too_large());
+        }
+        let end = record.length.min(offset.saturating_add(u64::from(length)));
+        let pieces = blobs.read(&name, &record, offset.min(end)..end).map_err(told)?;
+        let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(told)?;
+        Ok(pieces.concat())
+    }
+
+    /// Writes a new blob, for a job. Returns its id.
+    ///
+    /// # Errors
+    /// A code that begins with `blob_`.
+    pub async fn write_blob(
+        &self,
+        app: &AppId,
+        file: String,
+        media_type: String,
+        conversation: &str,
+        bytes: Vec<u8>,
+    ) -> Result<String, sdk::Error> {
+        let (store, blobs) = self.stored_blobs()?;
+        if bytes.len() > MAX_BYTES || file.len() > blobs::NAME_BYTES || media_type.len() > blobs::MEDIA_TYPE_BYTES {
+            return Err(too_large());
+        }
+        let conversation = match conversation {
+            "" => None,
+            id => Some(id.parse::<ConversationId>().map_err(|_| not_found())?.0),
+        };
+        let name = BlobName::new(app.clone(), &self.id);
+        let mut record = blobs.begin(&name, bytes.len() as u64).map_err(told)?;
+        record.name = file;
+        record.media_type = media_type;
+        record.conversation = conversation;
+        // It is known before there is a part, so that nothing is left of it if this is the end.
+        record.until_ms = now_ms() + UNKEPT_MS;
+        commit(store, &name, None, &record).await?;
+        let begun = record.clone();
+        if !bytes.is_empty() {
+            record
+                .parts
+                .push(blobs.write(&name, &record, bytes.into()).await.map_err(told)?);
+        }
+        record.complete = true;
+        commit(store, &name, Some(begun), &record).await?;
+        Ok(name.text())
+    }
+
+    fn stored_blobs(&self) -> Result<(&Arc<dyn Store>, &Arc<Blobs>), sdk::Error> {
+        let blobs = self.around.blobs.as_ref();
+        let blobs = blobs.map(|(store, blobs)| (store, blobs));
+        blobs.ok_or_else(|| sdk::Error::new("unavailable", "This host has no blobs."))
+    }
+}
+
+async fn commit(
+    store: &Arc<dyn Store>,
+    name: &BlobName,
+    before: Option<Record>,
+    now: &Record,
+) -> Result<(), sdk::Error> {
+    let (store, name, now) = (store.clone(), name.clone(), now.clone());
+    let committed = tokio::task::spawn_blocking(move || {
+        let mut draft = Draft::new(store);
+        blobs::put(&mut draft, &name, before.as_ref(), &now);
+        draft.commit_blocking()
+    });
+    match committed.await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(storage()),
+    }
+}
+
+fn told(error: BlobsError) -> sdk::Error {
+    match error {
+        BlobsError::Damaged(_) => sdk::Error::new("blob_damaged", error.to_string()),
+        error => {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "a job's blob can't be read or written");
+            storage()
+        }
+    }
+}
+
+fn not_found() -> sdk::Error {
+    sdk::Error::new("blob_not_found", "There is no such blob.")
+}
+
+fn too_large() -> sdk::Error {
+    sdk::Error::new("blob_too_large", "That is more than a job reads or writes at once.")
+}
+
+fn storage() -> sdk::Error {
+    sdk::Error::new("blob_storage", "The blob can't be reached now.").retryable()
+}

@@ -1,0 +1,148 @@
+//! A plugin that keeps blobs, for the host's tests.
+
+use courtyard_plugin_sdk::prelude::*;
+use courtyard_plugin_sdk::serde_json;
+
+/// The plugin.
+pub struct Keeper;
+
+record! {
+    /// A blob.
+    struct Named { id: String }
+}
+
+record! {
+    /// What was noted about blobs, in order, and what there is of them.
+    struct Noted { lines: Vec<String>, blobs: Vec<String> }
+}
+
+record! {
+    /// Nothing.
+    struct Nothing {}
+}
+
+impl Plugin for Keeper {
+    fn start(_configuration: &str) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    /// Whoever names a conversation must be a member.
+    fn before_upload(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
+        note(cx, &format!("begin {} {} {}", blob.name, blob.media_type, blob.length))?;
+        match &*blob.name {
+            "refused.txt" => Err(Error::new("unwanted", "I don't want it.")),
+            "broken.txt" => panic!("as told"),
+            _ if !blob.conversation.is_empty() && !is_member => Err(Error::new("stranger", "You are no member.")),
+            _ => Ok(()),
+        }
+    }
+
+    fn complete_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        note(cx, &format!("complete {}", blob.name))?;
+        match &*blob.name {
+            "late.txt" => Err(Error::new("unwanted", "I don't want it any more.")),
+            "tired.txt" => Err(Error::new("tired", "Not now.").retryable()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Blobs of a conversation are for its members, those of nobody for everybody, and others for their uploader.
+    fn before_download(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
+        let is_open = blob.uploader.is_empty() || blob.uploader == cx.caller.actor;
+        if is_member || is_open {
+            return Ok(());
+        }
+        Err(Error::new("not_yours", "It is not for you."))
+    }
+
+    fn before_remove(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        note(cx, &format!("remove {}", blob.name))?;
+        if blob.uploader == cx.caller.actor {
+            return Ok(());
+        }
+        Err(Error::new("not_yours", "It is not yours."))
+    }
+
+    /// Makes a blob of the first bytes of another.
+    fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
+        let id: String = job.payload_as()?;
+        if job.name == "greedy" {
+            let error = cx.blobs().read(&id, 0, u32::MAX).err();
+            let line = error.map(|error| error.code).unwrap_or_default();
+            return cx.transact::<Nothing>("note", &line).map(drop);
+        }
+        let first = cx.blobs().read(&id, 2, 4)?;
+        let unkept = cx.blobs().write("unkept", "text/plain", "", b"lost")?;
+        let made = cx.blobs().write("first", "text/plain", "", &first)?;
+        cx.transact::<Nothing>("keep", &(made, unkept)).map(drop)
+    }
+
+    fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let bad = |error: serde_json::Error| Error::new("bad_payload", error.to_string());
+        if name == "note" {
+            let line: String = serde_json::from_slice(payload).map_err(bad)?;
+            note(cx, &line)?;
+            return Ok(b"{}".to_vec());
+        }
+        let (made, unkept): (String, String) = serde_json::from_slice(payload).map_err(bad)?;
+        cx.blobs().keep(&made)?;
+        note(cx, &format!("made {made}"))?;
+        // It is there, and will be removed since nobody keeps it.
+        note(cx, &format!("unkept {}", cx.blobs().get(&unkept)?.length))?;
+        Ok(b"{}".to_vec())
+    }
+}
+
+fn note(cx: &Context, line: &str) -> Result<(), Error> {
+    let count: u64 = cx.kv().get_json("count")?.unwrap_or_default();
+    cx.kv().set(format!("line/{count:06}"), line)?;
+    Ok(cx.kv().set_json("count", &(count + 1))?)
+}
+
+impl Keeper {
+    /// Adds a job about a blob.
+    fn cut(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
+        cx.jobs().add("cut", &named.id)?;
+        Ok(Nothing {})
+    }
+
+    fn greedy(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
+        cx.jobs().add("greedy", &named.id)?;
+        Ok(Nothing {})
+    }
+
+    /// Removes a blob, without asking anybody.
+    fn discard(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
+        cx.blobs().remove(&named.id)?;
+        Ok(Nothing {})
+    }
+
+    /// Tries in a transaction what only jobs may do.
+    fn overreach(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
+        cx.blobs().read(&named.id, 0, 1).map(|_| Nothing {})
+    }
+
+    fn noted(&self, cx: &Context, _nothing: Nothing) -> Result<Noted, Error> {
+        let lines = cx.kv().scan("line/", "line0", 1_000)?;
+        let text = |(_, line): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&line).into_owned();
+        // One at a time, so that pages are shown to work.
+        let (mut blobs, mut after) = (Vec::new(), String::new());
+        while let Some(blob) = cx.blobs().list(&after, 1)?.pop() {
+            blobs.push(format!("{} {} {}", blob.name, blob.length, blob.uploader));
+            after = blob.id;
+        }
+        Ok(Noted {
+            lines: lines.into_iter().map(text).collect(),
+            blobs,
+        })
+    }
+}
+
+register! {
+    plugin: Keeper,
+    id: "keeper",
+    description: "Keeps blobs.",
+    capabilities: [kv, jobs, blobs],
+    hooks: [before_upload, complete_upload, before_download, before_remove, action],
+    methods: [cut, greedy, discard, overreach, noted],
+}
