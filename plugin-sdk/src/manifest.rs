@@ -212,7 +212,7 @@ pub struct Manifest {
     /// Plugins that are to be asked before it, if they are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
-    /// What it wants to use, besides clock, random and log.
+    /// What it wants to use, besides clock, random, log and metrics.
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// Where it wants to be asked.

@@ -74,7 +74,7 @@ pub struct Caller {
 /// What a call may use: the services of the host, and who calls.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Who calls; empty in hooks.
+    /// Who calls: in methods, [`Plugin::http`], [`Plugin::connected`] and [`Plugin::disconnected`]; empty in other hooks.
     pub caller: Caller,
 }
 

@@ -65,7 +65,7 @@ pub enum FetchError {
         /// The first such address.
         address: IpAddr,
     },
-    /// The body, the URL or the headers of the request are over a limit.
+    /// The body or the headers of the request are over a limit.
     #[error("the {what} of the request are over {limit}")]
     RequestTooLarge {
         /// Which limit.

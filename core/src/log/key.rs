@@ -1,5 +1,4 @@
-//! The keys of the store. Every key begins with a letter for its kind and the App ID; a zero byte ends each text, which
-//! no id contains.
+//! The keys of the store. Every key begins with a letter for its kind; a zero byte ends each text, which no id contains.
 
 use bytes::Bytes;
 

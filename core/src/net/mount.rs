@@ -14,8 +14,8 @@ use tower_service::Service;
 use super::upgraded::Any;
 use super::{Reply, Site, route, text};
 
-/// The WebSocket endpoint and the static files of a host, for a server of somebody else: axum, or anything else that
-/// takes a tower service. The other server must allow upgrades of connections.
+/// The WebSocket endpoint, the plugins' own parts of the HTTP interface and the static files of a host, for a server of
+/// somebody else: axum, or anything else that takes a tower service. The other server must allow upgrades of connections.
 #[derive(Clone, Debug)]
 pub struct Mounted {
     site: Arc<Site>,

@@ -279,8 +279,8 @@ impl Server {
         &self.addresses
     }
 
-    /// Returns the host as a service for another HTTP server: the WebSocket endpoint `/v1/ws`, `/health`, `/ready` and
-    /// the static files.
+    /// Returns the host as a service for another HTTP server: the WebSocket endpoint `/v1/ws`, `/health`, `/ready`,
+    /// the plugins' own parts under `/v1/plugins/` and `/v1/apps/`, and the static files.
     #[must_use]
     pub fn service(&self) -> Mounted {
         Mounted::new(self.site.clone(), self.alive.downgrade())

@@ -78,7 +78,7 @@ pub(crate) enum Control {
         #[command(flatten)]
         target: Target,
     },
-    /// Lists the messages that a plugin could not bear, shows them to it again, or forgets them.
+    /// Lists what a plugin could not bear or do, gives it to the plugin again, or forgets it.
     DeadLetters {
         /// Whose.
         id: String,

@@ -19,7 +19,7 @@ use crate::hooks::{Hooks, Meter, Plugin, Registry, Settlement};
 use crate::log::{Log, key};
 use crate::wire::AppId;
 
-/// How many messages that wait, or are dead letters, are counted for the status.
+/// How many notes for observers, jobs and dead letters are counted for the status.
 const COUNTED: usize = 1_000;
 
 /// Where a plugin comes from.

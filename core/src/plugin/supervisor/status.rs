@@ -52,7 +52,7 @@ pub struct PluginStatus {
     pub usage: Usage,
     /// What was counted at its hooks.
     pub hooks: Vec<HookCounts>,
-    /// Messages that it has still to observe, up to 1,000.
+    /// What it has still to observe, up to 1,000.
     pub unobserved: usize,
     /// Jobs that it has still to do, up to 1,000.
     pub jobs: usize,
