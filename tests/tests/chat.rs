@@ -144,3 +144,35 @@ async fn strangers_neither_read_nor_write() {
     assert_eq!(anonymous.next().await["code"], "unauthenticated");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_history_is_as_long_as_fits() {
+    let site = Site::new("[limits]\nqueue_bytes = 8192\n");
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for number in 0..20 {
+        ann.text(&format!("m{number}"), &"x".repeat(700)).await;
+        while ann.next().await["type"] != "ack" {}
+    }
+    let (mut after, mut pages) = (0, 0);
+    while after < 20 {
+        let asked = json!({"type": "history", "id": "h", "conversation": CONVERSATION, "after": after, "limit": 20});
+        let page = ann.request(asked).await;
+        let seqs: Vec<u64> = page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["seq"].as_u64().unwrap())
+            .collect();
+        assert_eq!(seqs, (after + 1..=after + seqs.len() as u64).collect::<Vec<u64>>());
+        after += seqs.len() as u64;
+        pages += 1;
+    }
+    assert!((4..=20).contains(&pages), "{pages}");
+    // From the end, the newest come first.
+    let newest = ann
+        .request(json!({"type": "history", "id": "h", "conversation": CONVERSATION, "limit": 20}))
+        .await;
+    assert_eq!(newest["events"].as_array().unwrap().last().unwrap()["seq"], 20);
+    server.stop().await;
+}

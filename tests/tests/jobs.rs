@@ -212,6 +212,7 @@ async fn answering(answers: &'static [(&str, &str)]) -> (u16, Arc<Mutex<Vec<Stri
                 answer
             });
             seen.lock().unwrap().push(path);
+            let answer = answer.replacen("\r\n\r\n", "\r\nconnection: close\r\n\r\n", 1);
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });

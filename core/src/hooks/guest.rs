@@ -109,6 +109,8 @@ pub struct PluginEvent {
     pub sender: ActorId,
     /// The kind of the content; may be empty.
     pub kind: String,
+    /// The kind that filters of observers are held against: that of the message that it is or is about.
+    pub filtered_kind: String,
     /// A JSON object.
     pub content: Bytes,
 }

@@ -136,10 +136,12 @@ impl Hooks {
                 Err(failure) => return (call, Err(plugin.failure("authenticate", &failure))),
             }
         }
-        (
-            call,
-            Err(RequestError::new(Code::Unauthenticated, "The token is unknown.")),
-        )
+        let error = match registry.unknown.first() {
+            // The token may be one of its own.
+            Some(plugin) => plugin.failure("authenticate", &Failure::NotRunning),
+            None => RequestError::new(Code::Unauthenticated, "The token is unknown."),
+        };
+        (call, Err(error))
     }
 
     /// Calls a method, `PLUGIN.NAME`, with a JSON value.

@@ -2,6 +2,7 @@
 //!
 //! What an observer writes and the end of the note in its outbox are one transaction again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,25 +59,50 @@ impl Observers {
         self.outbox().log()
     }
 
-    /// Shows what is noted until the future is dropped.
+    /// Shows what is noted until the future is dropped. No plugin waits for another.
     pub async fn run(self: Arc<Self>) {
+        let mut tasks: JoinSet<()> = JoinSet::new();
+        // By task; and whether there is more for the plugin than the task may have seen.
+        let mut running: HashMap<tokio::task::Id, (Arc<str>, bool)> = HashMap::new();
         loop {
-            let mut plugins = JoinSet::new();
             let registry = self.outbox().hooks().registry();
             for plugin in registry.observing() {
-                let (this, plugin) = (self.clone(), plugin.clone());
-                plugins.spawn(async move { this.drain(plugin).await });
+                match running.values_mut().find(|(id, _)| *id == plugin.id) {
+                    Some((_, more)) => *more = true,
+                    None => self.begin(&mut tasks, &mut running, plugin.id.clone()),
+                }
             }
-            let mut unfinished = false;
-            while let Some(drained) = plugins.join_next().await {
-                unfinished |= !matches!(drained, Ok(true));
-            }
-            if unfinished {
-                tokio::time::sleep(BACK_OFF * 5).await;
-            } else {
-                self.outbox().work.notified().await;
+            loop {
+                tokio::select! {
+                    Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                        let task = ended.map_or_else(|panicked| panicked.id(), |(task, ())| task);
+                        if let Some((plugin, true)) = running.remove(&task) {
+                            self.begin(&mut tasks, &mut running, plugin);
+                        }
+                    }
+                    () = self.outbox().work.notified() => break,
+                }
             }
         }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        running: &mut HashMap<tokio::task::Id, (Arc<str>, bool)>,
+        plugin: Arc<str>,
+    ) {
+        let (this, id) = (self.clone(), plugin.clone());
+        let task = tasks.spawn(async move {
+            // The plugin as it is then: another generation may bear what this one could not.
+            while let Some(plugin) = this.outbox().hooks().registry().plugin(&id).cloned() {
+                if this.clone().drain(plugin).await {
+                    return;
+                }
+                tokio::time::sleep(BACK_OFF * 5).await;
+            }
+        });
+        running.insert(task.id(), (plugin, false));
     }
 
     /// Empties the outbox of one plugin. Returns whether it is empty.
@@ -195,7 +221,8 @@ impl Observers {
             HookName::AfterSend => Request::AfterSend(message.packed()),
             HookName::Push => {
                 let recipients = self.offline(&conversation, body.sender);
-                if recipients.is_empty() {
+                let revision = Log::revision(&mut Draft::new(self.log().store().clone()), log, event.seq)?;
+                if recipients.is_empty() || revision.recalled {
                     return Ok(None);
                 }
                 Request::Push {

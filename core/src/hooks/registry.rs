@@ -337,6 +337,8 @@ pub struct Registry {
     after_change: Vec<Link>,
     push: Vec<Link>,
     event: Vec<Link>,
+    /// Those of which nobody knows what they declare.
+    pub(super) unknown: Vec<Arc<Plugin>>,
     /// Those that are shown something after its commit.
     observing: Vec<Arc<Plugin>>,
     /// Those that do jobs.
@@ -359,13 +361,17 @@ impl Registry {
     fn add(&mut self, plugin: &Arc<Plugin>) {
         let Some(manifest) = &plugin.manifest else {
             if plugin.when_missing == WhenMissing::Reject {
-                self.before_send.push(Link {
-                    plugin: plugin.clone(),
-                    fails_open: false,
-                    conversation_kinds: Vec::new(),
-                    content_kinds: Vec::new(),
-                    events: Vec::new(),
-                });
+                // It may have been any guard.
+                for chain in [&mut self.before_send, &mut self.before_act, &mut self.before_change] {
+                    chain.push(Link {
+                        plugin: plugin.clone(),
+                        fails_open: false,
+                        conversation_kinds: Vec::new(),
+                        content_kinds: Vec::new(),
+                        events: Vec::new(),
+                    });
+                }
+                self.unknown.push(plugin.clone());
             }
             return;
         };

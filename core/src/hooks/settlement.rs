@@ -98,9 +98,13 @@ impl Settlement {
                 tail: event.content.clone(),
                 dedup: Some(self.outbox.log().dedup(&app, &event.sender, &client_id, parts)),
             };
-            noted |= self
-                .outbox
-                .note(&mut draft, &append, event.event, &event.conversation_kind, &event.kind);
+            noted |= self.outbox.note(
+                &mut draft,
+                &append,
+                event.event,
+                &event.conversation_kind,
+                &event.filtered_kind,
+            );
             draft.append(append);
             client_ids.push(client_id);
         }

@@ -26,7 +26,7 @@ const FIRST_PAUSE_MS: u64 = 1_000;
 /// The longest pause of a timer that fails again and again.
 const LONGEST_PAUSE_MS: u64 = 3_600_000;
 /// The pause of a timer whose plugin can't be asked.
-const ABSENT_PAUSE_MS: u64 = 1_000;
+const CONFLICT_PAUSE_MS: u64 = 1_000;
 
 /// A timer in the store.
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,8 +93,10 @@ enum Fired {
     Done,
     /// Somebody else changed what it is about meanwhile.
     Again,
-    /// It comes again after so many milliseconds; and whether that is a failure of its own.
-    Later(u64, bool),
+    /// Its plugin can't be asked.
+    Absent,
+    /// It failed, and comes again after so many milliseconds.
+    Later(u64),
 }
 
 /// The task that fires timers.
@@ -165,18 +167,21 @@ impl Timers {
             failures: 0,
             payload: Vec::new(),
         });
-        let (mut pause_ms, mut failed) = (ABSENT_PAUSE_MS, false);
+        let mut later = None;
         for _ in 0..ATTEMPTS {
             match self.try_fire(timer, at, plugin, &app, name, &record)? {
                 Fired::Done => return Ok(()),
                 // Those that win again and again may give it room later.
                 Fired::Again => {}
-                Fired::Later(pause, counts) => {
-                    (pause_ms, failed) = (pause, counts);
+                // It stays where it is, and is found again.
+                Fired::Absent => return Ok(()),
+                Fired::Later(pause_ms) => {
+                    later = Some(pause_ms);
                     break;
                 }
             }
         }
+        let (pause_ms, failed) = (later.unwrap_or(CONFLICT_PAUSE_MS), later.is_some());
         let mut draft = Draft::new(self.log.store().clone());
         if draft.get(timer.clone())?.is_some() {
             draft.set(timer.clone(), None);
@@ -230,13 +235,13 @@ impl Timers {
                 .saturating_mul(1 << record.failures.min(20))
                 .min(LONGEST_PAUSE_MS);
             tracing::warn!(plugin, timer = name, %reason, pause_ms, "a timer failed and comes again");
-            Fired::Later(pause_ms, true)
+            Fired::Later(pause_ms)
         };
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Ok(failed(&format!("{}: {}", error.code, error.message))),
             Err(Failure::NotRunning | Failure::Quarantined | Failure::Busy) => {
-                return Ok(Fired::Later(ABSENT_PAUSE_MS, false));
+                return Ok(Fired::Absent);
             }
             Err(failure) => return Ok(failed(&failure)),
         }

@@ -171,6 +171,7 @@ pub fn change_members(
         target: 0,
         sender: doer(call, plugin)?,
         kind: String::new(),
+        filtered_kind: String::new(),
         content: content.into(),
     };
     call.effects.appends.push(event);
@@ -220,7 +221,7 @@ pub fn recall(call: &mut Call, plugin: &str, id: &str, seq: u64, actor: &str) ->
     }
     let sender = parsed(actor)?;
     let log = log_of(call, id);
-    let mut revision = revisable(call, &log, seq)?;
+    let (mut revision, filtered_kind) = revisable(call, &log, seq)?;
     revision.recall();
     Log::revise(&mut call.draft, &log, seq, &revision);
     let members = record.members.iter().filter_map(|member| member.parse().ok());
@@ -232,6 +233,7 @@ pub fn recall(call: &mut Call, plugin: &str, id: &str, seq: u64, actor: &str) ->
         target: seq,
         sender,
         kind: String::new(),
+        filtered_kind,
         content: Bytes::from_static(b"{}"),
     });
     Ok(())
@@ -267,7 +269,7 @@ pub fn annotate(
     let id: ConversationId = conversation.parse().map_err(|_| ConversationsError::NotFound)?;
     let record = Conversations::record(&mut call.draft, &call.app, id)?.ok_or(ConversationsError::NotFound)?;
     let log = log_of(call, id);
-    let mut revision = revisable(call, &log, seq)?;
+    let (mut revision, filtered_kind) = revisable(call, &log, seq)?;
     revision
         .annotate(plugin, name, value)
         .map_err(|full| ConversationsError::Invalid(full.to_string()))?;
@@ -281,13 +283,14 @@ pub fn annotate(
         target: seq,
         sender: parsed(plugin)?,
         kind: name.to_owned(),
+        filtered_kind,
         content: format!("{{\"value\":{}}}", value.get()).into(),
     });
     Ok(())
 }
 
-/// Finds what has become of a message that is there and was not recalled.
-fn revisable(call: &mut Call, log: &LogId, seq: u64) -> Result<Revision, ConversationsError> {
+/// Finds what has become of a message that is there and was not recalled, and the kind of its content.
+fn revisable(call: &mut Call, log: &LogId, seq: u64) -> Result<(Revision, String), ConversationsError> {
     let found = match seq {
         0 => None,
         seq => call
@@ -297,15 +300,18 @@ fn revisable(call: &mut Call, log: &LogId, seq: u64) -> Result<Revision, Convers
             .map_err(LogError::from)?
             .pop(),
     };
-    let is_message = |event: &StoredEvent| Body::decode(&event.body).is_ok_and(|body| body.event == EventType::Message);
-    if !found.is_some_and(|event| is_message(&event)) {
-        return Err(ConversationsError::NotFound);
-    }
+    let kind_of = |event: StoredEvent| {
+        let body = Body::decode(&event.body)
+            .ok()
+            .filter(|body| body.event == EventType::Message)?;
+        Some(body.kind.to_owned())
+    };
+    let kind = found.and_then(kind_of).ok_or(ConversationsError::NotFound)?;
     let revision = Log::revision(&mut call.draft, log, seq)?;
     if revision.recalled {
         return Err(ConversationsError::NotFound);
     }
-    Ok(revision)
+    Ok((revision, kind))
 }
 
 /// Appends a message to a conversation of the plugin with the call's commit.
@@ -316,13 +322,18 @@ pub fn append(
     call: &mut Call,
     plugin: &str,
     id: &str,
+    limits: &ServiceLimits,
     sender: &str,
-    kind: &str,
-    json: Bytes,
+    (kind, json): (&str, Bytes),
 ) -> Result<(), ConversationsError> {
     let (id, record) = owned(call, plugin, id)?;
     if call.access != Access::Write {
         return Err(ConversationsError::Unavailable);
+    }
+    if json.len() > limits.value_bytes {
+        return Err(ConversationsError::Invalid(
+            "the content is over `value_bytes`".to_owned(),
+        ));
     }
     let sender = parsed(sender)?;
     let invalid = |error: &dyn std::fmt::Display| ConversationsError::Invalid(format!("the content: {error}"));
@@ -338,6 +349,7 @@ pub fn append(
         target: 0,
         sender,
         kind: kind.to_owned(),
+        filtered_kind: kind.to_owned(),
         content: json,
     });
     Ok(())

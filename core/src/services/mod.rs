@@ -360,7 +360,7 @@ impl Asker {
                 kind,
                 content,
             } => {
-                conversations::append(call, id, &conversation, &sender, &kind, content.into())?;
+                conversations::append(call, id, &conversation, limits, &sender, (&kind, content.into()))?;
                 Answer::Done
             }
             Ask::Read(conversation, after, limit) => {
@@ -385,6 +385,9 @@ impl Asker {
             }
             Ask::Online(actors) => Answer::Flags(sessions::online(call, &self.around, &actors)?),
             Ask::Signal(actors, name, payload) => {
+                if payload.len() > limits.value_bytes {
+                    return Err(Refused::Invalid("the value is over `value_bytes`".to_owned()));
+                }
                 sessions::signal(call, id, &actors, &name, &payload)?;
                 Answer::Done
             }

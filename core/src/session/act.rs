@@ -33,6 +33,8 @@ struct Doing {
 struct Event {
     event: EventType,
     kind: String,
+    /// The kind of the message that it is about.
+    target_kind: String,
     content: Bytes,
     /// Whether a plugin put another content in the place of the sender's.
     replaced: bool,
@@ -103,13 +105,28 @@ impl Doing {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::Duplicate(first)) => {
-                    self.acknowledge(&first, None);
+                    let content = self.replaced(&first)?;
+                    self.acknowledge(&first, content.as_deref());
                     return Ok(());
                 }
                 Err(error) => return Err(commit_failed(&error)),
             }
         }
         Err(commit_failed(&CommitError::Conflict))
+    }
+
+    /// Returns what a plugin put in the place of the content of an edit.
+    fn replaced(&self, first: &Appended) -> Result<Option<Vec<u8>>, RequestError> {
+        let Act::Edit { content } = &self.act else {
+            return Ok(None);
+        };
+        let event = self.host.log.event(&first.log, first.seq);
+        let event = event.map_err(|error| storage_failed(&error))?;
+        let body = event.as_ref().and_then(|event| Body::decode(&event.body).ok());
+        let stored = body
+            .map(|body| body.content)
+            .filter(|stored| *stored != content.as_bytes());
+        Ok(stored.map(<[u8]>::to_vec))
     }
 
     fn attempt(self: &Arc<Self>) -> Result<Result<(), CommitError>, RequestError> {
@@ -166,7 +183,10 @@ impl Doing {
             Act::Recall => {
                 let call = self.allowed(call, conversation, target, ("recall", ""))?;
                 revision.recall();
-                Ok((call, Event::new(EventType::Recall, Bytes::from_static(b"{}"))))
+                Ok((
+                    call,
+                    Event::new(EventType::Recall, target.kind, Bytes::from_static(b"{}")),
+                ))
             }
             Act::React { emoji, on } => {
                 let name = if *on { "react" } else { "unreact" };
@@ -174,7 +194,7 @@ impl Doing {
                 let full = |error: crate::log::Full| RequestError::new(Code::Limit, format!("{error}."));
                 revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
                 let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
-                Ok((call, Event::new(EventType::Reaction, content.into())))
+                Ok((call, Event::new(EventType::Reaction, target.kind, content.into())))
             }
         }
     }
@@ -210,7 +230,7 @@ impl Doing {
         let event = Event {
             kind: target.kind.to_owned(),
             replaced,
-            ..Event::new(EventType::Edit, content)
+            ..Event::new(EventType::Edit, target.kind, content)
         };
         Ok((call, event))
     }
@@ -272,7 +292,7 @@ impl Doing {
         };
         let noted = settlement
             .outbox()
-            .note(&mut draft, &append, event.event, &conversation.kind, &event.kind);
+            .note(&mut draft, &append, event.event, &conversation.kind, &event.target_kind);
         draft.append(append);
         let (sender, receiver) = std::sync::mpsc::channel();
         let (this, conversation) = (self.clone(), conversation.clone());
@@ -332,10 +352,11 @@ impl Doing {
 }
 
 impl Event {
-    fn new(event: EventType, content: Bytes) -> Self {
+    fn new(event: EventType, target_kind: &str, content: Bytes) -> Self {
         Self {
             event,
             kind: String::new(),
+            target_kind: target_kind.to_owned(),
             content,
             replaced: false,
         }

@@ -139,7 +139,7 @@ impl Session {
             (Err(error), _) | (_, Err(error)) => Err(error),
             (Ok(conversation), Ok(_place)) => {
                 let (host, id, viewer) = (self.host.clone(), id.to_owned(), self.viewer());
-                let read = move || read_page(&host.log, &host.hooks, &viewer, &conversation, page, limit, &id);
+                let read = move || read_page(&host, &viewer, &conversation, page, limit, &id);
                 self.blocking(read).await.and_then(|page| page)
             }
         };
@@ -197,27 +197,28 @@ fn call_committed<A: FnOnce() + Send + 'static>(
     Err(commit_failed(&CommitError::Conflict))
 }
 
+/// Reads a page that fits into the queue of a session: of fewer events than asked for, if need be.
 fn read_page(
-    log: &Log,
-    hooks: &Hooks,
+    host: &super::Host,
     viewer: &str,
     conversation: &Conversation,
     page: Page,
-    limit: usize,
+    mut limit: usize,
     id: &str,
 ) -> Result<Bytes, RequestError> {
-    let (head, events) = log
-        .read(&conversation.log, page, limit)
-        .map_err(|error| storage_failed(&error))?;
-    let rendered = Rendered::new(log, hooks, viewer, conversation.log.clone(), &conversation.kind, events)?;
-    let views = rendered.views()?;
-    Ok(reply::events(
-        id,
-        conversation.log.conversation,
-        head.epoch,
-        head.seq,
-        &views,
-    ))
+    let (log, hooks) = (&host.log, &host.hooks);
+    loop {
+        let (head, events) = log
+            .read(&conversation.log, page, limit)
+            .map_err(|error| storage_failed(&error))?;
+        let rendered = Rendered::new(log, hooks, viewer, conversation.log.clone(), &conversation.kind, events)?;
+        let views = rendered.views()?;
+        let frame = reply::events(id, conversation.log.conversation, head.epoch, head.seq, &views);
+        if views.len() <= 1 || frame.len() <= host.limits.queue_bytes / 2 {
+            return Ok(frame);
+        }
+        limit = views.len() / 2;
+    }
 }
 
 fn synced(

@@ -121,7 +121,7 @@ register! {
     after: ["clerk"],
     capabilities: [kv, events, http],
     hooks: [
-        before_act, after_act, before_change, after_change, push, event { events: ["clerk.news"] }, http,
+        before_act { contents: ["text"] }, after_act { contents: ["text"] }, before_change, after_change, push, event { events: ["clerk.news"] }, http,
     ],
     methods: [seen],
 }
