@@ -210,3 +210,28 @@ async fn acts_on_what_is_not_there_are_refused() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn acts_of_a_session_happen_in_the_order_in_which_they_came() {
+    let (_site, server) = start().await;
+    let mut ann = server.sign_in("ann").await;
+    let target = say(&mut ann, "m1", "Hello").await;
+    for round in 0..8 {
+        for name in ["react", "unreact"] {
+            let frame = act(&format!("{name}-{round}"), name, target, json!({"emoji": "👍"}));
+            ann.send(&frame).await;
+        }
+    }
+    let mut acked = Vec::new();
+    while acked.len() < 16 {
+        let frame = ann.next().await;
+        if frame["type"] == "ack" {
+            acked.push(frame["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let sent: Vec<String> = (0..8)
+        .flat_map(|round| [format!("react-{round}"), format!("unreact-{round}")])
+        .collect();
+    assert_eq!(acked, sent);
+    server.stop().await;
+}

@@ -66,6 +66,14 @@ pub fn plugin(app: &AppId, plugin: &str, key: &[u8]) -> Bytes {
     build(b'k', &[app.as_str(), plugin], key)
 }
 
+/// All keys of a plugin's own key space in one app, as the start and the end of a range.
+#[must_use]
+pub fn plugin_space(app: &AppId, plugin: &str) -> (Bytes, Bytes) {
+    let start = self::plugin(app, plugin, &[]);
+    let end = successor(&start);
+    (start, end)
+}
+
 /// The version of a plugin that the keys of an app are for: `v APP 0 PLUGIN 0`.
 #[must_use]
 pub fn version(app: &AppId, plugin: &str) -> Bytes {

@@ -334,6 +334,7 @@ fn shared(spec: &PluginSpec, manifest: &Manifest, around: &Surroundings) -> Resu
             limits: spec.limits.services,
             log: LogBudget::default(),
             quota: Quota::default(),
+            jobs: Quota::default(),
             around: around.clone(),
             secrets: spec.secrets.clone(),
             fetcher,

@@ -28,7 +28,7 @@ use crate::blobs::{Blobs, BlobsError};
 use crate::clock::now_ms;
 use crate::fetch::Fetcher;
 use crate::hooks::{Access, Call, Hooks, Timer, add_job, cancel_timer, set_timer};
-use crate::log::LogError;
+use crate::log::{LogError, key};
 use crate::router::Router;
 use crate::store::Store;
 use crate::wire::RequestError;
@@ -42,7 +42,7 @@ pub struct ServiceLimits {
     pub key_bytes: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
-    /// Bytes of all keys and values of one app; see [`Quota`].
+    /// Bytes of all keys and values of one app, and bytes of all jobs that wait; see [`Quota`].
     pub quota_bytes: u64,
     /// Entries of one scan.
     pub scan_entries: u32,
@@ -210,6 +210,8 @@ pub struct Asker {
     pub log: LogBudget,
     /// What it keeps.
     pub quota: Quota,
+    /// Its jobs that wait.
+    pub jobs: Quota,
     /// The host around it.
     pub around: Surroundings,
     /// Texts that the operator keeps for it.
@@ -319,7 +321,8 @@ impl Asker {
             Ask::Get(key) => Answer::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
             Ask::Set(key, value) => {
                 let (store, bytes) = (call.draft.store(), key.len() + value.len());
-                if !self.quota.admit(store, &call.app, id, bytes, limits.quota_bytes) {
+                let range = || key::plugin_space(&call.app, id);
+                if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(Refused::Quota);
                 }
                 kv::set(call, id, limits, &key, Some(value))?;
@@ -328,7 +331,8 @@ impl Asker {
             Ask::SetUntil(key, value, until_ms) => {
                 // It has an entry for its time as well.
                 let (store, bytes) = (call.draft.store(), 2 * key.len() + value.len());
-                if !self.quota.admit(store, &call.app, id, bytes, limits.quota_bytes) {
+                let range = || key::plugin_space(&call.app, id);
+                if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(Refused::Quota);
                 }
                 kv::set_until(call, id, limits, &key, &value, until_ms)?;
@@ -407,6 +411,12 @@ impl Asker {
             }
             Ask::AddJob(name, at_ms, payload) => {
                 check_timer(call, limits, &name, &payload)?;
+                let (store, bytes) = (call.draft.store(), name.len() + payload.len());
+                // Those of all apps are in one queue.
+                let range = || key::jobs(id, u64::MAX);
+                if !self.jobs.admit(store, &call.app, range, bytes, limits.quota_bytes) {
+                    return Err(Refused::Quota);
+                }
                 add_job(call, id, &name, at_ms, payload);
                 Answer::Done
             }

@@ -1,4 +1,4 @@
-//! How much a plugin keeps in its key space.
+//! How much a plugin keeps: in its key space, in its timers, in its jobs.
 //!
 //! Counting what each write changes would make all writers of a plugin conflict over one counter. So a write only adds to
 //! an estimate; when that goes over the limit, the key space is counted in the background, and writes are refused once the
@@ -13,7 +13,6 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use crate::log::key;
 use crate::store::{Store, StoreError};
 use crate::wire::AppId;
 
@@ -22,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Entries that are read at a time.
 const PAGE: usize = 1_000;
 
-/// The key spaces of one plugin, one for each app.
+/// Spaces of keys of one plugin, one for each app.
 #[derive(Debug, Default)]
 pub struct Quota {
     spaces: DashMap<AppId, Arc<Space>, RandomState>,
@@ -39,7 +38,14 @@ struct Space {
 
 impl Quota {
     /// Admits a write of so many bytes. Returns whether there is room.
-    pub(super) fn admit(&self, store: &Arc<dyn Store>, app: &AppId, plugin: &str, bytes: usize, limit: u64) -> bool {
+    pub(super) fn admit(
+        &self,
+        store: &Arc<dyn Store>,
+        app: &AppId,
+        range: impl FnOnce() -> (Bytes, Bytes),
+        bytes: usize,
+        limit: u64,
+    ) -> bool {
         let space = match self.spaces.get(app) {
             Some(space) => space.clone(),
             None => self.spaces.entry(app.clone()).or_default().clone(),
@@ -48,23 +54,17 @@ impl Quota {
         let estimate = space.estimate.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let over = space.over.load(Ordering::Relaxed);
         if (over || estimate > limit || !space.was_counted()) && space.may_count() {
-            let (store, range) = (store.clone(), range(app, plugin));
+            let (store, range) = (store.clone(), range());
             let counted = space.clone();
             let count = move || counted.count(&*store, range, limit);
             let spawned = std::thread::Builder::new().name("kv-quota".to_owned()).spawn(count);
             if let Err(error) = spawned {
-                tracing::warn!(plugin, %error, "a key space can't be counted");
+                tracing::warn!(%error, "a key space can't be counted");
                 space.counting.store(false, Ordering::Release);
             }
         }
         !over
     }
-}
-
-fn range(app: &AppId, plugin: &str) -> (Bytes, Bytes) {
-    let start = key::plugin(app, plugin, &[]);
-    let end = key::successor(&start);
-    (start, end)
 }
 
 impl Space {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use courtyard_plugin_sdk as sdk;
+use tokio::sync::oneshot;
 
 use super::identity::Signed;
 use super::requests::{ATTEMPTS, commit_failed, storage_failed, unknown_conversation};
@@ -42,7 +43,7 @@ struct Event {
 
 impl Session {
     /// Does something about a message; the answer comes when it is durable.
-    pub(super) fn act(&self, app: &AppId, id: &str, conversation: ConversationId, target: u64, act: Act<'_>) {
+    pub(super) fn act(&mut self, app: &AppId, id: &str, conversation: ConversationId, target: u64, act: Act<'_>) {
         let (place, signed) = match (self.take_place(), self.signed.clone()) {
             (Ok(place), Some(signed)) => (place, signed),
             (Err(error), _) => return self.refuse(Some(id), &error),
@@ -62,7 +63,13 @@ impl Session {
             target,
             act: act.into_owned(),
         };
+        let (last, next) = oneshot::channel();
+        let before = self.acting.replace(next);
         tokio::spawn(async move {
+            if let Some(before) = before {
+                // It is dropped without a word.
+                let _ = before.await;
+            }
             let turn = doing.host.blocking.clone().acquire_owned().await;
             let done = tokio::task::spawn_blocking(move || {
                 let doing = Arc::new(doing);
@@ -73,7 +80,7 @@ impl Session {
             if let Err(error) = done.await {
                 tracing::error!(%error, "an act on a message failed");
             }
-            drop((turn, place));
+            drop((turn, place, last));
         });
     }
 }

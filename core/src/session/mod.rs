@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, timeout};
 use yawc::{Frame, OpCode, WebSocket};
@@ -108,6 +108,8 @@ pub(crate) struct Session {
     signed: Option<Signed>,
     /// Plugins that are being told of the session; what comes next waits for it.
     telling: Option<JoinHandle<()>>,
+    /// Ends with the last act; the next one waits for it, so that they happen in the order in which they came.
+    acting: Option<oneshot::Receiver<()>>,
     bad_frames: u32,
 }
 
@@ -197,6 +199,7 @@ impl Session {
             app: None,
             signed: None,
             telling: None,
+            acting: None,
             bad_frames: 0,
             host,
         }
