@@ -13,7 +13,7 @@ cargo xtask run       build the host and the plugins, start them, and print the 
 cargo xtask test      everything that must pass: formatting, lints, dependencies, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
-cargo xtask bench hook|chat|idle   measure; see the text that each prints, and the line of JSON at its end
+cargo xtask bench hook|chat|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 
 `test --quick` leaves out the lints and the browser.
@@ -116,7 +116,9 @@ fn crash(kills: &str) -> Result<(), Failed> {
 /// Builds everything as it ships, and measures it: the generator on one processor, the server on another one.
 fn bench(arguments: Vec<String>) -> Result<(), Failed> {
     let Some((name, options)) = arguments.split_first() else {
-        return Err(Failed("say which: cargo xtask bench hook|chat|idle".to_owned()));
+        return Err(Failed(
+            "say which: cargo xtask bench hook|chat|idle|disturbed".to_owned(),
+        ));
     };
     if !has("taskset") {
         return Err(Failed("benchmarks need `taskset` (Debian: util-linux)".to_owned()));

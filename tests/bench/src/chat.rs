@@ -12,11 +12,11 @@ use super::{Built, median};
 
 const PAIRS: usize = 50;
 const WINDOW: usize = 16;
-const PER_S: u64 = 2_000;
+pub(crate) const PER_S: u64 = 2_000;
 
 /// What is measured: the relay, or Courtyard without and with the users plugin.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Subject {
+pub(crate) enum Subject {
     Relay,
     Bare,
     Users,
@@ -131,7 +131,7 @@ pub(crate) fn unmatched_overhead_pct(built: &Built, rounds: usize, seconds: u64)
     median(&mut overheads)
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -139,13 +139,13 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Lets the disk come to rest: what was written and removed before would be measured as well.
-fn settle() {
+pub(crate) fn settle() {
     // Without it the figures are only noisier.
     let _ = std::process::Command::new("sync").status();
     std::thread::sleep(std::time::Duration::from_secs(1));
 }
 
-fn round3(value: f64) -> f64 {
+pub(crate) fn round3(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
@@ -170,15 +170,20 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Users => {
-            let plugin = built.plugins.canonicalize().unwrap().join("users.wasm");
-            // A cheap hash: what is measured is messages, not logins.
-            let configuration = format!(
-                "{head}[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
-                 config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n"
-            );
+            let configuration = format!("{head}{}", users(built));
             Process::courtyard(built, folder, &configuration)
         }
     }
+}
+
+/// Configures the users plugin.
+pub(crate) fn users(built: &Built) -> String {
+    let plugin = built.plugins.canonicalize().unwrap().join("users.wasm");
+    // A cheap hash: what is measured is messages, not logins.
+    format!(
+        "[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
+         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n"
+    )
 }
 
 /// Makes five plugins of the probe, which asks for messages of direct conversations, and configures them.
@@ -205,7 +210,7 @@ fn conversation(pair: usize) -> String {
 }
 
 /// Those who write, by what they connect with; filled when they first connect.
-struct People {
+pub(crate) struct People {
     address: SocketAddr,
     subject: Subject,
     tokens: Vec<[String; 2]>,
@@ -213,7 +218,7 @@ struct People {
 }
 
 impl People {
-    fn new(address: SocketAddr, subject: Subject) -> Self {
+    pub(crate) fn new(address: SocketAddr, subject: Subject) -> Self {
         Self {
             address,
             subject,
@@ -223,7 +228,7 @@ impl People {
     }
 
     /// Connects all pairs.
-    async fn pairs(&mut self) -> Vec<Pair> {
+    pub(crate) async fn pairs(&mut self) -> Vec<Pair> {
         if self.tokens.is_empty() {
             for pair in 0..PAIRS {
                 let (tokens, conversation) = match self.subject {
@@ -289,6 +294,6 @@ pub(crate) fn hello(token: Option<&str>) -> Value {
     hello
 }
 
-fn call(method: &str, params: &Value) -> Value {
+pub(crate) fn call(method: &str, params: &Value) -> Value {
     json!({"type": "call", "id": "c", "method": method, "params": params})
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
 
 mod chat;
+mod disturbed;
 mod hook;
 mod idle;
 mod load;
@@ -33,6 +34,17 @@ enum Bench {
         rounds: usize,
         /// Seconds of each measurement.
         #[arg(long, default_value_t = 4)]
+        seconds: u64,
+    },
+    /// Latency of messages while a plugin is reloaded, and beside one that misbehaves.
+    Disturbed {
+        #[command(flatten)]
+        built: Built,
+        /// Rounds, of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 8)]
         seconds: u64,
     },
     /// Memory of idle connections, beside a bare server.
@@ -75,6 +87,7 @@ fn main() {
     match Bench::parse() {
         Bench::Hook(built) => hook::run(&built),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
+        Bench::Disturbed { built, rounds, seconds } => disturbed::run(&built, rounds, seconds),
         Bench::Idle { built, connections } => idle::run(&built, connections),
         Bench::AnswerPipe => peers::answer_pipe(),
         Bench::AnswerHttp => peers::answer_http(),
