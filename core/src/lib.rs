@@ -28,6 +28,7 @@ pub mod services;
 pub mod session;
 pub mod store;
 pub mod wire;
+pub mod workers;
 
 pub use config::Config;
 pub use server::Server;

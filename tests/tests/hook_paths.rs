@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, Instant};
 
 use courtyard_tests::{CONVERSATION, Client, Server, Site, operate, plugin};
@@ -181,8 +182,24 @@ async fn counts(site: &Site) -> BTreeMap<String, u64> {
 
 #[tokio::test]
 async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
+    walk_all(plugin).await;
+}
+
+/// Plugins that were built when the contract was declared are never built again: what runs them runs all of its version.
+#[tokio::test]
+async fn archived_plugins_of_this_version_of_the_contract_do_the_same() {
+    walk_all(archived).await;
+}
+
+/// Returns a plugin as it was built with the contract 1.0.0.
+fn archived(id: &str) -> PathBuf {
+    let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("archive/contract-1.0.0");
+    folder.join(format!("{id}.wasm"))
+}
+
+async fn walk_all(file: impl Fn(&str) -> PathBuf) {
     let configure = |id: &str, grant: &str| {
-        let path = plugin(id);
+        let path = file(id);
         format!("[[plugins]]\nid = \"{id}\"\npath = {path:?}\ngrant = [{grant}]\n")
     };
     let site = Site::new(&format!(

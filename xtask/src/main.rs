@@ -16,6 +16,8 @@ cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 
+cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
+
 `test --quick` leaves out the lints and the browser.
 ";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         "bench" => bench(std::env::args().skip(2).collect()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
+        "archive" => archive(),
         "" | "help" | "--help" => {
             print!("{HELP}");
             Ok(())
@@ -165,7 +168,9 @@ fn test(quick: bool) -> Result<(), Failed> {
     }
     say("running all tests");
     let nextest = nextest()?;
-    run(Command::new(nextest)
+    let mut tests = Command::new(nextest);
+    wasm::toolchain()?.tell(&mut tests);
+    run(tests
         .args(["nextest", "run", "--workspace", "--no-fail-fast"])
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
         .env("COURTYARD_PLUGINS", target().join("plugins"))
@@ -261,6 +266,50 @@ fn plugins() -> Result<(), Failed> {
         let from = built.join(format!("{}.wasm", package.replace('-', "_")));
         let to = folder.join(format!("{name}.wasm"));
         std::fs::copy(&from, &to).map_err(|error| Failed(format!("{}: {error}", from.display())))?;
+    }
+    Ok(())
+}
+
+/// The version of the contract that plugins are archived for.
+const CONTRACT: &str = "1.0.0";
+
+/// Plugins that use all of the contract between them, for `tests/tests/hook_paths.rs`.
+const ARCHIVED: [&str; 5] = ["clerk", "keeper", "steward", "users", "watcher"];
+
+/// Builds plugins for the archive: without the paths of this machine, which have no place in a repository.
+fn archive() -> Result<(), Failed> {
+    let folder = root().join("tests/archive").join(format!("contract-{CONTRACT}"));
+    if folder.exists() {
+        let reason = format!("{} is there already, and never changes", folder.display());
+        return Err(Failed(reason));
+    }
+    run(cargo().arg("fetch"))?;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let sources = home.unwrap_or_default().join("registry/src");
+    let registries = std::fs::read_dir(&sources).map_err(|error| Failed(format!("{}: {error}", sources.display())))?;
+    let mut flags = vec![format!("--remap-path-prefix={}=.", root().display())];
+    for registry in registries.flatten() {
+        flags.push(format!("--remap-path-prefix={}=crates", registry.path().display()));
+    }
+    let built = target().join("archive");
+    let mut command = wasm::toolchain()?.cargo(&root());
+    command
+        .args(["build", "--profile", "plugin", "--target", wasm::TARGET, "--target-dir"])
+        .arg(&built)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let packages = plugin_packages()?;
+    let wanted = packages.iter().filter(|(_, name)| ARCHIVED.contains(&name.as_str()));
+    for (package, _) in wanted.clone() {
+        command.args(["--package", package]);
+    }
+    run(&mut command)?;
+    std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
+    for (package, name) in wanted {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let from = built.join(wasm::TARGET).join("plugin").join(file);
+        std::fs::copy(&from, folder.join(format!("{name}.wasm")))
+            .map_err(|error| Failed(format!("{}: {error}", from.display())))?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Debian's compiler with its sources, which can build the standard library for the target.
 const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+
 /// A compiler that can build plugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
@@ -29,19 +31,43 @@ impl Toolchain {
     pub(crate) fn cargo(&self, root: &Path) -> Command {
         let mut command = match self {
             Self::Installed => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
-            Self::Debian { linker } => {
-                let mut command = Command::new("/usr/bin/cargo");
-                command
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .env("RUSTC", "/usr/bin/rustc")
-                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
-                    .env_remove("RUSTUP_TOOLCHAIN")
-                    .arg("-Zbuild-std=std,panic_abort");
+            Self::Debian { .. } => {
+                let mut command = Command::new(DEBIAN_CARGO);
+                command.envs(self.environment()).env_remove("RUSTUP_TOOLCHAIN");
                 command
             }
         };
         command.current_dir(root);
         command
+    }
+
+    /// Returns what its cargo needs in the environment.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Installed => Vec::new(),
+            Self::Debian { linker } => vec![
+                ("RUSTC_BOOTSTRAP", "1".to_owned()),
+                ("RUSTC", "/usr/bin/rustc".to_owned()),
+                (
+                    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+                    linker.display().to_string(),
+                ),
+                ("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort".to_owned()),
+            ],
+        }
+    }
+
+    /// Tells a command that runs cargo by itself which one builds for the target, and how.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        if let Self::Debian { .. } = self {
+            let lines = self
+                .environment()
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}\n"));
+            command
+                .env("COURTYARD_WASM_CARGO", DEBIAN_CARGO)
+                .env("COURTYARD_WASM_ENVIRONMENT", lines.collect::<String>());
+        }
     }
 }
 

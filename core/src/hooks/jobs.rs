@@ -97,7 +97,7 @@ impl Jobs {
         let mut running: HashMap<Bytes, Arc<str>> = HashMap::new();
         loop {
             let (this, taken) = (self.clone(), running.clone());
-            let due = tokio::task::spawn_blocking(move || this.due(&taken)).await;
+            let due = self.settlement.workers().begin(move || this.due(&taken)).await;
             let due = match due {
                 Ok(Ok(due)) => due,
                 Ok(Err(error)) => {
@@ -158,7 +158,7 @@ impl Jobs {
         // A job can be seen a moment before it is durable, and must not be done before.
         let store = self.settlement.outbox().log().store().clone();
         let (at, value) = (job.at.clone(), job.value.clone());
-        let durable = tokio::task::spawn_blocking(move || {
+        let durable = self.settlement.workers().begin(move || {
             let found = store.get(&at).ok().flatten();
             found.is_some_and(|found| found == value) && Draft::new(store).commit_blocking().is_ok()
         });
@@ -175,7 +175,11 @@ impl Jobs {
         let done = self.attempt(&job.plugin, &app, id, &record).await;
         let this = self.clone();
         // A panic in there has been told; the job is done again then.
-        let _ = tokio::task::spawn_blocking(move || this.conclude(&job, (&app, id), record, done)).await;
+        let _ = self
+            .settlement
+            .workers()
+            .begin(move || this.conclude(&job, (&app, id), record, done))
+            .await;
     }
 
     async fn attempt(self: &Arc<Self>, plugin: &Arc<Plugin>, app: &AppId, id: u128, record: &Record) -> Done {

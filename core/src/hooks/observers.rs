@@ -118,13 +118,21 @@ impl Observers {
             }
             // A note can be seen a moment before its event is durable, and so before that can be read.
             let store = self.log().store().clone();
-            let durable = tokio::task::spawn_blocking(move || Draft::new(store).commit_blocking()).await;
+            let durable = self
+                .settlement
+                .workers()
+                .begin(move || Draft::new(store).commit_blocking())
+                .await;
             if !matches!(durable, Ok(Ok(_))) {
                 return false;
             }
             for note in notes {
                 let (this, observer, shown_note) = (self.clone(), plugin.clone(), note.clone());
-                let shown = tokio::task::spawn_blocking(move || this.show(&observer, &shown_note)).await;
+                let shown = self
+                    .settlement
+                    .workers()
+                    .begin(move || this.show(&observer, &shown_note))
+                    .await;
                 match shown {
                     Ok(Shown::Done) => attempts = 0,
                     Ok(Shown::Later) | Err(_) => return false,
@@ -137,7 +145,7 @@ impl Observers {
                         }
                         let (this, observer) = (self.clone(), plugin.clone());
                         let bury = move || this.outbox().bury(&observer.id, &note, &reason);
-                        if tokio::task::spawn_blocking(bury).await.is_err() {
+                        if self.settlement.workers().begin(bury).await.is_err() {
                             return false;
                         }
                         attempts = 0;

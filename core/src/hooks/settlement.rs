@@ -12,6 +12,7 @@ use crate::log::{Draft, Log};
 use crate::router::Router;
 use crate::store::{Append, Appended, CommitError, Outcome};
 use crate::wire::{ActorId, AppId, reply};
+use crate::workers::Workers;
 
 /// What is left to be done after a commit.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub struct Settlement {
     timers: Notify,
     /// Says that jobs were added.
     jobs: Notify,
+    workers: Arc<Workers>,
 }
 
 impl std::fmt::Debug for Settlement {
@@ -51,13 +53,20 @@ impl std::fmt::Debug for Settlement {
 impl Settlement {
     /// Makes the settlement of a host.
     #[must_use]
-    pub fn new(hooks: Arc<Hooks>, log: Arc<Log>, router: Arc<Router>, bus: Arc<dyn Bus>) -> Arc<Self> {
+    pub fn new(
+        hooks: Arc<Hooks>,
+        log: Arc<Log>,
+        router: Arc<Router>,
+        bus: Arc<dyn Bus>,
+        workers: Arc<Workers>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             outbox: Outbox::new(hooks, log),
             router,
             bus,
             timers: Notify::new(),
             jobs: Notify::new(),
+            workers,
         })
     }
 
@@ -65,6 +74,12 @@ impl Settlement {
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Returns the threads for what may take long.
+    #[must_use]
+    pub fn workers(&self) -> &Arc<Workers> {
+        &self.workers
     }
 
     pub(super) fn timers(&self) -> &Notify {

@@ -119,7 +119,7 @@ impl Timers {
         let this = Arc::new(self);
         loop {
             let worker = this.clone();
-            let nap = match tokio::task::spawn_blocking(move || worker.fire_due()).await {
+            let nap = match this.settlement.workers().begin(move || worker.fire_due()).await {
                 Ok(nap) => nap,
                 // A panic has been told; whatever led to it must not burn the processor.
                 Err(_) => NAP,

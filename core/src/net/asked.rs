@@ -123,12 +123,10 @@ pub(super) async fn in_turn<T: Send + 'static>(
     host: &Arc<Host>,
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
-    let turn = host.blocking.clone().acquire_owned().await;
-    let _turn = turn.map_err(|_| {
+    let done = host.workers.in_turn(work).await.map_err(|_| {
         let message = "The server is stopping.";
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message)
     })?;
-    let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| {
         let message = "The server has a fault.";
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)

@@ -35,6 +35,7 @@ impl ActionLane {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("action")
+            .on_thread_start(crate::workers::become_nicer)
             .enable_all()
             .build()?;
         Ok(Self {

@@ -25,6 +25,7 @@ use crate::services::{Metrics, Surroundings, expire};
 use crate::session::{Host, LocalSession};
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
+use crate::workers::Workers;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum StartError {
     /// The folder for compiled code can't be made.
     #[error("the folder for compiled plugins can't be made")]
     Cache(#[source] std::io::Error),
+    /// There are no threads.
+    #[error("the operating system gives no threads")]
+    Workers(#[source] std::io::Error),
     /// The Wasm engine does not start.
     #[error("the Wasm engine does not start: {0}")]
     Engine(String),
@@ -174,7 +178,7 @@ impl Builder {
             settlement: settlement.clone(),
             apps: config.apps.clone(),
             limits: config.session,
-            blocking: Arc::new(Semaphore::new(config.blocking_calls)),
+            workers: settlement.workers().clone(),
             trust_tokens: config.development.trust_tokens,
         });
         let (stop, stopping) = watch::channel(false);
@@ -382,7 +386,8 @@ fn open(
         config.blobs.limits,
     )?);
     let hooks = Arc::new(Hooks::new(Registry::default()));
-    let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus);
+    let workers = Arc::new(Workers::new(config.blocking_calls).map_err(StartError::Workers)?);
+    let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus, workers);
     let supervisor = Arc::new(Supervisor::new(
         loader(config)?
             .within(Surroundings::new(&hooks, &router, metrics).with_blobs(log.store().clone(), blobs.clone())),

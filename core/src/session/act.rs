@@ -70,8 +70,9 @@ impl Session {
                 // It is dropped without a word.
                 let _ = before.await;
             }
-            let turn = doing.host.blocking.clone().acquire_owned().await;
-            let done = tokio::task::spawn_blocking(move || {
+            let workers = doing.host.workers.clone();
+            let turn = workers.turn().await;
+            let done = workers.begin(move || {
                 let doing = Arc::new(doing);
                 if let Err(error) = doing.commit() {
                     doing.queue.push(Item::Answer(reply::error(Some(&doing.id), &error)));

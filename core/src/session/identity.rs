@@ -182,16 +182,14 @@ impl Session {
                 // A panic in there has been told.
                 let _ = before.await;
             }
-            let Ok(turn) = host.blocking.clone().acquire_owned().await else {
-                return;
-            };
-            let told = tokio::task::spawn_blocking(move || {
+            let workers = host.workers.clone();
+            let tell = move || {
                 for plugin in plugins {
                     told(&host, &plugin, &app, &signed, change);
                 }
-            });
-            let _ = told.await;
-            drop(turn);
+            };
+            // Nobody is told once the host stops, and a panic in there has been told.
+            let _ = workers.in_turn(tell).await;
         }));
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, timeout};
 use yawc::{Frame, OpCode, WebSocket};
@@ -29,6 +29,7 @@ use crate::log::Log;
 use crate::router::{Closing, Item, Queue, Router};
 use crate::wire::reply::ClientLimits;
 use crate::wire::{AppId, ClientFrame, CloseCode, Code, FrameError, RequestError, SessionId, reply};
+use crate::workers::Workers;
 
 pub use local::{Events, Incoming, LocalSession, Refused, Sent};
 
@@ -84,8 +85,8 @@ pub struct Host {
     pub apps: Vec<AppId>,
     /// The limits.
     pub limits: SessionLimits,
-    /// Places for calls that may take long.
-    pub blocking: Arc<Semaphore>,
+    /// Threads for what may take long.
+    pub workers: Arc<Workers>,
     /// For loopback only: a token that no plugin knows is taken as the actor.
     pub trust_tokens: bool,
 }

@@ -78,13 +78,8 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RequestError> {
         let fault = |_| RequestError::new(Code::Internal, "The server has a fault.");
-        let _place = self
-            .host
-            .blocking
-            .acquire()
-            .await
-            .map_err(|_| RequestError::new(Code::ShuttingDown, "The server is stopping."))?;
-        tokio::task::spawn_blocking(work).await.map_err(fault)
+        let stopping = |_| RequestError::new(Code::ShuttingDown, "The server is stopping.");
+        self.host.workers.in_turn(work).await.map_err(stopping)?.map_err(fault)
     }
 
     /// Calls a method; the answer comes when what it wrote is durable.
@@ -96,8 +91,9 @@ impl Session {
         let (host, queue, app, signed) = (self.host.clone(), self.queue.clone(), app.clone(), self.signed.clone());
         let (id, method, params, session) = (id.to_owned(), method.to_owned(), params.to_owned(), self.id);
         tokio::spawn(async move {
-            let turn = host.blocking.clone().acquire_owned().await;
-            let task = tokio::task::spawn_blocking(move || {
+            let workers = host.workers.clone();
+            let turn = workers.turn().await;
+            let task = workers.begin(move || {
                 let answer = |value: &Bytes| {
                     let frame = reply::result(&id, value);
                     let queue = queue.clone();
