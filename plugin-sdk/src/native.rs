@@ -139,6 +139,14 @@ pub(crate) mod service {
     /// A host answers what it was asked; anything else is as good as no answer.
     const OTHER: ServiceError = ServiceError::Unavailable;
 
+    /// Tells what is for jobs only, as the contract has it.
+    fn outside_of_jobs(error: ServiceError) -> Error {
+        match error {
+            ServiceError::Unavailable => Error::new("unavailable", "This is for jobs only."),
+            error => error.into(),
+        }
+    }
+
     fn done(asked: Ask) -> Result<(), ServiceError> {
         ask(asked).map(drop)
     }
@@ -252,7 +260,7 @@ pub(crate) mod service {
         match ask(Ask::Transact(name.to_owned(), payload.to_vec())) {
             Ok(Answer::Called(called)) => called,
             Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(outside_of_jobs(error)),
         }
     }
 
@@ -260,7 +268,7 @@ pub(crate) mod service {
         match ask(Ask::Fetch(request.clone())) {
             Ok(Answer::Fetched(fetched)) => fetched,
             Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(outside_of_jobs(error)),
         }
     }
 
@@ -290,7 +298,7 @@ pub(crate) mod service {
         match ask(Ask::ReadBlob(id.to_owned(), offset, length)) {
             Ok(Answer::Called(read)) => read,
             Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(outside_of_jobs(error)),
         }
     }
 
@@ -304,7 +312,7 @@ pub(crate) mod service {
         match ask(asked) {
             Ok(Answer::Wrote(wrote)) => wrote,
             Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(outside_of_jobs(error)),
         }
     }
 

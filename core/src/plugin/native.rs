@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use courtyard_plugin_sdk::ask::{Answered, Ask};
 use courtyard_plugin_sdk::hook::{Reply, Request};
+use courtyard_plugin_sdk::manifest::HookName;
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 
@@ -140,10 +141,8 @@ impl NativePlugin {
 
     fn enter<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
         let (app, store) = (call.app.clone(), call.draft.store().clone());
-        let begun = Instant::now();
         let lent = Lent::new(Some(call), &self.shared, &self.capabilities);
         let (lent, outcome) = native::enter(lent, || work(&*self.started));
-        self.pace.note(begun.elapsed() >= self.limits.hook);
         let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
         // The lent services come back from each call; a new one stands in if that should ever break.
         let call = call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(store)));
@@ -161,7 +160,12 @@ impl Guest for NativePlugin {
         if request.names_caller() {
             cx.caller = call.caller();
         }
+        let begun = Instant::now();
         let (call, reply) = self.enter(call, |plugin| plugin.serve(&cx, &request));
+        // Only this hook runs on threads that others wait for.
+        if request.hook() == HookName::BeforeSend {
+            self.pace.note(begun.elapsed() >= self.limits.hook);
+        }
         (
             call,
             reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
