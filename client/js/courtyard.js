@@ -109,8 +109,28 @@ export class Courtyard extends EventTarget {
     const sent = new Promise((resolve, reject) => this.#requests.set(message.id, { resolve, reject, keep: true }));
     // Whoever only listens to events need not handle the promise.
     sent.catch(() => {});
-    if (this.#state === "online") this.#write(message);
+    if (this.#state === "online" && this.#isNext(message)) this.#write(message);
     return Object.assign(sent, { id: message.id });
+  }
+
+  /** Acts on one message go one after the other, so that none overtakes one that has to be asked again. */
+  #isNext(message) {
+    return !message.target || this.#firstAct(message) === message;
+  }
+
+  #firstAct({ conversation, target }) {
+    for (const other of this.#outbox.values()) {
+      if (other.target === target && other.conversation === conversation) return other;
+    }
+    return undefined;
+  }
+
+  /** Forgets what has its answer, and writes what waited for it. */
+  #settle(message) {
+    this.#outbox.delete(message.id);
+    this.#save();
+    const next = message.target && this.#firstAct(message);
+    if (next && this.#state === "online") this.#write(next);
   }
 
   /** Calls a method of a plugin. */
@@ -240,16 +260,14 @@ export class Courtyard extends EventTarget {
     this.#requests.delete(frame.id);
     request?.reject(error);
     if (message) {
-      this.#outbox.delete(frame.id);
-      this.#save();
+      this.#settle(message);
       this.#tell("refused", { id: frame.id, message, error });
     }
   }
 
   #acked(ack) {
     const message = this.#outbox.get(ack.id);
-    this.#outbox.delete(ack.id);
-    this.#save();
+    if (message) this.#settle(message);
     this.#requests.get(ack.id)?.resolve(ack);
     this.#requests.delete(ack.id);
     this.#tell("sent", { id: ack.id, ack });
@@ -267,7 +285,7 @@ export class Courtyard extends EventTarget {
     this.actor = welcome.actor;
     this.#become("online");
     void this.#sync();
-    for (const message of this.#outbox.values()) this.#write(message);
+    for (const message of this.#outbox.values()) if (this.#isNext(message)) this.#write(message);
   }
 
   async #sync() {

@@ -108,15 +108,17 @@ test("acts are resent under the same id until they are acked, and become events 
   socket.onclose({ code: 1006 });
   t.mock.timers.tick(500);
   const again = welcome();
-  const written = again.sent.filter((frame) => frame.target);
-  assert.deepEqual(written.map(({ id }) => id), acts.map(({ id }) => id));
-  assert.deepEqual(written[0], { type: "edit", conversation: "c", target: 1, content: { text: "Hello" }, id: acts[0].id });
-  assert.deepEqual(written[3], { type: "unreact", conversation: "c", target: 3, emoji: "👍", id: acts[3].id });
+  const written = () => again.sent.filter((frame) => frame.target);
+  // The last one waits for the one before it, which is about the same message.
+  assert.deepEqual(written().map(({ id }) => id), acts.slice(0, 3).map(({ id }) => id));
+  const content = { text: "Hello" };
+  assert.deepEqual(written()[0], { type: "edit", conversation: "c", target: 1, content, id: acts[0].id });
 
   acts.forEach(({ id }, at) => {
     const content = at === 0 ? { content: { text: "H***o" } } : {};
     again.answer({ type: "ack", id, conversation: "c", seq: 10 + at, event: `e${at}`, time: 7, ...content });
   });
+  assert.deepEqual(written()[3], { type: "unreact", conversation: "c", target: 3, emoji: "👍", id: acts[3].id });
   assert.equal((await acts[3]).seq, 13);
   assert.deepEqual(seen.map(({ type, seq, target, content, sender }) => [type, seq, target, content, sender]), [
     ["edit", 10, 1, { text: "H***o" }, "ann"],
@@ -125,6 +127,19 @@ test("acts are resent under the same id until they are acked, and become events 
     ["reaction", 13, 3, { emoji: "👍", on: false }, "ann"],
   ]);
   assert.deepEqual(client.unsent, []);
+  client.close();
+});
+
+test("an act that is refused for now is not overtaken by the next one about the same message", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  const [first, second, other] = [client.react("c", 1, "👍"), client.unreact("c", 1, "👍"), client.react("d", 1, "👍")];
+  socket.answer({ type: "error", id: first.id, code: "busy", message: "Too much.", retry: true });
+  t.mock.timers.tick(500);
+  const written = () => socket.sent.filter((frame) => frame.target).map(({ id }) => id);
+  assert.deepEqual(written(), [first.id, other.id, first.id]);
+  socket.answer({ type: "ack", id: first.id, conversation: "c", seq: 2, event: "e", time: 0 });
+  assert.deepEqual(written().slice(3), [second.id]);
   client.close();
 });
 
