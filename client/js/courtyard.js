@@ -113,7 +113,7 @@ export class Courtyard extends EventTarget {
     return Object.assign(sent, { id: message.id });
   }
 
-  /** Acts on one message go one after the other, so that none overtakes one that has to be asked again. */
+  /** Acts that are on their way together may overtake each other, so those on one message go one after the other. */
   #isNext(message) {
     return !message.target || this.#firstAct(message) === message;
   }

@@ -274,8 +274,8 @@ impl Driver {
         }
     }
 
-    /// Writes what stands at a place of the outbox, if it is its turn: acts on one message go one after the other, so that
-    /// none overtakes one that has to be asked again.
+    /// Writes what stands at a place of the outbox, if it is its turn: acts that are on their way together may overtake
+    /// each other, so those on one message go one after the other.
     async fn write(&self, link: &mut Link, at: usize) -> Result<(), Broken> {
         let Some(Waiting { unsent, .. }) = self.outbox.get(at) else {
             return Ok(());
