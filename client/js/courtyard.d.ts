@@ -1,17 +1,85 @@
 export type State = "offline" | "connecting" | "anonymous" | "online" | "ended";
 
-export interface Message {
-  type: "message";
+/** What all events of a log have. */
+interface Entry {
   id: string;
   conversation: string;
   seq: number;
-  kind: string;
   sender: string;
   receiver?: string;
   client_id: string;
-  content: Record<string, unknown>;
   time: number;
 }
+
+/** The content of a message, as its kind demands. */
+export type Content = Record<string, unknown>;
+
+/** Who reacted with an emoji, in the order in which they did. */
+export interface Reaction {
+  emoji: string;
+  actors: string[];
+}
+
+/** What a plugin says about a message. */
+export interface Annotation {
+  plugin: string;
+  name: string;
+  value: unknown;
+}
+
+/** A message. Live ones are as they were sent; those of history and of a `MessageList` have what became of them. */
+export interface Message extends Entry {
+  type: "message";
+  kind: string;
+  /** The current one; empty when the message was recalled. */
+  content: Content;
+  /** When it was edited last, in milliseconds since 1970. */
+  edited?: number;
+  recalled?: boolean;
+  reactions?: Reaction[];
+  annotations?: Annotation[];
+}
+
+/** The sender of the message `target` put another content in the place of the last one. */
+export interface Edit extends Entry {
+  type: "edit";
+  target: number;
+  kind: string;
+  content: Content;
+}
+
+/** The message `target` was taken back. */
+export interface Recall extends Entry {
+  type: "recall";
+  target: number;
+}
+
+/** The sender of the event reacted to the message `target`, or no longer does. */
+export interface Reacted extends Entry {
+  type: "reaction";
+  target: number;
+  content: { emoji: string; on: boolean };
+}
+
+/** The plugin `sender` says something about the message `target`, under the name `kind`. */
+export interface Annotated extends Entry {
+  type: "annotation";
+  target: number;
+  kind: string;
+  content: { value: unknown };
+}
+
+/** Actors joined or left. */
+export interface Members extends Entry {
+  type: "members";
+  content: { joined: string[]; left: string[] };
+}
+
+/**
+ * The detail of the event `event`, told apart by `type`. A newer server may send further types: ignore them, and never
+ * show them as messages.
+ */
+export type LogEvent = Message | Edit | Recall | Reacted | Annotated | Members;
 
 export interface Ack {
   id: string;
@@ -19,7 +87,8 @@ export interface Ack {
   seq: number;
   event: string;
   time: number;
-  content?: Record<string, unknown>;
+  /** Another content than the one sent, if a plugin replaced it. */
+  content?: Content;
 }
 
 export interface Conversation {
@@ -28,7 +97,8 @@ export interface Conversation {
   members: string[];
   epoch: number;
   seq: number;
-  last?: Message;
+  /** The newest event, not always a message. */
+  last?: LogEvent;
 }
 
 /** The detail of the event `signal`: something of the moment that a plugin says. */
@@ -42,8 +112,19 @@ export interface Events {
   conversation: string;
   epoch: number;
   head: number;
-  events: Message[];
+  events: LogEvent[];
 }
+
+/** What waits for its ack: a message, or an act on one. */
+export type Unsent = { id: string; conversation: string } & (
+  | { type: "send"; kind: string; content: Content }
+  | { type: "edit"; target: number; content: Content }
+  | { type: "recall"; target: number }
+  | { type: "react" | "unreact"; target: number; emoji: string }
+);
+
+/** Resolves with the ack; `id` is known at once. */
+export type Sending = Promise<Ack> & { id: string };
 
 export interface Options {
   url: string;
@@ -63,13 +144,36 @@ export declare class Courtyard extends EventTarget {
   constructor(options: Options);
   readonly state: State;
   readonly actor?: string;
-  readonly unsent: { id: string; conversation: string; kind: string; content: Record<string, unknown> }[];
+  readonly unsent: Unsent[];
   connect(token?: string): void;
   close(): void;
-  send(conversation: string, content: Record<string, unknown>, kind?: string): Promise<Ack> & { id: string };
+  send(conversation: string, content: Content, kind?: string): Sending;
+  edit(conversation: string, target: number, content: Content): Sending;
+  recall(conversation: string, target: number): Sending;
+  react(conversation: string, target: number, emoji: string): Sending;
+  unreact(conversation: string, target: number, emoji: string): Sending;
   call<T = unknown>(method: string, params?: unknown): Promise<T>;
   auth(token: string): Promise<unknown>;
   history(conversation: string, range?: { after?: number; before?: number; limit?: number }): Promise<Events>;
 }
+
+/** A message with all that became of it. */
+export type Folded = Message & Required<Pick<Message, "recalled" | "reactions" | "annotations">>;
+
+/** The messages of one conversation, folded from live events and pages of history in any order. */
+export declare class MessageList {
+  /** Returns the message that is new or changed. `head` is the page's, for an event of a page. */
+  add(event: LogEvent, head?: number): Folded | undefined;
+  addPage(page: Pick<Events, "events" | "head">): void;
+  clear(): void;
+  get(seq: number): Folded | undefined;
+  /** The lowest number of all events that were added; Infinity before the first. */
+  readonly first: number;
+  /** Oldest first. */
+  readonly messages: Folded[];
+}
+
+/** Returns a message as it is after an event about it. */
+export declare function revised<T extends Message>(message: T, event: LogEvent): T;
 
 export declare function ulid(now?: number): string;

@@ -24,11 +24,16 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
 const PAGE = 200;
 
+/** The type of the event that each request of the outbox becomes. */
+const BECOMES = { send: "message", edit: "edit", recall: "recall", react: "reaction", unreact: "reaction" };
+
 /**
  * A connection that mends itself.
  *
  * Events: `state` (detail: {state, retryAt?, code?}), `event` (detail: an event of the log, each once and in the order of
- * its conversation), `synced` (detail: the conversations), `sent` (detail: {id, ack}), `refused` (detail: {id, error}).
+ * its conversation; its `type` says what it is, and only `message` is one to show as such: see `MessageList`), `synced`
+ * (detail: the conversations), `reset` (detail: {conversation, epoch}: its numbers begin anew, forget its events),
+ * `signal` (detail: {plugin, name, payload}), `sent` (detail: {id, ack}), `refused` (detail: {id, message, error}).
  */
 export class Courtyard extends EventTarget {
   #options;
@@ -53,7 +58,7 @@ export class Courtyard extends EventTarget {
     return this.#state;
   }
 
-  /** Messages that are not acked yet, oldest first. */
+  /** What is not acked yet, oldest first: messages (`type` is `send`) and acts on messages (with a `target`). */
   get unsent() {
     return [...this.#outbox.values()];
   }
@@ -65,7 +70,7 @@ export class Courtyard extends EventTarget {
     this.#open();
   }
 
-  /** Ends the connection; unsent messages stay. */
+  /** Ends the connection; what is unsent stays. */
   close() {
     this.#stopped = true;
     this.#drop();
@@ -74,14 +79,58 @@ export class Courtyard extends EventTarget {
 
   /** Sends a message; it is resent until the server has it. Resolves with the ack. */
   send(conversation, content, kind = "text") {
-    const message = { type: "send", id: ulid(), conversation, kind, content };
+    return this.#put({ type: "send", conversation, kind, content });
+  }
+
+  /** Puts another content in the place of that of an own message, given by its `seq`. Resent and answered like `send`. */
+  edit(conversation, target, content) {
+    return this.#put({ type: "edit", conversation, target, content });
+  }
+
+  /** Takes an own message back for everyone; that can't be undone. Resent and answered like `send`. */
+  recall(conversation, target) {
+    return this.#put({ type: "recall", conversation, target });
+  }
+
+  /** Reacts to a message with an emoji, or any text of up to 64 bytes. Resent and answered like `send`. */
+  react(conversation, target, emoji) {
+    return this.#put({ type: "react", conversation, target, emoji });
+  }
+
+  /** Takes a reaction back. Resent and answered like `send`. */
+  unreact(conversation, target, emoji) {
+    return this.#put({ type: "unreact", conversation, target, emoji });
+  }
+
+  #put(request) {
+    const message = { ...request, id: ulid() };
     this.#outbox.set(message.id, message);
     this.#save();
     const sent = new Promise((resolve, reject) => this.#requests.set(message.id, { resolve, reject, keep: true }));
     // Whoever only listens to events need not handle the promise.
     sent.catch(() => {});
-    if (this.#state === "online") this.#write(message);
+    if (this.#state === "online" && this.#isNext(message)) this.#write(message);
     return Object.assign(sent, { id: message.id });
+  }
+
+  /** Acts that are on their way together may overtake each other, so those on one message go one after the other. */
+  #isNext(message) {
+    return !message.target || this.#firstAct(message) === message;
+  }
+
+  #firstAct({ conversation, target }) {
+    for (const other of this.#outbox.values()) {
+      if (other.target === target && other.conversation === conversation) return other;
+    }
+    return undefined;
+  }
+
+  /** Forgets what has its answer, and writes what waited for it. */
+  #settle(message) {
+    this.#outbox.delete(message.id);
+    this.#save();
+    const next = message.target && this.#firstAct(message);
+    if (next && this.#state === "online") this.#write(next);
   }
 
   /** Calls a method of a plugin. */
@@ -211,24 +260,24 @@ export class Courtyard extends EventTarget {
     this.#requests.delete(frame.id);
     request?.reject(error);
     if (message) {
-      this.#outbox.delete(frame.id);
-      this.#save();
+      this.#settle(message);
       this.#tell("refused", { id: frame.id, message, error });
     }
   }
 
   #acked(ack) {
     const message = this.#outbox.get(ack.id);
-    this.#outbox.delete(ack.id);
-    this.#save();
+    if (message) this.#settle(message);
     this.#requests.get(ack.id)?.resolve(ack);
     this.#requests.delete(ack.id);
     this.#tell("sent", { id: ack.id, ack });
     if (!message) return;
-    const { conversation, kind, content } = message;
+    // The session that asked gets the ack in the place of the event.
+    const { type, conversation, target, kind = "", content = {}, emoji } = message;
+    const reaction = emoji === undefined ? undefined : { emoji, on: type === "react" };
     this.#arrive({
-      type: "message", id: ack.event, conversation, seq: ack.seq, kind, content: ack.content ?? content,
-      sender: this.actor, client_id: ack.id, time: ack.time,
+      type: BECOMES[type], id: ack.event, conversation, seq: ack.seq, ...(target && { target }), kind,
+      content: ack.content ?? reaction ?? content, sender: this.actor, client_id: ack.id, time: ack.time,
     });
   }
 
@@ -236,7 +285,7 @@ export class Courtyard extends EventTarget {
     this.actor = welcome.actor;
     this.#become("online");
     void this.#sync();
-    for (const message of this.#outbox.values()) this.#write(message);
+    for (const message of this.#outbox.values()) if (this.#isNext(message)) this.#write(message);
   }
 
   async #sync() {
@@ -244,7 +293,11 @@ export class Courtyard extends EventTarget {
       const synced = await this.#request({ type: "sync" });
       for (const conversation of synced.conversations) {
         const known = this.#known(conversation.id, conversation.last ? conversation.seq - 1 : conversation.seq);
-        if (known.epoch !== undefined && known.epoch !== conversation.epoch) known.seq = 0;
+        if (known.epoch !== undefined && known.epoch !== conversation.epoch) {
+          known.seq = 0;
+          known.waiting.clear();
+          this.#tell("reset", { conversation: conversation.id, epoch: conversation.epoch });
+        }
         known.epoch = conversation.epoch;
         if (conversation.last) this.#arrive(conversation.last);
       }
@@ -314,5 +367,114 @@ export class Courtyard extends EventTarget {
 
   #save() {
     this.#options.storage?.setItem("courtyard.outbox", JSON.stringify(this.unsent));
+  }
+}
+
+/** Returns a message as it is after an edit, a recall, a reaction or an annotation; others leave it as it is. */
+export function revised(message, event) {
+  const { reactions = [], annotations = [] } = message;
+  if (message.recalled) return message;
+  switch (event.type) {
+    case "edit":
+      return { ...message, content: event.content, edited: event.time };
+    case "recall":
+      return { ...message, content: {}, edited: undefined, recalled: true, reactions: [], annotations: [] };
+    case "reaction":
+      return { ...message, reactions: reacted(reactions, event.content, event.sender) };
+    case "annotation": {
+      const note = { plugin: event.sender, name: event.kind, value: event.content.value };
+      const same = ({ plugin, name }) => plugin === note.plugin && name === note.name;
+      const others = annotations.some(same) ? annotations : [...annotations, note];
+      return { ...message, annotations: others.map((other) => (same(other) ? note : other)) };
+    }
+    default:
+      return message;
+  }
+}
+
+function reacted(reactions, { emoji, on }, actor) {
+  const known = reactions.find((reaction) => reaction.emoji === emoji);
+  if (!known) return on ? [...reactions, { emoji, actors: [actor] }] : reactions;
+  const others = known.actors.filter((other) => other !== actor);
+  const actors = !on ? others : others.length < known.actors.length ? known.actors : [...others, actor];
+  return reactions.flatMap((reaction) =>
+    reaction !== known ? [reaction] : actors.length > 0 ? [{ emoji, actors }] : []);
+}
+
+/**
+ * The messages of one conversation, each with `content`, `edited`, `recalled`, `reactions` and `annotations` as they are
+ * now. It takes live events and pages of history in any order, the same ones more than once as well.
+ */
+export class MessageList {
+  #entries = new Map();
+  #first = Infinity;
+
+  /**
+   * Takes an event. `head` is the number of the newest event that the server had folded into it: of a page, its `head`.
+   * Returns the message that is new or changed, if there is one.
+   */
+  add(event, head = event.seq) {
+    this.#first = Math.min(this.#first, event.seq);
+    if (event.type === "message") return this.#addMessage(event, Math.max(head, event.seq));
+    return event.target ? this.#addChange(event) : undefined;
+  }
+
+  /** Takes what `history` returned. */
+  addPage({ events, head }) {
+    for (const event of events) this.add(event, head);
+  }
+
+  /** Forgets everything. */
+  clear() {
+    this.#entries.clear();
+    this.#first = Infinity;
+  }
+
+  /** Returns a message by its number. */
+  get(seq) {
+    return this.#entries.get(seq)?.message;
+  }
+
+  /** The lowest number of all events that were added, messages or not: where older history begins. None yet: Infinity. */
+  get first() {
+    return this.#first;
+  }
+
+  /** The messages, oldest first. */
+  get messages() {
+    const messages = [...this.#entries.values()].flatMap(({ message }) => message ?? []);
+    return messages.sort((left, right) => left.seq - right.seq);
+  }
+
+  #entry(seq) {
+    let entry = this.#entries.get(seq);
+    // A change may come before its message does: an older page is on its way then, or is never read.
+    if (!entry) this.#entries.set(seq, (entry = { base: undefined, head: 0, changes: [], message: undefined }));
+    return entry;
+  }
+
+  #addMessage(event, head) {
+    const entry = this.#entry(event.seq);
+    if (entry.base && head < entry.head) return undefined;
+    const base = { recalled: false, reactions: [], annotations: [], ...event };
+    return this.#fold(Object.assign(entry, { base, head }));
+  }
+
+  #addChange(event) {
+    const entry = this.#entry(event.target);
+    if (event.seq <= entry.head || entry.changes.some(({ seq }) => seq === event.seq)) return undefined;
+    entry.changes.push(event);
+    entry.changes.sort((left, right) => left.seq - right.seq);
+    return entry.base && this.#fold(entry);
+  }
+
+  #fold(entry) {
+    entry.changes = entry.changes.filter(({ seq }) => seq > entry.head);
+    entry.message = entry.changes.reduce(revised, entry.base);
+    if (entry.message.recalled) {
+      // Nothing of what was said stays in memory, and no older page brings it back.
+      Object.assign(entry, { base: entry.message, head: Infinity, changes: [] });
+    }
+    return entry.message;
   }
 }

@@ -149,6 +149,144 @@ test("two people chat, the server is killed while messages fly, and every messag
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
+/** The bubble of the message that says this. */
+const bubble = (page, text) => page.locator(`#messages .note[data-text="${text}"]`);
+
+/** Opens the menu of a message with the mouse. */
+async function open(page, text) {
+  await bubble(page, text).hover();
+  await page.click(`#messages .row:has(> .note[data-text="${text}"]) .more`);
+  await page.waitForSelector("[data-test=menu]:popover-open");
+}
+
+const act = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
+
+/** Waits until a chip shows this count, and tells whether it is one's own. */
+async function chip(page, emoji, count) {
+  const found = page.locator(`[data-test="chip-${emoji}"]`, { hasText: String(count) });
+  await found.waitFor();
+  return (await found.getAttribute("aria-pressed")) === "true";
+}
+
+test("an edit, reactions and a recall are seen on both pages, and again after both were loaded anew", async () => {
+  const phone = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true };
+  const [dora, emil] = [await join_("dora", { viewport: { width: 1280, height: 800 } }), await join_("emil", phone)];
+  await talk(dora.page, "emil");
+  await talk(emil.page, "dora");
+  await write(dora.page, "Shall we meet at the fountain tomorow?");
+  await shows(emil.page, 1);
+  await write(emil.page, "Yes! I bring the cake. 🍰");
+  await shows(dora.page, 2);
+  await write(dora.page, "The code for the gate is 1234");
+  await write(dora.page, "<img src=x onerror=alert(1)> is no picture");
+  await shows(emil.page, 4);
+
+  await dora.page.bringToFront();
+  await open(dora.page, "Shall we meet at the fountain tomorow?");
+  await dora.page.screenshot({ path: join(pictures, "desk-menu.png") });
+  await act(dora.page, "edit");
+  await dora.page.waitForSelector("[data-test=editing]:visible");
+  await dora.page.screenshot({ path: join(pictures, "desk-editing.png") });
+  await write(dora.page, "Shall we meet at the fountain tomorrow at four, when the heat is over and the shade is back?");
+  for (const { page } of [dora, emil]) {
+    await page.waitForSelector("#messages .note[data-text^='Shall we meet at the fountain tomorrow'] .edited");
+  }
+
+  // A tap is what opens the menu on a phone; it offers nothing but reactions on what others wrote.
+  await emil.page.bringToFront();
+  await emil.page.locator("#messages .note[data-text^='Shall we']").tap();
+  await emil.page.waitForSelector("[data-test=menu]:popover-open");
+  assert.equal(await emil.page.locator("[data-test=menu] [data-test=recall]").count(), 0);
+  await emil.page.screenshot({ path: join(pictures, "phone-menu.png") });
+  await emil.page.tap("[data-test=menu] [data-test='react-👍']");
+  assert.equal(await chip(emil.page, "👍", 1), true);
+  assert.equal(await chip(dora.page, "👍", 1), false);
+  await dora.page.bringToFront();
+  await dora.page.click("[data-test='chip-👍']");
+  assert.equal(await chip(dora.page, "👍", 2), true);
+  await chip(emil.page, "👍", 2);
+  await open(dora.page, "Yes! I bring the cake. 🍰");
+  await act(dora.page, "react-🎉");
+  await chip(emil.page, "🎉", 1);
+
+  await open(dora.page, "The code for the gate is 1234");
+  await act(dora.page, "recall");
+  await dora.page.screenshot({ path: join(pictures, "desk-recall.png") });
+  await act(dora.page, "recall");
+  for (const { page } of [dora, emil]) {
+    await page.waitForSelector("#messages .recalled");
+    assert.ok(!(await page.textContent("#house")).includes("1234"));
+  }
+
+  // The same with the keyboard alone: from the text back to the newest message, its menu, a reaction, and away again.
+  await dora.page.focus("[data-test=text]");
+  await dora.page.keyboard.press("Shift+Tab");
+  await dora.page.keyboard.press("ArrowUp");
+  await dora.page.keyboard.press("Enter");
+  await dora.page.waitForSelector("[data-test=menu]:popover-open");
+  await dora.page.keyboard.press("ArrowRight");
+  await dora.page.keyboard.press("Enter");
+  assert.equal(await chip(dora.page, "❤️", 1), true);
+  await chip(emil.page, "❤️", 1);
+  await dora.page.focus("[data-test=text]");
+  await dora.page.keyboard.press("ArrowUp");
+  await dora.page.waitForSelector("[data-test=editing]:visible");
+  await dora.page.keyboard.press("Escape");
+  await dora.page.waitForSelector("[data-test=editing]", { state: "hidden" });
+
+  const state = (page) => page.$$eval("#messages .row", (rows) => rows.map((row) => [
+    row.querySelector(".note").dataset.text, row.classList.contains("recalled"), row.querySelector(".edited") !== null,
+    [...row.querySelectorAll(".chip")].map((chip) => chip.textContent),
+  ]));
+  const before = await state(dora.page);
+  assert.deepEqual(before.map(([, recalled, edited]) => [recalled, edited]),
+    [[false, true], [false, false], [true, false], [false, false]]);
+  assert.deepEqual(before.map(([, , , chips]) => chips), [["👍2"], ["🎉1", "❤️1"], [], []]);
+  assert.deepEqual(await state(emil.page), before);
+  for (const [{ page }, partner, name] of [[dora, "emil", "desk"], [emil, "dora", "phone"]]) {
+    await page.bringToFront();
+    await page.screenshot({ path: join(pictures, `${name}-acts.png`) });
+    await page.reload();
+    await talk(page, partner);
+    await page.waitForSelector("#messages .chip");
+    assert.deepEqual(await state(page), before);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.screenshot({ path: join(pictures, `${name}-acts-dark.png`) });
+  }
+  await open(dora.page, "Yes! I bring the cake. 🍰");
+  await dora.page.screenshot({ path: join(pictures, "desk-menu-dark.png") });
+  assert.deepEqual([...dora.complaints, ...emil.complaints], []);
+});
+
+test("acts done without a connection show at once, and are done when the server is back", async () => {
+  const [finn, gina] = [await join_("finn"), await join_("gina")];
+  await talk(finn.page, "gina");
+  await talk(gina.page, "finn");
+  await write(finn.page, "one");
+  await write(finn.page, "two");
+  await shows(gina.page, 2);
+  await kill();
+  await finn.page.waitForSelector("[data-test=link]:not([hidden])");
+  await open(finn.page, "one");
+  await act(finn.page, "edit");
+  await write(finn.page, "first");
+  await finn.page.waitForSelector("#messages .note[data-text=first][data-state=queued]");
+  // On, off and on again: the last one counts.
+  for (let press = 0; press < 3; press++) {
+    await open(finn.page, "two");
+    await act(finn.page, "react-🎉");
+  }
+  assert.equal(await chip(finn.page, "🎉", 1), true);
+  await start();
+  await gina.page.waitForSelector("#messages .note[data-text=first]");
+  await finn.page.waitForSelector("#messages .note[data-text=first][data-state=sent]");
+  assert.equal(await chip(gina.page, "🎉", 1), false);
+  const unsent = () => finn.page.evaluate(() => globalThis.chat.unsent.length);
+  while ((await unsent()) > 0) await finn.page.waitForTimeout(20);
+  assert.equal(await chip(finn.page, "🎉", 1), true);
+  assert.deepEqual([...finn.complaints, ...gina.complaints], []);
+});
+
 test("what is wrong at the door is said there", async () => {
   const { page } = await join_("carol");
   await page.click("[data-test=leave]");

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use courtyard_client::{Client, Error, Event, Events, Message, Options, Page};
+use courtyard_client::{Client, Error, Event, Events, LogEvent, MessageList, Options, Page};
 use courtyard_tests::{CONVERSATION, Site, plugin};
 use serde_json::json;
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ async fn next(events: &mut Events) -> Event {
     timeout(PATIENCE, events.next()).await.unwrap().unwrap()
 }
 
-async fn next_message(events: &mut Events) -> Message {
+async fn next_message(events: &mut Events) -> LogEvent {
     loop {
         if let Event::Message(message) = next(events).await {
             return message;
@@ -33,7 +33,7 @@ async fn next_message(events: &mut Events) -> Message {
 }
 
 /// Reads messages until there are so many.
-async fn read(mut events: Events, count: usize) -> Vec<Message> {
+async fn read(mut events: Events, count: usize) -> Vec<LogEvent> {
     let mut messages = Vec::new();
     while messages.len() < count {
         messages.push(next_message(&mut events).await);
@@ -128,6 +128,83 @@ async fn a_full_outbox_and_a_refusal_are_told_to_the_sender() {
         .await
         .unwrap();
     assert_eq!(sent.seq, 1);
+    server.stop().await;
+}
+
+/// Folds live events until a message is as wanted.
+async fn folded(events: &mut Events, list: &mut MessageList, wanted: impl Fn(&LogEvent) -> bool) -> LogEvent {
+    loop {
+        match next(events).await {
+            Event::Message(event) => {
+                assert!(event.is_message());
+                list.add(event);
+            }
+            Event::Change(event) => {
+                assert!(!event.is_message());
+                list.add(event);
+            }
+            _ => continue,
+        }
+        if let Some(message) = list.get(1).filter(|message| wanted(message)) {
+            return message.clone();
+        }
+    }
+}
+
+#[tokio::test]
+async fn acts_are_done_once_across_a_restart_and_both_sides_and_history_fold_to_the_same() {
+    let site = Site::new("");
+    let server = site.start().await;
+    let (ann, mut on_anns) = Client::connect(options(&site, "ann"));
+    let (bob, mut on_bobs) = Client::connect(options(&site, "bob"));
+    for events in [&mut on_anns, &mut on_bobs] {
+        while !matches!(next(events).await, Event::Synced(_)) {}
+    }
+    let (mut anns, mut bobs) = (MessageList::new(), MessageList::new());
+    let seq = ann
+        .send(CONVERSATION, "text", json!({"text": "Helo"}))
+        .await
+        .unwrap()
+        .seq;
+    assert_eq!(seq, 1);
+    folded(&mut on_bobs, &mut bobs, |_| true).await;
+    let refused = bob.recall(CONVERSATION, seq).await.unwrap_err();
+    assert_eq!(refused.code(), "forbidden");
+
+    server.kill().await;
+    while !matches!(next(&mut on_bobs).await, Event::Offline { .. }) {}
+    let mut acts = vec![ann.edit(CONVERSATION, seq, json!({"text": "Hello"}))];
+    for number in 0..5 {
+        acts.push(bob.react(CONVERSATION, seq, "👍"));
+        acts.push(bob.unreact(CONVERSATION, seq, "👍"));
+        acts.push(ann.react(CONVERSATION, seq, &number.to_string()));
+    }
+    acts.push(bob.react(CONVERSATION, seq, "🎂"));
+    assert_eq!(bob.unsent().await.unwrap().len(), 11);
+    let server = site.start().await;
+    for act in acts {
+        timeout(PATIENCE, act).await.unwrap().unwrap();
+    }
+
+    // Bob's act after act is in the order of his calls, so that nothing of his 👍 is left.
+    let done = |message: &LogEvent| message.edited.is_some() && message.reactions.len() == 6;
+    let no_thumb = |message: &LogEvent| message.reactions.iter().all(|reaction| reaction.emoji != "👍");
+    let done = |message: &LogEvent| done(message) && no_thumb(message);
+    let seen = folded(&mut on_bobs, &mut bobs, done).await;
+    assert_eq!(seen.content, json!({"text": "Hello"}));
+    assert_eq!(folded(&mut on_anns, &mut anns, done).await.reactions, seen.reactions);
+    let page = ann.history(CONVERSATION, Page::Newest, 100).await.unwrap();
+    assert_eq!(page.head, 18, "each act is one event");
+    let mut read = MessageList::new();
+    read.add_page(&page);
+    assert_eq!(read.iter().count(), 1);
+    assert_eq!(read.get(seq).unwrap().reactions, seen.reactions);
+
+    ann.recall(CONVERSATION, seq).await.unwrap();
+    let gone = folded(&mut on_bobs, &mut bobs, |message| message.recalled).await;
+    assert_eq!((gone.content, gone.reactions.len()), (json!({}), 0));
+    let late = bob.react(CONVERSATION, seq, "👍").await.unwrap_err();
+    assert_eq!(late.code(), "unknown_message");
     server.stop().await;
 }
 

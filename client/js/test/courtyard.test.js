@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Courtyard, ulid } from "../courtyard.js";
+import { Courtyard, MessageList, revised, ulid } from "../courtyard.js";
 
 /** A socket whose other end is the test. */
 class Socket {
@@ -93,4 +93,155 @@ test("a session that was ended is not connected again", () => {
   socket.onclose({ code: 4101 });
   assert.equal(client.state, "ended");
   assert.equal(Socket.opened.length, 1);
+});
+
+test("acts are resent under the same id until they are acked, and become events of their own type", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  const seen = [];
+  client.addEventListener("event", ({ detail }) => seen.push(detail));
+  const acts = [
+    client.edit("c", 1, { text: "Hello" }), client.recall("c", 2), client.react("c", 3, "👍"), client.unreact("c", 3, "👍"),
+  ];
+  assert.deepEqual(client.unsent.map(({ type, target }) => [type, target]),
+    [["edit", 1], ["recall", 2], ["react", 3], ["unreact", 3]]);
+  socket.onclose({ code: 1006 });
+  t.mock.timers.tick(500);
+  const again = welcome();
+  const written = () => again.sent.filter((frame) => frame.target);
+  // The last one waits for the one before it, which is about the same message.
+  assert.deepEqual(written().map(({ id }) => id), acts.slice(0, 3).map(({ id }) => id));
+  const content = { text: "Hello" };
+  assert.deepEqual(written()[0], { type: "edit", conversation: "c", target: 1, content, id: acts[0].id });
+
+  acts.forEach(({ id }, at) => {
+    const content = at === 0 ? { content: { text: "H***o" } } : {};
+    again.answer({ type: "ack", id, conversation: "c", seq: 10 + at, event: `e${at}`, time: 7, ...content });
+  });
+  assert.deepEqual(written()[3], { type: "unreact", conversation: "c", target: 3, emoji: "👍", id: acts[3].id });
+  assert.equal((await acts[3]).seq, 13);
+  assert.deepEqual(seen.map(({ type, seq, target, content, sender }) => [type, seq, target, content, sender]), [
+    ["edit", 10, 1, { text: "H***o" }, "ann"],
+    ["recall", 11, 2, {}, "ann"],
+    ["reaction", 12, 3, { emoji: "👍", on: true }, "ann"],
+    ["reaction", 13, 3, { emoji: "👍", on: false }, "ann"],
+  ]);
+  assert.deepEqual(client.unsent, []);
+  client.close();
+});
+
+test("an act that is refused for now is not overtaken by the next one about the same message", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  const [first, second, other] = [client.react("c", 1, "👍"), client.unreact("c", 1, "👍"), client.react("d", 1, "👍")];
+  socket.answer({ type: "error", id: first.id, code: "busy", message: "Too much.", retry: true });
+  t.mock.timers.tick(500);
+  const written = () => socket.sent.filter((frame) => frame.target).map(({ id }) => id);
+  assert.deepEqual(written(), [first.id, other.id, first.id]);
+  socket.answer({ type: "ack", id: first.id, conversation: "c", seq: 2, event: "e", time: 0 });
+  assert.deepEqual(written().slice(3), [second.id]);
+  client.close();
+});
+
+test("an act that is refused for good is told and not sent again", async () => {
+  const { client, socket } = connected();
+  const refused = [];
+  client.addEventListener("refused", ({ detail }) => refused.push(detail));
+  const act = client.recall("c", 1);
+  socket.answer({ type: "error", id: act.id, code: "forbidden", message: "Only its sender can do that.", retry: false });
+  await assert.rejects(act, { code: "forbidden" });
+  assert.deepEqual(refused.map(({ message }) => message.type), ["recall"]);
+  assert.deepEqual(client.unsent, []);
+  client.close();
+});
+
+test("a conversation whose numbers begin anew is told", async () => {
+  const { client, shown, socket } = connected();
+  const resets = [];
+  client.addEventListener("reset", ({ detail }) => resets.push(detail));
+  const sync = async (epoch, seq) => {
+    socket.answer({ type: "gap" });
+    const { id } = of(socket, "sync").at(-1);
+    socket.answer({ type: "synced", id, conversations: [{ id: "c", members: [], epoch, seq, last: event(seq) }] });
+    await settled();
+  };
+  await sync(0, 9);
+  await sync(1, 1);
+  assert.deepEqual(resets, [{ conversation: "c", epoch: 1 }]);
+  assert.deepEqual(shown, [9, 1]);
+  client.close();
+});
+
+const said = (seq, more = {}) =>
+  ({ type: "message", id: `e${seq}`, conversation: "c", seq, kind: "text", sender: "ann", content: { text: `${seq}` }, time: seq, ...more });
+const about = (seq, type, target, content = {}, more = {}) =>
+  ({ type, id: `e${seq}`, conversation: "c", seq, target, kind: "", sender: "bob", content, time: seq, ...more });
+const reaction = (seq, target, emoji, on, sender = "bob") => about(seq, "reaction", target, { emoji, on }, { sender });
+
+test("live events are folded into the messages that they are about", () => {
+  const list = new MessageList();
+  assert.equal(list.first, Infinity);
+  list.add(said(1));
+  list.add(said(2));
+  list.add(about(3, "edit", 1, { text: "one" }));
+  list.add(reaction(4, 1, "👍", true));
+  list.add(reaction(5, 1, "👍", true, "ann"));
+  list.add(reaction(6, 1, "🎂", true));
+  list.add(reaction(7, 1, "👍", true));
+  list.add(reaction(8, 1, "🎂", false));
+  list.add(reaction(9, 1, "never", false));
+  list.add(about(10, "annotation", 1, { value: 1 }, { sender: "clerk", kind: "es" }));
+  list.add(about(11, "annotation", 1, { value: { text: "uno" } }, { sender: "clerk", kind: "es" }));
+  assert.equal(list.add(about(12, "members", undefined, { joined: ["carol"], left: [] })), undefined);
+  assert.equal(list.add(about(13, "of the future", 1)).seq, 1);
+  const [one, two] = list.messages;
+  assert.equal(list.messages.length, 2);
+  assert.deepEqual([one.content, one.edited, one.recalled], [{ text: "one" }, 3, false]);
+  assert.deepEqual(one.reactions, [{ emoji: "👍", actors: ["bob", "ann"] }]);
+  assert.deepEqual(one.annotations, [{ plugin: "clerk", name: "es", value: { text: "uno" } }]);
+  assert.deepEqual([two.content, two.edited, two.reactions], [{ text: "2" }, undefined, []]);
+  assert.equal(list.first, 1);
+});
+
+test("nothing of a recalled message is kept or comes back", () => {
+  const list = new MessageList();
+  list.add(said(1, { content: { text: "secret" } }));
+  list.add(reaction(2, 1, "👍", true));
+  const message = list.add(about(3, "recall", 1, {}, { sender: "ann" }));
+  assert.deepEqual([message.recalled, message.content, message.reactions], [true, {}, []]);
+  list.add(reaction(4, 1, "👍", true));
+  list.addPage({ head: 2, events: [said(1, { content: { text: "secret" } })] });
+  assert.ok(!JSON.stringify(list.messages).includes("secret"));
+  assert.deepEqual(list.get(1), message);
+});
+
+test("what history has folded in already is not folded in twice, whatever comes first", () => {
+  // Bob's reaction of 3 was taken back with 40; the page of 40 was read before the one of 3.
+  const pages = [
+    { head: 41, events: [reaction(40, 1, "👍", false), said(41)] },
+    { head: 41, events: [said(1, { content: { text: "new" }, edited: 5 }), reaction(3, 1, "👍", true), about(4, "edit", 1, { text: "old" })] },
+  ];
+  for (const order of [pages, pages.toReversed(), [...pages, ...pages]]) {
+    const list = new MessageList();
+    order.forEach((page) => list.addPage(page));
+    assert.deepEqual(list.messages.map(({ content, reactions }) => [content.text, reactions]), [["new", []], ["41", []]]);
+  }
+  // A page that was read before 42, and arrives after it.
+  const list = new MessageList();
+  list.add(reaction(42, 1, "🎂", true));
+  list.addPage(pages[1]);
+  assert.deepEqual(list.get(1).reactions, [{ emoji: "🎂", actors: ["bob"] }]);
+  list.addPage({ head: 50, events: [said(1, { reactions: [{ emoji: "🌱", actors: ["ann"] }] })] });
+  list.addPage(pages[1]);
+  assert.deepEqual(list.get(1).reactions, [{ emoji: "🌱", actors: ["ann"] }]);
+  list.clear();
+  assert.deepEqual([list.messages, list.first], [[], Infinity]);
+});
+
+test("a message is revised without changing the one that was given", () => {
+  const message = said(1, { reactions: [{ emoji: "👍", actors: ["ann"] }] });
+  const before = structuredClone(message);
+  assert.deepEqual(revised(message, reaction(2, 1, "👍", true)).reactions[0].actors, ["ann", "bob"]);
+  assert.equal(revised(message, about(3, "edit", 1, { text: "x" })).content.text, "x");
+  assert.deepEqual(message, before);
 });

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::frame::{Envelope, Refusal};
 use crate::link::{Link, Received};
 use crate::timeline::Timeline;
-use crate::{Ack, Conversation, Error, Event, History, Message, Options, Page, Unsent, Welcome};
+use crate::{Ack, Conversation, Error, Event, History, LogEvent, Options, Page, Unsent, Welcome};
 
 /// How long opening a connection and its first answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,8 +24,8 @@ type Answer<T> = oneshot::Sender<Result<T, Error>>;
 /// What a client asks of its task.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Send {
-        message: Unsent,
+    Put {
+        unsent: Unsent,
         answer: Answer<Ack>,
     },
     Call {
@@ -68,9 +68,9 @@ enum Over {
     Closed,
 }
 
-/// A message that waits for its ack.
+/// What waits for its ack.
 struct Waiting {
-    message: Unsent,
+    unsent: Unsent,
     answer: Option<Answer<Ack>>,
 }
 
@@ -95,7 +95,7 @@ impl Driver {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let unsent = std::mem::take(&mut options.unsent);
-        let waiting = |message| Waiting { message, answer: None };
+        let waiting = |unsent| Waiting { unsent, answer: None };
         Self {
             outbox: unsent.into_iter().map(waiting).collect(),
             pause: options.first_pause,
@@ -166,8 +166,8 @@ impl Driver {
                 done = &mut wait => return Ok(done),
                 command = self.commands.recv() => match command {
                     None | Some(Command::Close) => return Err(Closed),
-                    Some(Command::Send { message, answer }) => {
-                        self.keep(message, answer);
+                    Some(Command::Put { unsent, answer }) => {
+                        self.keep(unsent, answer);
                     }
                     Some(Command::Unsent { answer }) => self.list_unsent(answer),
                     Some(Command::Call { answer, .. }) => drop(answer.send(Err(Error::Offline))),
@@ -223,13 +223,10 @@ impl Driver {
 
     async fn command(&mut self, link: &mut Link, command: Command) -> Result<(), Broken> {
         match command {
-            Command::Send { message, answer } => {
-                let frame = send_frame(&message);
-                if self.keep(message, answer) && self.actor.is_some() {
-                    link.send(&frame).await.map_err(|_| Broken)?;
-                }
-                Ok(())
-            }
+            Command::Put { unsent, answer } => match self.keep(unsent, answer) {
+                Some(at) if self.actor.is_some() => self.write(link, at).await,
+                _ => Ok(()),
+            },
             Command::Call { method, params, answer } => {
                 let frame = json!({"type": "call", "method": method, "params": params});
                 self.request(link, frame, Request::Call(answer)).await
@@ -263,28 +260,57 @@ impl Driver {
         link.send(&frame).await.map_err(|_| Broken)
     }
 
-    /// Puts a message into the outbox; refuses it if that is full.
-    fn keep(&mut self, message: Unsent, answer: Answer<Ack>) -> bool {
-        let fits = self.outbox.len() < self.options.outbox;
-        if fits {
+    /// Puts something into the outbox, and returns its place; refuses it if that is full.
+    fn keep(&mut self, unsent: Unsent, answer: Answer<Ack>) -> Option<usize> {
+        let place = self.outbox.len();
+        if place < self.options.outbox {
             let answer = Some(answer);
-            self.outbox.push_back(Waiting { message, answer });
+            self.outbox.push_back(Waiting { unsent, answer });
+            Some(place)
         } else {
             // Whoever does not wait for the answer does not want to know.
             let _ = answer.send(Err(Error::Full));
+            None
         }
-        fits
+    }
+
+    /// Writes what stands at a place of the outbox, if it is its turn: acts that are on their way together may overtake
+    /// each other, so those on one message go one after the other.
+    async fn write(&self, link: &mut Link, at: usize) -> Result<(), Broken> {
+        let Some(Waiting { unsent, .. }) = self.outbox.get(at) else {
+            return Ok(());
+        };
+        if self.first_about(unsent).is_some_and(|first| first < at) {
+            return Ok(());
+        }
+        link.send(&frame_of(unsent)).await.map_err(|_| Broken)
+    }
+
+    /// Returns the place of the first act on the same message.
+    fn first_about(&self, unsent: &Unsent) -> Option<usize> {
+        unsent.action.target()?;
+        self.outbox
+            .iter()
+            .position(|waiting| waiting.unsent.shares_target(unsent))
+    }
+
+    /// Writes what waited for something that has its answer now.
+    async fn write_next(&self, link: &mut Link, settled: &Unsent) -> Result<(), Over> {
+        match self.first_about(settled) {
+            Some(at) if self.actor.is_some() => self.write(link, at).await.map_err(|Broken| Over::Broken),
+            _ => Ok(()),
+        }
     }
 
     fn list_unsent(&self, answer: Answer<Vec<Unsent>>) {
-        let unsent = self.outbox.iter().map(|waiting| waiting.message.clone()).collect();
+        let unsent = self.outbox.iter().map(|waiting| waiting.unsent.clone()).collect();
         // As above.
         let _ = answer.send(Ok(unsent));
     }
 
     async fn resend(&mut self, link: &mut Link) -> Result<(), Broken> {
-        for waiting in &self.outbox {
-            link.send(&send_frame(&waiting.message)).await.map_err(|_| Broken)?;
+        for at in 0..self.outbox.len() {
+            self.write(link, at).await?;
         }
         Ok(())
     }
@@ -303,7 +329,7 @@ impl Driver {
             ("event", _) => {
                 #[derive(serde::Deserialize)]
                 struct Frame {
-                    event: Message,
+                    event: LogEvent,
                 }
                 let Frame { event } = parse(text)?;
                 self.arrive(link, event).await
@@ -318,10 +344,7 @@ impl Driver {
                 .request(link, json!({"type": "sync"}), Request::Sync)
                 .await
                 .map_err(|Broken| Over::Broken),
-            ("error", _) => {
-                self.refused(parse(text)?, resend_at);
-                Ok(())
-            }
+            ("error", _) => self.refused(link, parse(text)?, resend_at).await,
             (_, Some(id)) => match self.requests.remove(&id) {
                 Some(request) => self.answered(link, request, text).await,
                 None => Ok(()),
@@ -386,10 +409,15 @@ impl Driver {
                 Some(_) => conversation.seq.saturating_sub(1),
                 None => conversation.seq,
             };
-            self.timelines
+            let anew = self
+                .timelines
                 .entry(conversation.id.clone())
                 .or_insert_with(|| Timeline::behind(behind))
                 .set_epoch(conversation.epoch);
+            if anew {
+                let (conversation, epoch) = (conversation.id.clone(), conversation.epoch);
+                self.tell(Event::Reset { conversation, epoch }).await;
+            }
             if let Some(last) = &conversation.last {
                 self.arrive(link, last.clone()).await?;
             }
@@ -398,15 +426,15 @@ impl Driver {
         Ok(())
     }
 
-    async fn arrive(&mut self, link: &mut Link, message: Message) -> Result<(), Over> {
-        let conversation = message.conversation.clone();
+    async fn arrive(&mut self, link: &mut Link, event: LogEvent) -> Result<(), Over> {
+        let conversation = event.conversation.clone();
         let timeline = self
             .timelines
             .entry(conversation.clone())
-            .or_insert_with(|| Timeline::behind(message.seq.saturating_sub(1)));
-        let ready = timeline.arrive(message);
-        for message in ready {
-            self.tell(Event::Message(message)).await;
+            .or_insert_with(|| Timeline::behind(event.seq.saturating_sub(1)));
+        let ready = timeline.arrive(event);
+        for event in ready {
+            self.show(event).await;
         }
         self.fill(link, conversation).await
     }
@@ -438,47 +466,41 @@ impl Driver {
             return Ok(());
         }
         let mut ready = Vec::new();
-        for message in history.events {
-            ready.extend(timeline.arrive(message));
+        for event in history.events {
+            ready.extend(timeline.arrive(event));
         }
-        for message in ready {
-            self.tell(Event::Message(message)).await;
+        for event in ready {
+            self.show(event).await;
         }
         self.fill(link, conversation.to_owned()).await
     }
 
     async fn acked(&mut self, link: &mut Link, ack: Ack) -> Result<(), Over> {
-        let found = self.outbox.iter().position(|waiting| waiting.message.id == ack.id);
-        let Some(Waiting { message, answer }) = found.and_then(|at| self.outbox.remove(at)) else {
+        let found = self.outbox.iter().position(|waiting| waiting.unsent.id == ack.id);
+        let Some(Waiting { unsent, answer }) = found.and_then(|at| self.outbox.remove(at)) else {
             return Ok(());
         };
         if let Some(answer) = answer {
             let _ = answer.send(Ok(ack.clone()));
         }
-        // The sending session gets the ack in the place of the event.
-        let event = Message {
-            id: ack.event,
-            conversation: ack.conversation,
-            seq: ack.seq,
-            event_type: "message".to_owned(),
-            kind: message.kind,
-            sender: self.actor.clone().unwrap_or_default(),
-            receiver: None,
-            client_id: message.id,
-            content: ack.content.unwrap_or(message.content),
-            time: ack.time,
-        };
+        self.write_next(link, &unsent).await?;
+        let event = unsent.event(ack, self.actor.clone().unwrap_or_default());
         self.arrive(link, event).await
     }
 
-    fn refused(&mut self, refusal: Refusal, resend_at: &mut Option<Instant>) {
+    async fn refused(
+        &mut self,
+        link: &mut Link,
+        refusal: Refusal,
+        resend_at: &mut Option<Instant>,
+    ) -> Result<(), Over> {
         let Refusal {
             id,
             code,
             message,
             retry,
         } = refusal;
-        let Some(id) = id else { return };
+        let Some(id) = id else { return Ok(()) };
         let error = Error::Refused { code, message, retry };
         if let Some(request) = self.requests.remove(&id) {
             if let Request::Fill { conversation } = &request
@@ -486,20 +508,33 @@ impl Driver {
             {
                 timeline.filling = false;
             }
-            return refuse(request, error);
+            refuse(request, error);
+            return Ok(());
         }
-        let Some(at) = self.outbox.iter().position(|waiting| waiting.message.id == id) else {
-            return;
+        let Some(at) = self.outbox.iter().position(|waiting| waiting.unsent.id == id) else {
+            return Ok(());
         };
         if retry {
             // All of them, so that they keep their order; what the server has it answers once more.
             resend_at.get_or_insert(Instant::now() + self.pause);
-        } else if let Some(Waiting {
-            answer: Some(answer), ..
-        }) = self.outbox.remove(at)
-        {
+            return Ok(());
+        }
+        let Some(Waiting { unsent, answer }) = self.outbox.remove(at) else {
+            return Ok(());
+        };
+        if let Some(answer) = answer {
             let _ = answer.send(Err(error));
         }
+        self.write_next(link, &unsent).await
+    }
+
+    async fn show(&self, event: LogEvent) {
+        self.tell(if event.is_message() {
+            Event::Message(event)
+        } else {
+            Event::Change(event)
+        })
+        .await;
     }
 
     async fn tell(&self, event: Event) {
@@ -532,14 +567,9 @@ fn refuse(request: Request, error: Error) {
     }
 }
 
-fn send_frame(message: &Unsent) -> Value {
-    let Unsent {
-        id,
-        conversation,
-        kind,
-        content,
-    } = message;
-    json!({"type": "send", "id": id, "conversation": conversation, "kind": kind, "content": content})
+fn frame_of(unsent: &Unsent) -> Value {
+    // Texts as keys and JSON values always have a form in JSON.
+    serde_json::to_value(unsent).unwrap_or_default()
 }
 
 fn history_frame(conversation: &str, page: Page, limit: u32) -> Value {

@@ -26,6 +26,7 @@ mod driver;
 mod error;
 mod frame;
 mod link;
+mod messages;
 mod options;
 mod timeline;
 
@@ -37,7 +38,8 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use frame::{Ack, Conversation, History, Message, Signal, Unsent, Welcome};
+pub use frame::{Ack, Action, Annotation, Conversation, History, LogEvent, Reaction, Signal, Unsent, Welcome};
+pub use messages::MessageList;
 pub use options::Options;
 
 use driver::{Command, Driver};
@@ -59,8 +61,18 @@ pub enum Event {
         /// How long.
         retry_in: std::time::Duration,
     },
-    /// An event of the log.
-    Message(Message),
+    /// A message.
+    Message(LogEvent),
+    /// Another event of the log: an edit, a recall, a reaction, an annotation, a change of members, or one that this
+    /// client does not know. It is not to be shown as a message; [`MessageList`] folds it into the one it is about.
+    Change(LogEvent),
+    /// The numbers of a conversation begin anew: forget its events.
+    Reset {
+        /// Which.
+        conversation: String,
+        /// Of the new numbers.
+        epoch: u32,
+    },
     /// Something of the moment: it is not stored, and those who were offline never hear of it.
     Signal(Signal),
     /// The conversations of the actor, after each time that the client connected or lost events.
@@ -97,7 +109,7 @@ pub enum Page {
     Newest,
 }
 
-/// A message on its way. It is sent whether or not this is awaited.
+/// A message, or an act on one, on its way. It is sent whether or not this is awaited.
 #[derive(Debug)]
 pub struct Sending {
     id: String,
@@ -105,7 +117,7 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Returns the id of the message, unique for the sender.
+    /// Returns its id, unique for the sender.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -137,16 +149,44 @@ impl Client {
 
     /// Sends a message. It is resent under the same id until the server has it; messages keep the order of the calls.
     pub fn send(&self, conversation: &str, kind: &str, content: Value) -> Sending {
-        let message = Unsent {
+        let kind = kind.to_owned();
+        self.put(conversation, Action::Send { kind, content })
+    }
+
+    /// Puts another content in the place of that of an own message, given by its number.
+    ///
+    /// Like all acts on messages, it is resent as messages are, and acts on one message keep the order of the calls.
+    pub fn edit(&self, conversation: &str, target: u64, content: Value) -> Sending {
+        self.put(conversation, Action::Edit { target, content })
+    }
+
+    /// Takes an own message back for everyone; that can't be undone. See [`Client::edit`].
+    pub fn recall(&self, conversation: &str, target: u64) -> Sending {
+        self.put(conversation, Action::Recall { target })
+    }
+
+    /// Reacts to a message with an emoji, or any text of 1 to 64 bytes. See [`Client::edit`].
+    pub fn react(&self, conversation: &str, target: u64, emoji: &str) -> Sending {
+        let emoji = emoji.to_owned();
+        self.put(conversation, Action::React { target, emoji })
+    }
+
+    /// Takes a reaction back. See [`Client::edit`].
+    pub fn unreact(&self, conversation: &str, target: u64, emoji: &str) -> Sending {
+        let emoji = emoji.to_owned();
+        self.put(conversation, Action::Unreact { target, emoji })
+    }
+
+    fn put(&self, conversation: &str, action: Action) -> Sending {
+        let unsent = Unsent {
             id: ulid::Ulid::from_parts(now_ms(), rand::random()).to_string(),
             conversation: conversation.to_owned(),
-            kind: kind.to_owned(),
-            content,
+            action,
         };
-        let id = message.id.clone();
+        let id = unsent.id.clone();
         let (answer, waiting) = oneshot::channel();
         // A client that has ended drops the answer, which tells the one who waits.
-        let _ = self.commands.send(Command::Send { message, answer });
+        let _ = self.commands.send(Command::Put { unsent, answer });
         Sending { id, answer: waiting }
     }
 
@@ -183,8 +223,8 @@ impl Client {
         self.ask(|answer| Command::SignIn { token, answer }).await
     }
 
-    /// Returns the messages that the server has not acknowledged, oldest first, to be kept over a restart of the program
-    /// and given to [`Options::unsent`] then.
+    /// Returns the messages and acts that the server has not acknowledged, oldest first, to be kept over a restart of the
+    /// program and given to [`Options::unsent`] then.
     ///
     /// # Errors
     /// [`Error::Closed`] when the client has ended.

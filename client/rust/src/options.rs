@@ -68,14 +68,14 @@ impl Options {
         self
     }
 
-    /// Sends these messages first: what [`crate::Client::unsent`] returned before a restart.
+    /// Sends these first: what [`crate::Client::unsent`] returned before a restart.
     #[must_use]
     pub fn unsent(mut self, unsent: Vec<Unsent>) -> Self {
         self.unsent = unsent;
         self
     }
 
-    /// Sets how many messages may wait for a connection: 10,000 if it is not set. Further ones are refused.
+    /// Sets how many messages and acts may wait for a connection: 10,000 if it is not set. Further ones are refused.
     #[must_use]
     pub fn outbox(mut self, messages: usize) -> Self {
         self.outbox = messages;

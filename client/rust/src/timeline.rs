@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::Message;
+use crate::LogEvent;
 
 /// What a client knows of a conversation: everything up to a number, and what came too early.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     seq: u64,
     epoch: Option<u32>,
-    waiting: BTreeMap<u64, Message>,
+    waiting: BTreeMap<u64, LogEvent>,
     /// Whether the missing events have been asked for.
     pub(crate) filling: bool,
 }
@@ -25,24 +25,26 @@ impl Timeline {
         }
     }
 
-    /// Begins anew when the epoch is another one than before.
-    pub(crate) fn set_epoch(&mut self, epoch: u32) {
-        if self.epoch.is_some_and(|known| known != epoch) {
+    /// Begins anew when the epoch is another one than before, and returns whether it did.
+    pub(crate) fn set_epoch(&mut self, epoch: u32) -> bool {
+        let anew = self.epoch.is_some_and(|known| known != epoch);
+        if anew {
             self.seq = 0;
             self.waiting.clear();
         }
         self.epoch = Some(epoch);
+        anew
     }
 
     /// Takes an event, and returns those whose turn has come. One that is known already is dropped.
-    pub(crate) fn arrive(&mut self, message: Message) -> Vec<Message> {
-        if message.seq > self.seq {
-            self.waiting.insert(message.seq, message);
+    pub(crate) fn arrive(&mut self, event: LogEvent) -> Vec<LogEvent> {
+        if event.seq > self.seq {
+            self.waiting.insert(event.seq, event);
         }
         let mut ready = Vec::new();
-        while let Some(message) = self.waiting.remove(&(self.seq + 1)) {
+        while let Some(event) = self.waiting.remove(&(self.seq + 1)) {
             self.seq += 1;
-            ready.push(message);
+            ready.push(event);
         }
         ready
     }
@@ -57,14 +59,14 @@ impl Timeline {
 mod tests {
     use super::*;
 
-    fn message(seq: u64) -> Message {
+    fn event(seq: u64) -> LogEvent {
         let json = serde_json::json!({"id": "e", "conversation": "c", "seq": seq, "type": "message", "time": 0});
         serde_json::from_value(json).unwrap()
     }
 
     fn arrive(timeline: &mut Timeline, seq: u64) -> Vec<u64> {
-        let ready = timeline.arrive(message(seq));
-        ready.iter().map(|message| message.seq).collect()
+        let ready = timeline.arrive(event(seq));
+        ready.iter().map(|event| event.seq).collect()
     }
 
     const NONE: [u64; 0] = [];
@@ -84,10 +86,10 @@ mod tests {
     #[test]
     fn another_epoch_begins_anew() {
         let mut timeline = Timeline::behind(9);
-        timeline.set_epoch(0);
-        timeline.set_epoch(0);
+        assert!(!timeline.set_epoch(0));
+        assert!(!timeline.set_epoch(0));
         assert_eq!(arrive(&mut timeline, 1), NONE);
-        timeline.set_epoch(1);
+        assert!(timeline.set_epoch(1));
         assert_eq!(arrive(&mut timeline, 1), [1]);
     }
 }

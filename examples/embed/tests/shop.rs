@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use courtyard::session::Incoming;
 use courtyard::wire::AppId;
-use courtyard_client::{Client, Error, Event, Events, Message, Options, Page};
+use courtyard_client::{Client, Error, Event, Events, LogEvent, Options, Page};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,7 +30,7 @@ async fn event(events: &mut Events) -> Event {
     timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap()
 }
 
-async fn message(events: &mut Events) -> Message {
+async fn message(events: &mut Events) -> LogEvent {
     loop {
         if let Event::Message(message) = event(events).await {
             return message;
