@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use courtyard::plugin::{Artifact, LoadError};
 use courtyard_tests::{Client, Site, operate};
 use serde_json::{Value, json};
 use wit_component::StringEncoding;
@@ -32,7 +33,7 @@ fn module(call: &str, more: &str) -> String {
 }
 
 /// Gives a module its place in the contract, and a manifest.
-fn plugin(text: &str) -> Vec<u8> {
+fn plugin(text: &str, manifest: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit");
     resolve.push_dir(wit).unwrap();
@@ -42,20 +43,7 @@ fn plugin(text: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut bytes = wat::parse_str(text).unwrap();
     wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8).unwrap();
-    let name = b"courtyard:manifest";
-    let mut section = vec![u8::try_from(name.len()).unwrap()];
-    section.extend_from_slice(name);
-    section.extend_from_slice(MANIFEST.as_bytes());
-    bytes.push(0);
-    // LEB128.
-    let mut length = section.len();
-    while length >= 128 {
-        bytes.push(u8::try_from(length & 127).unwrap() | 128);
-        length >>= 7;
-    }
-    bytes.push(u8::try_from(length).unwrap());
-    bytes.extend(section);
-    bytes
+    Artifact::pack(bytes, manifest).unwrap()
 }
 
 fn site(bytes: &[u8]) -> Site {
@@ -107,7 +95,7 @@ async fn what_breaks_the_border_is_told_apart_and_ends_nothing_but_the_call() {
         ("(i32.load (i32.const -4))", "", "trap"),
     ];
     for (call, more, kind) in cases {
-        let site = site(&plugin(&module(call, more)));
+        let site = site(&plugin(&module(call, more), MANIFEST));
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
         for _ in 0..3 {
@@ -157,11 +145,37 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
             "plugin_breaks_contract",
         ),
     ] {
-        let site = site(&plugin(&text));
+        let site = site(&plugin(&text, MANIFEST));
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
         assert_eq!(go(&mut ann).await["code"], "plugin_unavailable", "{text}");
         let log = server.stop().await;
         assert!(log.contains(code), "{code} is not in\n{log}\n{text}");
     }
+}
+
+#[tokio::test]
+async fn what_is_declared_and_not_there_is_refused_when_it_is_loaded() {
+    let hook = r#""hooks":[{"hook":"render"}],"methods""#;
+    let site = site(&plugin(
+        &module("i32.const 128", ""),
+        &MANIFEST.replace(r#""methods""#, hook),
+    ));
+    let server = site.start().await;
+    let log = server.stop().await;
+    assert!(log.contains("it declares `render` and does not export it"), "{log}");
+}
+
+#[test]
+fn a_manifest_is_added_once_to_what_can_have_one() {
+    let module = wat::parse_str("(module)").unwrap();
+    let packed = Artifact::pack(module.clone(), MANIFEST).unwrap();
+    assert_eq!(Artifact::parse(packed.clone()).unwrap().manifest.id, "forged");
+    let code = |outcome: Result<Vec<u8>, LoadError>| outcome.unwrap_err().code();
+    assert_eq!(code(Artifact::pack(packed, MANIFEST)), "plugin_bad_manifest");
+    assert_eq!(code(Artifact::pack(module, "{}")), "plugin_bad_manifest");
+    assert_eq!(
+        code(Artifact::pack(b"I am no module".to_vec(), MANIFEST)),
+        "plugin_not_wasm"
+    );
 }

@@ -36,7 +36,8 @@ fn steps(guide: &str) -> Vec<Step<'_>> {
         match head.split_once(" file=") {
             Some((_, file)) => steps.push(Step::Write { file, text }),
             None if head == "console" => {
-                steps.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")).map(Step::Run))
+                let commands = text.lines().filter_map(|line| line.strip_prefix("$ "));
+                steps.extend(commands.map(Step::Run));
             }
             None if head == "json" => steps.push(Step::Exchange(text.lines().collect())),
             None => panic!("nobody knows what to do with a block of {head:?}"),

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Wasm,
+    /// A component that another toolchain made, with a manifest that was added to it.
+    JavaScript,
     Library,
     Value,
 }
@@ -37,6 +39,7 @@ async fn start(kind: Kind, more: &str) -> (Server, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = match kind {
         Kind::Wasm => plugin("watcher"),
+        Kind::JavaScript => plugin("javascript"),
         Kind::Library | Kind::Value => library(),
     };
     let text = format!(
@@ -47,7 +50,7 @@ async fn start(kind: Kind, more: &str) -> (Server, TempDir) {
     );
     let mut config = Config::parse(&text, "test", folder.path()).unwrap();
     let server = match kind {
-        Kind::Wasm | Kind::Library => Server::start(config).await,
+        Kind::Wasm | Kind::JavaScript | Kind::Library => Server::start(config).await,
         Kind::Value => {
             let Setup { spec, source } = config.plugins.remove(0);
             assert_eq!(source, Source::File(path));
@@ -143,6 +146,11 @@ async fn a_wasm_plugin_behaves() {
 }
 
 #[tokio::test]
+async fn a_plugin_in_javascript_behaves() {
+    behaves(Kind::JavaScript).await;
+}
+
+#[tokio::test]
 async fn a_native_library_behaves() {
     behaves(Kind::Library).await;
 }
@@ -156,6 +164,7 @@ async fn a_value_behaves() {
 async fn what_is_not_granted_or_not_trusted_does_not_run() {
     for (kind, more, code) in [
         (Kind::Wasm, "", "plugin_not_granted"),
+        (Kind::JavaScript, "", "plugin_not_granted"),
         (Kind::Library, "trusted = true\n", "plugin_not_granted"),
         (Kind::Value, "", "plugin_not_granted"),
         (Kind::Library, "grant = [\"kv\"]\n", "plugin_not_trusted"),

@@ -159,6 +159,7 @@ fn test(quick: bool) -> Result<(), Failed> {
     plugins()?;
     say("building the host");
     run(cargo().args(["build", "--package", "courtyard"]))?;
+    javascript()?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
     say("running the tests of the JavaScript client");
@@ -268,6 +269,48 @@ fn plugins() -> Result<(), Failed> {
         std::fs::copy(&from, &to).map_err(|error| Failed(format!("{}: {error}", from.display())))?;
     }
     Ok(())
+}
+
+/// Builds the plugin that is written in JavaScript: its toolchain makes a component, to which the host adds the manifest.
+fn javascript() -> Result<(), Failed> {
+    say("building the plugin in JavaScript");
+    let folder = root().join("tests/guests/javascript");
+    run(Command::new("npm").args(["ci", "--silent"]).current_dir(&folder))?;
+    // The toolchain wants the contract among the dependencies of the plugin's own world.
+    let wit = target().join("javascript");
+    let contract = wit.join("deps/courtyard");
+    let copied = std::fs::create_dir_all(&contract).and_then(|()| {
+        std::fs::copy(folder.join("guest.wit"), wit.join("guest.wit"))?;
+        for file in std::fs::read_dir(root().join("plugin-sdk/wit"))? {
+            let file = file?;
+            std::fs::copy(file.path(), contract.join(file.file_name()))?;
+        }
+        Ok(())
+    });
+    copied.map_err(|error| Failed(format!("{}: {error}", wit.display())))?;
+    let component = wit.join("component.wasm");
+    run(Command::new(folder.join("node_modules/.bin/componentize-qjs"))
+        .args([
+            "--sync",
+            "--stub-wasi",
+            "--world",
+            "guest",
+            "--js",
+            "plugin.js",
+            "--wit",
+        ])
+        .arg(&wit)
+        .arg("--output")
+        .arg(&component)
+        .stdout(std::process::Stdio::null())
+        .current_dir(&folder))?;
+    run(Command::new(target().join("debug/courtyard"))
+        .args(["plugin", "pack"])
+        .arg(&component)
+        .arg("--manifest")
+        .arg(folder.join("manifest.json"))
+        .arg("--output")
+        .arg(target().join("plugins/javascript.wasm")))
 }
 
 /// The version of the contract that plugins are archived for.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use courtyard_plugin_sdk::manifest::Manifest;
 use courtyard_plugin_sdk::native::Native;
 use sha2::{Digest, Sha256};
+use wasm_encoder::{CustomSection, Encode};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::{LoadError, library};
@@ -83,6 +84,30 @@ impl Artifact {
             }),
             manifest,
         })
+    }
+
+    /// Adds a manifest to a module or a component that was made without the SDK.
+    ///
+    /// # Errors
+    /// When the bytes are no WebAssembly or have a manifest, or the manifest breaks a rule.
+    pub fn pack(mut bytes: Vec<u8>, manifest: &str) -> Result<Vec<u8>, LoadError> {
+        Manifest::parse(manifest.as_bytes()).map_err(LoadError::Manifest)?;
+        if !bytes.starts_with(b"\0asm") {
+            return Err(LoadError::NotWasm(
+                "the file does not begin like WebAssembly".to_owned(),
+            ));
+        }
+        if scan(&bytes)?.1.is_some() {
+            return Err(LoadError::Packed);
+        }
+        let section = CustomSection {
+            name: SECTION.into(),
+            data: manifest.as_bytes().into(),
+        };
+        // A custom section is the same in modules and in components.
+        bytes.push(wasm_encoder::Section::id(&section));
+        section.encode(&mut bytes);
+        Ok(bytes)
     }
 
     /// Understands a plugin that is a value in this process.

@@ -47,12 +47,13 @@ impl WasmEngine {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(limits.instances)
             .total_core_instances(limits.instances.saturating_mul(4))
-            .total_memories(limits.instances)
+            .total_memories(limits.instances.saturating_mul(2))
             .total_tables(limits.instances.saturating_mul(2))
             .max_memory_size(limits.memory_bytes)
             .table_elements(limits.table_elements)
             .max_core_instances_per_component(16)
-            .max_memories_per_component(1)
+            // Other toolchains link an engine, its library and the plugin, each with a memory.
+            .max_memories_per_component(4)
             .max_tables_per_component(8)
             .linear_memory_keep_resident(64 << 10)
             .table_keep_resident(4 << 10)

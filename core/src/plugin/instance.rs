@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use courtyard_plugin_sdk::manifest::HookName;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap};
 
@@ -17,9 +18,9 @@ pub(super) const LIFTED_BYTES: usize = 8 << 20;
 
 pub(super) type Start = TypedFunc<(String,), (Result<(), types::Error>,)>;
 
-/// Names the functions of the contract that a plugin may export: where they are, and their types.
+/// Names the functions of the contract that a plugin may export: the hook that they are for, where they are, and their types.
 macro_rules! functions {
-    ($($name:ident: $interface:literal $function:literal $params:ty => $results:ty;)*) => {
+    ($($name:ident $hook:ident: $interface:literal $function:literal $params:ty => $results:ty;)*) => {
         /// Where a component exports the functions of the contract.
         #[derive(Clone, Debug)]
         pub(super) struct Exports {
@@ -40,6 +41,13 @@ macro_rules! functions {
                     start: find("lifecycle", "start")?,
                     $($name: find($interface, $function),)*
                 })
+            }
+
+            /// Whether the component exports what the host enters for a hook.
+            pub(super) fn has(&self, hook: HookName) -> bool {
+                match hook {
+                    $(HookName::$hook => self.$name.is_some(),)*
+                }
             }
         }
 
@@ -65,28 +73,28 @@ macro_rules! functions {
 pub(super) type Done = (Result<(), types::Error>,);
 
 functions! {
-    migrate: "migration" "migrate" (String,) => Done;
-    authenticate: "auth" "authenticate" (String, String) => (Result<Option<auth::Identity>, types::Error>,);
-    before_send: "message" "before-send" (message::Message,) => (message::Verdict,);
-    after_send: "message" "after-send" (message::Message,) => Done;
-    render: "message" "render" (String, Vec<message::Message>) => (Result<Vec<Option<Vec<u8>>>, types::Error>,);
-    call: "method" "call" (types::Caller, String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
-    timer: "timer" "fire" (String, Vec<u8>) => Done;
-    connected: "session" "connected" (types::Caller,) => ();
-    disconnected: "session" "disconnected" (types::Caller,) => ();
-    before_act: "message" "before-act" (message::Act,) => Done;
-    after_act: "message" "after-act" (message::Act,) => Done;
-    before_change: "conversation" "before-change" (conversation::Change,) => Done;
-    after_change: "conversation" "after-change" (conversation::Change,) => Done;
-    push: "push" "deliver" (message::Message, Vec<String>) => Done;
-    event: "event" "receive" (event::Event,) => Done;
-    action: "action" "run" (action::Job,) => Done;
-    transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
-    before_upload: "blob" "before-upload" (types::Caller, types::Blob, bool) => Done;
-    complete_upload: "blob" "complete-upload" (types::Caller, types::Blob) => Done;
-    before_download: "blob" "before-download" (types::Caller, types::Blob, bool) => Done;
-    before_remove: "blob" "before-remove" (types::Caller, types::Blob) => Done;
-    http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
+    migrate Migrate: "migration" "migrate" (String,) => Done;
+    authenticate Authenticate: "auth" "authenticate" (String, String) => (Result<Option<auth::Identity>, types::Error>,);
+    before_send BeforeSend: "message" "before-send" (message::Message,) => (message::Verdict,);
+    after_send AfterSend: "message" "after-send" (message::Message,) => Done;
+    render Render: "message" "render" (String, Vec<message::Message>) => (Result<Vec<Option<Vec<u8>>>, types::Error>,);
+    call Method: "method" "call" (types::Caller, String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
+    timer Timer: "timer" "fire" (String, Vec<u8>) => Done;
+    connected Connected: "session" "connected" (types::Caller,) => ();
+    disconnected Disconnected: "session" "disconnected" (types::Caller,) => ();
+    before_act BeforeAct: "message" "before-act" (message::Act,) => Done;
+    after_act AfterAct: "message" "after-act" (message::Act,) => Done;
+    before_change BeforeChange: "conversation" "before-change" (conversation::Change,) => Done;
+    after_change AfterChange: "conversation" "after-change" (conversation::Change,) => Done;
+    push Push: "push" "deliver" (message::Message, Vec<String>) => Done;
+    event Event: "event" "receive" (event::Event,) => Done;
+    action Action: "action" "run" (action::Job,) => Done;
+    transaction Transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
+    before_upload BeforeUpload: "blob" "before-upload" (types::Caller, types::Blob, bool) => Done;
+    complete_upload CompleteUpload: "blob" "complete-upload" (types::Caller, types::Blob) => Done;
+    before_download BeforeDownload: "blob" "before-download" (types::Caller, types::Blob, bool) => Done;
+    before_remove BeforeRemove: "blob" "before-remove" (types::Caller, types::Blob) => Done;
+    http Http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 
 /// An instance with its functions looked up.

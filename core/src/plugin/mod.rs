@@ -144,6 +144,9 @@ pub enum LoadError {
     /// WebAssembly, but not built with the SDK.
     #[error("it has no manifest (custom section `courtyard:manifest`); was it built with courtyard-plugin-sdk?")]
     NoManifest,
+    /// It has a manifest, which is not to be hidden by another.
+    #[error("it has a manifest already")]
+    Packed,
     /// The manifest is wrong.
     #[error("its manifest is wrong")]
     Manifest(#[source] ManifestError),
@@ -192,7 +195,7 @@ impl LoadError {
             Self::NotWasm(_) => "plugin_not_wasm",
             Self::NotTrusted => "plugin_not_trusted",
             Self::Library(_) => "plugin_bad_library",
-            Self::NoManifest | Self::Manifest(_) => "plugin_bad_manifest",
+            Self::NoManifest | Self::Packed | Self::Manifest(_) => "plugin_bad_manifest",
             Self::Contract { .. } => "plugin_wrong_contract",
             Self::Id { .. } => "plugin_wrong_id",
             Self::NotGranted(_) => "plugin_not_granted",
@@ -265,6 +268,7 @@ impl Loader {
                         .any(|wanted| wanted.as_str() == capability))
         };
         let (pre, exports) = self.link(&self.engine, code, Lane::Transaction, &granted)?;
+        check_exports(&artifact.manifest, &exports)?;
         let shared = shared(spec, &artifact.manifest, &self.around)?;
         let configuration = spec.configuration.clone();
         let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
@@ -365,6 +369,19 @@ fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadErro
         }
     }
     Ok(())
+}
+
+/// A hook that is declared and not there would fail only when it is entered.
+fn check_exports(manifest: &Manifest, exports: &Exports) -> Result<(), LoadError> {
+    let hooks = manifest.hooks.iter().map(|hook| hook.hook);
+    let methods = manifest.methods.first().map(|_| HookName::Method);
+    match hooks.chain(methods).find(|hook| !exports.has(*hook)) {
+        None => Ok(()),
+        Some(hook) => Err(LoadError::NotAPlugin(format!(
+            "it declares `{}` and does not export it",
+            hook.name()
+        ))),
+    }
 }
 
 /// What is not granted is not linked; this only says it better than the linker would.

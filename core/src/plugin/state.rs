@@ -107,7 +107,7 @@ impl ResourceLimiter for State {
             .memory_used
             .fetch_add(more, Ordering::Relaxed)
             .saturating_add(more);
-        if desired > self.shared.memory_bytes || total > self.shared.total_memory_bytes {
+        if self.memory_used.saturating_add(more) > self.shared.memory_bytes || total > self.shared.total_memory_bytes {
             self.shared.memory_used.fetch_sub(more, Ordering::Relaxed);
             self.cause = Some(Failure::Limit("memory"));
             return Ok(false);

@@ -51,6 +51,17 @@ enum PluginCommand {
         /// The plugin's file.
         file: PathBuf,
     },
+    /// Adds a manifest to a module or a component that was made without the SDK.
+    Pack {
+        /// The module or the component.
+        file: PathBuf,
+        /// The manifest, JSON.
+        #[arg(long)]
+        manifest: PathBuf,
+        /// Where the plugin is written to.
+        #[arg(long)]
+        output: PathBuf,
+    },
     #[command(flatten)]
     Control(control::Control),
 }
@@ -69,6 +80,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Plugin(PluginCommand::Inspect { file }) => inspect(&file),
+        Command::Plugin(PluginCommand::Pack { file, manifest, output }) => pack(&file, &manifest, &output),
         Command::Plugin(PluginCommand::Control(control)) => control::run(control),
     }
 }
@@ -164,6 +176,25 @@ fn inspect(file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed("the manifest can't be shown", &error),
+    }
+}
+
+fn pack(file: &Path, manifest: &Path, output: &Path) -> ExitCode {
+    let name = |path: &Path| path.display().to_string();
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => return failed(&name(file), &error),
+    };
+    let manifest = match std::fs::read_to_string(manifest) {
+        Ok(text) => text,
+        Err(error) => return failed(&name(manifest), &error),
+    };
+    match Artifact::pack(bytes, &manifest) {
+        Err(error) => failed(&name(file), &error),
+        Ok(packed) => match std::fs::write(output, packed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&name(output), &error),
+        },
     }
 }
 
