@@ -9,9 +9,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 
-/// How much nicer these threads are than others; 3 times as much processor time goes to others then.
+/// How much nicer these threads are than others; 9 times as much processor time goes to others then.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 5;
+const NICE: i32 = 10;
 
 /// The host is stopping: there is no turn any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,7 +18,7 @@ use super::{Built, median};
 
 /// What the misbehaving plugin is told to do, in turn.
 const DEEDS: [&str; 6] = ["loop", "trap", "memory", "recurse", "storm", "flood"];
-/// Sessions that tell it so, each as soon as the last deed has ended.
+/// Sessions that tell it so, each as often as deeds that take all of their time can follow each other.
 const TELLERS: usize = 2;
 /// How long one deed may take, in milliseconds.
 const DEED_MS: u64 = 50;
@@ -27,66 +27,41 @@ const RELOADS_PER_S: u64 = 25;
 
 pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
-        "{PER_S} messages in each second go past the guard of the users plugin, for {seconds} s each: in peace, with \
-         {RELOADS_PER_S} reloads of that plugin in each second, in peace again beside a plugin that does nothing, and while that plugin \
-         is told by {TELLERS} sessions without a pause to loop, to trap, to hoard memory, to recurse, to call the host and to flood the \
-         log, {DEED_MS} ms each at most. It is never quarantined. The server has one processor for all of that; the median of \
+        "{PER_S} messages in each second go past the guard of the users plugin, for {seconds} s each: in peace; with \
+         {RELOADS_PER_S} reloads of that plugin in each second; and beside a plugin that {TELLERS} sessions tell to loop, to trap, to \
+         hoard memory, to recurse, to call the host and to flood the log, for up to {DEED_MS} ms each, one deed after the other: \
+         with quarantine as it is by default, and with none at all. The server has one processor for all of that; the median of \
          {rounds} rounds counts."
     );
     let runtime = runtime();
-    let (mut reloading, mut beside) = (Vec::new(), Vec::new());
+    let (mut reloading, mut beside, mut unquarantined) = (Vec::new(), Vec::new(), Vec::new());
     let (mut reloads, mut deeds) = (0, 0);
     let (mut peaceful, mut resident) = (Vec::new(), Vec::new());
+    let ratio = |left: &Latencies, right: &Latencies| left.percentile(99) / right.percentile(99);
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        settle();
-        let folder = tempfile::tempdir_in(&built.data).unwrap();
-        let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"off\"\n";
-        let hostile = built.plugins.canonicalize().unwrap().join("hostile.wasm");
-        let configuration = format!(
-            "{head}{}[[plugins]]\nid = \"hostile\"\npath = {hostile:?}\ngrant = [\"kv\"]\n\
-             limits = {{ method_ms = {DEED_MS}, strikes = 100000000 }}\n",
-            users(built)
+        let mut stage = Stage::set(built, "");
+        let (before, _) = stage.measure(&runtime, "in peace", None, seconds);
+        let (during, count) = stage.measure(&runtime, "while it is reloaded", Some(Disturbance::Reloads), seconds);
+        let (quiet, _) = stage.measure(&runtime, "in peace again", None, seconds);
+        let (loud, told) = stage.measure(
+            &runtime,
+            "beside one that misbehaves",
+            Some(Disturbance::Deeds),
+            seconds,
         );
-        let server = Process::courtyard(built, folder.path(), &configuration);
-        let mut people = People::new(server.address, Subject::Users);
-        let mut measure = |name: &str, disturb: Option<Disturbance>| {
-            let counted = Rc::new(Cell::new(0));
-            let delays = LocalSet::new().block_on(&runtime, async {
-                let pairs = people.pairs().await;
-                let tasks = match &disturb {
-                    Some(disturb) => disturb.begin(&server, folder.path(), &counted).await,
-                    None => Vec::new(),
-                };
-                let delays = latencies(pairs, PER_S, seconds).await;
-                for task in tasks {
-                    task.abort();
-                }
-                delays
-            });
-            println!(
-                "  {name}: p50 {:.2} ms, p99 {:.2} ms{}; {:.0} MiB resident",
-                delays.percentile(50),
-                delays.percentile(99),
-                match counted.get() {
-                    0 => String::new(),
-                    counted => format!(", {counted} times"),
-                },
-                server.resident_kib() / 1_024.0
-            );
-            (delays, counted.get())
-        };
-        let (before, _) = measure("in peace", None);
-        let (during, count) = measure("while it is reloaded", Some(Disturbance::Reloads));
-        reloads += count;
-        let (quiet, _) = measure("in peace again", None);
-        let (loud, count) = measure("beside one that misbehaves", Some(Disturbance::Deeds));
-        deeds += count;
-        let ratio = |left: &Latencies, right: &Latencies| left.percentile(99) / right.percentile(99);
         reloading.push(ratio(&during, &before));
         beside.push(ratio(&loud, &quiet));
         peaceful.push(before.percentile(99));
-        resident.push(server.resident_kib() / 1_024.0);
+        reloads += count;
+        resident.push(stage.server.resident_kib() / 1_024.0);
+        let mut stage = Stage::set(built, ", strikes = 100000000");
+        let (quiet, _) = stage.measure(&runtime, "in peace", None, seconds);
+        let name = "beside one that misbehaves and is never quarantined";
+        let (loud, more) = stage.measure(&runtime, name, Some(Disturbance::Deeds), seconds);
+        unquarantined.push(ratio(&loud, &quiet));
+        deeds += told + more;
+        resident.push(stage.server.resident_kib() / 1_024.0);
     }
     println!(
         "{}",
@@ -94,12 +69,74 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
             "bench": "disturbed",
             "p99_ratio_during_reloads": round3(median(&mut reloading)),
             "p99_ratio_beside_hostile": round3(median(&mut beside)),
+            "p99_ratio_beside_hostile_never_quarantined": round3(median(&mut unquarantined)),
             "p99_ms_in_peace": round3(median(&mut peaceful)),
             "reloads": reloads,
             "deeds": deeds,
             "resident_mib": median(&mut resident).round(),
         })
     );
+}
+
+/// A server with the guard and the plugin that misbehaves, and those who write to each other.
+struct Stage {
+    server: Process,
+    people: People,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn set(built: &Built, limits: &str) -> Self {
+        settle();
+        let folder = tempfile::tempdir_in(&built.data).unwrap();
+        let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"off\"\n";
+        let hostile = built.plugins.canonicalize().unwrap().join("hostile.wasm");
+        let configuration = format!(
+            "{head}{}[[plugins]]\nid = \"hostile\"\npath = {hostile:?}\ngrant = [\"kv\"]\n\
+             limits = {{ method_ms = {DEED_MS}{limits} }}\n",
+            users(built)
+        );
+        let server = Process::courtyard(built, folder.path(), &configuration);
+        Self {
+            people: People::new(server.address, Subject::Users),
+            server,
+            folder,
+        }
+    }
+
+    /// Returns how long messages take, and how often the disturbance took place meanwhile.
+    fn measure(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        name: &str,
+        disturb: Option<Disturbance>,
+        seconds: u64,
+    ) -> (Latencies, u64) {
+        let counted = Rc::new(Cell::new(0));
+        let delays = LocalSet::new().block_on(runtime, async {
+            let pairs = self.people.pairs().await;
+            let tasks = match disturb {
+                Some(disturb) => disturb.begin(&self.server, self.folder.path(), &counted).await,
+                None => Vec::new(),
+            };
+            let delays = latencies(pairs, PER_S, seconds).await;
+            for task in tasks {
+                task.abort();
+            }
+            delays
+        });
+        println!(
+            "  {name}: p50 {:.2} ms, p99 {:.2} ms{}; {:.0} MiB resident",
+            delays.percentile(50),
+            delays.percentile(99),
+            match counted.get() {
+                0 => String::new(),
+                counted => format!(", {counted} times"),
+            },
+            self.server.resident_kib() / 1_024.0
+        );
+        (delays, counted.get())
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -148,9 +185,11 @@ async fn reload(access: Value, counted: Rc<Cell<u64>>) {
     }
 }
 
-/// Tells the plugin what to do, as soon as it has done the last thing.
+/// Tells the plugin what to do, again and again; the next thing not before the last one has ended.
 async fn tell(mut connection: Connection, teller: usize, counted: Rc<Cell<u64>>) {
+    let mut pace = tokio::time::interval(Duration::from_millis(DEED_MS));
     for deed in DEEDS.iter().cycle().skip(teller) {
+        pace.tick().await;
         let asked = call("hostile.act", &json!({ "deed": deed }));
         connection.send(&asked.to_string()).await;
         // What it ends with is not what is measured.
