@@ -195,7 +195,9 @@ fn browser() -> Result<(), Failed> {
     }
     say("running the tests in Chromium");
     let folder = root().join("tests/browser");
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))?;
+    run(Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder))?;
     run(Command::new("node")
         .arg("--test")
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
@@ -275,7 +277,9 @@ fn plugins() -> Result<(), Failed> {
 fn javascript() -> Result<(), Failed> {
     say("building the plugin in JavaScript");
     let folder = root().join("tests/guests/javascript");
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))?;
+    run(Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder))?;
     // The toolchain wants the contract among the dependencies of the plugin's own world.
     let wit = target().join("javascript");
     let contract = wit.join("deps/courtyard");
