@@ -11,7 +11,8 @@ use super::bindings::courtyard::plugin::types;
 use super::bindings::exports::courtyard::plugin::{action, auth, conversation, event, http, message};
 use super::engine::WasmEngine;
 use super::state::{Shared, State};
-use crate::hooks::{Answer, Call, Failure};
+use crate::hooks::{Access, Answer, Call, Failure};
+use crate::log::Draft;
 
 /// Bytes that one call may lift out of the guest, over all arguments and results.
 pub(super) const LIFTED_BYTES: usize = 8 << 20;
@@ -101,6 +102,8 @@ functions! {
 pub(super) struct Instance {
     store: Store<State>,
     pub(super) functions: Functions,
+    /// What is handed back if the state should ever lose a call; made once, since making it takes a while.
+    stand_in: Option<Box<Call>>,
 }
 
 /// Why there is no new instance.
@@ -150,6 +153,7 @@ impl Instance {
         let mut instance = Self {
             functions: Functions::find(&mut store, &instance, exports)?,
             store,
+            stand_in: None,
         };
         match instance.run(&start, (configuration.to_owned(),), deadline) {
             Ok((Ok(()),)) => Ok(instance),
@@ -173,14 +177,19 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let app = call.app.clone();
-        let draft_store = call.draft.store().clone();
+        let stand_in = match self.stand_in.take() {
+            Some(stand_in) => stand_in,
+            None => Call::new(call.app.clone(), Access::None, Draft::new(call.draft.store().clone())),
+        };
         self.store.data_mut().begin(Some(call));
         let outcome = self.run(function, params, deadline);
-        let call = self.store.data_mut().call.take();
-        // The state keeps the call for as long as it is entered; a new one stands in if that should ever break.
-        let call =
-            call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(draft_store)));
+        let call = match self.store.data_mut().call.take() {
+            Some(call) => {
+                self.stand_in = Some(stand_in);
+                call
+            }
+            None => stand_in,
+        };
         (call, outcome)
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use courtyard_plugin_sdk as sdk;
 use courtyard_plugin_sdk::hook::{PackedMessage, Reply, Request};
 use courtyard_plugin_sdk::manifest::HookName;
+use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::{Condvar, Mutex};
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 
@@ -33,7 +34,9 @@ pub(super) struct WasmPlugin {
     shared: Arc<Shared>,
     configuration: String,
     limits: PluginLimits,
-    /// The one that ran last is the next to run: its memory is in the processor's caches.
+    /// The one that ran last, which is the next to run: its memory is in the processor's caches.
+    hot: AtomicCell<Option<Box<Instance>>>,
+    /// The others.
     #[expect(clippy::vec_box, reason = "an instance is moved for each call, and is large")]
     idle: Mutex<Vec<Box<Instance>>>,
     /// Instances that exist or are being made.
@@ -65,6 +68,7 @@ impl WasmPlugin {
             shared,
             configuration,
             limits,
+            hot: AtomicCell::new(None),
             idle: Mutex::default(),
             live: AtomicUsize::new(0),
             waiting: Mutex::new(0),
@@ -108,7 +112,7 @@ impl WasmPlugin {
     }
 
     fn take(&self, deadline: Duration) -> Result<Box<Instance>, Failure> {
-        if let Some(instance) = self.idle.lock().pop() {
+        if let Some(instance) = self.idle_one() {
             return Ok(instance);
         }
         self.resting.store(false, Ordering::Relaxed);
@@ -130,16 +134,20 @@ impl WasmPlugin {
         self.wait(deadline)
     }
 
+    fn idle_one(&self) -> Option<Box<Instance>> {
+        self.hot.take().or_else(|| self.idle.lock().pop())
+    }
+
     fn wait(&self, deadline: Duration) -> Result<Box<Instance>, Failure> {
         let until = Instant::now() + deadline;
         let mut waiting = self.waiting.lock();
         *waiting += 1;
         let instance = loop {
-            if let Some(instance) = self.idle.lock().pop() {
+            if let Some(instance) = self.idle_one() {
                 break Ok(instance);
             }
             if self.freed.wait_until(&mut waiting, until).timed_out() {
-                break self.idle.lock().pop().ok_or(Failure::Busy);
+                break self.idle_one().ok_or(Failure::Busy);
             }
         };
         *waiting -= 1;
@@ -151,7 +159,9 @@ impl WasmPlugin {
             self.live.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        self.idle.lock().push(instance);
+        if let Some(colder) = self.hot.swap(Some(instance)) {
+            self.idle.lock().push(colder);
+        }
         if self.live.load(Ordering::Relaxed) >= self.limits.instances as usize && *self.waiting.lock() > 0 {
             self.freed.notify_one();
         }
@@ -230,8 +240,9 @@ impl Guest for WasmPlugin {
 
     fn rest(&self) {
         self.resting.store(true, Ordering::Relaxed);
-        let idle = std::mem::take(&mut *self.idle.lock());
-        self.live.fetch_sub(idle.len(), Ordering::Relaxed);
+        let (hot, idle) = (self.hot.take(), std::mem::take(&mut *self.idle.lock()));
+        self.live
+            .fetch_sub(idle.len() + usize::from(hot.is_some()), Ordering::Relaxed);
     }
 
     fn usage(&self) -> Usage {
