@@ -239,8 +239,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Decides about something that is done to a message in the log, such as a recall. An edit asks
-    /// [`Plugin::before_send`].
+    /// Decides about something that is done to a message in the log, such as a recall, and whether the others may know that
+    /// somebody is writing (`typing`, about no message, and read only). An edit asks [`Plugin::before_send`].
     ///
     /// # Errors
     /// When it is not to be done.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// What a client does, and how often each hook fires for it. All plugins together have every hook once, but `before_send`,
 /// which the watcher and the users plugin have.
-const TABLE: [(Path, &[(&str, u64)]); 21] = [
+const TABLE: [(Path, &[(&str, u64)]); 22] = [
     (Path::SignIn, &[("authenticate", 1), ("connected", 1)]),
     // Bob is online, so his copy is rendered; Ann gets an ack instead.
     (Path::Send, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
@@ -23,6 +23,8 @@ const TABLE: [(Path, &[(&str, u64)]); 21] = [
     // Bob's copy of the new content is rendered as the first one was.
     (Path::Edit, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
     (Path::React, &[("before_act", 1), ("after_act", 1)]),
+    // Plugins that ask for acts on some kinds of contents only are not asked.
+    (Path::Typing, &[]),
     (Path::Recall, &[("before_act", 1), ("after_act", 1)]),
     (Path::Begin, &[("method", 1), ("before_change", 1), ("after_change", 1)]),
     (Path::Join, &[("method", 2), ("before_change", 1), ("after_change", 1)]),
@@ -53,6 +55,7 @@ enum Path {
     Timer,
     Edit,
     React,
+    Typing,
     Recall,
     Begin,
     Join,
@@ -118,6 +121,10 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
             });
             assert_eq!(ann.request(act).await["type"], "ack");
             assert_eq!(bob.next().await["type"], "event");
+        }
+        Path::Typing => {
+            ann.send(&json!({"type": "typing", "conversation": CONVERSATION})).await;
+            assert_eq!(bob.next().await["type"], "typing");
         }
         Path::Begin => {
             let open = json!({"address": "room", "members": ["ann", "bob"]});

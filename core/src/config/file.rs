@@ -192,6 +192,7 @@ struct LimitsTable {
     in_flight: Option<AtLeastOne<usize>>,
     bad_frames: Option<AtLeastOne<u32>>,
     queue_bytes: Option<AtLeastOne<usize>>,
+    signal_members: Option<usize>,
     hello_ms: Option<AtLeastOne<u64>>,
     heartbeat_ms: Option<Spanned<u64>>,
     connections: Option<AtLeastOne<usize>>,
@@ -593,6 +594,7 @@ impl Checker<'_> {
             in_flight: or(table.in_flight, default.in_flight),
             bad_frames: or(table.bad_frames, default.bad_frames),
             queue_bytes: or(table.queue_bytes, default.queue_bytes),
+            signal_members: table.signal_members.unwrap_or(default.signal_members),
             hello: ms_or(table.hello_ms, default.hello),
             heartbeat: ms(
                 table.heartbeat_ms.as_ref().map(|value| *value.get_ref()),

@@ -9,11 +9,17 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, LogError, key};
-use crate::store::{LogId, Store};
+use crate::store::{LogId, Position, Store};
 use crate::wire::{ActorId, AppId, ConversationId};
 
 /// How many decoded conversations are kept. They are decoded anew when they are needed again.
 const CACHED: usize = 65_536;
+
+/// Of how many actors the memberships are kept.
+const CACHED_ACTORS: usize = 16_384;
+
+/// A transaction is through so many positions after it began, or has been begun anew.
+const UNDERWAY: u64 = 1_000_000;
 
 /// A log with members.
 #[derive(Debug)]
@@ -65,10 +71,30 @@ pub struct Record {
     pub members: Vec<String>,
 }
 
+/// The conversations of one actor.
+#[derive(Debug)]
+pub struct Memberships {
+    /// What [`key::memberships_version`] was then.
+    version: Option<Bytes>,
+    /// Where the actor takes part.
+    pub current: Vec<LogId>,
+    /// What the actor left, and a position shortly before.
+    left: Vec<(ConversationId, u64)>,
+}
+
+impl Memberships {
+    /// Lists what the actor may have left since a position, and not joined again.
+    pub fn left_since(&self, since: Position) -> impl Iterator<Item = ConversationId> + '_ {
+        let is_later = move |(_, before): &&(_, u64)| before.saturating_add(UNDERWAY) >= since.0;
+        self.left.iter().filter(is_later).map(|(id, _)| *id)
+    }
+}
+
 /// The conversations of a store.
 pub struct Conversations {
     store: Arc<dyn Store>,
     decoded: DashMap<LogId, Arc<Conversation>, RandomState>,
+    memberships: DashMap<(AppId, ActorId), Arc<Memberships>, RandomState>,
 }
 
 impl Conversations {
@@ -76,6 +102,7 @@ impl Conversations {
         Self {
             store,
             decoded: DashMap::default(),
+            memberships: DashMap::default(),
         }
     }
 
@@ -127,23 +154,37 @@ impl Conversations {
         Ok(conversation)
     }
 
-    /// Lists the conversations of an actor.
+    /// Returns the conversations of an actor.
     ///
     /// # Errors
-    /// When the store fails, or a record is damaged.
-    pub fn of_actor(&self, app: &AppId, actor: &ActorId) -> Result<Vec<Arc<Conversation>>, LogError> {
+    /// When the store fails.
+    pub fn of_actor(&self, app: &AppId, actor: &ActorId) -> Result<Arc<Memberships>, LogError> {
+        let whose = (app.clone(), actor.clone());
+        // Before the rest: what changes meanwhile is then found the next time.
+        let version = self.store.get(&key::memberships_version(app, actor))?;
+        if let Some(known) = self.memberships.get(&whose).filter(|known| known.version == version) {
+            return Ok(known.clone());
+        }
         let (start, end) = key::memberships(app, actor);
-        let mut conversations = Vec::new();
-        for (membership, _) in self.store.scan(&start, &end, usize::MAX, false)? {
-            let Some(id) = key::conversation_of_membership(&membership) else {
+        let (mut current, mut left) = (Vec::new(), Vec::new());
+        for (membership, value) in self.store.scan(&start, &end, usize::MAX, false)? {
+            let Some(conversation) = key::conversation_of_membership(&membership) else {
                 continue;
             };
-            conversations.extend(self.get(&LogId {
-                app: app.clone(),
-                conversation: id,
-            })?);
+            match <[u8; 8]>::try_from(&value[..]) {
+                Ok(before) => left.push((conversation, u64::from_be_bytes(before))),
+                Err(_) => current.push(LogId {
+                    app: app.clone(),
+                    conversation,
+                }),
+            }
         }
-        Ok(conversations)
+        let found = Arc::new(Memberships { version, current, left });
+        if self.memberships.len() >= CACHED_ACTORS {
+            self.memberships.clear();
+        }
+        self.memberships.insert(whose, found.clone());
+        Ok(found)
     }
 
     /// Finds the conversation at an address of a plugin, inside a transaction.
@@ -189,10 +230,13 @@ impl Conversations {
         let bytes = postcard::to_stdvec(record).unwrap_or_default();
         draft.set(key::conversation(app, id), Some(bytes.into()));
         for member in left {
-            draft.set(key::membership(app, member, id), None);
+            // Devices that are away have yet to hear of it.
+            let before = draft.begun().0.to_be_bytes().to_vec();
+            draft.set(key::membership(app, member, id), Some(before.into()));
+            draft.set(key::memberships_version(app, member), Some(new_version()));
         }
         for member in joined {
-            draft.set(key::membership(app, member, id), Some(Bytes::new()));
+            join(draft, app, member, id);
         }
     }
 
@@ -206,9 +250,24 @@ impl Conversations {
         );
         draft.set(key::conversation(app, id), Some(bytes.into()));
         for member in record.members.iter().filter_map(|member| member.parse().ok()) {
-            draft.set(key::membership(app, &member, id), Some(Bytes::new()));
+            join(draft, app, &member, id);
         }
+        // It begins without an event.
+        draft.touch(LogId {
+            app: app.clone(),
+            conversation: id,
+        });
     }
+}
+
+fn join(draft: &mut Draft, app: &AppId, member: &ActorId, id: ConversationId) {
+    draft.set(key::membership(app, member, id), Some(Bytes::new()));
+    draft.set(key::memberships_version(app, member), Some(new_version()));
+}
+
+/// Returns what no earlier version was. Drawn, not counted, so that joining two conversations at a time is no conflict.
+fn new_version() -> Bytes {
+    rand::random::<u64>().to_be_bytes().to_vec().into()
 }
 
 impl std::fmt::Debug for Conversations {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::store::{
-    Append, Appended, CommitError, KeyRange, Outcome, Position, Read, Store, StoreError, Submitter, Transaction,
+    Append, Appended, CommitError, KeyRange, LogId, Outcome, Position, Read, Store, StoreError, Submitter, Transaction,
 };
 
 /// Collects what a transaction reads and writes. Reads see the draft's own writes.
@@ -18,6 +18,7 @@ pub struct Draft {
     relied: Vec<Bytes>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
     appends: Vec<Append>,
+    touches: Vec<LogId>,
 }
 
 impl Draft {
@@ -39,7 +40,14 @@ impl Draft {
             relied: Vec::new(),
             writes: BTreeMap::new(),
             appends: Vec::new(),
+            touches: Vec::new(),
         }
+    }
+
+    /// Returns where the transaction began.
+    #[must_use]
+    pub fn begun(&self) -> Position {
+        self.since
     }
 
     /// Returns the store that the transaction is for.
@@ -134,10 +142,18 @@ impl Draft {
         self.appends.push(append);
     }
 
+    /// Notes that a log changes without an event.
+    pub fn touch(&mut self, log: LogId) {
+        if !self.touches.contains(&log) {
+            self.touches.push(log);
+        }
+    }
+
     /// Takes back all writes since `mark`, but goes on relying on the reads.
     pub fn roll_back(&mut self, mark: Mark) {
         self.writes = mark.writes;
         self.appends.truncate(mark.appends);
+        self.touches.truncate(mark.touches);
     }
 
     /// Notes the writes so far.
@@ -146,13 +162,14 @@ impl Draft {
         Mark {
             writes: self.writes.clone(),
             appends: self.appends.len(),
+            touches: self.touches.len(),
         }
     }
 
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.writes.is_empty() && self.appends.is_empty()
+        self.writes.is_empty() && self.appends.is_empty() && self.touches.is_empty()
     }
 
     /// Hands the transaction to the store.
@@ -169,6 +186,7 @@ impl Draft {
             reads: self.reads,
             writes: self.writes.into_iter().collect(),
             appends: self.appends,
+            touches: self.touches,
             submitter,
         }
     }
@@ -192,6 +210,7 @@ impl Draft {
 pub struct Mark {
     writes: BTreeMap<Bytes, Option<Bytes>>,
     appends: usize,
+    touches: usize,
 }
 
 impl std::fmt::Debug for Draft {

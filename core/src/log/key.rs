@@ -44,6 +44,42 @@ pub fn conversation_of_membership(key: &[u8]) -> Option<ConversationId> {
     Some(ConversationId(u128::from_be_bytes(key[id..].try_into().ok()?)))
 }
 
+/// What changes with each membership of an actor: `h APP 0 ACTOR 0`.
+#[must_use]
+pub fn memberships_version(app: &AppId, actor: &ActorId) -> Bytes {
+    build(b'h', &[app.as_str(), actor.as_str()], &[])
+}
+
+/// Up to where a member has a conversation: `w APP 0 CONVERSATION ACTOR`.
+#[must_use]
+pub fn watermark(log: &LogId, actor: &ActorId) -> Bytes {
+    let conversation = log.conversation.0.to_be_bytes();
+    build(
+        b'w',
+        &[log.app.as_str()],
+        &[&conversation[..], actor.as_str().as_bytes()].concat(),
+    )
+}
+
+/// The watermarks of a conversation behind that of an actor, as the start and the end of a range.
+#[must_use]
+pub fn watermarks(log: &LogId, after: Option<&ActorId>) -> (Bytes, Bytes) {
+    let all = build(b'w', &[log.app.as_str()], &log.conversation.0.to_be_bytes());
+    let start = match after {
+        // No id contains a zero byte.
+        Some(actor) => [&watermark(log, actor)[..], &[0]].concat().into(),
+        None => all.clone(),
+    };
+    (start, successor(&all))
+}
+
+/// Returns whose watermark a key of a conversation is for.
+#[must_use]
+pub fn actor_of_watermark(key: &[u8], log: &LogId) -> Option<ActorId> {
+    let actor = key.get(1 + log.app.as_str().len() + 1 + 16..)?;
+    std::str::from_utf8(actor).ok()?.parse().ok()
+}
+
 /// What became of a message: `z APP 0 CONVERSATION NUMBER`.
 #[must_use]
 pub fn revision(log: &LogId, seq: u64) -> Bytes {

@@ -5,6 +5,7 @@ mod conversation;
 mod draft;
 pub mod key;
 mod revision;
+mod watermark;
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -17,9 +18,10 @@ use crate::store::{CommitError, Dedup, Found, Head, LogId, Store, StoreError, St
 use crate::wire::{ActorId, AppId, ConversationId, Page};
 
 pub use body::{Body, BodyError, EventType};
-pub use conversation::{Conversation, Conversations, Record};
+pub use conversation::{Conversation, Conversations, Memberships, Record};
 pub use draft::{Draft, Mark};
 pub use revision::{Edit, Full, Revision};
+pub use watermark::Watermark;
 
 /// The conversations of a store and their messages.
 pub struct Log {

@@ -3,9 +3,11 @@
 mod act;
 mod identity;
 mod local;
+mod receipts;
 mod rendered;
 mod requests;
 mod send;
+mod sync;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -25,10 +27,10 @@ use yawc::{Frame, OpCode, WebSocket};
 
 use crate::bus::Bus;
 use crate::hooks::{Hooks, Settlement};
-use crate::log::Log;
+use crate::log::{Log, Watermark};
 use crate::router::{Closing, Item, Queue, Router};
 use crate::wire::reply::ClientLimits;
-use crate::wire::{AppId, ClientFrame, CloseCode, Code, FrameError, RequestError, SessionId, reply};
+use crate::wire::{AppId, ClientFrame, CloseCode, Code, ConversationId, FrameError, RequestError, SessionId, reply};
 use crate::workers::Workers;
 
 pub use local::{Events, Incoming, LocalSession, Refused, Sent};
@@ -49,6 +51,8 @@ pub struct SessionLimits {
     pub bad_frames: u32,
     /// Bytes queued.
     pub queue_bytes: usize,
+    /// Members of a conversation up to which they are shown each other's receipts, and who is writing.
+    pub signal_members: usize,
     /// Time for the first frame.
     pub hello: Duration,
     /// Silence after which the other side is asked for a sign of life; twice that ends the session.
@@ -63,6 +67,7 @@ impl Default for SessionLimits {
             in_flight: 256,
             bad_frames: 8,
             queue_bytes: 1 << 20,
+            signal_members: 200,
             hello: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
         }
@@ -107,6 +112,8 @@ pub(crate) struct Session {
     items: VecDeque<Item>,
     app: Option<AppId>,
     signed: Option<Signed>,
+    /// In which conversation the others were told last that the actor writes, and until when that is enough.
+    typed: Option<(ConversationId, std::time::Instant)>,
     /// Plugins that are being told of the session; what comes next waits for it.
     telling: Option<JoinHandle<()>>,
     /// Ends with the last act; the next one waits for it, so that they happen in the order in which they came.
@@ -199,6 +206,7 @@ impl Session {
             items: VecDeque::new(),
             app: None,
             signed: None,
+            typed: None,
             telling: None,
             acting: None,
             bad_frames: 0,
@@ -358,6 +366,19 @@ impl Session {
                 target,
                 act,
             } => self.act(&app, &id, conversation, target, act),
+            ClientFrame::Receipt {
+                id,
+                conversation,
+                delivered,
+                read,
+            } => self.receipt(&app, &id, conversation, Watermark { delivered, read }),
+            ClientFrame::Receipts {
+                id,
+                conversation,
+                after,
+                limit,
+            } => self.receipts(&app, &id, conversation, after, limit).await,
+            ClientFrame::Typing { conversation } => self.typing(&app, conversation).await,
             ClientFrame::Ping => self.answer(reply::pong()),
             ClientFrame::Auth { id, credentials } => self.authenticate(&app, &id, credentials).await,
             // Messages of an open session go another way, so what is left is out of order.

@@ -1,14 +1,13 @@
-//! Requests besides sending: methods, sync and history.
+//! Requests besides sending: methods and history.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::hooks::{Access, Call, Hooks, origin};
-use crate::log::{Conversation, Draft, Log, LogError};
+use crate::log::{Conversation, Draft, Log};
 use crate::router::Item;
 use crate::store::{CommitError, LogId};
-use crate::wire::reply::ConversationView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
 use super::identity::Signed;
@@ -111,23 +110,6 @@ impl Session {
         });
     }
 
-    /// Lists the conversations of the actor.
-    pub(super) async fn sync(&self, app: &AppId, id: &str, since: Option<u64>) {
-        let answer = match (self.actor(), self.take_place()) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(actor), Ok(_place)) => {
-                let (host, app, actor, id) = (self.host.clone(), app.clone(), actor.clone(), id.to_owned());
-                self.blocking(move || synced(&host.log, &host.hooks, &app, &actor, &id, since))
-                    .await
-                    .and_then(|all| all)
-            }
-        };
-        match answer {
-            Ok(frame) => self.answer(frame),
-            Err(error) => self.refuse(Some(id), &error),
-        }
-    }
-
     /// Reads events of a conversation.
     pub(super) async fn history(&self, app: &AppId, id: &str, conversation: ConversationId, page: Page, limit: usize) {
         let place = self.take_place();
@@ -215,49 +197,6 @@ fn read_page(
         }
         limit = views.len() / 2;
     }
-}
-
-fn synced(
-    log: &Log,
-    hooks: &Hooks,
-    app: &AppId,
-    actor: &ActorId,
-    id: &str,
-    since: Option<u64>,
-) -> Result<Bytes, RequestError> {
-    // Taken before the first read: what comes meanwhile is in the next answer again.
-    let position = crate::clock::now_ms();
-    let failed = |error: LogError| storage_failed(&error);
-    let mut entries = Vec::new();
-    for conversation in log.conversations().of_actor(app, actor).map_err(failed)? {
-        let (head, newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
-        let changed = newest.first().map_or(position, |event| event.time_ms);
-        if since.is_some_and(|since| changed.saturating_add(1_000) < since) {
-            continue;
-        }
-        let rendered = Rendered::new(
-            log,
-            hooks,
-            actor.as_str(),
-            conversation.log.clone(),
-            &conversation.kind,
-            newest,
-        )?;
-        entries.push((changed, conversation, head, rendered));
-    }
-    entries.sort_by_key(|(changed, ..)| std::cmp::Reverse(*changed));
-    let mut views = Vec::with_capacity(entries.len());
-    for (_, conversation, head, rendered) in &entries {
-        views.push(ConversationView {
-            id: conversation.log.conversation,
-            kind: &conversation.kind,
-            members: &conversation.members,
-            epoch: head.epoch,
-            seq: head.seq,
-            last: rendered.views()?.pop(),
-        });
-    }
-    Ok(reply::synced(id, &views, position))
 }
 
 /// Renders the one message of an event frame.

@@ -17,7 +17,7 @@ pub type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 /// # Panics
 /// When the contract is broken.
 pub fn run(open: Open<'_>) {
-    let checks: [fn(&Arc<dyn Store>); 9] = [
+    let checks: [fn(&Arc<dyn Store>); 10] = [
         writes_are_read_back_and_deleted,
         scans_are_ordered_bounded_and_see_no_deleted_keys,
         a_transaction_whose_read_changed_conflicts,
@@ -26,6 +26,7 @@ pub fn run(open: Open<'_>) {
         numbers_have_no_gaps_and_follow_the_order_of_submission,
         a_repeated_append_leaves_nothing_behind,
         events_are_read_in_both_directions,
+        a_head_tells_when_its_log_changed,
         a_barrier_waits_for_what_came_before,
     ];
     for check in checks {
@@ -59,6 +60,10 @@ pub fn run_reopening(open: Open<'_>) {
         }
         let last = (round + 1) * 50;
         assert_eq!(head(&store), last);
+        let touched = changed(&store, 2);
+        assert_eq!(touched > Position(0), round > 0, "round {round}");
+        must(&store, |transaction| transaction.touches.push(log(2)));
+        assert!(changed(&store, 2) > touched.max(changed(&store, 1)), "round {round}");
         let events = read(&store, 1, last, usize::MAX);
         assert_eq!(events, (1..=last).collect::<Vec<_>>(), "events in round {round}");
         let found = store.find(0).unwrap_or_else(|error| panic!("{error}"));
@@ -91,6 +96,11 @@ fn head(store: &Arc<dyn Store>) -> u64 {
     store.head(&log(1)).unwrap_or_else(|error| panic!("{error}")).seq
 }
 
+fn changed(store: &Arc<dyn Store>, conversation: u128) -> Position {
+    let heads = store.heads(&[log(conversation)]);
+    heads.unwrap_or_else(|error| panic!("{error}"))[0].changed
+}
+
 fn get(store: &Arc<dyn Store>, key: &str) -> Option<Bytes> {
     store.get(key.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -112,6 +122,7 @@ fn submit(store: &Arc<dyn Store>, since: Position, fill: impl FnOnce(&mut Transa
         reads: Vec::new(),
         writes: Vec::new(),
         appends: Vec::new(),
+        touches: Vec::new(),
         submitter: Box::new(move |outcome: Outcome<'_>| {
             drop(sender.send(outcome.map(<[Appended]>::to_vec)));
         }),
@@ -227,6 +238,7 @@ impl Submitter for AddsOne {
             reads: vec![Read::Key("key".into())],
             writes: vec![("key".into(), Some(value.into()))],
             appends: Vec::new(),
+            touches: Vec::new(),
             submitter: self,
         })
     }
@@ -245,6 +257,7 @@ fn a_rerun_takes_the_place_of_a_conflict(store: &Arc<dyn Store>) {
         reads: vec![Read::Key("key".into())],
         writes: Vec::new(),
         appends: Vec::new(),
+        touches: Vec::new(),
         submitter: Box::new(AddsOne {
             store: store.clone(),
             sender,
@@ -328,6 +341,21 @@ fn events_are_read_in_both_directions(store: &Arc<dyn Store>) {
     let newest: Vec<_> = newest.iter().map(|event| (event.seq, &event.body[..])).collect();
     assert_eq!(newest, [(6, &b"6"[..]), (7, &b"7"[..])]);
     assert!(matches!(store.events(&log(3), 1..=9, 9, false), Ok(events) if events.is_empty()));
+}
+
+fn a_head_tells_when_its_log_changed(store: &Arc<dyn Store>) {
+    assert_eq!(changed(store, 1), Position(0));
+    let before = store.position();
+    must(store, |transaction| transaction.appends.push(append(1, "1", None)));
+    let appended = changed(store, 1);
+    assert!(before < appended && appended <= store.position());
+    must(store, |transaction| {
+        transaction.writes.push(("other".into(), Some("value".into())));
+    });
+    assert_eq!(changed(store, 1), appended, "a key is no log");
+    must(store, |transaction| transaction.touches.push(log(1)));
+    assert!(changed(store, 1) > appended, "a touch changes without an event");
+    assert_eq!((head(store), changed(store, 2)), (1, Position(0)));
 }
 
 fn a_barrier_waits_for_what_came_before(store: &Arc<dyn Store>) {

@@ -35,6 +35,8 @@ pub struct Head {
     pub epoch: u32,
     /// The number of the newest event; 0 for an empty log.
     pub seq: u64,
+    /// When the log was last appended to or touched, or later; as old as the store if nobody knows.
+    pub changed: Position,
 }
 
 /// An event as the store keeps it.
@@ -144,7 +146,7 @@ impl<F: for<'a> FnOnce(Outcome<'a>) + Send> Submitter for F {
 
 /// Reads that must still hold, and writes and appends that happen together or not at all.
 ///
-/// A transaction without writes and appends is a barrier: it is done when all that its reads can have seen is durable.
+/// A transaction without writes, appends and touches is a barrier: it is done when all that its reads can have seen is durable.
 pub struct Transaction {
     /// [`Store::position`] from before the first read.
     pub since: Position,
@@ -154,6 +156,8 @@ pub struct Transaction {
     pub writes: Vec<Write>,
     /// Events to append, in order.
     pub appends: Vec<Append>,
+    /// Logs whose [`Head::changed`] moves without an event.
+    pub touches: Vec<LogId>,
     /// Who waits for it.
     pub submitter: Box<dyn Submitter>,
 }
@@ -281,6 +285,14 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the medium fails.
     fn head(&self, log: &LogId) -> Result<Head, StoreError>;
+
+    /// Returns the newest numbers of many logs, in their order.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn heads(&self, logs: &[LogId]) -> Result<Vec<Head>, StoreError> {
+        logs.iter().map(|log| self.head(log)).collect()
+    }
 
     /// Reads events by number, ascending, at most `limit`; from the end of the range backwards if `newest_first`
     /// decides which ones are left out. Numbers that don't exist are left out.

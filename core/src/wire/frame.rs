@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::code::{Code, RequestError};
 use super::flat::{self, Value};
-use super::id::{AppId, ConversationId, DeviceId};
+use super::id::{ActorId, AppId, ConversationId, DeviceId};
 
 /// A text that borrows from the frame unless it holds escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,10 @@ struct Members<'a> {
     since: Option<Text<'a>>,
     after: Option<u64>,
     before: Option<u64>,
+    #[serde(borrow)]
+    after_actor: Option<Text<'a>>,
+    delivered: Option<u64>,
+    read: Option<u64>,
     limit: Option<u64>,
 }
 
@@ -155,6 +159,33 @@ pub enum ClientFrame<'a> {
         page: Page,
         /// How many at most.
         limit: usize,
+    },
+    /// Says up to where the actor has a conversation.
+    Receipt {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// Which conversation.
+        conversation: ConversationId,
+        /// The newest event that the device has; 0 if nothing is said.
+        delivered: u64,
+        /// The newest event that was read; 0 if nothing is said.
+        read: u64,
+    },
+    /// Asks up to where the members have a conversation.
+    Receipts {
+        /// Of the request.
+        id: Cow<'a, str>,
+        /// Which conversation.
+        conversation: ConversationId,
+        /// The last one of an earlier answer.
+        after: Option<ActorId>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Says that the actor is writing.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
     },
     /// Asks for a sign of life.
     Ping,
@@ -283,6 +314,27 @@ impl<'a> ClientFrame<'a> {
                 },
             },
             "ping" => Self::Ping,
+            "receipt" => Self::Receipt {
+                id: request_id(id)?,
+                conversation: conversation_id(conversation)?,
+                delivered: members.delivered.unwrap_or(0),
+                read: match (members.delivered, members.read) {
+                    (None, None) => return Err(missing("read")),
+                    (_, read) => read.unwrap_or(0),
+                },
+            },
+            "receipts" => Self::Receipts {
+                id: request_id(id)?,
+                conversation: conversation_id(conversation)?,
+                after: members
+                    .after_actor
+                    .map(|actor| actor.0.parse().map_err(|_| bad("`after_actor` is no actor.")))
+                    .transpose()?,
+                limit: page_limit(members.limit)?,
+            },
+            "typing" => Self::Typing {
+                conversation: conversation_id(conversation)?,
+            },
             "sync" => Self::Sync {
                 id: request_id(id)?,
                 since: members
@@ -302,16 +354,11 @@ impl<'a> ClientFrame<'a> {
                     (None, Some(before)) => Page::Before(before),
                     (None, None) => Page::Newest,
                 };
-                let limit = match members.limit {
-                    None => DEFAULT_HISTORY,
-                    Some(limit @ 1..=MAX_HISTORY) => usize::try_from(limit).unwrap_or(DEFAULT_HISTORY),
-                    Some(_) => return Err(bad("`limit` must be 1 to 500.")),
-                };
                 Self::History {
                     id: request_id(id)?,
                     conversation: conversation_id(conversation)?,
                     page,
-                    limit,
+                    limit: page_limit(members.limit)?,
                 }
             }
             "hello" => Self::Hello {
@@ -407,6 +454,14 @@ fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestErro
     required(text, "conversation")?
         .parse()
         .map_err(|_| RequestError::new(Code::UnknownConversation, "There is no such conversation."))
+}
+
+fn page_limit(limit: Option<u64>) -> Result<usize, RequestError> {
+    match limit {
+        None => Ok(DEFAULT_HISTORY),
+        Some(limit @ 1..=MAX_HISTORY) => Ok(usize::try_from(limit).unwrap_or(DEFAULT_HISTORY)),
+        Some(_) => Err(bad("`limit` must be 1 to 500.")),
+    }
 }
 
 fn credentials(token: &Text<'_>, device: Option<Text<'_>>) -> Result<Credentials, RequestError> {

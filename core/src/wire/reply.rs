@@ -365,13 +365,89 @@ pub struct ConversationView<'a> {
     pub epoch: u32,
     /// The newest number.
     pub seq: u64,
+    /// Up to where some device of the viewer has it.
+    pub delivered: u64,
+    /// Up to where the viewer has read it.
+    pub read: u64,
+    /// How many messages of others are behind that.
+    pub unread: usize,
+    /// Up to where the other members have it, if they are few.
+    pub receipts: &'a [ReceiptView<'a>],
     /// The newest message.
     pub last: Option<EventView<'a>>,
 }
 
+/// Up to where a member has a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiptView<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// The newest event that some device has.
+    pub delivered: u64,
+    /// The newest event that was read.
+    pub read: u64,
+}
+
+fn push_receipts(bytes: &mut Vec<u8>, receipts: &[ReceiptView<'_>]) {
+    push_list(bytes, receipts, |bytes, receipt| {
+        let mut object = Object(std::mem::take(bytes));
+        object.0.extend_from_slice(b"{\"actor\":");
+        push_text(&mut object.0, receipt.actor);
+        object
+            .number("delivered", receipt.delivered)
+            .number("read", receipt.read);
+        object.0.push(b'}');
+        *bytes = object.0;
+    });
+}
+
+/// Encodes the answer to a receipt.
+#[must_use]
+pub fn marked(id: &str, conversation: ConversationId, receipt: &ReceiptView<'_>) -> Bytes {
+    let mut object = Object::new("marked", 160);
+    object.text("id", id);
+    push_ulid(&mut object.0, "conversation", conversation.0);
+    object
+        .number("delivered", receipt.delivered)
+        .number("read", receipt.read);
+    object.finish()
+}
+
+/// Encodes that a member has a conversation up to some event.
+#[must_use]
+pub fn receipt(conversation: ConversationId, receipt: &ReceiptView<'_>) -> Bytes {
+    let mut object = Object::new("receipt", 192);
+    push_ulid(&mut object.0, "conversation", conversation.0);
+    object
+        .text("actor", receipt.actor)
+        .number("delivered", receipt.delivered)
+        .number("read", receipt.read);
+    object.finish()
+}
+
+/// Encodes up to where members have a conversation.
+#[must_use]
+pub fn receipts(id: &str, conversation: ConversationId, receipts: &[ReceiptView<'_>]) -> Bytes {
+    let mut object = Object::new("receipts", 128 + receipts.len() * 96);
+    object.text("id", id);
+    push_ulid(&mut object.0, "conversation", conversation.0);
+    object.key("receipts");
+    push_receipts(&mut object.0, receipts);
+    object.finish()
+}
+
+/// Encodes that a member is writing.
+#[must_use]
+pub fn typing(conversation: ConversationId, actor: &str) -> Bytes {
+    let mut object = Object::new("typing", 128);
+    push_ulid(&mut object.0, "conversation", conversation.0);
+    object.text("actor", actor);
+    object.finish()
+}
+
 /// Encodes the answer to `sync`.
 #[must_use]
-pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -> Bytes {
+pub fn synced(id: &str, conversations: &[ConversationView<'_>], left: &[ConversationId], position: u64) -> Bytes {
     let mut object = Object::new("synced", 128 + conversations.len() * 480);
     object.text("id", id).key("conversations");
     push_list(&mut object.0, conversations, |bytes, conversation| {
@@ -385,7 +461,14 @@ pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -
         });
         object
             .number("epoch", conversation.epoch.into())
-            .number("seq", conversation.seq);
+            .number("seq", conversation.seq)
+            .number("delivered", conversation.delivered)
+            .number("read", conversation.read)
+            .number("unread", conversation.unread as u64);
+        if !conversation.receipts.is_empty() {
+            object.key("receipts");
+            push_receipts(&mut object.0, conversation.receipts);
+        }
         if let Some(last) = &conversation.last {
             object.key("last");
             last.write(&mut object.0);
@@ -393,6 +476,10 @@ pub fn synced(id: &str, conversations: &[ConversationView<'_>], position: u64) -
         object.0.push(b'}');
         *bytes = object.0;
     });
+    if !left.is_empty() {
+        object.key("left");
+        push_list(&mut object.0, left, |bytes, id| push_text(bytes, &id.to_string()));
+    }
     object.text("position", &position.to_string());
     object.finish()
 }
@@ -447,6 +534,11 @@ mod tests {
         let value = parsed(&events("h", ConversationId(7), 0, 2, &[view, view]));
         assert_eq!(value["events"].as_array().unwrap().len(), 2);
 
+        let receipts = ReceiptView {
+            actor: "a\"b",
+            delivered: 1,
+            read: 0,
+        };
         let members: [ActorId; 2] = ["a".parse().unwrap(), "b".parse().unwrap()];
         let conversation = ConversationView {
             id: ConversationId(7),
@@ -454,9 +546,15 @@ mod tests {
             members: &members,
             epoch: 0,
             seq: 1,
+            delivered: 1,
+            read: 0,
+            unread: 1,
+            receipts: &[receipts, receipts],
             last: Some(view),
         };
-        let value = parsed(&synced("s", &[conversation, conversation], 9));
+        let value = parsed(&synced("s", &[conversation, conversation], &[ConversationId(9)], 9));
+        assert_eq!(value["left"], json!([ConversationId(9).to_string()]));
+        assert_eq!(value["conversations"][1]["receipts"][1]["actor"], "a\"b");
         assert_eq!(value["conversations"][1]["members"], json!(["a", "b"]));
         assert_eq!(value["conversations"][1]["last"]["client_id"], "m1");
 

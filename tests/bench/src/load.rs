@@ -86,7 +86,10 @@ impl Connection {
             let (&opcode, length) = (bytes.first()?, bytes.get(1)?);
             let (head, length) = match length {
                 126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
-                127 => panic!("a frame over 64 KiB"),
+                127 => {
+                    let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap());
+                    (10, usize::try_from(length).unwrap())
+                }
                 length => (2, usize::from(*length)),
             };
             if bytes.len() < head + length {

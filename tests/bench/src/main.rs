@@ -12,6 +12,7 @@ mod load;
 mod peers;
 mod process;
 mod relay;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,14 @@ enum Bench {
         /// Seconds of each measurement.
         #[arg(long, default_value_t = 8)]
         seconds: u64,
+    },
+    /// Time to catch up, with many conversations of which few changed.
+    Sync {
+        #[command(flatten)]
+        built: Built,
+        /// Rounds, of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
     },
     /// Memory of idle connections, beside a bare server.
     Idle {
@@ -88,6 +97,7 @@ fn main() {
         Bench::Hook(built) => hook::run(&built),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
         Bench::Disturbed { built, rounds, seconds } => disturbed::run(&built, rounds, seconds),
+        Bench::Sync { built, rounds } => sync::run(&built, rounds),
         Bench::Idle { built, connections } => idle::run(&built, connections),
         Bench::AnswerPipe => peers::answer_pipe(),
         Bench::AnswerHttp => peers::answer_http(),

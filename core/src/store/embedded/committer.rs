@@ -181,12 +181,17 @@ impl Committer {
     /// Puts a transaction into the batch. Returns its part of `appended`.
     fn apply(&mut self, transaction: &mut Transaction, appended: &mut Vec<Appended>) -> Part {
         let first = appended.len();
-        if transaction.writes.is_empty() && transaction.appends.is_empty() {
+        if transaction.writes.is_empty() && transaction.appends.is_empty() && transaction.touches.is_empty() {
             return Ok(first..first);
         }
         let position = self.engine.memory.position() + 1;
         for append in &transaction.appends {
-            appended.push(self.append(append)?);
+            appended.push(self.append(append, position)?);
+        }
+        for log in &transaction.touches {
+            self.batch.touch(log);
+            let touched = self.engine.memory.touch(&self.engine.index, log, position);
+            touched.map_err(|error| CommitError::Failed(error.to_string()))?;
         }
         if !transaction.writes.is_empty() {
             for (key, value) in &transaction.writes {
@@ -200,7 +205,7 @@ impl Committer {
         Ok(first..appended.len())
     }
 
-    fn append(&mut self, append: &Append) -> Result<Appended, CommitError> {
+    fn append(&mut self, append: &Append, position: u64) -> Result<Appended, CommitError> {
         let (id, time_ms) = self.next_id();
         let memory = &self.engine.memory;
         // Segments are cut far below 4 GiB.
@@ -210,7 +215,7 @@ impl Committer {
             offset,
         };
         let seq = memory
-            .append(&self.engine.index, &append.log, place)
+            .append(&self.engine.index, &append.log, place, position)
             .map_err(|error| CommitError::Failed(error.to_string()))?;
         let appended = Appended {
             log: append.log.clone(),

@@ -3,7 +3,7 @@
 //! A segment is a header of [`SEGMENT_HEADER`] bytes (magic, format, number, first position, CRC-32 of these) and then
 //! batches. A batch is a header of [`BATCH_HEADER`] bytes (magic, payload length, position, CRC-32 of the payload, CRC-32 of
 //! the header) and a payload of operations: `1` sets a key, `2` deletes one, `3` is an event with its own CRC-32, so that
-//! it can be checked alone when history is read. A batch is written and synced as a whole before the next one is written.
+//! it can be checked alone when history is read, and `4` touches a log. A batch is written and synced as a whole before the next one is written.
 
 use bytes::Bytes;
 
@@ -21,6 +21,7 @@ const BATCH_MAGIC: u32 = 0x3142_5943;
 const SET: u8 = 1;
 const DELETE: u8 = 2;
 const EVENT: u8 = 3;
+const TOUCH: u8 = 4;
 
 /// Reads little-endian numbers from the front of a slice.
 struct Input<'a>(&'a [u8]);
@@ -136,6 +137,16 @@ impl Batch {
         }
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// Adds that a log has changed without an event.
+    pub(super) fn touch(&mut self, log: &LogId) {
+        let app = log.app.as_str();
+        // An App ID is 32 bytes at most.
+        self.bytes
+            .extend_from_slice(&[TOUCH, u8::try_from(app.len()).unwrap_or(0)]);
+        self.bytes.extend_from_slice(app.as_bytes());
+        self.bytes.extend_from_slice(&log.conversation.0.to_le_bytes());
     }
 
     /// Adds an event; returns where it begins in the batch.
@@ -273,6 +284,7 @@ pub(super) fn decode_event(bytes: &[u8]) -> Option<EventRecord> {
 pub(super) enum Operation {
     Write(Bytes, Option<Bytes>),
     Event { at: usize, record: EventRecord },
+    Touch(LogId),
 }
 
 /// Decodes the payload of a batch; none if it is not what [`Batch`] writes. `at` counts from the payload's begin.
@@ -300,6 +312,13 @@ pub(super) fn decode_payload(payload: &[u8]) -> Option<Vec<Operation>> {
                     None => None,
                 };
                 operations.push(Operation::Write(key, value));
+            }
+            TOUCH => {
+                input.u8()?;
+                let length = input.u8()?.into();
+                let app = std::str::from_utf8(input.bytes(length)?).ok()?.parse().ok()?;
+                let conversation = ConversationId(input.u128()?);
+                operations.push(Operation::Touch(LogId { app, conversation }));
             }
             _ => return None,
         }

@@ -9,6 +9,8 @@ use crate::store::{LogId, StoreError};
 
 const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
 const HEADS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("heads");
+/// Log → the position of its newest change.
+const CHANGED: TableDefinition<'_, &[u8], u64> = TableDefinition::new("changed");
 /// Log and first number → segment and offsets of consecutive events.
 const CHUNKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("chunks");
 /// Segment → hashes of idempotency keys and offsets.
@@ -20,6 +22,15 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) struct Place {
     pub(super) segment: u32,
     pub(super) offset: u32,
+}
+
+/// Where a log ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// The newest number.
+    pub(super) seq: u64,
+    /// The position of the newest change.
+    pub(super) changed: u64,
 }
 
 /// Hashes of idempotency keys with the offsets of their events, by segment.
@@ -35,6 +46,8 @@ pub(super) struct Checkpoint {
     pub(super) state: Vec<(Bytes, Option<Bytes>)>,
     /// Log, first number, and the places of consecutive events.
     pub(super) chunks: Vec<(LogId, u64, Vec<Place>)>,
+    /// Logs that were appended to or touched, and where their newest change is, or a later one.
+    pub(super) changed: Vec<(LogId, u64)>,
     pub(super) dedup: Vec<(u32, Vec<(u64, u32)>)>,
     /// Segments whose idempotency keys are forgotten.
     pub(super) forget: Vec<u32>,
@@ -122,17 +135,23 @@ impl Index {
         }
     }
 
-    pub(super) fn head(&self, log: &LogId) -> Result<u64, StoreError> {
-        let table = self
-            .database
-            .begin_read()
-            .map_err(failed)?
-            .open_table(HEADS)
-            .map_err(failed)?;
-        Ok(table
-            .get(&log_key(log)[..])
-            .map_err(failed)?
-            .map_or(0, |head| head.value()))
+    /// Returns where some logs end, in their order.
+    pub(super) fn ends<'a>(&self, logs: impl IntoIterator<Item = &'a LogId>) -> Result<Vec<End>, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let heads = transaction.open_table(HEADS).map_err(failed)?;
+        let changed = transaction.open_table(CHANGED).map_err(failed)?;
+        let number = |table: &redb::ReadOnlyTable<&[u8], u64>, key: &[u8]| {
+            let found = table.get(key).map_err(failed)?;
+            Ok::<_, StoreError>(found.map_or(0, |value| value.value()))
+        };
+        let end = |log: &LogId| {
+            let key = log_key(log);
+            Ok(End {
+                seq: number(&heads, &key)?,
+                changed: number(&changed, &key)?,
+            })
+        };
+        logs.into_iter().map(end).collect()
     }
 
     /// Returns the places of the events from `first` to `last` that the index has, in order.
@@ -219,6 +238,10 @@ impl Index {
                 heads
                     .insert(&log_key(log)[..], first + places.len() as u64 - 1)
                     .map_err(failed)?;
+            }
+            let mut changed = transaction.open_table(CHANGED).map_err(failed)?;
+            for (log, position) in &checkpoint.changed {
+                changed.insert(&log_key(log)[..], position).map_err(failed)?;
             }
             let mut dedup = transaction.open_table(DEDUP).map_err(failed)?;
             for (segment, pairs) in &checkpoint.dedup {

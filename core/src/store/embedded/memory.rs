@@ -9,11 +9,14 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
-use super::index::{Checkpoint, Index, Place};
+use super::index::{Checkpoint, End, Index, Place};
 use crate::store::{LogId, Position, Read, StoreError};
 
 /// Values that were read from the index lately.
 const CACHED_VALUES: usize = 65_536;
+
+/// Logs whose ends are kept although the index has all of them.
+const CACHED_ENDS: usize = 262_144;
 
 /// Keys written since the last checkpoint, over the index.
 #[derive(Debug, Default)]
@@ -31,10 +34,12 @@ struct Cache {
 }
 
 /// The newest events of a log.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Recent {
-    head: u64,
-    /// Places of the newest events that the index does not have, up to the head.
+    end: End,
+    /// Whether the index does not have `end`.
+    is_new: bool,
+    /// Places of the newest events that the index does not have, up to the end.
     places: VecDeque<Place>,
 }
 
@@ -163,29 +168,73 @@ impl Memory {
         Ok(live.take(limit).collect())
     }
 
-    pub(super) fn head(&self, index: &Index, log: &LogId) -> Result<u64, StoreError> {
-        match self.logs.get(log) {
-            Some(recent) => Ok(recent.head),
-            None => index.head(log),
+    pub(super) fn head(&self, index: &Index, log: &LogId) -> Result<End, StoreError> {
+        Ok(self.heads(index, std::slice::from_ref(log))?[0])
+    }
+
+    /// Returns where logs end, in their order.
+    pub(super) fn heads(&self, index: &Index, logs: &[LogId]) -> Result<Vec<End>, StoreError> {
+        let mut ends = Vec::with_capacity(logs.len());
+        let mut missing = Vec::new();
+        for (place, log) in logs.iter().enumerate() {
+            match self.logs.get(log) {
+                Some(recent) => ends.push(recent.end),
+                None => {
+                    missing.push((place, log));
+                    ends.push(End::default());
+                }
+            }
         }
+        if missing.is_empty() {
+            return Ok(ends);
+        }
+        let found = index.ends(missing.iter().map(|(_, log)| *log))?;
+        for ((place, log), end) in missing.into_iter().zip(found) {
+            // Whoever has appended meanwhile knows better.
+            ends[place] = match self.logs.get(log) {
+                Some(recent) => recent.end,
+                None => end,
+            };
+        }
+        Ok(ends)
     }
 
     /// Adds an event behind the head.
-    pub(super) fn append(&self, index: &Index, log: &LogId, place: Place) -> Result<u64, StoreError> {
-        if let Some(mut recent) = self.logs.get_mut(log) {
-            recent.head += 1;
+    pub(super) fn append(&self, index: &Index, log: &LogId, place: Place, position: u64) -> Result<u64, StoreError> {
+        self.change(index, log, position, |recent| {
+            recent.end.seq += 1;
             recent.places.push_back(place);
-            return Ok(recent.head);
+        })
+    }
+
+    /// Notes a change without an event.
+    pub(super) fn touch(&self, index: &Index, log: &LogId, position: u64) -> Result<(), StoreError> {
+        self.change(index, log, position, |_| {}).map(drop)
+    }
+
+    fn change(
+        &self,
+        index: &Index,
+        log: &LogId,
+        position: u64,
+        change: impl FnOnce(&mut Recent),
+    ) -> Result<u64, StoreError> {
+        let apply = |recent: &mut Recent| {
+            change(recent);
+            (recent.end.changed, recent.is_new) = (position, true);
+            recent.end.seq
+        };
+        if let Some(mut recent) = self.logs.get_mut(log) {
+            return Ok(apply(&mut recent));
         }
-        let head = index.head(log)? + 1;
-        self.logs.insert(
-            log.clone(),
-            Recent {
-                head,
-                places: VecDeque::from([place]),
-            },
-        );
-        Ok(head)
+        let end = index.ends([log])?.pop().unwrap_or_default();
+        let mut recent = Recent {
+            end,
+            ..Recent::default()
+        };
+        let seq = apply(&mut recent);
+        self.logs.insert(log.clone(), recent);
+        Ok(seq)
     }
 
     /// Returns the places of events by number, in order.
@@ -198,7 +247,7 @@ impl Memory {
     ) -> Result<Vec<(u64, Place)>, StoreError> {
         let from_memory = || {
             let recent = self.logs.get(log)?;
-            let begin = recent.head + 1 - recent.places.len() as u64;
+            let begin = recent.end.seq + 1 - recent.places.len() as u64;
             let places = (begin..).zip(recent.places.iter().copied());
             Some((
                 begin,
@@ -224,10 +273,14 @@ impl Memory {
             let sealed = overlay.keys.iter().filter(|(_, (written, _))| *written <= position);
             sealed.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
         };
-        let mut chunks = Vec::new();
+        let (mut chunks, mut changed) = (Vec::new(), Vec::new());
         for entry in &self.logs {
             let recent = entry.value();
-            let mut first = recent.head + 1 - recent.places.len() as u64;
+            if !recent.is_new {
+                continue;
+            }
+            changed.push((entry.key().clone(), recent.end.changed));
+            let mut first = recent.end.seq + 1 - recent.places.len() as u64;
             let sealed: Vec<Place> = recent
                 .places
                 .iter()
@@ -244,6 +297,7 @@ impl Memory {
             segment: segment + 1,
             state,
             chunks,
+            changed,
             ..Checkpoint::default()
         }
     }
@@ -259,11 +313,16 @@ impl Memory {
         overlay.keys.retain(|_, (written, _)| *written > position);
         overlay.pruned = position;
         drop(overlay);
+        // Some are kept for those who ask what has changed.
+        let mut room = CACHED_ENDS;
         self.logs.retain(|_, recent| {
             while recent.places.front().is_some_and(|place| place.segment <= segment) {
                 recent.places.pop_front();
             }
-            !recent.places.is_empty()
+            recent.is_new = recent.end.changed > position;
+            let is_kept = recent.is_new || !recent.places.is_empty() || room > 0;
+            room = room.saturating_sub(1);
+            is_kept
         });
     }
 }

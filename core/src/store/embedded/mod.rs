@@ -36,7 +36,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use committer::{Committer, Delivery, Settled, read_at};
 use format::{Batch, EVENT_HEADER, EventRecord, Operation, SegmentHeader, decode_event, event_length};
-use index::{Index, Place};
+use index::{End, Index, Place};
 use known::Known;
 use memory::Memory;
 
@@ -362,7 +362,7 @@ impl Engine {
                     let offset = u32::try_from(at + inside).unwrap_or(u32::MAX);
                     let seq = self
                         .memory
-                        .append(&self.index, &record.log, Place { segment, offset })?;
+                        .append(&self.index, &record.log, Place { segment, offset }, position)?;
                     if seq != record.event.seq {
                         return Err(recovery::corrupt(
                             path,
@@ -373,6 +373,7 @@ impl Engine {
                     *last_id = (*last_id).max(record.event.id.0);
                     pairs.extend(record.dedup.map(|dedup| (hash_of(dedup.key), offset)));
                 }
+                Operation::Touch(log) => self.memory.touch(&self.index, &log, position)?,
             }
         }
         self.memory.set_position(position);
@@ -516,6 +517,14 @@ impl Engine {
     }
 }
 
+fn head_of(end: End) -> Head {
+    Head {
+        epoch: 0,
+        seq: end.seq,
+        changed: Position(end.changed),
+    }
+}
+
 impl Store for Engine {
     fn position(&self) -> Position {
         Position(self.memory.position())
@@ -534,10 +543,11 @@ impl Store for Engine {
     }
 
     fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        Ok(Head {
-            epoch: 0,
-            seq: self.memory.head(&self.index, log)?,
-        })
+        Ok(head_of(self.memory.head(&self.index, log)?))
+    }
+
+    fn heads(&self, logs: &[LogId]) -> Result<Vec<Head>, StoreError> {
+        Ok(self.memory.heads(&self.index, logs)?.into_iter().map(head_of).collect())
     }
 
     fn events(
@@ -547,7 +557,7 @@ impl Store for Engine {
         limit: usize,
         newest_first: bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let head = self.memory.head(&self.index, log)?;
+        let head = self.memory.head(&self.index, log)?.seq;
         let (mut first, mut last) = ((*range.start()).max(1), (*range.end()).min(head));
         if first > last || limit == 0 {
             return Ok(Vec::new());
@@ -623,6 +633,10 @@ impl Store for EmbeddedStore {
 
     fn head(&self, log: &LogId) -> Result<Head, StoreError> {
         self.engine.head(log)
+    }
+
+    fn heads(&self, logs: &[LogId]) -> Result<Vec<Head>, StoreError> {
+        self.engine.heads(logs)
     }
 
     fn events(

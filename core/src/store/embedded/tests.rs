@@ -43,6 +43,7 @@ fn fill(store: &dyn Store, count: usize) {
                 tail: Bytes::new(),
                 dedup: None,
             }],
+            touches: Vec::new(),
             submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
                 drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
             }),
@@ -201,6 +202,7 @@ fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
             reads: Vec::new(),
             writes: vec![(format!("key{number}").into(), Some(vec![1; 100].into()))],
             appends: Vec::new(),
+            touches: Vec::new(),
             submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
                 drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
             }),

@@ -1,0 +1,150 @@
+//! What a device that comes back needs: its conversations, as far as they changed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::receipts::view;
+use super::rendered::Rendered;
+use super::requests::{commit_failed, storage_failed};
+use super::{Host, Session};
+use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Watermark};
+use crate::store::{CommitError, Head, LogId, Position};
+use crate::wire::reply::{ConversationView, ReceiptView};
+use crate::wire::{ActorId, AppId, Page, RequestError, reply};
+
+/// Messages that are counted as unread at most.
+const UNREAD: usize = 100;
+/// Members of a conversation up to which the answer has all of their receipts.
+const FEW: usize = 8;
+
+/// A conversation that is to be listed.
+struct Entry {
+    conversation: Arc<Conversation>,
+    head: Head,
+    rendered: Rendered,
+    newest_ms: u64,
+    own: Watermark,
+    unread: usize,
+    receipts: Vec<(ActorId, Watermark)>,
+}
+
+impl Session {
+    /// Lists the conversations of the actor that changed since a position.
+    pub(super) async fn sync(&self, app: &AppId, id: &str, since: Option<u64>) {
+        let answer = match (self.actor(), self.take_place()) {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(actor), Ok(_place)) => {
+                let (host, app, actor, id) = (self.host.clone(), app.clone(), actor.clone(), id.to_owned());
+                self.blocking(move || synced(&host, &app, &actor, &id, since.map(Position)))
+                    .await
+                    .and_then(|all| all)
+            }
+        };
+        match answer {
+            Ok(frame) => self.answer(frame),
+            Err(error) => self.refuse(Some(id), &error),
+        }
+    }
+}
+
+/// Waits until a position holds whatever happens: a crash must not lead to it a second time, with other changes behind it.
+fn durable(log: &Log, position: Position) -> Result<Position, RequestError> {
+    match Draft::new(log.store().clone()).commit_blocking() {
+        Ok(_) => Ok(position),
+        // It can still be read, but nobody knows from where on the next time.
+        Err(CommitError::Failed(_)) => Ok(Position::default()),
+        Err(error) => Err(commit_failed(&error)),
+    }
+}
+
+fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Position>) -> Result<Bytes, RequestError> {
+    let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
+    // Taken before the first read: what comes meanwhile is in the next answer again.
+    let position = log.store().position();
+    // One from before the store was put back means nothing any more.
+    let since = since.filter(|since| *since <= position);
+    let memberships = log.conversations().of_actor(app, actor).map_err(failed)?;
+    let heads = log.store().heads(&memberships.current);
+    let heads = heads.map_err(|error| storage_failed(&error))?;
+    let mut entries = Vec::new();
+    for (log_id, head) in memberships.current.iter().zip(heads) {
+        let is_known = since.is_some_and(|since| head.changed <= since);
+        if !is_known && let Some(conversation) = log.conversations().get(log_id).map_err(failed)? {
+            entries.push(Entry::read(host, actor, conversation)?);
+        }
+    }
+    let position = durable(log, position)?;
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.newest_ms));
+    let receipts: Vec<Vec<ReceiptView<'_>>> = entries.iter().map(Entry::receipts).collect();
+    let mut views = Vec::with_capacity(entries.len());
+    for (entry, receipts) in entries.iter().zip(&receipts) {
+        views.push(ConversationView {
+            id: entry.conversation.log.conversation,
+            kind: &entry.conversation.kind,
+            members: &entry.conversation.members,
+            epoch: entry.head.epoch,
+            seq: entry.head.seq,
+            delivered: entry.own.delivered,
+            read: entry.own.read,
+            unread: entry.unread,
+            receipts,
+            last: entry.rendered.views()?.pop(),
+        });
+    }
+    let left: Vec<_> = since
+        .map(|since| memberships.left_since(since).collect())
+        .unwrap_or_default();
+    Ok(reply::synced(id, &views, &left, position.0))
+}
+
+impl Entry {
+    fn read(host: &Host, actor: &ActorId, conversation: Arc<Conversation>) -> Result<Self, RequestError> {
+        let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
+        let (head, newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
+        let newest_ms = newest.first().map_or_else(crate::clock::now_ms, |event| event.time_ms);
+        let mut receipts = Vec::new();
+        let own = if conversation.members.len() <= FEW {
+            let own = |(member, mark): &(ActorId, Watermark)| (member == actor).then_some(*mark);
+            receipts = log.watermarks(&conversation.log, None, 2 * FEW).map_err(failed)?;
+            let found = receipts.iter().find_map(own).unwrap_or_default();
+            receipts.retain(|(member, _)| member != actor && conversation.has_member(member));
+            found
+        } else {
+            log.watermark(&conversation.log, actor).map_err(failed)?
+        };
+        let unread = unread(log, &conversation.log, actor, own.read, head.seq)?;
+        let kind = &conversation.kind;
+        let rendered = Rendered::new(log, &host.hooks, actor.as_str(), conversation.log.clone(), kind, newest)?;
+        Ok(Self {
+            conversation,
+            head,
+            rendered,
+            newest_ms,
+            own,
+            unread,
+            receipts,
+        })
+    }
+
+    fn receipts(&self) -> Vec<ReceiptView<'_>> {
+        let views = self.receipts.iter();
+        views.map(|(actor, mark)| view(actor, *mark)).collect()
+    }
+}
+
+/// Counts the messages of others behind what the actor has read, as far as anybody wants to know.
+fn unread(log: &Log, id: &LogId, actor: &ActorId, read: u64, head: u64) -> Result<usize, RequestError> {
+    if read >= head {
+        return Ok(0);
+    }
+    // Edits and reactions are between them.
+    let events = log.store().events(id, read + 1..=head, 2 * UNREAD, true);
+    let events = events.map_err(|error| storage_failed(&error))?;
+    let counts = |body: &Body<'_>| body.event == EventType::Message && body.sender != actor.as_str();
+    let unread = events
+        .iter()
+        .filter(|event| Body::decode(&event.body).is_ok_and(|body| counts(&body)))
+        .count();
+    Ok(unread.min(UNREAD))
+}
