@@ -45,6 +45,14 @@ fn pictures_are_what_they_are() {
         picture(Format::Webp, 32, 4, 200)
     );
     assert_eq!(inspected(&lottie(|_| {})), picture(Format::Lottie, 512, 60, 2_000));
+    // As exporters write it.
+    let exported = lottie(|value| {
+        value["op"] = json!(60.000_002_443_850_1);
+        value["fr"] = json!(29.970_001_220_703_1);
+        value["fonts"] = json!({"list": []});
+        value["chars"] = json!([]);
+    });
+    assert_eq!(inspected(&exported), picture(Format::Lottie, 512, 61, 2_003));
 }
 
 #[test]

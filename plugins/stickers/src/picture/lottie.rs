@@ -77,14 +77,19 @@ fn check_values(document: &Map<String, Value>) -> Result<(), Flaw> {
             _ => {}
         }
     }
-    let is_script = ["fonts", "chars", "slots"]
-        .iter()
-        .any(|name| document.contains_key(*name));
-    if copies > MAX_COPIES || is_script {
-        Err(Flaw::Unsafe)
-    } else {
-        Ok(())
+    if copies > MAX_COPIES || ["fonts", "chars", "slots"].iter().any(|name| has(document, name)) {
+        return Err(Flaw::Unsafe);
     }
+    Ok(())
+}
+
+/// Tells whether there is anything of this name. Exporters write empty lists, also one level below.
+fn has(document: &Map<String, Value>, name: &str) -> bool {
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    document.get(name).is_some_and(|value| match value {
+        Value::Object(members) => !members.values().all(is_empty),
+        value => !is_empty(value),
+    })
 }
 
 /// Reads how often a repeater repeats; none if that moves, or is no number.
