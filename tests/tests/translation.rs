@@ -127,11 +127,11 @@ async fn start(provider: &Provider, api: &str, more: &str) -> (Site, Server) {
     let secret = if api == "apertium" { "" } else { ", secret = \"key\"" };
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\"]\n\
+         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\"]\n\
          [plugins.config]\nretry_ms = 50\npause_ms = 50\nproviders = [{{ api = \"{api}\", url = \"http://127.0.0.1:{port}\"{secret} }}]\n{more}\n\
          [plugins.secrets]\nkey = \"k-1\"\n\
          [plugins.fetch]\nhosts = [\"POST http://127.0.0.1:{port}\"]\n\
-         [plugins.limits]\nfetch_ms = 300\n"
+         [plugins.limits]\nfetch_ms = 300\nhook_ms = 2000\n"
     ));
     let server = site.start().await;
     (site, server)
@@ -449,7 +449,7 @@ async fn settings_of_a_user_and_a_conversation_say_what_is_made() {
     let mut tablet = server.sign_in("bob").await;
     assert_eq!(
         call(&mut tablet, "settings", json!({})).await["value"],
-        json!({"language": "pt", "reads": ["de", "en"], "everywhere": false})
+        json!({"language": "pt", "reads": ["de", "en"], "everywhere": false, "untranslated": false})
     );
     server.stop().await;
 }
@@ -462,7 +462,7 @@ async fn in_a_group_each_language_is_made_once_for_all_who_want_it() {
         "[development]\ntrust_tokens = true\nconversations = [{{ id = \"{CONVERSATION}\", kind = \"group\", \
          members = [\"ann\", \"bob\", \"cleo\", \"dan\"] }}]\n\
          [[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\"]\n\
+         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\"]\n\
          [plugins.config]\nproviders = [{{ api = \"libretranslate\", url = \"http://127.0.0.1:{port}\", secret = \"key\" }}]\n\
          [plugins.secrets]\nkey = \"k-1\"\n[plugins.fetch]\nhosts = [\"http://127.0.0.1:{port}\"]\n"
     ));
@@ -518,7 +518,7 @@ async fn known_phrases_need_no_provider() {
     let path = plugin("translation");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\"]\n"
+         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\"]\n"
     ));
     let server = site.start().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -528,6 +528,30 @@ async fn known_phrases_need_no_provider() {
         annotation(&mut bob, 1, "zh").await,
         json!({"text": "早上好! 你好吗?", "from": "en", "by": "glossary"})
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_is_translated_for_whoever_asks() {
+    let provider = Provider::start(libre).await;
+    let (_site, server) = start(&provider, "libretranslate", "").await;
+    let mut bob = server.sign_in("bob").await;
+    let ask = json!({"text": "We go to @carl", "to": "de"});
+    let pending = call(&mut bob, "translate", ask.clone()).await["value"].clone();
+    assert_eq!(pending["state"], "pending");
+    loop {
+        let frame = bob.next().await;
+        if frame["type"] == "signal" {
+            assert_eq!(frame["payload"]["id"], pending["id"]);
+            break;
+        }
+    }
+    let made = call(&mut bob, "translate", ask).await["value"].clone();
+    assert_eq!(
+        (&made["state"], &made["text"]),
+        (&json!("ready"), &json!("de: We go to @carl"))
+    );
+    assert_eq!(provider.count("/translate"), 1);
     server.stop().await;
 }
 

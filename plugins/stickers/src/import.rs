@@ -13,8 +13,8 @@ use crate::record::{FileBlob, Folder, PackInfo};
 use crate::sticker::{EMOJI, KEYWORDS, Tags};
 use crate::tokens;
 
-/// The most pictures of one call; more come with further calls.
-const AT_ONCE: usize = 200;
+/// The most pictures of one call, so that it stays under the host's limit of calls; more come with further calls.
+const AT_ONCE: usize = 100;
 
 /// An index. Members that are not known are passed over.
 #[derive(Debug, Default, Deserialize)]

@@ -179,7 +179,9 @@ pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) ->
         return Err(Error::new("sticker_exists", "The pack has a sticker with this id."));
     }
     table.insert(&sticker)?;
-    sticker.list(cx, pack.is_listed())?;
+    if pack.is_listed() {
+        sticker.list(cx, true)?;
+    }
     pack.count += 1;
     pack.next += 1;
     if pack.cover.is_none() {

@@ -92,12 +92,15 @@ impl Stickers {
     pub(crate) fn take_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         // Others may have been completed since this one began.
         self.check_upload(cx, blob)?;
-        let before = used(cx, &blob.uploader)?;
-        let now = Used {
-            bytes: before.bytes + blob.length,
-            uploads: before.uploads + 1,
-        };
-        set_used(cx, &blob.uploader, now)?;
+        // Admins have no quotas, and many of their uploads at a time must not wait for one count.
+        if !self.settings.is_admin(&blob.uploader) {
+            let before = used(cx, &blob.uploader)?;
+            let now = Used {
+                bytes: before.bytes + blob.length,
+                uploads: before.uploads + 1,
+            };
+            set_used(cx, &blob.uploader, now)?;
+        }
         cx.table::<Upload>().put(&Upload {
             blob: blob.id.clone(),
             uploader: blob.uploader.clone(),
@@ -208,7 +211,11 @@ pub(crate) fn used(cx: &Context, actor: &str) -> Result<Used, Error> {
 }
 
 fn set_used(cx: &Context, actor: &str, used: Used) -> Result<(), Error> {
-    Ok(cx.kv().set_json(format!("used/{actor}"), &used)?)
+    let key = format!("used/{actor}");
+    if used.bytes == 0 && used.uploads == 0 {
+        return Ok(cx.kv().delete(key)?);
+    }
+    Ok(cx.kv().set_json(key, &used)?)
 }
 
 fn drop_blob(cx: &Context, upload: &Upload) -> Result<(), Error> {

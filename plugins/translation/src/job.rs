@@ -9,7 +9,7 @@ use crate::protect::Protected;
 use crate::provider::Failure;
 use crate::usage::{self, Caps};
 use crate::work::{self, Place, Remembered, Work};
-use crate::{Translation, reader};
+use crate::{Translation, asked, reader};
 
 /// How long one job goes on asking providers; what is left is put off.
 const JOB_MS: u64 = 35_000;
@@ -54,7 +54,7 @@ struct PutOff {
 /// What readers are told.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Told<'a> {
+pub(crate) enum Told<'a> {
     Text {
         text: &'a str,
         from: Option<&'a Language>,
@@ -99,7 +99,8 @@ impl Translation {
         let Ok(Content { text }) = message.content_as::<Content>() else {
             return Ok(());
         };
-        if wanted.is_empty() || !self.can_be_translated(&text) {
+        let is_kept = reader::user(cx, message.sender())?.untranslated;
+        if wanted.is_empty() || is_kept || !self.can_be_translated(&text) {
             return Ok(());
         }
         let work = Work {
@@ -133,14 +134,14 @@ impl Translation {
         }
     }
 
-    fn can_be_translated(&self, text: &str) -> bool {
+    pub(crate) fn can_be_translated(&self, text: &str) -> bool {
         text.chars().count() <= self.settings.text_chars
             && Protected::new(text, &self.settings.keep).has_prose()
             && (!self.settings.providers.is_empty() || self.glossary.detect(text, None).is_some())
     }
 
     /// Translates a message, as far as providers do.
-    pub(crate) fn translate(&self, cx: &Context, place: Place) -> Result<(), Error> {
+    pub(crate) fn carry_out(&self, cx: &Context, place: Place) -> Result<(), Error> {
         let begun_ms = cx.now_ms();
         let in_time = || cx.now_ms().saturating_sub(begun_ms) < JOB_MS;
         let Some(task) = cx.transact::<Option<Task>>("begin", &place)? else {
@@ -261,9 +262,12 @@ impl Translation {
                 providers.push(index);
             }
         }
-        let likely = reader::user(cx, &work.sender)?
-            .language
-            .or_else(|| self.settings.source.clone());
+        // Whoever asks about a text did not write it.
+        let writes = match place.is_asked() {
+            true => None,
+            false => reader::user(cx, &work.sender)?.language,
+        };
+        let likely = writes.or_else(|| self.settings.source.clone());
         Ok(Some(Task {
             text: work.text,
             source,
@@ -293,11 +297,12 @@ impl Translation {
             let by_heart = |source| self.glossary.translate(&work.text, source, &target);
             let is_needed = match &source {
                 Some(source) if source.is_like(&target) => false,
+                Some(_) if place.is_asked() => true,
                 Some(source) => reader::need(cx, &place.conversation, &work.sender, &work.receiver, &target, source)?,
                 None => true,
             };
             if !is_needed {
-                work.done(&target);
+                work.give_up(cx, place, &target, "unneeded")?;
             } else if let Some(text) = source.as_ref().and_then(by_heart) {
                 let told = Told::Text {
                     text: &text,
@@ -314,7 +319,7 @@ impl Translation {
                 };
                 work.tell(cx, place, &target, &told)?;
             } else if self.settings.providers.is_empty() {
-                work.done(&target);
+                work.give_up(cx, place, &target, "unavailable")?;
             } else if work.charged.contains(&target) || usage::charge(cx, &work.sender, characters, caps)? {
                 if !work.charged.contains(&target) {
                     cx.metrics().count("characters", characters);
@@ -346,7 +351,14 @@ impl Translation {
                 work.tell(cx, place, &made.target, &told)?;
                 cx.metrics().count("translations", 1);
             }
-            _ => work.done(&made.target),
+            made_nothing => {
+                let state = if made_nothing.is_some() {
+                    "unneeded"
+                } else {
+                    "unavailable"
+                };
+                work.give_up(cx, place, &made.target, state)?;
+            }
         }
         self.keep(cx, place, work)
     }
@@ -393,8 +405,20 @@ impl Work {
 
     fn tell(&mut self, cx: &Context, place: &Place, target: &Language, told: &Told<'_>) -> Result<(), Error> {
         self.done(target);
+        if place.is_asked() {
+            return asked::tell(cx, place, target, told);
+        }
         self.told.push(target.clone());
         tell(cx, &place.conversation, place.seq, target, told)
+    }
+
+    /// Makes nothing. Readers see that; whoever asked is told.
+    fn give_up(&mut self, cx: &Context, place: &Place, target: &Language, state: &str) -> Result<(), Error> {
+        self.done(target);
+        if place.is_asked() {
+            return asked::tell(cx, place, target, &Told::State { state });
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! translation becomes an annotation of the message, which history and sync have as well.
 
 mod apertium;
+mod asked;
 mod glossary;
 mod job;
 mod language;
@@ -33,7 +34,7 @@ record! {
 }
 record! {
     /// What the caller reads: texts become `language`, unless they are in one of `reads`; `everywhere` or only where the caller says so.
-    struct Preferences { language: Option<String>, reads: Option<Vec<String>>, everywhere: Option<bool> }
+    struct Preferences { language: Option<String>, reads: Option<Vec<String>>, everywhere: Option<bool>, untranslated: Option<bool> }
 }
 record! {
     /// A conversation.
@@ -60,6 +61,22 @@ record! {
         own_characters: u64,
         own_limit: u64,
         resets_ms: u64,
+    }
+}
+
+record! {
+    /// A text, and what it is to be translated to: the caller's language if it is left out.
+    struct Ask { text: String, to: Option<String> }
+}
+record! {
+    /// What came of it: `ready` with the text, `pending`, `unneeded`, `capped` or `unavailable`.
+    struct Answer {
+        id: String,
+        to: String,
+        state: String,
+        text: Option<String>,
+        from: Option<String>,
+        by: Option<String>,
     }
 }
 
@@ -96,7 +113,7 @@ impl Plugin for Translation {
 
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         match &*job.name {
-            "translate" => self.translate(cx, job.payload_as()?),
+            "translate" => self.carry_out(cx, job.payload_as()?),
             "members" => cx.transact("members", &job.payload_as::<membership::Part>()?),
             _ => Err(Error::new("unknown_job", "There is no such job.")),
         }
@@ -125,6 +142,7 @@ impl Translation {
             language: wanted.language.as_deref().map(|tag| self.offered(tag)).transpose()?,
             reads: reads.iter().map(|tag| tag_of(tag)).collect::<Result<_, _>>()?,
             everywhere: wanted.everywhere.unwrap_or_default(),
+            untranslated: wanted.untranslated.unwrap_or_default(),
         };
         user.reads.sort();
         user.reads.dedup();
@@ -176,7 +194,7 @@ impl Translation {
         })
     }
 
-    fn offered(&self, tag: &str) -> Result<Language, Error> {
+    pub(crate) fn offered(&self, tag: &str) -> Result<Language, Error> {
         let language = tag_of(tag)?;
         if self.settings.languages.contains(&language) {
             return Ok(language);
@@ -206,6 +224,7 @@ fn preferences(user: User) -> Preferences {
         language: user.language.map(String::from),
         reads: Some(user.reads.into_iter().map(String::from).collect()),
         everywhere: Some(user.everywhere),
+        untranslated: Some(user.untranslated),
     }
 }
 
@@ -213,9 +232,9 @@ register! {
     plugin: Translation,
     id: "translation",
     description: "Texts in the language of each reader.",
-    capabilities: [kv, annotations, jobs, fetch, secrets],
+    capabilities: [kv, annotations, jobs, fetch, secrets, sessions],
     hooks: [after_send { contents: ["text"] }, after_act { contents: ["text"] }, after_change, action],
-    methods: [settings, set_settings, conversation, set_conversation, languages, status],
+    methods: [settings, set_settings, conversation, set_conversation, languages, status, translate],
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub(crate) struct User {
     /// Whether conversations are translated unless the user says otherwise.
     #[serde(default)]
     pub(crate) everywhere: bool,
+    /// Whether what the user writes is not to be translated for anybody.
+    #[serde(default)]
+    pub(crate) untranslated: bool,
 }
 
 impl Row for User {

@@ -18,6 +18,13 @@ pub(crate) struct Place {
     pub(crate) version: u64,
 }
 
+impl Place {
+    /// Tells whether it is no message but a text that somebody asks about.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.conversation.starts_with('@')
+    }
+}
+
 /// What there is to do about a message, and what was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
