@@ -171,7 +171,10 @@ impl Translation {
                     may_later = true;
                     break;
                 }
-                let provider = &self.settings.providers[index];
+                // Another generation of the plugin may have listed them.
+                let Some(provider) = self.settings.providers.get(index) else {
+                    continue;
+                };
                 match provider.translate(cx, &protected, source.as_ref(), &target, in_time) {
                     Ok((text, from)) => {
                         let from = source.clone().or(from);
@@ -214,12 +217,15 @@ impl Translation {
         if let Some(known) = task.source.clone().or_else(heart) {
             return Some((Some(known), true));
         }
+        // Those that are left alone may know it.
+        if task.providers.is_empty() && !self.settings.providers.is_empty() {
+            return None;
+        }
         let prose = text.prose();
         for &index in &task.providers {
-            let provider = &self.settings.providers[index];
-            if !provider.detect {
+            let Some(provider) = self.settings.providers.get(index).filter(|provider| provider.detect) else {
                 continue;
-            }
+            };
             match provider.detect(cx, &prose) {
                 Ok(Some(guess)) if guess.percent >= self.settings.min_confidence => {
                     return Some((Some(guess.language), true));

@@ -344,6 +344,21 @@ fn a_provider_that_is_down_is_left_alone_and_the_text_waits_until_it_is_too_late
     assert_eq!(translation(&host, "es"), None);
 }
 
+/// While no provider could be asked, the language of the sender was taken for that of the text, and stayed so.
+#[test]
+fn what_the_sender_is_likely_to_write_does_not_stand_in_for_a_provider_that_is_left_alone() {
+    let host = libre(json!({}));
+    wants(&host, "ann", &json!({"language": "fr"}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen dorthin"})));
+    host.run(|cx| Ok(cx.kv().set_until("pause/0", "", 1_002_000)?)).unwrap();
+    send(&host, "We go there");
+    assert!(host.take_fetched().is_empty());
+    host.set_clock(1_002_000);
+    host.run_jobs().unwrap();
+    assert_eq!(translation(&host, "de").unwrap()["from"], "en");
+}
+
 fn send_another(host: &TestHost<Translation>) {
     host.run(|cx| Ok(cx.kv().delete(work::key(CONVERSATION, 1))?)).unwrap();
     send(host, "We go away");
