@@ -15,6 +15,7 @@ cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|idle|disturbed|sync   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
+cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         "bench" => bench(std::env::args().skip(2).collect()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
+        "apertium" => apertium(),
         "archive" => archive(),
         "" | "help" | "--help" => {
             print!("{HELP}");
@@ -204,6 +206,39 @@ fn browser() -> Result<(), Failed> {
         .env("COURTYARD_PLUGINS", target().join("plugins"))
         .env("COURTYARD_CHROMIUM", chromium)
         .current_dir(folder))
+}
+
+/// Runs the test that needs a real Apertium server.
+fn apertium() -> Result<(), Failed> {
+    const PACKAGES: [&str; 2] = ["apertium-apy", "apertium-eng-spa"];
+    if !Path::new("/usr/share/apertium/modes/eng-spa.mode").exists() || !has("apertium-apy") {
+        let sentence = "this needs Apertium: run `apt-get install apertium-apy apertium-eng-spa` as root";
+        if !has("apt-get") {
+            return Err(Failed(sentence.to_owned()));
+        }
+        say("installing Apertium with apt-get");
+        let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
+        let options = ["install", "--yes", "--quiet", "--no-install-recommends"];
+        install(&["update", "--quiet"])
+            .and_then(|()| install(&[&options[..], &PACKAGES[..]].concat()))
+            .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))?;
+    }
+    plugins()?;
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    let mut test = Command::new(nextest()?);
+    test.args([
+        "nextest",
+        "run",
+        "--package",
+        "courtyard-tests",
+        "--run-ignored",
+        "only",
+    ])
+    .args(["--filterset", "test(a_real_apertium_server_translates)"]);
+    run(test
+        .env("COURTYARD_BIN", target().join("debug/courtyard"))
+        .env("COURTYARD_PLUGINS", target().join("plugins"))
+        .current_dir(root()))
 }
 
 fn lint() -> Result<(), Failed> {

@@ -1,0 +1,471 @@
+//! Packs and stickers: made, changed, listed, found.
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::pack::{self, ByOwner, ByTitle, Listed, Pack, Visibility};
+use crate::record::{
+    Found, NewPack, NewSticker, Nothing, PackChange, PackInfo, PackQuery, Packs, PageOf, Publication, Query, Retag,
+    StickerInfo, Which, WhichPack, WhichStickers, Withdrawal,
+};
+use crate::settings::Publishers;
+use crate::sticker::{self, ByPlace, Sticker, Tags, Word};
+use crate::{Stickers, first, tokens, upload};
+
+/// The most in one answer.
+const PAGE: u32 = 200;
+/// The most words that one search looks at.
+const LOOKED_AT: usize = 1_000;
+/// Stickers that are changed in one transaction of a job.
+const CHUNK: usize = 50;
+
+/// A part of making the stickers of a pack found, or not.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Relist {
+    pack: String,
+    revision: u64,
+    after: Option<Cursor>,
+}
+
+impl Stickers {
+    pub(crate) fn create_pack(&self, cx: &Context, new: NewPack) -> Result<PackInfo, Error> {
+        let pack = self.new_pack(cx, &new.title, &new.author, &new.licence)?;
+        cx.table::<Pack>().insert(&pack)?;
+        self.pack_info(cx, pack)
+    }
+
+    /// Makes a pack that is not kept yet.
+    pub(crate) fn new_pack(&self, cx: &Context, title: &str, author: &str, licence: &str) -> Result<Pack, Error> {
+        let owner = cx.caller.actor.clone();
+        let most = self.settings.user_packs;
+        let count = cx.table::<Pack>().by(ByOwner).scan((&*owner,)).count(most)?;
+        if count >= most && !self.settings.is_admin(&owner) {
+            return Err(Error::new(
+                "too_many_packs",
+                format!("You have {most} packs, which is the most."),
+            ));
+        }
+        let id: String = cx.random::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Pack {
+            id,
+            owner,
+            title: pack::text("title", title)?,
+            author: pack::text("author", author)?,
+            licence: pack::text("licence", licence)?,
+            created_ms: cx.now_ms(),
+            ..Pack::default()
+        })
+    }
+
+    pub(crate) fn update_pack(&self, cx: &Context, change: PackChange) -> Result<PackInfo, Error> {
+        let mut pack = self.own(cx, &change.pack)?;
+        if let Some(title) = &change.title {
+            pack.title = pack::text("title", title)?;
+        }
+        if let Some(author) = &change.author {
+            pack.author = pack::text("author", author)?;
+        }
+        if let Some(licence) = &change.licence {
+            pack.licence = pack::text("licence", licence)?;
+        }
+        if let Some(cover) = change.cover {
+            if !cx.table::<Sticker>().contains((&*pack.id, &*cover))? {
+                return Err(sticker::unknown());
+            }
+            pack.cover = Some(cover);
+        }
+        cx.table::<Pack>().put(&pack)?;
+        self.pack_info(cx, pack)
+    }
+
+    pub(crate) fn publish(&self, cx: &Context, wanted: Publication) -> Result<PackInfo, Error> {
+        let visibility = Visibility::parse(&wanted.visibility)?;
+        let mut pack = self.own(cx, &wanted.pack)?;
+        let withdrawn = pack.withdrawn;
+        self.show(cx, &mut pack, visibility, withdrawn)?;
+        self.pack_info(cx, pack)
+    }
+
+    pub(crate) fn withdraw(&self, cx: &Context, wanted: Withdrawal) -> Result<PackInfo, Error> {
+        self.only_admins(cx)?;
+        let mut pack = self.own(cx, &wanted.pack)?;
+        let visibility = pack.visibility;
+        self.show(cx, &mut pack, visibility, wanted.on)?;
+        self.pack_info(cx, pack)
+    }
+
+    /// Sets who may see a pack, and has its stickers found accordingly.
+    pub(crate) fn show(
+        &self,
+        cx: &Context,
+        pack: &mut Pack,
+        visibility: Visibility,
+        withdrawn: bool,
+    ) -> Result<(), Error> {
+        let is_publisher = self.settings.publishers == Publishers::Everyone || self.settings.is_admin(&cx.caller.actor);
+        if visibility == Visibility::Public && pack.visibility != visibility && !is_publisher {
+            return Err(Error::new("not_a_publisher", "Only operators make packs public here."));
+        }
+        if visibility != Visibility::Draft && pack.count == 0 {
+            return Err(Error::new("empty_pack", "There is nothing in this pack yet."));
+        }
+        let before = pack.is_listed();
+        pack.show(visibility, withdrawn);
+        cx.table::<Pack>().put(pack)?;
+        if before != pack.is_listed() {
+            let relist = Relist {
+                pack: pack.id.clone(),
+                revision: pack.revision,
+                after: None,
+            };
+            cx.jobs().add("relist", &relist)?;
+        }
+        Ok(())
+    }
+
+    /// Makes some stickers found, or not; returns what is left.
+    pub(crate) fn relist(&self, cx: &Context, part: Relist) -> Result<Option<Relist>, Error> {
+        let pack = cx.table::<Pack>().get(&*part.pack)?;
+        let Some(pack) = pack.filter(|pack| pack.revision == part.revision) else {
+            return Ok(None);
+        };
+        let page = cx.table::<Sticker>().scan((&*pack.id,)).after(part.after).page(CHUNK)?;
+        for sticker in &page.rows {
+            sticker.list(cx, pack.is_listed())?;
+        }
+        Ok(page.next.map(|next| Relist {
+            pack: pack.id,
+            revision: part.revision,
+            after: Some(next),
+        }))
+    }
+
+    pub(crate) fn delete_pack(&self, cx: &Context, which: WhichPack) -> Result<Nothing, Error> {
+        let pack = self.own(cx, &which.pack)?;
+        cx.table::<Pack>().remove(&*pack.id)?;
+        cx.jobs().add("clear", &pack.id)?;
+        Ok(Nothing {})
+    }
+
+    /// Removes some stickers of a pack that is gone; returns whether there are more.
+    pub(crate) fn clear(&self, cx: &Context, pack: &str) -> Result<bool, Error> {
+        let page = cx.table::<Sticker>().scan((pack,)).page(CHUNK)?;
+        for sticker in &page.rows {
+            sticker::remove(cx, sticker)?;
+        }
+        Ok(page.next.is_some())
+    }
+
+    pub(crate) fn add_sticker(&self, cx: &Context, new: NewSticker) -> Result<StickerInfo, Error> {
+        let mut pack = self.own(cx, &new.pack)?;
+        let tags = Tags::parse(&new.emoji.unwrap_or_default(), &new.keywords.unwrap_or_default())?;
+        let sticker = self.add_to(cx, &mut pack, &new.blob, new.sticker, tags)?;
+        cx.table::<Pack>().put(&pack)?;
+        Ok(self.info(cx, sticker))
+    }
+
+    /// Adds an upload to a pack, which is to be written then.
+    pub(crate) fn add_to(
+        &self,
+        cx: &Context,
+        pack: &mut Pack,
+        blob: &str,
+        id: Option<String>,
+        tags: Tags,
+    ) -> Result<Sticker, Error> {
+        let id = id.unwrap_or_else(|| format!("s{}", pack.next));
+        sticker::check_id(&id)?;
+        let (upload, picture) = upload::claim(cx, blob)?;
+        let sticker = Sticker {
+            pack: pack.id.clone(),
+            id,
+            place: 0,
+            emoji: tags.emoji,
+            keywords: tags.keywords,
+            picture,
+            bytes: upload.bytes,
+            media_type: upload.media_type,
+            blob: upload.blob,
+            uploader: upload.uploader,
+        };
+        sticker::add(cx, pack, self.settings.pack_stickers, sticker)
+    }
+
+    pub(crate) fn update_sticker(&self, cx: &Context, change: Retag) -> Result<StickerInfo, Error> {
+        let pack = self.own(cx, &change.pack)?;
+        let tags = Tags::parse(&change.emoji, &change.keywords)?;
+        let table = cx.table::<Sticker>();
+        let mut sticker = table.get((&*pack.id, &*change.sticker))?.ok_or_else(sticker::unknown)?;
+        sticker.list(cx, false)?;
+        sticker.emoji = tags.emoji;
+        sticker.keywords = tags.keywords;
+        table.put(&sticker)?;
+        sticker.list(cx, pack.is_listed())?;
+        Ok(self.info(cx, sticker))
+    }
+
+    pub(crate) fn remove_sticker(&self, cx: &Context, which: Which) -> Result<Nothing, Error> {
+        let mut pack = self.own(cx, &which.pack)?;
+        let table = cx.table::<Sticker>();
+        let gone = table.get((&*pack.id, &*which.sticker))?.ok_or_else(sticker::unknown)?;
+        sticker::remove(cx, &gone)?;
+        pack.count = pack.count.saturating_sub(1);
+        if pack.cover.as_ref() == Some(&gone.id) {
+            let first = table.by(ByPlace).scan((&*pack.id,)).first()?;
+            pack.cover = first.map(|first| first.id);
+        }
+        if pack.count == 0 && pack.visibility != Visibility::Draft {
+            pack.show(Visibility::Draft, pack.withdrawn);
+        }
+        cx.table::<Pack>().put(&pack)?;
+        Ok(Nothing {})
+    }
+
+    pub(crate) fn pack(&self, cx: &Context, which: WhichPack) -> Result<PackInfo, Error> {
+        if self.is_first(&which.pack) {
+            return Ok(first_pack(cx));
+        }
+        let pack = self.seen(cx, &which.pack)?;
+        self.pack_info(cx, pack)
+    }
+
+    pub(crate) fn stickers(&self, cx: &Context, page: PageOf) -> Result<Found, Error> {
+        if self.is_first(&page.pack) {
+            let stickers = first::DRAWINGS.iter().map(|drawing| drawn(cx, drawing)).collect();
+            return Ok(Found { stickers, next: None });
+        }
+        let pack = self.seen(cx, &page.pack)?;
+        let scan = cx.table::<Sticker>().by(ByPlace).scan((&*pack.id,));
+        let found = scan.after(page.after).page(limit(page.limit))?;
+        Ok(Found {
+            stickers: found.rows.into_iter().map(|sticker| self.info(cx, sticker)).collect(),
+            next: found.next,
+        })
+    }
+
+    pub(crate) fn packs(&self, cx: &Context, query: PackQuery) -> Result<Packs, Error> {
+        let table = cx.table::<Pack>();
+        let word = tokens::words(query.query.as_deref().unwrap_or_default())
+            .into_iter()
+            .next();
+        let is_own = query.own.unwrap_or_default();
+        let is_begin = query.after.is_none();
+        let scan = match &word {
+            _ if is_own => table.by(ByOwner).scan((&*cx.caller.actor,)).descending(),
+            Some(word) => table.by(ByTitle).scan(Begins(word)),
+            None => table.by(Listed).all().descending(),
+        };
+        let found = scan.after(query.after).page(limit(query.limit))?;
+        let mut packs: Vec<PackInfo> = Vec::new();
+        let is_first_wanted = word.as_ref().is_none_or(|word| first::ID.starts_with(&**word));
+        if self.settings.first_pack && is_begin && !is_own && is_first_wanted {
+            packs.push(first_pack(cx));
+        }
+        for pack in found.rows {
+            // Two words of a title may begin so.
+            if packs.iter().all(|known| known.pack != pack.id) {
+                packs.push(self.pack_info(cx, pack)?);
+            }
+        }
+        Ok(Packs {
+            packs,
+            next: found.next,
+        })
+    }
+
+    pub(crate) fn search(&self, cx: &Context, query: Query) -> Result<Found, Error> {
+        let mut wanted = tokens::words(&query.query);
+        wanted.extend(tokens::emoji_in(&query.query));
+        wanted.truncate(5);
+        // The longest word leaves the fewest to look at.
+        wanted.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        let Some((rarest, others)) = wanted.split_first() else {
+            return Err(Error::new("empty_query", "There is nothing to look for."));
+        };
+        let mut stickers: Vec<StickerInfo> = Vec::new();
+        if self.settings.first_pack && query.after.is_none() {
+            let matching = first::DRAWINGS.iter().filter(|drawing| drawing.matches(rarest, others));
+            stickers.extend(matching.map(|drawing| drawn(cx, drawing)));
+        }
+        let most = limit(query.limit);
+        let mut after = query.after;
+        let mut looked_at = 0;
+        while stickers.len() < most && looked_at < LOOKED_AT {
+            let page = cx
+                .table::<Word>()
+                .scan((Begins(rarest),))
+                .after(after.take())
+                .page(most - stickers.len())?;
+            looked_at += page.rows.len();
+            for word in &page.rows {
+                stickers.extend(self.matching(cx, word, rarest, others)?);
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(Found { stickers, next: after })
+    }
+
+    /// Returns the sticker of a word, if it has the other words as well, and if this is the first of its words that begins so:
+    /// thus each is found once.
+    fn matching(
+        &self,
+        cx: &Context,
+        word: &Word,
+        begin: &str,
+        others: &[String],
+    ) -> Result<Option<StickerInfo>, Error> {
+        let Some(sticker) = cx.table::<Sticker>().get((&*word.pack, &*word.sticker))? else {
+            return Ok(None);
+        };
+        let words = sticker.words();
+        let is_first = words.iter().find(|known| known.starts_with(begin)) == Some(&word.word);
+        let has = |other: &String| words.iter().any(|known| known.starts_with(&**other));
+        if !is_first || !others.iter().all(has) {
+            return Ok(None);
+        }
+        // A job may be about to take it out.
+        let is_listed = cx
+            .table::<Pack>()
+            .get(&*word.pack)?
+            .is_some_and(|pack| pack.is_listed());
+        Ok(is_listed.then(|| self.info(cx, sticker)))
+    }
+
+    pub(crate) fn resolve(&self, cx: &Context, which: WhichStickers) -> Result<Found, Error> {
+        if which.stickers.len() > 100 {
+            return Err(Error::new("too_many", "Ask about 100 stickers at most."));
+        }
+        let mut stickers = Vec::new();
+        for one in &which.stickers {
+            stickers.extend(self.find(cx, &one.pack, &one.sticker)?);
+        }
+        Ok(Found { stickers, next: None })
+    }
+
+    /// Returns a sticker that the caller may look at.
+    pub(crate) fn find(&self, cx: &Context, pack: &str, sticker: &str) -> Result<Option<StickerInfo>, Error> {
+        if self.is_first(pack) {
+            return Ok(first::find(sticker).map(|drawing| drawn(cx, drawing)));
+        }
+        let Some(found) = cx.table::<Sticker>().get((pack, sticker))? else {
+            return Ok(None);
+        };
+        let is_seen = self.seen(cx, pack).is_ok();
+        Ok(is_seen.then(|| self.info(cx, found)))
+    }
+
+    pub(crate) fn is_first(&self, pack: &str) -> bool {
+        self.settings.first_pack && pack == first::ID
+    }
+
+    pub(crate) fn only_admins(&self, cx: &Context) -> Result<(), Error> {
+        if self.settings.is_admin(&cx.caller.actor) {
+            return Ok(());
+        }
+        Err(Error::new("not_an_admin", "Only operators may do this."))
+    }
+
+    pub(crate) fn own(&self, cx: &Context, id: &str) -> Result<Pack, Error> {
+        pack::own(cx, id, self.settings.is_admin(&cx.caller.actor))
+    }
+
+    fn seen(&self, cx: &Context, id: &str) -> Result<Pack, Error> {
+        let actor = &cx.caller.actor;
+        let pack = cx.table::<Pack>().get(id)?;
+        pack.filter(|pack| pack.may_see(actor, self.settings.is_admin(actor)))
+            .ok_or_else(pack::unknown)
+    }
+
+    pub(crate) fn pack_info(&self, cx: &Context, pack: Pack) -> Result<PackInfo, Error> {
+        let cover = match &pack.cover {
+            Some(cover) => cx.table::<Sticker>().get((&*pack.id, &**cover))?,
+            None => None,
+        };
+        Ok(PackInfo {
+            pack: pack.id,
+            title: pack.title,
+            author: pack.author,
+            licence: pack.licence,
+            owner: pack.owner,
+            visibility: pack.visibility.name().to_owned(),
+            withdrawn: pack.withdrawn,
+            count: pack.count,
+            cover: cover.as_ref().map(|cover| cover.id.clone()),
+            cover_url: cover.map(|cover| blob_url(cx, &cover.blob)),
+        })
+    }
+
+    fn info(&self, cx: &Context, sticker: Sticker) -> StickerInfo {
+        let picture = sticker.picture;
+        StickerInfo {
+            url: blob_url(cx, &sticker.blob),
+            pack: sticker.pack,
+            sticker: sticker.id,
+            emoji: sticker.emoji,
+            keywords: sticker.keywords,
+            format: picture.format.name().to_owned(),
+            media_type: sticker.media_type,
+            width: picture.width,
+            height: picture.height,
+            frames: picture.frames,
+            duration_ms: picture.duration_ms,
+            bytes: sticker.bytes,
+        }
+    }
+}
+
+fn limit(wanted: Option<u32>) -> usize {
+    wanted.unwrap_or(50).clamp(1, PAGE) as usize
+}
+
+/// Returns the part of a path that names the app.
+fn app(cx: &Context) -> String {
+    match &*cx.caller.app {
+        "" | "default" => "/v1".to_owned(),
+        app => format!("/v1/apps/{app}"),
+    }
+}
+
+fn blob_url(cx: &Context, blob: &str) -> String {
+    format!("{}/blobs/stickers/{blob}", app(cx))
+}
+
+fn drawing_url(cx: &Context, id: &str) -> String {
+    format!("{}/plugins/stickers/first/{id}.json", app(cx))
+}
+
+pub(crate) fn first_pack(cx: &Context) -> PackInfo {
+    PackInfo {
+        pack: first::ID.to_owned(),
+        title: first::TITLE.to_owned(),
+        author: first::AUTHOR.to_owned(),
+        licence: first::LICENCE.to_owned(),
+        owner: String::new(),
+        visibility: "public".to_owned(),
+        withdrawn: false,
+        count: u32::try_from(first::DRAWINGS.len()).unwrap_or_default(),
+        cover: Some(first::DRAWINGS[0].id.to_owned()),
+        cover_url: Some(drawing_url(cx, first::DRAWINGS[0].id)),
+    }
+}
+
+fn drawn(cx: &Context, drawing: &first::Drawing) -> StickerInfo {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    StickerInfo {
+        pack: first::ID.to_owned(),
+        sticker: drawing.id.to_owned(),
+        emoji: owned(drawing.emoji),
+        keywords: owned(drawing.keywords),
+        format: "lottie".to_owned(),
+        media_type: "application/json".to_owned(),
+        width: first::SIDE,
+        height: first::SIDE,
+        frames: first::FRAMES,
+        duration_ms: first::DURATION_MS,
+        bytes: drawing.json.len() as u64,
+        url: drawing_url(cx, drawing.id),
+    }
+}

@@ -1,0 +1,178 @@
+//! Packs, and who may see and use them.
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::tokens;
+
+/// Who may use a pack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Visibility {
+    /// Nobody: it is being made.
+    #[default]
+    Draft,
+    /// Its owner; others see what they are sent.
+    Private,
+    /// Everybody, and it is found.
+    Public,
+}
+
+impl Visibility {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        match text {
+            "draft" => Ok(Self::Draft),
+            "private" => Ok(Self::Private),
+            "public" => Ok(Self::Public),
+            _ => Err(Error::new("bad_visibility", "A pack is draft, private or public.")),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+/// A pack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pack {
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) title: String,
+    pub(crate) author: String,
+    pub(crate) licence: String,
+    /// The sticker that stands for it.
+    pub(crate) cover: Option<String>,
+    pub(crate) visibility: Visibility,
+    /// Whether an operator took it out of use.
+    #[serde(default)]
+    pub(crate) withdrawn: bool,
+    pub(crate) created_ms: u64,
+    /// How many stickers it has.
+    pub(crate) count: u32,
+    /// The place of the next one.
+    pub(crate) next: u32,
+    /// Counts changes of who may see it.
+    #[serde(default)]
+    pub(crate) revision: u64,
+}
+
+impl Row for Pack {
+    const TABLE: &'static str = "packs";
+    type Key = String;
+    type Indexes = (ByOwner, Listed, ByTitle);
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// Packs of someone, by their age.
+pub(crate) struct ByOwner;
+
+impl Index for ByOwner {
+    const NAME: &'static str = "owner";
+    type Row = Pack;
+    type Key = (String, u64);
+    type Kind = Many;
+
+    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
+        [(pack.owner.clone(), pack.created_ms)]
+    }
+}
+
+/// Packs that everybody finds, by their age.
+pub(crate) struct Listed;
+
+impl Index for Listed {
+    const NAME: &'static str = "listed";
+    type Row = Pack;
+    type Key = u64;
+    type Kind = Many;
+
+    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
+        pack.is_listed().then_some(pack.created_ms)
+    }
+}
+
+/// Packs that everybody finds, by the words of their titles.
+pub(crate) struct ByTitle;
+
+impl Index for ByTitle {
+    const NAME: &'static str = "title";
+    type Row = Pack;
+    type Key = String;
+    type Kind = Many;
+
+    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
+        let words = if pack.is_listed() {
+            tokens::words(&pack.title)
+        } else {
+            Vec::new()
+        };
+        words.into_iter().take(10)
+    }
+}
+
+impl Pack {
+    pub(crate) fn is_listed(&self) -> bool {
+        self.visibility == Visibility::Public && !self.withdrawn
+    }
+
+    /// Tells whether an actor may send what is in it.
+    pub(crate) fn may_use(&self, actor: &str) -> bool {
+        !self.withdrawn
+            && match self.visibility {
+                Visibility::Draft => false,
+                Visibility::Private => self.owner == actor,
+                Visibility::Public => true,
+            }
+    }
+
+    /// Tells whether an actor may look at it: whoever is sent a sticker of a private pack must see it.
+    pub(crate) fn may_see(&self, actor: &str, is_admin: bool) -> bool {
+        let is_shown = self.visibility != Visibility::Draft && !self.withdrawn;
+        is_shown || is_admin || self.owner == actor
+    }
+
+    /// Sets who may see it.
+    pub(crate) fn show(&mut self, visibility: Visibility, withdrawn: bool) {
+        self.visibility = visibility;
+        self.withdrawn = withdrawn;
+        self.revision += 1;
+    }
+}
+
+pub(crate) fn unknown() -> Error {
+    Error::new("unknown_pack", "There is no such pack.")
+}
+
+/// Reads a pack that the caller may change.
+pub(crate) fn own(cx: &Context, id: &str, is_admin: bool) -> Result<Pack, Error> {
+    let pack = cx.table::<Pack>().get(id)?.ok_or_else(unknown)?;
+    if pack.owner == cx.caller.actor || is_admin {
+        return Ok(pack);
+    }
+    let hidden = !pack.may_see(&cx.caller.actor, is_admin);
+    Err(if hidden {
+        unknown()
+    } else {
+        Error::new("not_yours", "This pack is another's.")
+    })
+}
+
+/// Reads a text of a pack: 1 to 128 printable characters, without the space around it.
+pub(crate) fn text(name: &str, text: &str) -> Result<String, Error> {
+    let text = text.trim();
+    if (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::new(
+        "bad_text",
+        format!("{name}: 1 to 128 printable characters."),
+    ))
+}

@@ -1,0 +1,202 @@
+//! Stickers, and the words that they are found by.
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::pack::Pack;
+use crate::picture::Picture;
+use crate::tokens;
+
+/// The most of each that a sticker has.
+pub(crate) const EMOJI: usize = 5;
+pub(crate) const KEYWORDS: usize = 10;
+
+/// A sticker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sticker {
+    pub(crate) pack: String,
+    pub(crate) id: String,
+    pub(crate) place: u32,
+    pub(crate) emoji: Vec<String>,
+    pub(crate) keywords: Vec<String>,
+    pub(crate) picture: Picture,
+    pub(crate) bytes: u64,
+    pub(crate) media_type: String,
+    /// Where the bytes are.
+    pub(crate) blob: String,
+    /// Whose quota they count for.
+    pub(crate) uploader: String,
+}
+
+impl Row for Sticker {
+    const TABLE: &'static str = "stickers";
+    type Key = (String, String);
+    type Indexes = (ByPlace, ByBlob);
+
+    fn key(&self) -> Self::Key {
+        (self.pack.clone(), self.id.clone())
+    }
+}
+
+/// Stickers of a pack in their order.
+pub(crate) struct ByPlace;
+
+impl Index for ByPlace {
+    const NAME: &'static str = "place";
+    type Row = Sticker;
+    type Key = (String, u32);
+    type Kind = Many;
+
+    fn keys(sticker: &Sticker) -> impl IntoIterator<Item = Self::Key> {
+        [(sticker.pack.clone(), sticker.place)]
+    }
+}
+
+/// The sticker of a blob.
+pub(crate) struct ByBlob;
+
+impl Index for ByBlob {
+    const NAME: &'static str = "blob";
+    type Row = Sticker;
+    type Key = String;
+    type Kind = Unique;
+
+    fn keys(sticker: &Sticker) -> impl IntoIterator<Item = Self::Key> {
+        [sticker.blob.clone()]
+    }
+}
+
+/// A word or an emoji of a sticker that everybody finds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Word {
+    pub(crate) word: String,
+    pub(crate) pack: String,
+    pub(crate) sticker: String,
+}
+
+impl Row for Word {
+    const TABLE: &'static str = "words";
+    type Key = (String, String, String);
+    type Indexes = ();
+
+    fn key(&self) -> Self::Key {
+        (self.word.clone(), self.pack.clone(), self.sticker.clone())
+    }
+}
+
+/// What a sticker is found by, as someone says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tags {
+    pub(crate) emoji: Vec<String>,
+    pub(crate) keywords: Vec<String>,
+}
+
+impl Tags {
+    /// Reads tags.
+    ///
+    /// # Errors
+    /// `bad_emoji` or `bad_keywords`.
+    pub(crate) fn parse(emoji: &[String], keywords: &[String]) -> Result<Self, Error> {
+        let read: Option<Vec<String>> = emoji.iter().map(|text| tokens::emoji(text)).collect();
+        let emoji = read.filter(|read| read.len() <= EMOJI);
+        let fits = |word: &String| (1..=32).contains(&word.chars().count()) && !word.chars().any(char::is_control);
+        if keywords.len() > KEYWORDS || !keywords.iter().all(fits) {
+            return Err(Error::new(
+                "bad_keywords",
+                format!("Up to {KEYWORDS} keywords of 1 to 32 characters."),
+            ));
+        }
+        Ok(Self {
+            emoji: emoji.ok_or_else(|| Error::new("bad_emoji", format!("Up to {EMOJI} emoji.")))?,
+            keywords: keywords.to_vec(),
+        })
+    }
+}
+
+impl Sticker {
+    /// Returns what it is found by.
+    pub(crate) fn words(&self) -> Vec<String> {
+        words(&self.emoji, &self.keywords)
+    }
+
+    /// Makes it found, or not.
+    pub(crate) fn list(&self, cx: &Context, is_listed: bool) -> Result<(), Error> {
+        let table = cx.table::<Word>();
+        for word in self.words() {
+            let row = Word {
+                word,
+                pack: self.pack.clone(),
+                sticker: self.id.clone(),
+            };
+            if is_listed {
+                table.put(&row)?;
+            } else {
+                table.remove(row.key())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns emoji, and the words of keywords.
+pub(crate) fn words(emoji: &[String], keywords: &[String]) -> Vec<String> {
+    let mut words = tokens::words(&keywords.join(" "));
+    words.truncate(2 * KEYWORDS);
+    words.extend(emoji.iter().cloned());
+    words.sort();
+    words.dedup();
+    words
+}
+
+pub(crate) fn unknown() -> Error {
+    Error::new("unknown_sticker", "There is no such sticker.")
+}
+
+/// Reads an id that somebody chose: 1 to 64 of `a-z 0-9 _ -`.
+pub(crate) fn check_id(id: &str) -> Result<(), Error> {
+    let fits = (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'));
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::new("bad_id", "An id is 1 to 64 of a-z 0-9 _ -"))
+    }
+}
+
+/// Adds a sticker to a pack, behind the others.
+pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) -> Result<Sticker, Error> {
+    if pack.count >= most {
+        return Err(Error::new("pack_full", format!("A pack has {most} stickers at most.")));
+    }
+    let sticker = Sticker {
+        place: pack.next,
+        ..sticker
+    };
+    let table = cx.table::<Sticker>();
+    if table.contains((&*sticker.pack, &*sticker.id))? {
+        return Err(Error::new("sticker_exists", "The pack has a sticker with this id."));
+    }
+    table.insert(&sticker)?;
+    if pack.is_listed() {
+        sticker.list(cx, true)?;
+    }
+    pack.count += 1;
+    pack.next += 1;
+    if pack.cover.is_none() {
+        pack.cover = Some(sticker.id.clone());
+    }
+    Ok(sticker)
+}
+
+/// Removes a sticker with its bytes.
+pub(crate) fn remove(cx: &Context, sticker: &Sticker) -> Result<(), Error> {
+    sticker.list(cx, false)?;
+    cx.table::<Sticker>().remove(sticker.key())?;
+    crate::upload::give_back(cx, &sticker.uploader, sticker.bytes)?;
+    match cx.blobs().remove(&sticker.blob) {
+        Err(courtyard_plugin_sdk::ServiceError::NotFound) => Ok(()),
+        removed => Ok(removed?),
+    }
+}

@@ -1,0 +1,241 @@
+//! The translation plugin: texts in the language of each reader, beside the original.
+//!
+//! Messages are never held up: what is to be translated is noted once they are in the log, a job asks the providers, and the
+//! translation becomes an annotation of the message, which history and sync have as well.
+
+mod apertium;
+mod asked;
+mod glossary;
+mod job;
+mod language;
+mod libre;
+mod membership;
+mod protect;
+mod provider;
+mod reader;
+mod settings;
+mod usage;
+mod work;
+
+use courtyard_plugin_sdk::prelude::*;
+
+use glossary::Glossary;
+use language::Language;
+use reader::User;
+use settings::Settings;
+use work::Work;
+
+/// The most languages that a user reads.
+const READS: usize = 20;
+
+record! {
+    /// Nothing.
+    struct Nothing {}
+}
+record! {
+    /// What the caller reads: texts become `language`, unless they are in one of `reads`; `everywhere` or only where the caller says so.
+    struct Preferences { language: Option<String>, reads: Option<Vec<String>>, everywhere: Option<bool>, untranslated: Option<bool> }
+}
+record! {
+    /// A conversation.
+    struct Which { conversation: String }
+}
+record! {
+    /// Whether a conversation is translated for the caller; without `on` as everywhere.
+    struct Choice { conversation: String, on: Option<bool> }
+}
+record! {
+    /// What the caller chose for a conversation, and whether that makes it translated.
+    struct Chosen { conversation: String, on: Option<bool>, translated: bool }
+}
+record! {
+    /// What texts can be translated to.
+    struct Languages { languages: Vec<String> }
+}
+record! {
+    /// Characters of today: `ok` or `capped`, for all and for what the caller sends, until `resets_ms`.
+    struct Status {
+        state: String,
+        app_characters: u64,
+        app_limit: u64,
+        own_characters: u64,
+        own_limit: u64,
+        resets_ms: u64,
+    }
+}
+
+record! {
+    /// A text, and what it is to be translated to: the caller's language if it is left out.
+    struct Ask { text: String, to: Option<String> }
+}
+record! {
+    /// What came of it: `ready` with the text, `pending`, `unneeded`, `capped` or `unavailable`.
+    struct Answer {
+        id: String,
+        to: String,
+        state: String,
+        text: Option<String>,
+        from: Option<String>,
+        by: Option<String>,
+    }
+}
+
+/// The plugin.
+pub struct Translation {
+    settings: Settings,
+    glossary: Glossary,
+}
+
+impl Plugin for Translation {
+    fn start(configuration: &str) -> Result<Self, Error> {
+        let settings = Settings::parse(configuration)?;
+        let glossary = Glossary::new(&settings.glossary);
+        Ok(Self { settings, glossary })
+    }
+
+    fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+        self.note(cx, message)
+    }
+
+    /// A recalled message leaves neither its text nor its translations.
+    fn after_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
+        if act.name == "recall"
+            && let Some(work) = Work::load(cx, &act.conversation, act.target)?
+        {
+            work.forget(cx, &act.conversation, act.target)?;
+        }
+        Ok(())
+    }
+
+    fn after_change(&self, cx: &Context, change: &Change) -> Result<(), Error> {
+        self.changed(cx, change)
+    }
+
+    fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
+        match &*job.name {
+            "translate" => self.carry_out(cx, job.payload_as()?),
+            "members" => cx.transact("members", &job.payload_as::<membership::Part>()?),
+            _ => Err(Error::new("unknown_job", "There is no such job.")),
+        }
+    }
+
+    fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        self.handed_back(cx, name, payload)
+    }
+}
+
+impl Translation {
+    fn settings(&self, cx: &Context, _nothing: Nothing) -> Result<Preferences, Error> {
+        Ok(preferences(reader::user(cx, &cx.caller.actor)?))
+    }
+
+    fn set_settings(&self, cx: &Context, wanted: Preferences) -> Result<Preferences, Error> {
+        let reads = wanted.reads.unwrap_or_default();
+        if reads.len() > READS {
+            return Err(Error::new(
+                "too_many_languages",
+                format!("You read {READS} languages at most."),
+            ));
+        }
+        let mut user = User {
+            actor: cx.caller.actor.clone(),
+            language: wanted.language.as_deref().map(|tag| self.offered(tag)).transpose()?,
+            reads: reads.iter().map(|tag| tag_of(tag)).collect::<Result<_, _>>()?,
+            everywhere: wanted.everywhere.unwrap_or_default(),
+            untranslated: wanted.untranslated.unwrap_or_default(),
+        };
+        user.reads.sort();
+        user.reads.dedup();
+        reader::save(cx, &user)?;
+        Ok(preferences(user))
+    }
+
+    fn conversation(&self, cx: &Context, which: Which) -> Result<Chosen, Error> {
+        check_id(&which.conversation)?;
+        let on = reader::choice(cx, &which.conversation, &cx.caller.actor)?;
+        let user = reader::user(cx, &cx.caller.actor)?;
+        Ok(Chosen {
+            conversation: which.conversation,
+            on,
+            translated: user.language.is_some() && on.unwrap_or(user.everywhere),
+        })
+    }
+
+    fn set_conversation(&self, cx: &Context, choice: Choice) -> Result<Chosen, Error> {
+        check_id(&choice.conversation)?;
+        let most = self.settings.user_conversations;
+        reader::choose(cx, &choice.conversation, &cx.caller.actor, choice.on, most)?;
+        self.conversation(
+            cx,
+            Which {
+                conversation: choice.conversation,
+            },
+        )
+    }
+
+    fn languages(&self, _cx: &Context, _nothing: Nothing) -> Result<Languages, Error> {
+        let languages = self.settings.languages.iter();
+        Ok(Languages {
+            languages: languages.map(|language| language.as_str().to_owned()).collect(),
+        })
+    }
+
+    fn status(&self, cx: &Context, _nothing: Nothing) -> Result<Status, Error> {
+        let used = usage::today(cx, &cx.caller.actor)?;
+        let (app_limit, own_limit) = (self.settings.day_chars, self.settings.sender_day_chars);
+        let is_capped = used.app >= app_limit || used.sender >= own_limit;
+        Ok(Status {
+            state: if is_capped { "capped" } else { "ok" }.to_owned(),
+            app_characters: used.app,
+            app_limit,
+            own_characters: used.sender,
+            own_limit,
+            resets_ms: used.resets_ms,
+        })
+    }
+
+    pub(crate) fn offered(&self, tag: &str) -> Result<Language, Error> {
+        let language = tag_of(tag)?;
+        if self.settings.languages.contains(&language) {
+            return Ok(language);
+        }
+        Err(Error::new(
+            "unsupported_language",
+            "Texts are not translated to this language here.",
+        ))
+    }
+}
+
+fn tag_of(tag: &str) -> Result<Language, Error> {
+    Language::parse(tag)
+        .ok_or_else(|| Error::new("bad_language", "This is no language tag such as \"de\" or \"pt-br\"."))
+}
+
+fn check_id(conversation: &str) -> Result<(), Error> {
+    let is_id = conversation.len() == 26 && conversation.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_id {
+        return Ok(());
+    }
+    Err(Error::new("bad_conversation", "This is no id of a conversation."))
+}
+
+fn preferences(user: User) -> Preferences {
+    Preferences {
+        language: user.language.map(String::from),
+        reads: Some(user.reads.into_iter().map(String::from).collect()),
+        everywhere: Some(user.everywhere),
+        untranslated: Some(user.untranslated),
+    }
+}
+
+register! {
+    plugin: Translation,
+    id: "translation",
+    description: "Texts in the language of each reader.",
+    capabilities: [kv, annotations, jobs, fetch, secrets, sessions],
+    hooks: [after_send { contents: ["text"] }, after_act { contents: ["text"] }, after_change, action],
+    methods: [settings, set_settings, conversation, set_conversation, languages, status, translate],
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The LibreTranslate API: what is sent, and what its answers mean.
+
+use courtyard_plugin_sdk::{FetchRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::language::Language;
+use crate::provider::{Failure, Guess, Translated, json};
+
+#[derive(Serialize)]
+struct Query<'a> {
+    q: Texts<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<&'a str>,
+}
+
+/// One text travels as it is: not all servers take lists.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Texts<'a> {
+    One(&'a str),
+    Many(&'a [&'a str]),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    translated_text: OneOrMany<String>,
+    detected_language: Option<OneOrMany<Detected>>,
+}
+
+#[derive(Deserialize)]
+struct Detected {
+    language: String,
+    #[serde(default)]
+    confidence: f64,
+}
+
+/// Asks for the language of a text.
+pub(crate) fn detect(url: &str, key: Option<&str>, text: &str) -> FetchRequest {
+    let query = Query {
+        q: Texts::One(text),
+        source: None,
+        target: None,
+        format: None,
+        api_key: key,
+    };
+    FetchRequest::post_json(format!("{url}/detect"), &query)
+}
+
+/// Reads the answer to [`detect`].
+pub(crate) fn detected(response: &HttpResponse) -> Result<Option<Guess>, Failure> {
+    let found: Vec<Detected> = json(response)?;
+    let best = found
+        .into_iter()
+        .max_by(|one, other| one.confidence.total_cmp(&other.confidence));
+    Ok(best.and_then(|best| {
+        Some(Guess {
+            language: Language::parse(&best.language)?,
+            percent: best.confidence,
+        })
+    }))
+}
+
+/// Asks for translations of texts, in their order.
+pub(crate) fn translate(
+    url: &str,
+    key: Option<&str>,
+    texts: &[&str],
+    source: Option<&Language>,
+    target: &Language,
+) -> FetchRequest {
+    let query = Query {
+        q: match texts {
+            [text] => Texts::One(text),
+            texts => Texts::Many(texts),
+        },
+        source: Some(source.map_or_else(|| "auto".to_owned(), Language::canonical)),
+        target: Some(target.canonical()),
+        format: Some("text"),
+        api_key: key,
+    };
+    FetchRequest::post_json(format!("{url}/translate"), &query)
+}
+
+/// Reads the answer to [`translate`].
+pub(crate) fn translated(response: &HttpResponse, count: usize) -> Result<Translated, Failure> {
+    let answer: Answer = json(response)?;
+    let texts = match answer.translated_text {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    if texts.len() != count {
+        return Err(Failure::Later("wrong_count"));
+    }
+    let first = match answer.detected_language {
+        Some(OneOrMany::One(detected)) => Some(detected),
+        Some(OneOrMany::Many(detected)) => detected.into_iter().next(),
+        None => None,
+    };
+    Ok(Translated {
+        texts,
+        from: first.and_then(|detected| Language::parse(&detected.language)),
+    })
+}

@@ -1,0 +1,472 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod asked;
+
+use courtyard_plugin_sdk::manifest::Manifest;
+use courtyard_plugin_sdk::testing::{TestHost, TestMessage};
+use courtyard_plugin_sdk::{Caller, Registered};
+use serde_json::{Value, json};
+
+use super::*;
+
+const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+const TRANSLATE: &str = "https://mt.example/translate";
+const DETECT: &str = "https://mt.example/detect";
+
+fn libre(more: Value) -> TestHost<Translation> {
+    let mut settings = json!({"providers": [{"api": "libretranslate", "url": "https://mt.example", "secret": "key"}]});
+    for (name, value) in more.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    let host = TestHost::start(&settings.to_string()).unwrap();
+    host.set_secret("key", "k-1");
+    host.set_response(DETECT, answer(&json!([{"language": "en", "confidence": 90}])));
+    host
+}
+
+fn answer(value: &Value) -> HttpResponse {
+    HttpResponse::json(200, value)
+}
+
+fn caller(actor: &str) -> Caller {
+    Caller {
+        actor: actor.to_owned(),
+        ..Caller::default()
+    }
+}
+
+fn wants(host: &TestHost<Translation>, actor: &str, settings: &Value) {
+    host.call(&caller(actor), "set_settings", settings).unwrap();
+}
+
+/// Sends Bob a text, of Ann, and does the jobs.
+fn send(host: &TestHost<Translation>, text: &str) {
+    host.after_send(&TestMessage::direct("ann", "bob", text)).unwrap();
+    host.run_jobs().unwrap();
+}
+
+fn in_group(sender: &str, text: &str) -> TestMessage {
+    TestMessage {
+        conversation_kind: "group".to_owned(),
+        ..TestMessage::direct(sender, "", text)
+    }
+}
+
+fn translation(host: &TestHost<Translation>, language: &str) -> Option<Value> {
+    host.annotation(CONVERSATION, 1, language)
+}
+
+fn targets(host: &TestHost<Translation>) -> Vec<String> {
+    let asked = host.take_fetched();
+    let bodies = asked.iter().filter(|request| request.url == TRANSLATE);
+    bodies
+        .map(|request| {
+            serde_json::from_slice::<Value>(&request.body).unwrap()["target"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn the_manifest_is_one_that_hosts_read() {
+    let manifest = Manifest::parse(Translation::MANIFEST.as_bytes()).unwrap();
+    assert_eq!((manifest.methods.len(), manifest.hooks.len()), (7, 4));
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_refused() {
+    for bad in [
+        json!({"lanugages": ["de"]}),
+        json!({"languages": []}),
+        json!({"languages": ["german"]}),
+        json!({"providers": [{"api": "libretranslate", "url": "mt.example"}]}),
+        json!({"providers": [{"api": "libretranslate", "url": "https://mt.example/"}]}),
+        json!({"providers": [{"api": "apertium", "url": "https://mt.example", "secret": "key"}]}),
+        json!({"providers": [{"api": "babel", "url": "https://mt.example"}]}),
+        json!({"keep": [" "]}),
+        json!({"text_chars": 0}),
+        json!({"conversation_languages": 33}),
+        json!({"min_confidence": 101}),
+    ] {
+        let error = TestHost::<Translation>::start(&bad.to_string()).err().unwrap();
+        assert_eq!(error.code, "bad_configuration", "{bad}");
+    }
+}
+
+#[test]
+fn a_reader_of_two_gets_the_own_language_and_the_key_goes_to_the_provider_alone() {
+    let host = libre(json!({}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag {0} morgen"})));
+    send(&host, "Ask @carl tomorrow");
+    let asked = host.take_fetched();
+    assert_eq!(asked.len(), 2);
+    let body: Value = serde_json::from_slice(&asked[1].body).unwrap();
+    assert_eq!(
+        body,
+        json!({"q": "Ask {0} tomorrow", "source": "en", "target": "de", "format": "text", "api_key": "k-1"})
+    );
+    assert!(!asked[1].follow);
+    assert_eq!(
+        translation(&host, "de").unwrap(),
+        json!({"text": "Frag @carl morgen", "from": "en", "by": "libretranslate"})
+    );
+    // Nobody asks for what Ann reads: she wrote it.
+    assert!(host.take_log().is_empty());
+}
+
+#[test]
+fn who_reads_the_language_anyway_or_wants_nothing_costs_nothing() {
+    let host = libre(json!({}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Hallo zusammen"})));
+    wants(
+        &host,
+        "bob",
+        &json!({"language": "de", "reads": ["en-gb"], "everywhere": true}),
+    );
+    send(&host, "Hello everybody");
+    wants(&host, "bob", &json!({"language": "en", "everywhere": true}));
+    send(&host, "Hello everyone");
+    wants(&host, "bob", &json!({"language": "de"}));
+    send(&host, "Hello you all");
+    assert_eq!(targets(&host), [] as [&str; 0]);
+    // What there is nothing to translate in is not looked at.
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    send(&host, "https://a.example 12:30 @ann :smile: 😀");
+    assert!(host.take_fetched().is_empty());
+    assert_eq!(translation(&host, "de"), None);
+}
+
+#[test]
+fn the_same_text_is_translated_once() {
+    let host = libre(json!({}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen"})));
+    let same = TestMessage::direct("ann", "bob", "We go");
+    host.after_send(&same).unwrap();
+    host.run_jobs().unwrap();
+    let forget = || host.run(|cx| Ok(cx.kv().delete(work::key(CONVERSATION, 1))?)).unwrap();
+    forget();
+    host.after_send(&same).unwrap();
+    host.run_jobs().unwrap();
+    assert_eq!(host.take_fetched().len(), 2);
+    assert_eq!(host.counter("cache_hits"), 1);
+    // After a month it may have become better.
+    host.set_clock(1_000_000 + 31 * 24 * 60 * 60 * 1_000);
+    forget();
+    host.after_send(&same).unwrap();
+    host.run_jobs().unwrap();
+    assert_eq!(host.take_fetched().len(), 2);
+}
+
+#[test]
+fn in_a_group_only_languages_of_others_are_made_each_once() {
+    let host = libre(json!({"conversation_languages": 3}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "…und so weiter"})));
+    for (actor, language) in [
+        ("ann", "ko"),
+        ("bob", "de"),
+        ("cleo", "de"),
+        ("dan", "fr"),
+        ("eve", "en"),
+        ("fay", "it"),
+    ] {
+        wants(&host, actor, &json!({"language": language}));
+        let chosen = host
+            .call(
+                &caller(actor),
+                "set_conversation",
+                &json!({"conversation": CONVERSATION, "on": true}),
+            )
+            .unwrap();
+        assert_eq!(chosen["translated"], true);
+    }
+    host.after_send(&in_group("ann", "And so on, my friends")).unwrap();
+    host.run_jobs().unwrap();
+    // English is what it was written in, Korean only the sender wants, and three languages is the most.
+    assert_eq!(targets(&host), ["de", "fr"]);
+}
+
+#[test]
+fn members_come_and_go() {
+    let host = libre(json!({}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    let change = |joined: &[&str], left: &[&str]| Change {
+        conversation: CONVERSATION.to_owned(),
+        kind: "group".to_owned(),
+        joined: joined.iter().map(|actor| (*actor).to_owned()).collect(),
+        left: left.iter().map(|actor| (*actor).to_owned()).collect(),
+        ..Change::default()
+    };
+    let wanted = || {
+        host.run(|cx| reader::languages(cx, CONVERSATION, "ann", "", 8))
+            .unwrap()
+            .len()
+    };
+    host.after_change(&change(&["ann", "bob"], &[])).unwrap();
+    assert_eq!(wanted(), 1);
+    host.set_clock(1_000_001);
+    host.after_change(&change(&[], &["bob"])).unwrap();
+    assert_eq!(wanted(), 0);
+    let again = host.call(
+        &caller("bob"),
+        "set_conversation",
+        &json!({"conversation": CONVERSATION, "on": true}),
+    );
+    assert_eq!(again.unwrap_err().code, "not_a_member");
+    host.set_clock(1_000_002);
+    // Many are noted by jobs.
+    let crowd: Vec<String> = (0..120)
+        .map(|index| format!("u{index}"))
+        .chain(["bob".to_owned()])
+        .collect();
+    host.after_change(&change(&crowd.iter().map(|actor| &**actor).collect::<Vec<_>>(), &[]))
+        .unwrap();
+    host.run_jobs().unwrap();
+    assert_eq!(wanted(), 1);
+    wants(&host, "bob", &json!({}));
+    assert_eq!(wanted(), 0);
+}
+
+#[test]
+fn whoever_writes_in_a_group_is_there_and_settings_reach_all_conversations() {
+    let host = libre(json!({"user_conversations": 1}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.after_send(&in_group("bob", "Guten Abend allerseits")).unwrap();
+    let wanted = || {
+        let languages = host
+            .run(|cx| reader::languages(cx, CONVERSATION, "ann", "", 8))
+            .unwrap();
+        languages
+            .iter()
+            .map(|language| language.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(), ["de"]);
+    wants(&host, "bob", &json!({"language": "fr", "everywhere": true}));
+    assert_eq!(wanted(), ["fr"]);
+    let off = json!({"conversation": CONVERSATION, "on": false});
+    assert_eq!(
+        host.call(&caller("bob"), "set_conversation", &off).unwrap()["translated"],
+        false
+    );
+    assert_eq!(wanted(), [] as [&str; 0]);
+    let another = json!({"conversation": "01ARZ3NDEKTSV4RRFFQ69G5FAW", "on": true});
+    assert_eq!(
+        host.call(&caller("bob"), "set_conversation", &another)
+            .unwrap_err()
+            .code,
+        "too_many_conversations"
+    );
+}
+
+#[test]
+fn a_provider_that_breaks_things_is_not_believed() {
+    let host = libre(json!({}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    // It loses the placeholder, and gives one text for two pieces.
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag morgen"})));
+    send(&host, "Ask @carl tomorrow");
+    assert_eq!(translation(&host, "de"), None);
+    assert_eq!(host.counter("provider_failures"), 1);
+    let lines = host.take_log();
+    assert_eq!(lines.len(), 1);
+    assert!(
+        !lines[0].1.contains("carl") && !lines[0].1.contains("Frag"),
+        "{lines:?}"
+    );
+    // It is asked again, and now it behaves.
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag {0} morgen"})));
+    host.set_clock(1_000_000 + 10_000);
+    host.run_jobs().unwrap();
+    assert_eq!(translation(&host, "de").unwrap()["text"], "Frag @carl morgen");
+}
+
+#[test]
+fn what_providers_answer_is_never_taken_for_more_than_it_is() {
+    for (response, is_final) in [
+        (HttpResponse::new(200, "text/html", "<html>It works!</html>"), false),
+        (
+            HttpResponse::new(200, "application/json", "{\"translatedText\":7}"),
+            false,
+        ),
+        (HttpResponse::new(200, "application/json", "[".repeat(100_000)), false),
+        (HttpResponse::new(500, "application/json", "{}"), false),
+        (
+            HttpResponse::new(429, "application/json", "{\"error\":\"Slowdown\"}"),
+            false,
+        ),
+        (HttpResponse::new(400, "text/html", "<html>Bad gateway</html>"), false),
+        (HttpResponse::new(302, "text/html", ""), false),
+        (HttpResponse::json(400, &json!({"error": "de is not supported"})), true),
+        (HttpResponse::json(200, &json!({"translatedText": ""})), true),
+        (
+            HttpResponse::json(200, &json!({"translatedText": "x".repeat(10_000)})),
+            true,
+        ),
+    ] {
+        let host = libre(json!({}));
+        wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+        host.set_response(TRANSLATE, response.clone());
+        send(&host, "We go there");
+        assert_eq!(translation(&host, "de"), None);
+        let _ = host.take_fetched();
+        host.set_clock(1_000_000 + 20_000);
+        host.run_jobs().unwrap();
+        assert_eq!(
+            host.take_fetched().is_empty(),
+            is_final,
+            "{} {:?}",
+            response.status,
+            response.body.get(..20)
+        );
+    }
+}
+
+#[test]
+fn a_provider_that_is_down_is_left_alone_and_the_text_waits_until_it_is_too_late() {
+    let host = TestHost::<Translation>::start(
+        &json!({"source": "en", "wait_hours": 1, "providers": [{"api": "apertium", "url": "https://apy.example", "detect": false}]})
+            .to_string(),
+    )
+    .unwrap();
+    wants(&host, "bob", &json!({"language": "es", "everywhere": true}));
+    send(&host, "We go there");
+    assert_eq!(host.take_fetched().len(), 1);
+    // While it is left alone nobody is asked.
+    send_another(&host);
+    assert!(host.take_fetched().is_empty());
+    host.set_clock(1_000_000 + 61 * 60 * 1_000);
+    host.run_jobs().unwrap();
+    assert!(host.take_fetched().is_empty());
+    assert_eq!(translation(&host, "es"), None);
+}
+
+/// While no provider could be asked, the language of the sender was taken for that of the text, and stayed so.
+#[test]
+fn what_the_sender_is_likely_to_write_does_not_stand_in_for_a_provider_that_is_left_alone() {
+    let host = libre(json!({}));
+    wants(&host, "ann", &json!({"language": "fr"}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen dorthin"})));
+    host.run(|cx| Ok(cx.kv().set_until("pause/0", "", 1_002_000)?)).unwrap();
+    send(&host, "We go there");
+    assert!(host.take_fetched().is_empty());
+    host.set_clock(1_002_000);
+    host.run_jobs().unwrap();
+    assert_eq!(translation(&host, "de").unwrap()["from"], "en");
+}
+
+fn send_another(host: &TestHost<Translation>) {
+    host.run(|cx| Ok(cx.kv().delete(work::key(CONVERSATION, 1))?)).unwrap();
+    send(host, "We go away");
+}
+
+#[test]
+fn apertium_is_asked_by_three_letters_in_the_language_of_the_sender() {
+    let host = TestHost::<Translation>::start(
+        &json!({"providers": [{"api": "apertium", "url": "https://apy.example"}]}).to_string(),
+    )
+    .unwrap();
+    wants(&host, "ann", &json!({"language": "en"}));
+    wants(&host, "bob", &json!({"language": "es", "everywhere": true}));
+    host.set_response("https://apy.example/identifyLang", answer(&json!({})));
+    let said = json!({"responseData": {"translatedText": "Veo 3 gatos & {0}"}, "responseDetails": null, "responseStatus": 200});
+    host.set_response("https://apy.example/translate", answer(&said));
+    send(&host, "I see 3 cats & @carl");
+    let asked = host.take_fetched();
+    assert_eq!(
+        String::from_utf8_lossy(&asked[1].body),
+        "langpair=eng%7Cspa&q=I%20see%203%20cats%20%26%20%7B0%7D&markUnknown=no"
+    );
+    assert_eq!(
+        translation(&host, "es").unwrap(),
+        json!({"text": "Veo 3 gatos & @carl", "from": "en", "by": "apertium"})
+    );
+}
+
+#[test]
+fn too_many_characters_are_told_and_not_sent() {
+    let host = libre(json!({"sender_day_chars": 12}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen"})));
+    send(&host, "We go there");
+    send_another(&host);
+    assert_eq!(translation(&host, "de").unwrap(), json!({"state": "capped"}));
+    assert_eq!(targets(&host), ["de"]);
+    let status = host.call(&caller("ann"), "status", &json!({})).unwrap();
+    assert_eq!(
+        (&status["own_characters"], &status["state"]),
+        (&json!(11), &json!("ok"))
+    );
+    host.set_clock(status["resets_ms"].as_u64().unwrap());
+    let status = host.call(&caller("ann"), "status", &json!({})).unwrap();
+    assert_eq!(status["own_characters"], 0);
+}
+
+#[test]
+fn a_recall_leaves_nothing() {
+    let host = libre(json!({}));
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    host.set_response(TRANSLATE, answer(&json!({"translatedText": "Ein Geheimnis"})));
+    let recall = Act {
+        name: "recall".to_owned(),
+        conversation: CONVERSATION.to_owned(),
+        target: 1,
+        ..Act::default()
+    };
+    let kept = || host.run(|cx| Ok(cx.kv().scan("", "\u{7f}", 1_000)?)).unwrap();
+    let texts = || {
+        kept()
+            .iter()
+            .filter(|(key, _)| [&b"work"[..], b"cach", b"sour"].contains(&&key[..4.min(key.len())]))
+            .count()
+    };
+    send(&host, "A secret thing");
+    assert_eq!(texts(), 3);
+    host.after_act(&recall).unwrap();
+    assert_eq!(texts(), 0);
+    // Before the job comes to it.
+    host.after_send(&TestMessage::direct("ann", "bob", "Another secret"))
+        .unwrap();
+    host.after_act(&recall).unwrap();
+    let _ = host.take_fetched();
+    host.run_jobs().unwrap();
+    assert!(host.take_fetched().is_empty());
+}
+
+#[test]
+fn without_any_provider_known_phrases_are_translated() {
+    let host =
+        TestHost::<Translation>::start(&json!({"glossary": [{"en": "ship it", "de": "Raus damit"}]}).to_string())
+            .unwrap();
+    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    send(&host, "Good morning! Ship it!");
+    assert_eq!(
+        translation(&host, "de").unwrap(),
+        json!({"text": "Guten Morgen! Raus damit!", "from": "en", "by": "glossary"})
+    );
+}
+
+#[test]
+fn parameters_that_are_nonsense_are_refused() {
+    let host = libre(json!({}));
+    let code = |method: &str, params: Value| host.call(&caller("bob"), method, &params).unwrap_err().code;
+    assert_eq!(code("set_settings", json!({"language": "klingon"})), "bad_language");
+    assert_eq!(code("set_settings", json!({"language": "tlh"})), "unsupported_language");
+    let many: Vec<String> = (b'a'..=b'z').map(|letter| format!("x{}", char::from(letter))).collect();
+    assert_eq!(code("set_settings", json!({"reads": many})), "too_many_languages");
+    assert_eq!(code("set_settings", json!({"langauge": "de"})), "bad_params");
+    assert_eq!(
+        code("set_conversation", json!({"conversation": "x"})),
+        "bad_conversation"
+    );
+    assert_eq!(
+        code("conversation", json!({"conversation": "../../../../../../../../../"})),
+        "bad_conversation"
+    );
+    let languages = host.call(&caller("bob"), "languages", &json!({})).unwrap();
+    assert!(languages["languages"].as_array().unwrap().contains(&json!("de")));
+}
