@@ -13,7 +13,7 @@ cargo xtask run       build the host and the plugins, start them, and print the 
 cargo xtask test      everything that must pass: formatting, lints, dependencies, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
-cargo xtask bench hook|chat|idle|disturbed|sync   measure; see the text that each prints, and the line of JSON at its end
+cargo xtask bench hook|chat|fanout|sync|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
@@ -122,7 +122,7 @@ fn crash(kills: &str) -> Result<(), Failed> {
 fn bench(arguments: Vec<String>) -> Result<(), Failed> {
     let Some((name, options)) = arguments.split_first() else {
         return Err(Failed(
-            "say which: cargo xtask bench hook|chat|idle|disturbed|sync".to_owned(),
+            "say which: cargo xtask bench hook|chat|fanout|sync|idle|disturbed".to_owned(),
         ));
     };
     if !has("taskset") {

@@ -152,7 +152,7 @@ pub(crate) fn round3(value: f64) -> f64 {
 fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
     let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n";
     match subject {
-        Subject::Relay => Process::relay(&folder.join("relay.log")),
+        Subject::Relay => Process::relay(&folder.join("relay.log"), false),
         Subject::Bare | Subject::Unmatched => {
             let conversations: Vec<String> = (0..PAIRS)
                 .map(|pair| {

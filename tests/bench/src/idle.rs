@@ -18,7 +18,7 @@ pub(crate) fn run(built: &Built, connections: usize) {
     );
     let folder = tempfile::tempdir_in(&built.data).unwrap();
     let bare = grown(
-        &Process::relay(&folder.path().join("relay.log")),
+        &Process::relay(&folder.path().join("relay.log"), false),
         connections,
         |number| number.to_string(),
     );

@@ -186,20 +186,32 @@ pub(crate) struct Throughput {
 
 /// Keeps `window` messages of each pair in flight for some seconds, after one second to warm up.
 pub(crate) async fn throughput(server: &Process, pairs: Vec<Pair>, window: usize, seconds: u64) -> Throughput {
+    let (senders, receivers) = pairs
+        .into_iter()
+        .map(|pair| ((pair.sender, pair.conversation), pair.receiver))
+        .unzip();
+    flood(server, senders, receivers, window, seconds).await
+}
+
+/// Keeps `window` messages of each sender in flight for some seconds, after one second to warm up, and counts what arrives.
+pub(crate) async fn flood(
+    server: &Process,
+    senders: Vec<(Connection, String)>,
+    receivers: Vec<Connection>,
+    window: usize,
+    seconds: u64,
+) -> Throughput {
     let delivered = Rc::new(Cell::new(0_u64));
     let numbers = Rc::new(Cell::new(first_number()));
     let stop = Rc::new(Cell::new(false));
     let mut tasks = Vec::new();
-    for pair in pairs {
+    for (sender, conversation) in senders {
         let (numbers, stop) = (numbers.clone(), stop.clone());
-        tasks.push(tokio::task::spawn_local(keep_full(
-            pair.sender,
-            pair.conversation,
-            window,
-            numbers,
-            stop,
-        )));
-        tasks.push(tokio::task::spawn_local(count(pair.receiver, delivered.clone())));
+        let writing = keep_full(sender, conversation, window, numbers, stop);
+        tasks.push(tokio::task::spawn_local(writing));
+    }
+    for receiver in receivers {
+        tasks.push(tokio::task::spawn_local(count(receiver, delivered.clone())));
     }
     let sample = || (Instant::now(), delivered.get(), server.cpu(), cpu("self"));
     tokio::time::sleep(Duration::from_secs(1)).await;

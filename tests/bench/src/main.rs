@@ -6,6 +6,7 @@
 
 mod chat;
 mod disturbed;
+mod fanout;
 mod hook;
 mod idle;
 mod load;
@@ -48,6 +49,17 @@ enum Bench {
         #[arg(long, default_value_t = 8)]
         seconds: u64,
     },
+    /// Deliveries to a large group, beside a bare relay.
+    Fanout {
+        #[command(flatten)]
+        built: Built,
+        /// Rounds, of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 4)]
+        seconds: u64,
+    },
     /// Time to catch up, with many conversations of which few changed.
     Sync {
         #[command(flatten)]
@@ -75,6 +87,9 @@ enum Bench {
     Relay {
         /// The file that messages are appended to.
         log: PathBuf,
+        /// Whether every message goes to all other connections.
+        #[arg(long)]
+        to_all: bool,
     },
 }
 
@@ -97,11 +112,12 @@ fn main() {
         Bench::Hook(built) => hook::run(&built),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
         Bench::Disturbed { built, rounds, seconds } => disturbed::run(&built, rounds, seconds),
+        Bench::Fanout { built, rounds, seconds } => fanout::run(&built, rounds, seconds),
         Bench::Sync { built, rounds } => sync::run(&built, rounds),
         Bench::Idle { built, connections } => idle::run(&built, connections),
         Bench::AnswerPipe => peers::answer_pipe(),
         Bench::AnswerHttp => peers::answer_http(),
-        Bench::Relay { log } => relay::run(&log),
+        Bench::Relay { log, to_all } => relay::run(&log, to_all),
     }
 }
 

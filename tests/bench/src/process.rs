@@ -20,10 +20,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the bare relay.
-    pub(crate) fn relay(log: &Path) -> Self {
+    /// Starts the bare relay, of pairs or of one group.
+    pub(crate) fn relay(log: &Path, to_all: bool) -> Self {
         let mut command = pinned(&std::env::current_exe().unwrap());
         command.arg("relay").arg(log);
+        if to_all {
+            command.arg("--to-all");
+        }
         Self::start(command)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It knows pairs and nothing else: the first frame of a connection is a number, and 2n and 2n + 1 are a pair. Every
 //! later frame is appended to one file, with its length and checksum; once the file is synced, the frame goes to the
-//! other one of the pair as it came, and two bytes to the sender. There are no ids, retries, numbers, members, limits,
+//! other one of the pair as it came, or to all others if it was told to, and two bytes to the sender. There are no ids, retries, numbers, members, limits,
 //! heartbeats or queries, and nothing is ever parsed.
 
 use std::collections::HashMap;
@@ -57,15 +57,20 @@ struct Message {
 
 #[derive(Default)]
 struct Relay {
+    /// Whether all connections are one group.
+    to_all: bool,
     connections: Mutex<HashMap<u32, Arc<Queue>>>,
     messages: Mutex<Vec<Message>>,
     work: Condvar,
 }
 
 /// Runs until the process is killed.
-pub(crate) fn run(log: &Path) {
+pub(crate) fn run(log: &Path, to_all: bool) {
     let file = File::create(log).unwrap();
-    let relay = Arc::new(Relay::default());
+    let relay = Arc::new(Relay {
+        to_all,
+        ..Relay::default()
+    });
     let committer = relay.clone();
     std::thread::spawn(move || committer.commit(file));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -190,7 +195,10 @@ impl Relay {
             let connections = self.connections.lock();
             for message in messages {
                 message.from.push(Bytes::from_static(b"ok"));
-                if let Some(other) = connections.get(&(message.number ^ 1)) {
+                if self.to_all {
+                    let others = connections.iter().filter(|(number, _)| **number != message.number);
+                    others.for_each(|(_, other)| other.push(message.frame.clone()));
+                } else if let Some(other) = connections.get(&(message.number ^ 1)) {
                     other.push(message.frame);
                 }
             }

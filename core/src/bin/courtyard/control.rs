@@ -122,7 +122,7 @@ impl Control {
             } => {
                 let data = if remove_data { "remove" } else { "keep" };
                 let path = format!("/v1/plugins/{id}?data={data}");
-                target.ask(Method::DELETE, &path, |_| println!("{id} is removed")).await
+                target.ask(Method::DELETE, &path, |_| tell!("{id} is removed")).await
             }
             Self::DeadLetters {
                 id,
@@ -172,7 +172,7 @@ impl Target {
             return Err(format!("{}: {}", text("code"), text("message")).into());
         }
         if self.json {
-            println!("{value}");
+            tell!("{value}");
         } else {
             show(&value);
         }
@@ -181,14 +181,18 @@ impl Target {
 }
 
 fn list(answer: &Value) {
-    println!(
+    tell!(
         "{:<20} {:<12} {:<10} {:>10} {:>8}",
-        "PLUGIN", "STATE", "VERSION", "GENERATION", "CALLS"
+        "PLUGIN",
+        "STATE",
+        "VERSION",
+        "GENERATION",
+        "CALLS"
     );
     for plugin in answer["plugins"].as_array().into_iter().flatten() {
         let text = |key: &str| plugin[key].as_str().unwrap_or("-");
         let calls: u64 = hooks(plugin).filter_map(|hook| hook["calls"].as_u64()).sum();
-        println!(
+        tell!(
             "{:<20} {:<12} {:<10} {:>10} {calls:>8}",
             text("id"),
             text("state"),
@@ -202,27 +206,29 @@ fn list(answer: &Value) {
 fn status(answer: &Value) {
     let plugin = &answer["plugin"];
     let text = |key: &str| plugin[key].as_str().unwrap_or("-");
-    println!("{} {} is {}", text("id"), text("version"), text("state"));
-    println!(
+    tell!("{} {} is {}", text("id"), text("version"), text("state"));
+    tell!(
         "  generation {}, since {} ms; before: {}",
         plugin["generation"],
         plugin["since_ms"],
         text("previous_version")
     );
     let usage = &plugin["usage"];
-    println!(
+    tell!(
         "  {} instances with {} KiB; {} calls in it, {} waiting",
         usage["instances"],
         usage["memory_bytes"].as_u64().unwrap_or(0) / 1024,
         plugin["entered"],
         usage["waiting"]
     );
-    println!(
+    tell!(
         "  {} to observe, {} jobs to do, {} dead letters",
-        plugin["unobserved"], plugin["jobs"], plugin["dead_letters"]
+        plugin["unobserved"],
+        plugin["jobs"],
+        plugin["dead_letters"]
     );
     for hook in hooks(plugin) {
-        println!(
+        tell!(
             "  {}: {} calls, failures {}",
             hook["hook"].as_str().unwrap_or_default(),
             hook["calls"],
@@ -235,7 +241,7 @@ fn status(answer: &Value) {
 fn problem(plugin: &Value) {
     let problem = &plugin["problem"];
     if let (Some(code), Some(message)) = (problem["code"].as_str(), problem["message"].as_str()) {
-        println!("  problem: {code}: {message}");
+        tell!("  problem: {code}: {message}");
     }
 }
 
@@ -246,22 +252,23 @@ fn hooks(plugin: &Value) -> impl Iterator<Item = &Value> {
 fn letters(answer: &Value) {
     for what in ["replayed", "discarded"] {
         if let Some(count) = answer[what].as_u64() {
-            println!("{count} {what}");
+            tell!("{count} {what}");
         }
     }
     for letter in answer["dead_letters"].as_array().into_iter().flatten() {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        println!("{} {}", text(&letter["id"]), text(&letter["hook"]));
+        tell!("{} {}", text(&letter["id"]), text(&letter["hook"]));
         let message = &letter["message"];
         if message.is_null() {
-            println!("  {}", letter["about"]);
+            tell!("  {}", letter["about"]);
         } else {
             let (conversation, sender) = (text(&message["conversation"]), text(&message["sender"]));
-            println!(
+            tell!(
                 "  {conversation} {} of {sender}: {}",
-                message["seq"], message["content"]
+                message["seq"],
+                message["content"]
             );
         }
-        println!("  {}", text(&letter["reason"]));
+        tell!("  {}", text(&letter["reason"]));
     }
 }

@@ -1,5 +1,13 @@
 //! The `courtyard` binary.
 
+/// Prints a line. Whoever reads it may have heard enough, as `head` does.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 mod control;
 
 use std::error::Error;
@@ -71,7 +79,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(&config),
         Command::CheckConfig { config } => match Config::load(&config) {
             Ok(_) => {
-                println!("{} is right", config.display());
+                tell!("{} is right", config.display());
                 ExitCode::SUCCESS
             }
             Err(errors) => {
@@ -147,7 +155,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         }
     }
     for (address, secure) in server.addresses() {
-        println!("listening on {}://{address}", if *secure { "https" } else { "http" });
+        tell!("listening on {}://{address}", if *secure { "https" } else { "http" });
     }
     std::io::stdout().flush()?;
     loop {
@@ -172,7 +180,7 @@ fn inspect(file: &Path) -> ExitCode {
     };
     match serde_json::to_string_pretty(&artifact.manifest) {
         Ok(json) => {
-            println!("{json}");
+            tell!("{json}");
             ExitCode::SUCCESS
         }
         Err(error) => failed("the manifest can't be shown", &error),
