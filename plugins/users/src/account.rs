@@ -124,6 +124,19 @@ pub(crate) fn of_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Err
     find(cx, &Name(String::from_utf8_lossy(&name).into_owned()))
 }
 
+/// Finds a name that nobody has: the one that is wished for, what it can be made of it, or any.
+pub(crate) fn free_name(cx: &Context, wish: &str) -> Result<String, Error> {
+    let fitting = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
+    let wish: String = wish.chars().filter(fitting).take(24).collect();
+    if let Ok(name) = Name::parse(&wish)
+        && find(cx, &name)?.is_none()
+    {
+        return Ok(wish);
+    }
+    let stem = if wish.is_empty() { "user" } else { &wish };
+    Ok(format!("{stem}-{}", hex(&cx.random::<3>())))
+}
+
 /// Lists accounts by name.
 pub(crate) fn list(cx: &Context, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Account>, Error> {
     let first = format!("name/{prefix}");

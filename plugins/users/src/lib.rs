@@ -1,12 +1,16 @@
 //! The users plugin: accounts, logins and sessions, profiles, friends, who keeps whom out, presence, direct conversations.
 
 mod account;
+mod address;
 mod avatar;
 mod block;
+mod code;
 mod direct;
 mod farewell;
 mod field;
 mod friend;
+mod gateway;
+mod identity;
 mod password;
 mod person;
 mod presence;
@@ -81,6 +85,7 @@ impl Plugin for Users {
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         match job.name.as_str() {
             farewell::JOB => farewell::Farewell::run(job, cx),
+            gateway::JOB => self.settings.codes.send(cx, job),
             _ => Err(Error::new("unknown_job", "There is no such job.")),
         }
     }
@@ -124,6 +129,8 @@ register! {
     methods: [
         register(anonymous), login(anonymous), logout, whoami, people, profiles, open_direct, close_account,
         change_password, sessions, end_session, end_other_sessions, refresh,
+        request_code(anonymous), sign_in(anonymous), addresses, add_address, confirm_address, remove_address,
+        identities, remove_identity,
         profile, set_profile,
         friends, set_friend, remove_friend, friend_tags,
         request_friend, accept_friend, refuse_friend, withdraw_friend, friend_requests,

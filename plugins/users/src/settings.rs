@@ -4,6 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
 use crate::avatar::AvatarLimits;
+use crate::code::Codes;
 use crate::field::Field;
 use crate::password::Cost;
 use crate::throttle::Backoff;
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     /// People that one account keeps out.
     pub(crate) blocks: usize,
     pub(crate) presence: PresenceSettings,
+    pub(crate) codes: Codes,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             tags: 20,
             blocks: 1_000,
             presence: PresenceSettings::default(),
+            codes: Codes::default(),
         }
     }
 }
@@ -83,6 +86,7 @@ impl Settings {
         let settings: Self = serde_json::from_str(json).map_err(|error| bad(error.to_string()))?;
         settings.argon2.check()?;
         settings.wrong_passwords.check()?;
+        settings.codes.check()?;
         Field::check_all(&settings.fields)?;
         if settings.sessions == 0 {
             return Err(bad("sessions: an account needs one at least"));

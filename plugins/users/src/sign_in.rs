@@ -9,7 +9,7 @@ use crate::farewell::{self, Farewell};
 use crate::password::{self, Password};
 use crate::person::{Nothing, unknown};
 use crate::session::{self, Session};
-use crate::{Users, presence, profile};
+use crate::{Users, address, identity, presence, profile};
 
 record! {
     /// A new account.
@@ -112,6 +112,9 @@ impl Users {
         let actor = account.actor.as_str();
         profile::forget(cx, actor)?;
         presence::forget(cx, actor)?;
+        // Others may sign up with them.
+        address::forget(cx, actor)?;
+        identity::forget(cx, actor)?;
         account::close(cx, actor)?;
         session::end_others(cx, actor, "")?;
         cx.sessions().end(actor, None);

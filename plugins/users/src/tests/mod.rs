@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Users;
 
+mod codes;
 mod people;
 mod sessions;
 
