@@ -11,6 +11,7 @@ mod field;
 mod friend;
 mod gateway;
 mod identity;
+mod oidc;
 mod password;
 mod person;
 mod presence;
@@ -86,6 +87,8 @@ impl Plugin for Users {
         match job.name.as_str() {
             farewell::JOB => farewell::Farewell::run(job, cx),
             gateway::JOB => self.settings.codes.send(cx, job),
+            oidc::PREPARE => self.prepare(cx, job),
+            oidc::EXCHANGE => self.exchange(cx, job),
             _ => Err(Error::new("unknown_job", "There is no such job.")),
         }
     }
@@ -93,6 +96,14 @@ impl Plugin for Users {
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
             farewell::JOB => answer(payload, |farewell: farewell::Farewell| farewell.step(cx)),
+            oidc::READ => answer(payload, |id: String| {
+                oidc::read(cx, &id, &self.settings.oidc.provider(&id)?.issuer)
+            }),
+            oidc::KEEP => answer(payload, |cached: oidc::Cached| oidc::keep(cx, &cached)),
+            oidc::FLOW => answer(payload, |state: String| oidc::Flow::find(cx, &state)),
+            oidc::PREPARED => answer(payload, |prepared: oidc::Prepared| self.prepared(cx, &prepared)),
+            oidc::FINISH => answer(payload, |changed: oidc::Changed| self.changed(cx, changed)),
+            oidc::FAIL => answer(payload, |failed: oidc::Failed| failed.note(cx)),
             _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
         }
     }
@@ -130,6 +141,7 @@ register! {
         register(anonymous), login(anonymous), logout, whoami, people, profiles, open_direct, close_account,
         change_password, sessions, end_session, end_other_sessions, refresh,
         request_code(anonymous), sign_in(anonymous), addresses, add_address, confirm_address, remove_address,
+        oidc_providers(anonymous), oidc_start(anonymous), oidc_finish(anonymous), oidc_result(anonymous),
         identities, remove_identity,
         profile, set_profile,
         friends, set_friend, remove_friend, friend_tags,

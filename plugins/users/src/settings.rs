@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::avatar::AvatarLimits;
 use crate::code::Codes;
 use crate::field::Field;
+use crate::oidc::Oidc;
 use crate::password::Cost;
 use crate::throttle::Backoff;
 
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) blocks: usize,
     pub(crate) presence: PresenceSettings,
     pub(crate) codes: Codes,
+    pub(crate) oidc: Oidc,
 }
 
 impl Default for Settings {
@@ -56,6 +58,7 @@ impl Default for Settings {
             blocks: 1_000,
             presence: PresenceSettings::default(),
             codes: Codes::default(),
+            oidc: Oidc::default(),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Settings {
         settings.argon2.check()?;
         settings.wrong_passwords.check()?;
         settings.codes.check()?;
+        settings.oidc.check()?;
         Field::check_all(&settings.fields)?;
         if settings.sessions == 0 {
             return Err(bad("sessions: an account needs one at least"));
