@@ -99,7 +99,7 @@ impl Users {
         let account = account::of_actor(cx, &params.actor)?.ok_or_else(unknown)?;
         let relation = friend::relation(cx, own, &params.actor)?;
         let is_shut = relation != "self" && direct::shut(cx, own, &params.actor)?.is_some();
-        // Those who are kept apart see no more than the name, which they know.
+        // Those who are kept apart see what is in every list of people, and no more.
         let kept = if is_shut {
             Kept::default()
         } else {
@@ -121,7 +121,7 @@ impl Users {
             actor: account.actor,
             name: account.name,
             display_name: account.display_name,
-            avatar: account.avatar.filter(|_| !is_shut),
+            avatar: account.avatar,
             bio: kept.bio,
             locale: kept.locale,
             time_zone: kept.time_zone,
