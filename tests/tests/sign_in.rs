@@ -109,6 +109,32 @@ async fn passwords_that_are_tried_out_have_to_wait() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn an_operator_shuts_somebody_out_and_lets_them_in_again() {
+    let site = site_with(", operators = []", "");
+    let server = site.start().await;
+    let (_, root) = join(&server, "default", "root").await;
+    server.stop().await;
+    site.reconfigure("operators = []", &format!("operators = [{}]", root["actor"]));
+    let server = site.start().await;
+    let (mut root, _) = connect(&server, &root["token"], "d").await;
+    let (mut ann, session) = join(&server, "default", "ann").await;
+    let whom = json!({"actor": session["actor"]});
+    assert_eq!(refused(&mut ann, "ban", whom.clone()).await, "users.not_operator");
+    done(&mut root, "ban", json!({"actor": session["actor"], "reason": "Spam"})).await;
+    assert_eq!(ann.closed().await, 4101);
+    assert_eq!(
+        connect(&server, &session["token"], "d").await.1["code"],
+        "unauthenticated"
+    );
+    let mut stranger = anonymous(&server, "default").await;
+    let login = json!({"name": "ann", "password": "correct horse"});
+    assert_eq!(refused(&mut stranger, "login", login.clone()).await, "users.banned");
+    done(&mut root, "unban", whom).await;
+    done(&mut stranger, "login", login).await;
+    server.stop().await;
+}
+
 /// Serves a gateway; returns its port and what it was sent.
 async fn gateway() -> (u16, tokio::sync::mpsc::UnboundedReceiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -3,6 +3,7 @@
 mod account;
 mod address;
 mod avatar;
+mod ban;
 mod block;
 mod code;
 mod direct;
@@ -146,7 +147,7 @@ register! {
         profile, set_profile,
         friends, set_friend, remove_friend, friend_tags,
         request_friend, accept_friend, refuse_friend, withdraw_friend, friend_requests,
-        block, unblock, blocked,
+        block, unblock, blocked, ban, unban,
         presence, set_presence, set_idle,
     ],
 }

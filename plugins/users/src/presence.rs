@@ -212,9 +212,9 @@ impl Users {
     /// Tells friends that somebody comes. Nothing is told of who chose to be invisible.
     pub(crate) fn came(&self, cx: &Context) -> Result<(), Error> {
         let actor = cx.caller.actor.as_str();
-        if status(cx, actor)?.state != Choice::Invisible {
-            let shown = status(cx, actor)?.shown(actor, true, false);
-            tell(cx, &friend::ids(cx, actor)?, &shown)?;
+        let status = status(cx, actor)?;
+        if status.state != Choice::Invisible {
+            tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, true, false))?;
         }
         session::saw(cx, self.settings.seen_minutes)
     }
@@ -222,12 +222,9 @@ impl Users {
     /// Tells friends that somebody went, unless another device is still there.
     pub(crate) fn went(&self, cx: &Context) -> Result<(), Error> {
         let actor = cx.caller.actor.as_str();
-        if !is_online(cx, actor) && status(cx, actor)?.state != Choice::Invisible {
-            tell(
-                cx,
-                &friend::ids(cx, actor)?,
-                &status(cx, actor)?.shown(actor, false, false),
-            )?;
+        let status = status(cx, actor)?;
+        if status.state != Choice::Invisible && !is_online(cx, actor) {
+            tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, false, false))?;
         }
         session::saw(cx, self.settings.seen_minutes)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::person::Nothing;
 use crate::secret::hex;
 use crate::token::{self, Login};
-use crate::{Users, account};
+use crate::{Users, account, ban};
 
 const DEVICE_CHARS: usize = 64;
 
@@ -166,6 +166,7 @@ impl Users {
 
     /// Signs someone in.
     pub(crate) fn log_in(&self, cx: &Context, actor: String, device: Option<&str>) -> Result<Session, Error> {
+        ban::check(cx, &actor)?;
         let logins = logins(cx, &actor)?;
         for (id, _) in logins.iter().skip(self.settings.sessions - 1) {
             end(cx, &actor, id)?;

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) bio_chars: usize,
     pub(crate) fields: Vec<Field>,
     pub(crate) avatar: AvatarLimits,
+    /// Actors who may shut others out. Not names, which anybody could take first.
+    pub(crate) operators: Vec<String>,
     /// Friends of one account.
     pub(crate) friends: usize,
     /// Open requests that one account has sent, and that it has got.
@@ -52,6 +54,7 @@ impl Default for Settings {
             bio_chars: 500,
             fields: Vec::new(),
             avatar: AvatarLimits::default(),
+            operators: Vec::new(),
             friends: 1_000,
             friend_requests: 100,
             tags: 20,

@@ -210,6 +210,9 @@ impl Users {
         };
         let (actor, registered) = match (flow.link.clone(), known) {
             (Some(own), Some(known)) if own == known => (own, false),
+            (Some(own), _) if account::is_closed(cx, &own)? => {
+                return Err(Error::new("account_closed", "This account was closed."));
+            }
             (Some(own), _) => {
                 link(&own)?;
                 (own, false)

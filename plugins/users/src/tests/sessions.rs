@@ -198,6 +198,50 @@ fn another_password_ends_all_other_sessions() {
 }
 
 #[test]
+fn operators_shut_people_out_until_they_let_them_in_or_the_time_is_over() {
+    // Random bytes are the same in each run, and so are the actors.
+    let (host, mut operators) = (host(), Vec::new());
+    for name in ["root", "second"] {
+        operators.push(register(&host, name).0.actor);
+    }
+    let host = host_with(&json!({ "operators": operators }));
+    let (root, _) = register(&host, "root");
+    let (second, _) = register(&host, "second");
+    let (ann, token) = register(&host, "ann");
+    let ban = |caller: &Caller, whom: &Caller, more: Value| {
+        let mut params = json!({"actor": whom.actor});
+        for (key, value) in more.as_object().unwrap() {
+            params[key] = value.clone();
+        }
+        host.call(caller, "ban", &params)
+    };
+    assert_eq!(code(ban(&ann, &root, json!({}))), "not_operator");
+    assert_eq!(code(ban(&root, &second, json!({}))), "is_operator");
+    assert_eq!(code(ban(&root, &ann, json!({"until_ms": 1_000_000}))), "bad_time");
+    ban(&root, &ann, json!({"reason": "Spam", "until_ms": 2_000_000})).unwrap();
+    assert!(host.take_ended().contains(&(ann.actor.clone(), None)));
+    assert!(host.authenticate(&token).is_err());
+    let refused = login(&host, "ann", "correct horse").unwrap_err();
+    assert_eq!(
+        (refused.code.as_str(), refused.message.as_str()),
+        ("banned", "You are shut out: Spam")
+    );
+    // Only who knows the password learns of it.
+    assert_eq!(
+        login(&host, "ann", "wrong horse").unwrap_err().code,
+        "wrong_credentials"
+    );
+    host.set_clock(2_000_000);
+    assert!(login(&host, "ann", "correct horse").is_ok());
+    ban(&second, &ann, json!({})).unwrap();
+    assert_eq!(login(&host, "ann", "correct horse").unwrap_err().code, "banned");
+    let own = json!({"actor": ann.actor});
+    assert_eq!(super::refused(&host, &ann, "unban", own), "not_operator");
+    done(&host, &root, "unban", json!({"actor": ann.actor}));
+    assert!(login(&host, "ann", "correct horse").is_ok());
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     for settings in [
         json!({"token_dayz": 1}),
