@@ -267,6 +267,17 @@ async fn a_provider_that_the_operator_did_not_open_is_not_asked() {
 struct Forgery {
     token: String,
     keys_asked: usize,
+    tokens_asked: usize,
+    /// Whether tokens are for the next process only.
+    is_silent: bool,
+}
+
+impl Forgery {
+    /// Counts a request for a token, and tells whether it gets no answer.
+    fn asked_for_token(&mut self) -> bool {
+        self.tokens_asked += 1;
+        self.is_silent
+    }
 }
 
 fn key(seed: u8) -> p256::ecdsa::SigningKey {
@@ -290,6 +301,7 @@ async fn forging() -> (String, Arc<Mutex<Forgery>>) {
     let forgery = Arc::new(Mutex::new(Forgery::default()));
     let (base, shared) = (issuer.clone(), forgery.clone());
     tokio::spawn(async move {
+        let mut waiting = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -315,6 +327,10 @@ async fn forging() -> (String, Arc<Mutex<Forgery>>) {
                     let point = key(7).verifying_key().to_sec1_point(false);
                     let (x, y) = (encoded(&point.as_bytes()[1..33]), encoded(&point.as_bytes()[33..]));
                     json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": x, "y": y}]})
+                }
+                _ if shared.lock().unwrap().asked_for_token() => {
+                    waiting.push(stream);
+                    continue;
                 }
                 _ => json!({"id_token": shared.lock().unwrap().token, "access_token": "x", "token_type": "Bearer"}),
             };
@@ -418,4 +434,35 @@ async fn forged_tokens_sign_nobody_in() {
     for (reason, _) in &forgeries {
         assert!(log.contains(reason), "{reason} is not in\n{log}");
     }
+}
+
+#[tokio::test]
+async fn a_sign_in_goes_on_after_the_host_was_killed_while_it_asked() {
+    let (issuer, provider) = forging().await;
+    let site = site_of(&issuer, "");
+    let server = site.start().await;
+    let mut stranger = anonymous(&server, "default").await;
+    let (started, url) = start(&mut stranger, json!({})).await;
+    let nonce = url.split("nonce=").nth(1).unwrap().split('&').next().unwrap();
+    let now_s = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = json!({"iss": issuer, "sub": "42", "aud": "chat", "nonce": nonce, "iat": now_s, "exp": now_s + 300});
+    provider.lock().unwrap().token = signed(7, &json!({"alg": "ES256", "kid": "k"}), &claims);
+    provider.lock().unwrap().is_silent = true;
+    let params = json!({"state": started["state"], "ticket": started["ticket"], "code": "c0de"});
+    done(&mut stranger, "oidc_finish", params).await;
+    let begun = Instant::now();
+    while provider.lock().unwrap().tokens_asked == 0 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.kill().await;
+    provider.lock().unwrap().is_silent = false;
+    let server = site.start().await;
+    let mut stranger = anonymous(&server, "default").await;
+    let signed_in = result(&mut stranger, &started, "exchanging").await;
+    assert_eq!(signed_in["value"]["stage"], "signed_in", "{signed_in}");
+    server.stop().await;
 }

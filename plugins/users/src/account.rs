@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::password::Hashed;
+use crate::search;
 use crate::secret::hex;
 
 /// A name that is unique without regard to case.
@@ -90,6 +91,7 @@ impl Account {
         };
         cx.kv().set_json(parsed.key(), &account)?;
         cx.kv().set(actor_key(&account.actor), &parsed.0)?;
+        search::rename(cx, None, Some(&account))?;
         let payload = json!({ "actor": account.actor, "name": account.name });
         cx.events().publish("registered", &payload)?;
         Ok(account)
@@ -127,14 +129,14 @@ pub(crate) fn of_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Err
 /// Finds a name that nobody has: the one that is wished for, what it can be made of it, or any.
 pub(crate) fn free_name(cx: &Context, wish: &str) -> Result<String, Error> {
     let fitting = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
-    let wish: String = wish.chars().filter(fitting).take(24).collect();
+    let wish: String = wish.chars().filter(fitting).take(19).collect();
     if let Ok(name) = Name::parse(&wish)
         && find(cx, &name)?.is_none()
     {
         return Ok(wish);
     }
     let stem = if wish.is_empty() { "user" } else { &wish };
-    Ok(format!("{stem}-{}", hex(&cx.random::<3>())))
+    Ok(format!("{stem}-{}", hex(&cx.random::<6>())))
 }
 
 /// Lists accounts by name.

@@ -273,6 +273,7 @@ impl Users {
     pub(crate) fn request_code(&self, cx: &Context, params: WhichAddress) -> Result<CodeSent, Error> {
         let address = Address::parse(&params.address)?;
         let codes = &self.settings.codes;
+        self.strangers.step(&cx.caller.app, cx.now_ms())?;
         pace(cx, &address.text, codes.of_address())?;
         let is_wanted = match address::owner(cx, &address)? {
             // That an account got too many is silent: it would tell which addresses belong together.

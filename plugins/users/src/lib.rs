@@ -18,6 +18,7 @@ mod person;
 mod presence;
 mod profile;
 mod request;
+mod search;
 mod secret;
 mod session;
 mod settings;
@@ -28,7 +29,7 @@ mod token;
 use courtyard_plugin_sdk::prelude::*;
 
 use settings::Settings;
-use throttle::{Pace, Throttle};
+use throttle::{Pace, Throttle, Window};
 
 /// The plugin.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct Users {
     settings: Settings,
     throttle: Throttle,
     pace: Pace,
+    strangers: Window,
 }
 
 impl Plugin for Users {
@@ -44,6 +46,7 @@ impl Plugin for Users {
         Ok(Self {
             throttle: Throttle::new(settings.wrong_passwords),
             pace: Pace::new(settings.presence.interval_ms),
+            strangers: Window::new(settings.strangers_per_minute),
             settings,
         })
     }
@@ -144,7 +147,7 @@ register! {
         request_code(anonymous), sign_in(anonymous), addresses, add_address, confirm_address, remove_address,
         oidc_providers(anonymous), oidc_start(anonymous), oidc_finish(anonymous), oidc_result(anonymous),
         identities, remove_identity,
-        profile, set_profile,
+        profile, set_profile, search,
         friends, set_friend, remove_friend, friend_tags,
         request_friend, accept_friend, refuse_friend, withdraw_friend, friend_requests,
         block, unblock, blocked, ban, unban,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::account::{self, DisplayName};
 use crate::field::Audience;
 use crate::person::{Whom, unknown};
-use crate::{Users, avatar, direct, friend};
+use crate::{Users, avatar, direct, friend, search};
 
 /// Custom fields with their values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -167,8 +167,10 @@ impl Users {
         }
         if let Some(text) = params.display_name {
             let mut account = account::of_actor(cx, &actor)?.ok_or_else(unknown)?;
+            let before = account.clone();
             account.display_name = DisplayName::parse(&text)?.0;
             account.save(cx)?;
+            search::rename(cx, Some(&before), Some(&account))?;
         }
         if let Some(picture) = params.avatar {
             self.choose_picture(cx, &actor, picture)?;

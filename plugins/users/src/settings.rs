@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     /// How fresh a login must be to do without a password that the account does not have.
     pub(crate) confirm_minutes: u64,
     pub(crate) wrong_passwords: Backoff,
+    /// Codes and sign-ins by third parties that begin in a minute, in one app and as far as one instance knows.
+    pub(crate) strangers_per_minute: u32,
     pub(crate) bio_chars: usize,
     pub(crate) fields: Vec<Field>,
     pub(crate) avatar: AvatarLimits,
@@ -51,6 +53,7 @@ impl Default for Settings {
             seen_minutes: 10,
             confirm_minutes: 10,
             wrong_passwords: Backoff::default(),
+            strangers_per_minute: 600,
             bio_chars: 500,
             fields: Vec::new(),
             avatar: AvatarLimits::default(),

@@ -9,7 +9,7 @@ use crate::farewell::{self, Farewell};
 use crate::password::{self, Password};
 use crate::person::{Nothing, unknown};
 use crate::session::{self, Session};
-use crate::{Users, address, identity, presence, profile};
+use crate::{Users, address, identity, presence, profile, search};
 
 record! {
     /// A new account.
@@ -115,6 +115,7 @@ impl Users {
         // Others may sign up with them.
         address::forget(cx, actor)?;
         identity::forget(cx, actor)?;
+        search::rename(cx, Some(&account), None)?;
         account::close(cx, actor)?;
         session::end_others(cx, actor, "")?;
         cx.sessions().end(actor, None);

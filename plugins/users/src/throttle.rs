@@ -153,6 +153,41 @@ impl Pace {
     }
 }
 
+/// Takes no more than so many requests of strangers in a minute, as far as this instance knows: what they ask for costs
+/// others something.
+#[derive(Debug)]
+pub(crate) struct Window {
+    per_minute: u32,
+    /// The minute and how many there were in it, by app.
+    counts: Mutex<BTreeMap<String, (u64, u32)>>,
+}
+
+impl Window {
+    pub(crate) fn new(per_minute: u32) -> Self {
+        Self {
+            per_minute,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// `busy`, which a retry helps.
+    pub(crate) fn step(&self, app: &str, now_ms: u64) -> Result<(), Error> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (minute, count) = counts.entry(app.to_owned()).or_default();
+        if *minute != now_ms / 60_000 {
+            (*minute, *count) = (now_ms / 60_000, 0);
+        }
+        if *count >= self.per_minute {
+            return Err(Error::new("busy", "Too many sign in at the moment; try again in a minute.").retryable());
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +216,16 @@ mod tests {
         }
         throttle.succeeded("ann");
         assert!(throttle.check("ann", 2_000_000).is_ok());
+    }
+
+    #[test]
+    fn a_minute_has_room_for_so_many_in_each_app() {
+        let window = Window::new(2);
+        let taken: Vec<bool> = [60_000, 60_001, 119_999, 120_000]
+            .map(|now| window.step("red", now).is_ok())
+            .into();
+        assert_eq!(taken, [true, true, false, true]);
+        assert!(window.step("blue", 119_999).is_ok());
     }
 
     #[test]

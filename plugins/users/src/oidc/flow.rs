@@ -169,6 +169,7 @@ impl Users {
         if is_link && cx.caller.actor.is_empty() {
             return Err(Error::new("unauthenticated", "Sign in first."));
         }
+        self.strangers.step(&cx.caller.app, cx.now_ms())?;
         let (state, ticket) = (text(&cx.random::<32>()), text(&cx.random::<32>()));
         let secrets = Secrets {
             nonce: text(&cx.random::<32>()),

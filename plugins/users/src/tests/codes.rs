@@ -274,3 +274,16 @@ fn an_unknown_address_gets_nothing_from_a_gateway_either() {
     host.run_jobs().unwrap();
     assert!(host.take_fetched().is_empty());
 }
+
+#[test]
+fn strangers_ask_for_so_many_codes_in_a_minute_and_no_more() {
+    let host = host_with(&json!({"strangers_per_minute": 2}));
+    let mut codes = Vec::new();
+    for number in 0..3 {
+        let refused = request(&host, &format!("ann{number}@example.com")).err();
+        codes.push(refused.map(|error| (error.code, error.retry)));
+    }
+    assert_eq!(codes, [None, None, Some(("busy".to_owned(), true))]);
+    host.set_clock(START + MINUTE);
+    assert!(request(&host, "ann2@example.com").is_ok());
+}

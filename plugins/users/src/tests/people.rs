@@ -82,6 +82,43 @@ fn a_profile_shows_what_the_viewer_may_see() {
 }
 
 #[test]
+fn people_are_found_by_the_words_of_their_names_in_any_order_and_once() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    done(&host, &ann, "set_profile", json!({"display_name": "Ann-Marie Annan"}));
+    done(&host, &bob, "set_profile", json!({"display_name": "Bob Marley"}));
+    let search = |query: &str| {
+        let (mut names, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut params = json!({"query": query, "limit": 1});
+            if !after.is_null() {
+                params["after"] = after;
+            }
+            let page = done(&host, &bob, "search", params);
+            let people = page["people"].as_array().unwrap().clone();
+            names.extend(people.iter().map(|person| person["name"].as_str().unwrap().to_owned()));
+            after = page["next"].clone();
+            if after.is_null() {
+                return names;
+            }
+        }
+    };
+    assert_eq!(search("MAR"), ["ann", "bob"]);
+    assert_eq!(search("ann"), ["ann"], "three of her words begin so");
+    assert_eq!(search("mar b"), ["bob"]);
+    assert_eq!(search("marie, ann"), ["ann"]);
+    assert!(search("nn").is_empty());
+    assert_eq!(refused(&host, &bob, "search", json!({"query": " - "})), "bad_query");
+    done(&host, &bob, "set_profile", json!({"display_name": "Robert"}));
+    assert_eq!(
+        (search("marl"), search("rob"), search("bob")),
+        (vec![], vec!["bob".to_owned()], vec!["bob".to_owned()])
+    );
+    done(&host, &ann, "close_account", json!({"password": "correct horse"}));
+    assert!(search("ann").is_empty());
+}
+
+#[test]
 fn the_last_picture_that_was_uploaded_is_the_one_that_others_see() {
     let host = host();
     let (ann, bob) = two(&host);
