@@ -3,6 +3,7 @@
 //! `direct/ACTOR/OTHER` is there on both sides once there is a conversation, and `shut/ONE+OTHER`, the ids in order, while
 //! nothing goes between the two: the one small record that decides about each message.
 
+use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -165,7 +166,8 @@ impl Users {
         let members = match cx.conversations().get(&act.conversation) {
             Ok(conversation) => conversation.members,
             // It is another plugin's.
-            Err(_) => return Ok(()),
+            Err(ServiceError::NotFound) => return Ok(()),
+            Err(error) => return Err(error.into()),
         };
         let other = members.iter().find(|member| **member != act.actor);
         other.map_or(Ok(()), |other| check(cx, &act.actor, other))

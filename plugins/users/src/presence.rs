@@ -161,7 +161,7 @@ impl Users {
             return Err(Error::new("bad_time", "That time is over."));
         }
         let status = Status { state, text, until_ms };
-        self.pace.step(actor, cx.now_ms())?;
+        self.pace.step(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
         if status.is_plain() {
             cx.kv().delete(key(actor))?;
         } else {
@@ -175,7 +175,7 @@ impl Users {
 
     pub(crate) fn set_idle(&self, cx: &Context, params: Idle) -> Result<Nothing, Error> {
         let actor = cx.caller.actor.as_str();
-        self.pace.step(actor, cx.now_ms())?;
+        self.pace.step(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
         // Who is invisible or busy stays so.
         if status(cx, actor)?.state == Choice::Online {
             announce(cx, actor, params.idle)?;

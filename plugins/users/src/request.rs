@@ -81,6 +81,11 @@ pub(crate) fn some(cx: &Context, actor: &str, limit: usize) -> Result<Vec<String
     Ok(others)
 }
 
+/// Says where it stands that a request came to nothing a short time ago.
+fn again_key(from: &str, to: &str) -> String {
+    format!("again/{from}/{to}")
+}
+
 fn unknown_request() -> Error {
     Error::new("unknown_request", "There is no such request.")
 }
@@ -111,6 +116,9 @@ impl Users {
         let state = "requested".to_owned();
         if table.contains((own, to.as_str()))? {
             return Ok(Wished { state });
+        }
+        if cx.kv().get(again_key(own, &to))?.is_some() {
+            return Err(Error::new("too_soon", "You asked a short time ago; ask again later.").retryable());
         }
         let most = self.settings.friend_requests;
         if table.scan((own,)).count(most)? >= most || table.by(ByReceiver).scan((to.as_str(),)).count(most)? >= most {
@@ -145,6 +153,7 @@ impl Users {
         if !take(cx, &params.actor, own)? {
             return Err(unknown_request());
         }
+        self.cool_down(cx, &params.actor, own)?;
         friend::tell(cx, own, &params.actor, "refused")?;
         Ok(Nothing {})
     }
@@ -154,8 +163,17 @@ impl Users {
         if !take(cx, own, &params.actor)? {
             return Err(unknown_request());
         }
+        self.cool_down(cx, own, &params.actor)?;
         friend::tell(cx, own, &params.actor, "withdrawn")?;
         Ok(Nothing {})
+    }
+
+    /// Keeps requests from coming again and again.
+    fn cool_down(&self, cx: &Context, from: &str, to: &str) -> Result<(), Error> {
+        let until_ms = cx
+            .now_ms()
+            .saturating_add(self.settings.request_again_s.saturating_mul(1_000));
+        Ok(cx.kv().set_until(again_key(from, to), "", until_ms)?)
     }
 
     pub(crate) fn friend_requests(&self, cx: &Context, params: RequestQuery) -> Result<Requests, Error> {

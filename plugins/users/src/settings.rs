@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) friends: usize,
     /// Open requests that one account has sent, and that it has got.
     pub(crate) friend_requests: usize,
+    /// How soon after a request was refused or withdrawn the same one is taken again.
+    pub(crate) request_again_s: u64,
     /// Tags of one friend.
     pub(crate) tags: usize,
     /// People that one account keeps out.
@@ -60,6 +62,7 @@ impl Default for Settings {
             operators: Vec::new(),
             friends: 1_000,
             friend_requests: 100,
+            request_again_s: 60,
             tags: 20,
             blocks: 1_000,
             presence: PresenceSettings::default(),

@@ -33,6 +33,11 @@ record! {
     pub(crate) struct NewPassword { password: Option<String>, new_password: String }
 }
 
+/// Whose wrong passwords are counted: the same name in another app is another account.
+fn who(cx: &Context, name: &str) -> String {
+    format!("{}/{name}", cx.caller.app)
+}
+
 impl Users {
     pub(crate) fn register(&self, cx: &Context, params: Register) -> Result<Session, Error> {
         let name = Name::parse(&params.name)?;
@@ -50,7 +55,8 @@ impl Users {
     pub(crate) fn login(&self, cx: &Context, params: LogIn) -> Result<Session, Error> {
         let wrong = || Error::new("wrong_credentials", "The name or the password is wrong.");
         let name = Name::parse(&params.name).map_err(|_| wrong())?;
-        self.throttle.check(name.as_str(), cx.now_ms())?;
+        let who = who(cx, name.as_str());
+        self.throttle.check(&who, cx.now_ms())?;
         let account = account::find(cx, &name)?;
         let hashed = account.as_ref().and_then(|account| account.password.as_ref());
         let is_right = match hashed {
@@ -63,11 +69,11 @@ impl Users {
         };
         match account {
             Some(account) if is_right && !account::is_closed(cx, &account.actor)? => {
-                self.throttle.succeeded(name.as_str());
+                self.throttle.succeeded(&who);
                 self.log_in(cx, account.actor, params.device.as_deref())
             }
             _ => {
-                self.throttle.failed(name.as_str(), cx.now_ms());
+                self.throttle.failed(&who, cx.now_ms());
                 Err(wrong())
             }
         }
@@ -76,15 +82,15 @@ impl Users {
     /// Makes sure that the caller is the owner: by the password, or by a fresh login if there is none.
     pub(crate) fn confirm(&self, cx: &Context, password: Option<&str>) -> Result<Account, Error> {
         let account = account::of_actor(cx, &cx.caller.actor)?.ok_or_else(unknown)?;
-        let name = account.name.to_ascii_lowercase();
+        let who = who(cx, &account.name.to_ascii_lowercase());
         match (&account.password, password) {
             (Some(hashed), Some(password)) => {
-                self.throttle.check(&name, cx.now_ms())?;
+                self.throttle.check(&who, cx.now_ms())?;
                 if !hashed.is(password) {
-                    self.throttle.failed(&name, cx.now_ms());
+                    self.throttle.failed(&who, cx.now_ms());
                     return Err(Error::new("wrong_credentials", "The password is wrong."));
                 }
-                self.throttle.succeeded(&name);
+                self.throttle.succeeded(&who);
             }
             (Some(_), None) => return Err(Error::new("wrong_credentials", "The password is missing.")),
             (None, _) => {

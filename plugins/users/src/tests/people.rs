@@ -186,8 +186,12 @@ fn friends_are_asked_for_and_both_sides_hear_of_it() {
 
     done(&host, &bob, "refuse_friend", whom(&ann));
     assert_eq!(refused(&host, &bob, "refuse_friend", whom(&ann)), "unknown_request");
+    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    host.set_clock(1_060_000);
     done(&host, &ann, "request_friend", whom(&bob));
     done(&host, &ann, "withdraw_friend", whom(&bob));
+    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    host.set_clock(1_120_000);
     assert_eq!(refused(&host, &bob, "accept_friend", whom(&ann)), "unknown_request");
 
     // Two who ask each other are friends.

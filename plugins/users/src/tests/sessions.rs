@@ -154,6 +154,13 @@ fn after_some_wrong_passwords_even_the_right_one_has_to_wait() {
     }
     let waiting = login(&host, "ANN", "correct horse").unwrap_err();
     assert_eq!((waiting.code.as_str(), waiting.retry), ("too_many_attempts", true));
+    host.enter_app("other");
+    assert_eq!(
+        login(&host, "ann", "wrong horse").unwrap_err().code,
+        "wrong_credentials",
+        "it is another account"
+    );
+    host.enter_app("default");
     host.set_clock(1_001_000);
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
