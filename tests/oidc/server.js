@@ -22,9 +22,43 @@ async function newKey(kid) {
 }
 
 const cookieKey = "for tests only";
+const kept = new Map();
+
+/** Keeps everything until the end: the store that comes with the provider forgets too early. */
+class Memory {
+  constructor(model) {
+    this.key = (id) => `${model}:${id}`;
+  }
+
+  async upsert(id, payload) {
+    kept.set(this.key(id), payload);
+    if (payload.uid) kept.set(`uid:${this.key(payload.uid)}`, id);
+  }
+
+  async find(id) {
+    return kept.get(this.key(id));
+  }
+
+  async findByUid(uid) {
+    return this.find(kept.get(`uid:${this.key(uid)}`));
+  }
+
+  async consume(id) {
+    kept.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+  }
+
+  async destroy(id) {
+    kept.delete(this.key(id));
+  }
+
+  async revokeByGrantId(grant) {
+    for (const [key, payload] of kept) if (payload.grantId === grant) kept.delete(key);
+  }
+}
 
 async function newProvider(issuer, kid) {
   const provider = new Provider(issuer, {
+    adapter: Memory,
     jwks: { keys: [await newKey(kid)] },
     cookies: { keys: [cookieKey] },
     clients: [{
@@ -65,7 +99,7 @@ server.listen(0, "127.0.0.1", async () => {
   let provider = await newProvider(issuer, `key-${keys}`);
   server.on("request", (request, response) => {
     if (request.url.startsWith("/interaction/")) {
-      interact(provider, request, response).catch((error) => response.writeHead(500).end(String(error)));
+      interact(provider, request, response).catch((error) => response.writeHead(500).end(`${error}: ${error.error_description}`));
     } else {
       provider.callback()(request, response);
     }

@@ -15,9 +15,11 @@ pub fn site(more: &str) -> Site {
 /// Makes a site with the users plugin, with more members of its own configuration, each with a comma in front.
 pub fn site_with(settings: &str, more: &str) -> Site {
     let path = plugin("users");
+    // A hook that is told once and has no time on a busy machine is lost.
     Site::bare(&format!(
         "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = {GRANT}\n\
-         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }}{settings} }}\n{more}"
+         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }}{settings} }}\n\
+         [plugins.limits]\nhook_ms = 5000\n{more}"
     ))
 }
 

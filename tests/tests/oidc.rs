@@ -84,19 +84,30 @@ impl Provider {
 async fn browse(url: &str) -> BTreeMap<String, String> {
     let origin: String = url.split('/').take(3).collect::<Vec<_>>().join("/");
     let address = origin.rsplit_once('/').unwrap().1.to_owned();
-    let mut cookies = BTreeMap::<String, String>::new();
+    // By path and name.
+    let mut cookies = BTreeMap::<(String, String), String>::new();
     let mut url = url.to_owned();
     for _ in 0..20 {
         let path = url.strip_prefix(&origin).unwrap_or(&url).to_owned();
-        let jar: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let answer = operate(&address, "GET", &path, &format!("cookie: {}\r\n", jar.join("; "))).await;
+        let sent = cookies
+            .iter()
+            .filter(|((under, _), _)| path.starts_with(under.as_str()));
+        let sent: Vec<String> = sent.map(|((_, name), value)| format!("{name}={value}")).collect();
+        let answer = operate(&address, "GET", &path, &format!("cookie: {}\r\n", sent.join("; "))).await;
         for line in answer.head.lines() {
             let Some((name, value)) = line.split_once(": ") else {
                 continue;
             };
             if name.eq_ignore_ascii_case("set-cookie") {
-                let (name, value) = value.split(';').next().unwrap().split_once('=').unwrap();
-                cookies.insert(name.to_owned(), value.to_owned());
+                let mut parts = value.split("; ");
+                let (name, text) = parts.next().unwrap().split_once('=').unwrap();
+                let under = parts.find_map(|part| part.strip_prefix("path=")).unwrap_or("/");
+                let key = (under.to_owned(), name.to_owned());
+                if text.is_empty() {
+                    cookies.remove(&key);
+                } else {
+                    cookies.insert(key, text.to_owned());
+                }
             } else if name.eq_ignore_ascii_case("location") {
                 value.clone_into(&mut url);
             }
@@ -212,10 +223,8 @@ async fn a_real_provider_signs_somebody_up_and_in() {
             refused(&mut stranger, "oidc_finish", finish(&started, &back)).await,
             "users.state_used"
         );
-        assert_eq!(
-            result(&mut stranger, &started, "exchanging").await["value"]["stage"],
-            "signed_in"
-        );
+        let third = result(&mut stranger, &started, "exchanging").await;
+        assert_eq!(third["value"]["stage"], "signed_in", "{third}");
         assert_eq!(result(&mut stranger, &started, "").await["code"], "users.unknown_state");
         let (again, _) = start(&mut stranger, json!({})).await;
         done(&mut stranger, "oidc_finish", finish(&again, &back)).await;
