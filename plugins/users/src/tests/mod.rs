@@ -10,6 +10,7 @@ use crate::Users;
 
 mod codes;
 mod people;
+mod presence;
 mod sessions;
 
 const CHEAP: &str = r#"{"token_days":1,"argon2":{"memory_kib":8,"iterations":1,"parallelism":1}}"#;

@@ -1,25 +1,25 @@
-//! Profiles, friends, who keeps whom out, presence.
+//! Profiles, friends, who keeps whom out.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
 /// Registers Ann and Bob.
-fn two(host: &TestHost<Users>) -> (Caller, Caller) {
+pub(super) fn two(host: &TestHost<Users>) -> (Caller, Caller) {
     (register(host, "ann").0, register(host, "bob").0)
 }
 
-fn whom(caller: &Caller) -> Value {
+pub(super) fn whom(caller: &Caller) -> Value {
     json!({ "actor": caller.actor })
 }
 
-fn befriend(host: &TestHost<Users>, one: &Caller, other: &Caller) {
+pub(super) fn befriend(host: &TestHost<Users>, one: &Caller, other: &Caller) {
     done(host, one, "request_friend", whom(other));
     done(host, other, "accept_friend", whom(one));
 }
 
 /// Takes the signals of a name, by the one they went to.
-fn signals(host: &TestHost<Users>, name: &str) -> BTreeMap<String, Vec<Value>> {
+pub(super) fn signals(host: &TestHost<Users>, name: &str) -> BTreeMap<String, Vec<Value>> {
     let mut signals = BTreeMap::<String, Vec<Value>>::new();
     for signal in host.take_signals() {
         for actor in signal.actors {
@@ -31,7 +31,7 @@ fn signals(host: &TestHost<Users>, name: &str) -> BTreeMap<String, Vec<Value>> {
     signals
 }
 
-fn state(host: &TestHost<Users>, viewer: &Caller, actor: &Caller) -> String {
+pub(super) fn state(host: &TestHost<Users>, viewer: &Caller, actor: &Caller) -> String {
     let seen = done(host, viewer, "presence", json!({"actors": [actor.actor]}));
     seen["people"][0]["state"].as_str().unwrap().to_owned()
 }
@@ -400,86 +400,6 @@ fn whoever_is_kept_out_reaches_nobody_on_any_path() {
             .unwrap()
             .is_empty()
     );
-}
-
-#[test]
-fn presence_is_for_friends_and_members_of_a_conversation() {
-    let host = host();
-    let (ann, bob) = two(&host);
-    host.set_online(&[&ann.actor]);
-    assert_eq!(state(&host, &bob, &ann), "offline", "strangers see nothing");
-    done(&host, &bob, "open_direct", whom(&ann));
-    assert_eq!(state(&host, &bob, &ann), "online");
-    host.connected(&ann);
-    assert!(signals(&host, "presence").is_empty(), "only friends are told");
-    befriend(&host, &ann, &bob);
-    let _ = host.take_signals();
-
-    host.connected(&ann);
-    let told = signals(&host, "presence");
-    assert_eq!(told.keys().collect::<Vec<_>>(), [&bob.actor]);
-    assert_eq!(told[&bob.actor][0]["state"], "online");
-    host.disconnected(&ann);
-    assert!(signals(&host, "presence").is_empty(), "another device is there");
-    host.set_online(&[]);
-    host.disconnected(&ann);
-    assert_eq!(signals(&host, "presence")[&bob.actor][0]["state"], "offline");
-    let seen = done(&host, &bob, "presence", json!({"actors": [ann.actor]}));
-    assert_eq!(seen["people"][0]["last_seen_ms"], 1_000_000);
-}
-
-#[test]
-fn what_somebody_chose_is_shown_until_its_time_is_over() {
-    let host = host();
-    let (ann, bob) = two(&host);
-    befriend(&host, &ann, &bob);
-    host.set_online(&[&ann.actor]);
-    let _ = host.take_signals();
-    let show = json!({"state": "busy", "text": "Lunch", "until_ms": 2_000_000});
-    done(&host, &ann, "set_presence", show);
-    let told = signals(&host, "presence");
-    assert_eq!(told[&bob.actor][0]["text"], "Lunch");
-    assert!(told.contains_key(&ann.actor), "other devices are told");
-    assert_eq!(refused(&host, &ann, "set_idle", json!({"idle": true})), "too_often");
-    host.set_clock(1_002_000);
-    done(&host, &ann, "set_idle", json!({"idle": true}));
-    assert!(signals(&host, "presence").is_empty(), "busy stays busy");
-    assert_eq!(state(&host, &bob, &ann), "busy");
-    host.set_clock(2_000_000);
-    assert_eq!(state(&host, &bob, &ann), "online");
-    done(&host, &ann, "set_idle", json!({"idle": true}));
-    assert_eq!(signals(&host, "presence")[&bob.actor][0]["state"], "idle");
-
-    host.set_clock(2_002_000);
-    done(
-        &host,
-        &ann,
-        "set_presence",
-        json!({"state": "invisible", "text": "secret"}),
-    );
-    let told = signals(&host, "presence");
-    assert_eq!(told[&bob.actor][0]["state"], "offline");
-    assert!(!told[&bob.actor][0].to_string().contains("secret"));
-    host.connected(&ann);
-    host.disconnected(&ann);
-    assert!(
-        signals(&host, "presence").is_empty(),
-        "who is invisible comes and goes unseen"
-    );
-    assert_eq!(
-        (state(&host, &bob, &ann), state(&host, &ann, &ann)),
-        ("offline".into(), "invisible".into())
-    );
-    host.set_clock(2_004_000);
-    for (show, wanted) in [
-        (json!({"state": "dancing"}), "bad_state"),
-        (json!({"text": "x".repeat(101)}), "bad_text"),
-        (json!({"until_ms": 2_000_000}), "bad_time"),
-    ] {
-        assert_eq!(refused(&host, &ann, "set_presence", show), wanted);
-    }
-    done(&host, &ann, "set_presence", json!({}));
-    assert_eq!(state(&host, &bob, &ann), "online");
 }
 
 #[test]
