@@ -58,7 +58,7 @@ before(async () => {
     [[plugins]]
     id = "users"
     path = ${JSON.stringify(join(plugins, "users.wasm"))}
-    grant = ["kv", "conversations", "sessions"]
+    grant = ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"]
     [plugins.config.argon2]
     memory_kib = 64
     iterations = 1

@@ -6,6 +6,8 @@
     reason = "for tests only; a broken premise is to end the test"
 )]
 
+pub mod accounts;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;

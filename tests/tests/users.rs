@@ -2,40 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use courtyard_tests::{Client, Server, Site, plugin};
-use serde_json::{Value, json};
-
-fn site(more: &str) -> Site {
-    let path = plugin("users");
-    Site::bare(&format!(
-        "[[plugins]]\nid = \"users\"\npath = \"{}\"\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
-         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n{more}",
-        path.display()
-    ))
-}
-
-async fn call(client: &mut Client, method: &str, params: Value) -> Value {
-    client
-        .request(json!({"type": "call", "id": method, "method": method, "params": params}))
-        .await
-}
-
-async fn anonymous(server: &Server, app: &str) -> Client {
-    let mut client = server.connect().await;
-    client.send(&json!({"type": "hello", "protocol": 1, "app": app})).await;
-    assert_eq!(client.next().await["type"], "welcome");
-    client
-}
-
-/// Registers someone on a new connection and signs in on it.
-async fn join(server: &Server, app: &str, name: &str) -> (Client, Value) {
-    let mut client = anonymous(server, app).await;
-    let params = json!({"name": name, "password": "correct horse"});
-    let session = call(&mut client, "users.register", params).await["value"].clone();
-    let auth = json!({"type": "auth", "id": "a", "token": session["token"], "device": "test"});
-    assert_eq!(client.request(auth).await["actor"], session["actor"]);
-    (client, session)
-}
+use courtyard_tests::accounts::{anonymous, call, join, site};
+use serde_json::json;
 
 #[tokio::test]
 async fn two_people_sign_up_and_talk() {

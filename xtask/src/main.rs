@@ -162,6 +162,8 @@ fn test(quick: bool) -> Result<(), Failed> {
     say("building the host");
     run(cargo().args(["build", "--package", "courtyard"]))?;
     javascript()?;
+    say("installing the provider of OpenID Connect for the tests");
+    npm_ci(&root().join("tests/oidc"))?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
     say("running the tests of the JavaScript client");
@@ -197,9 +199,7 @@ fn browser() -> Result<(), Failed> {
     }
     say("running the tests in Chromium");
     let folder = root().join("tests/browser");
-    run(Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(&folder))?;
+    npm_ci(&folder)?;
     run(Command::new("node")
         .arg("--test")
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
@@ -239,6 +239,13 @@ fn apertium() -> Result<(), Failed> {
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
         .env("COURTYARD_PLUGINS", target().join("plugins"))
         .current_dir(root()))
+}
+
+/// Installs what a package of JavaScript depends on, as its lock file says.
+fn npm_ci(folder: &Path) -> Result<(), Failed> {
+    run(Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(folder))
 }
 
 fn lint() -> Result<(), Failed> {
@@ -312,9 +319,7 @@ fn plugins() -> Result<(), Failed> {
 fn javascript() -> Result<(), Failed> {
     say("building the plugin in JavaScript");
     let folder = root().join("tests/guests/javascript");
-    run(Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(&folder))?;
+    npm_ci(&folder)?;
     // The toolchain wants the contract among the dependencies of the plugin's own world.
     let wit = target().join("javascript");
     let contract = wit.join("deps/courtyard");

@@ -4,8 +4,11 @@
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::password::Hashed;
+use crate::search;
+use crate::secret::hex;
 
 /// A name that is unique without regard to case.
 pub(crate) struct Name(String);
@@ -21,6 +24,10 @@ impl Name {
         } else {
             Err(Error::new("bad_name", "A name is 3 to 32 letters, digits and _ . -"))
         }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     fn key(&self) -> String {
@@ -52,14 +59,48 @@ pub(crate) struct Account {
     /// As its owner wrote it.
     pub(crate) name: String,
     pub(crate) display_name: String,
-    pub(crate) password: Hashed,
+    /// Those who came by a code or a third party may have none.
+    #[serde(default)]
+    pub(crate) password: Option<Hashed>,
+    /// A blob of this plugin.
+    #[serde(default)]
+    pub(crate) avatar: Option<String>,
 }
 
 impl Account {
-    pub(crate) fn create(&self, cx: &Context, name: &Name) -> Result<(), Error> {
-        cx.kv().set_json(name.key(), self)?;
-        cx.kv().set(actor_key(&self.actor), &name.0)?;
-        Ok(())
+    /// Makes a new account.
+    ///
+    /// # Errors
+    /// `name_taken`.
+    pub(crate) fn create(
+        cx: &Context,
+        name: &str,
+        display_name: DisplayName,
+        password: Option<Hashed>,
+    ) -> Result<Self, Error> {
+        let parsed = Name::parse(name)?;
+        if find(cx, &parsed)?.is_some() {
+            return Err(Error::new("name_taken", "This name is taken."));
+        }
+        let account = Self {
+            actor: format!("u{}", hex(&cx.random::<12>())),
+            name: name.to_owned(),
+            display_name: display_name.0,
+            password,
+            avatar: None,
+        };
+        cx.kv().set_json(parsed.key(), &account)?;
+        cx.kv().set(actor_key(&account.actor), &parsed.0)?;
+        search::rename(cx, None, Some(&account))?;
+        let payload = json!({ "actor": account.actor, "name": account.name });
+        cx.events().publish("registered", &payload)?;
+        Ok(account)
+    }
+
+    /// Writes what changed; the name stays.
+    pub(crate) fn save(&self, cx: &Context) -> Result<(), Error> {
+        let name = Name::parse(&self.name)?;
+        Ok(cx.kv().set_json(name.key(), self)?)
     }
 }
 
@@ -83,6 +124,19 @@ pub(crate) fn of_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Err
         return Ok(None);
     };
     find(cx, &Name(String::from_utf8_lossy(&name).into_owned()))
+}
+
+/// Finds a name that nobody has: the one that is wished for, what it can be made of it, or any.
+pub(crate) fn free_name(cx: &Context, wish: &str) -> Result<String, Error> {
+    let fitting = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
+    let wish: String = wish.chars().filter(fitting).take(19).collect();
+    if let Ok(name) = Name::parse(&wish)
+        && find(cx, &name)?.is_none()
+    {
+        return Ok(wish);
+    }
+    let stem = if wish.is_empty() { "user" } else { &wish };
+    Ok(format!("{stem}-{}", hex(&cx.random::<6>())))
 }
 
 /// Lists accounts by name.

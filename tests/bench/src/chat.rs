@@ -181,7 +181,7 @@ pub(crate) fn users(built: &Built) -> String {
     let plugin = built.plugins.canonicalize().unwrap().join("users.wasm");
     // A cheap hash: what is measured is messages, not logins.
     format!(
-        "[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
+        "[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\", \"events\", \"jobs\", \"fetch\", \"blobs\", \"secrets\"]\n\
          config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n"
     )
 }

@@ -147,7 +147,18 @@ fn hooks_of(loader: &Loader, artifact: Artifact, deed: &str) -> Hooks {
 
 fn spec(id: &str, configuration: &str) -> PluginSpec {
     PluginSpec {
-        grants: ["kv", "conversations", "sessions"].map(str::to_owned).into(),
+        grants: [
+            "kv",
+            "conversations",
+            "sessions",
+            "events",
+            "jobs",
+            "fetch",
+            "blobs",
+            "secrets",
+        ]
+        .map(str::to_owned)
+        .into(),
         configuration: configuration.to_owned(),
         health: HealthPolicy {
             strikes: u32::MAX,

@@ -1,0 +1,443 @@
+//! Profiles, friends, who keeps whom out.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Registers Ann and Bob.
+pub(super) fn two(host: &TestHost<Users>) -> (Caller, Caller) {
+    (register(host, "ann").0, register(host, "bob").0)
+}
+
+pub(super) fn whom(caller: &Caller) -> Value {
+    json!({ "actor": caller.actor })
+}
+
+pub(super) fn befriend(host: &TestHost<Users>, one: &Caller, other: &Caller) {
+    done(host, one, "request_friend", whom(other));
+    done(host, other, "accept_friend", whom(one));
+}
+
+/// Takes the signals of a name, by the one they went to.
+pub(super) fn signals(host: &TestHost<Users>, name: &str) -> BTreeMap<String, Vec<Value>> {
+    let mut signals = BTreeMap::<String, Vec<Value>>::new();
+    for signal in host.take_signals() {
+        for actor in signal.actors {
+            if signal.name == name {
+                signals.entry(actor).or_default().push(signal.payload.clone());
+            }
+        }
+    }
+    signals
+}
+
+pub(super) fn state(host: &TestHost<Users>, viewer: &Caller, actor: &Caller) -> String {
+    let seen = done(host, viewer, "presence", json!({"actors": [actor.actor]}));
+    seen["people"][0]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_profile_shows_what_the_viewer_may_see() {
+    let host = host_with(&json!({"fields": [
+        {"name": "city", "type": "text"},
+        {"name": "phone", "type": "text", "visible": "friends"},
+        {"name": "shoe_size", "type": "number", "min": 10, "visible": "owner"},
+    ]}));
+    let (ann, bob) = two(&host);
+    let changes = json!({
+        "display_name": "Ann A.", "bio": "Hello.", "locale": "de-CH", "time_zone": "Europe/Zurich",
+        "fields": {"city": "Bern", "phone": "1", "shoe_size": 38},
+    });
+    let own = done(&host, &ann, "set_profile", changes);
+    assert_eq!(own["fields"], json!({"city": "Bern", "phone": "1", "shoe_size": 38}));
+    let seen = done(&host, &bob, "profile", whom(&ann));
+    assert_eq!((&seen["bio"], &seen["relation"]), (&json!("Hello."), &json!("none")));
+    assert_eq!(seen["fields"], json!({"city": "Bern"}));
+    befriend(&host, &ann, &bob);
+    let seen = done(&host, &bob, "profile", whom(&ann));
+    assert_eq!(seen["fields"], json!({"city": "Bern", "phone": "1"}));
+    assert_eq!(
+        done(&host, &bob, "profiles", json!({"actors": [ann.actor]}))["people"][0]["display_name"],
+        "Ann A."
+    );
+
+    done(&host, &ann, "set_profile", json!({"bio": "", "fields": {"city": null}}));
+    let seen = done(&host, &bob, "profile", whom(&ann));
+    assert_eq!((&seen["bio"], &seen["fields"]), (&json!(""), &json!({"phone": "1"})));
+    assert_eq!(seen["locale"], "de-CH", "what is left out stays");
+    for (changes, wanted) in [
+        (json!({"fields": {"size": 1}}), "unknown_field"),
+        (json!({"fields": {"shoe_size": 9}}), "bad_field"),
+        (json!({"bio": "x".repeat(501)}), "bad_bio"),
+        (json!({"locale": "x"}), "bad_locale"),
+        (json!({"time_zone": "here now"}), "bad_time_zone"),
+        (json!({"avatar": "x"}), "unknown_picture"),
+    ] {
+        assert_eq!(refused(&host, &ann, "set_profile", changes), wanted);
+    }
+    assert_eq!(
+        refused(&host, &ann, "profile", json!({"actor": "nobody"})),
+        "unknown_person"
+    );
+}
+
+#[test]
+fn people_are_found_by_the_words_of_their_names_in_any_order_and_once() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    done(&host, &ann, "set_profile", json!({"display_name": "Ann-Marie Annan"}));
+    done(&host, &bob, "set_profile", json!({"display_name": "Bob Marley"}));
+    let search = |query: &str| {
+        let (mut names, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut params = json!({"query": query, "limit": 1});
+            if !after.is_null() {
+                params["after"] = after;
+            }
+            let page = done(&host, &bob, "search", params);
+            let people = page["people"].as_array().unwrap().clone();
+            names.extend(people.iter().map(|person| person["name"].as_str().unwrap().to_owned()));
+            after = page["next"].clone();
+            if after.is_null() {
+                return names;
+            }
+        }
+    };
+    assert_eq!(search("MAR"), ["ann", "bob"]);
+    assert_eq!(search("ann"), ["ann"], "three of her words begin so");
+    assert_eq!(search("mar b"), ["bob"]);
+    assert_eq!(search("marie, ann"), ["ann"]);
+    assert!(search("nn").is_empty());
+    assert_eq!(refused(&host, &bob, "search", json!({"query": " - "})), "bad_query");
+    done(&host, &bob, "set_profile", json!({"display_name": "Robert"}));
+    assert_eq!(
+        (search("marl"), search("rob"), search("bob")),
+        (vec![], vec!["bob".to_owned()], vec!["bob".to_owned()])
+    );
+    done(&host, &ann, "close_account", json!({"password": "correct horse"}));
+    assert!(search("ann").is_empty());
+}
+
+#[test]
+fn the_last_picture_that_was_uploaded_is_the_one_that_others_see() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    let upload = |kind: &str, bytes: &[u8]| host.upload(&ann, "me", kind, None, bytes);
+    assert_eq!(upload("image/svg+xml", b"x").unwrap_err().code, "bad_media_type");
+    assert_eq!(upload("image/png", &[0; 1_048_577]).unwrap_err().code, "too_large");
+    let stranger = host.upload(&anonymous(), "me", "image/png", None, b"x");
+    assert_eq!(stranger.unwrap_err().code, "unauthenticated");
+    let first = upload("image/png", b"first").unwrap();
+    let second = upload("image/png", b"second").unwrap();
+    assert_eq!(
+        host.blobs().into_keys().collect::<Vec<_>>(),
+        [second.as_str()],
+        "the first one is gone"
+    );
+    assert_ne!(first, second);
+    assert_eq!(done(&host, &bob, "profile", whom(&ann))["avatar"], json!(second));
+    assert_eq!(host.download(&bob, &second, false).unwrap(), b"second");
+    assert_eq!(
+        host.download(&anonymous(), &second, false).unwrap_err().code,
+        "unauthenticated"
+    );
+    assert_eq!(host.remove_blob(&bob, &second).unwrap_err().code, "not_yours");
+    assert_eq!(
+        refused(&host, &bob, "set_profile", json!({"avatar": second})),
+        "unknown_picture"
+    );
+    done(&host, &ann, "set_profile", json!({"avatar": ""}));
+    assert!(host.blobs().is_empty());
+    assert_eq!(done(&host, &ann, "whoami", json!({}))["avatar"], json!(null));
+}
+
+#[test]
+fn friends_are_asked_for_and_both_sides_hear_of_it() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    let wish = json!({"actor": bob.actor, "text": "It's me."});
+    assert_eq!(done(&host, &ann, "request_friend", wish.clone())["state"], "requested");
+    let heard = signals(&host, "friend");
+    assert_eq!(
+        heard[&bob.actor],
+        [json!({"actor": ann.actor, "by": ann.actor, "change": "requested"})]
+    );
+    assert_eq!(
+        heard[&ann.actor],
+        [json!({"actor": bob.actor, "by": ann.actor, "change": "requested"})]
+    );
+    assert_eq!(
+        done(&host, &ann, "request_friend", wish)["state"],
+        "requested",
+        "once more changes nothing"
+    );
+    assert!(signals(&host, "friend").is_empty());
+
+    let incoming = done(&host, &bob, "friend_requests", json!({}));
+    assert_eq!(incoming["requests"][0]["person"]["name"], "ann");
+    assert_eq!(incoming["requests"][0]["text"], "It's me.");
+    let outgoing = done(&host, &ann, "friend_requests", json!({"direction": "out"}));
+    assert_eq!(outgoing["requests"][0]["person"]["name"], "bob");
+    assert_eq!(
+        refused(&host, &ann, "accept_friend", whom(&bob)),
+        "unknown_request",
+        "nobody accepts for others"
+    );
+
+    done(&host, &bob, "refuse_friend", whom(&ann));
+    assert_eq!(refused(&host, &bob, "refuse_friend", whom(&ann)), "unknown_request");
+    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    host.set_clock(1_060_000);
+    done(&host, &ann, "request_friend", whom(&bob));
+    done(&host, &ann, "withdraw_friend", whom(&bob));
+    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    host.set_clock(1_120_000);
+    assert_eq!(refused(&host, &bob, "accept_friend", whom(&ann)), "unknown_request");
+
+    // Two who ask each other are friends.
+    done(&host, &ann, "request_friend", whom(&bob));
+    assert_eq!(done(&host, &bob, "request_friend", whom(&ann))["state"], "friends");
+    assert_eq!(refused(&host, &bob, "request_friend", whom(&ann)), "already_friends");
+    for (own, other) in [(&ann, "bob"), (&bob, "ann")] {
+        let friends = done(&host, own, "friends", json!({}))["friends"].clone();
+        assert_eq!(
+            (friends.as_array().unwrap().len(), &friends[0]["person"]["name"]),
+            (1, &json!(other))
+        );
+        assert!(
+            done(&host, own, "friend_requests", json!({}))["requests"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+    }
+    done(&host, &bob, "remove_friend", whom(&ann));
+    assert_eq!(refused(&host, &ann, "remove_friend", whom(&bob)), "not_friends");
+    assert_eq!(refused(&host, &ann, "request_friend", whom(&ann)), "not_with_yourself");
+    let events: Vec<String> = host.take_events().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(events, ["registered", "registered", "friend_added", "friend_removed"]);
+}
+
+#[test]
+fn remarks_and_tags_are_private_and_sort_friends() {
+    let host = host();
+    let ann = register(&host, "ann").0;
+    let others: Vec<Caller> = (0..5)
+        .map(|number| register(&host, &format!("bob{number}")).0)
+        .collect();
+    for other in &others {
+        befriend(&host, &ann, other);
+    }
+    let notes = json!({"actor": others[0].actor, "remark": " The baker ", "tags": ["town", "work", "town "]});
+    done(&host, &ann, "set_friend", notes);
+    done(
+        &host,
+        &ann,
+        "set_friend",
+        json!({"actor": others[3].actor, "tags": ["town"]}),
+    );
+    assert!(!signals(&host, "friend").contains_key("nobody"));
+    let tagged = |tag: &str| {
+        let list = done(&host, &ann, "friends", json!({"tag": tag}));
+        let friends = list["friends"].as_array().unwrap().clone();
+        let mut names: Vec<String> = friends
+            .iter()
+            .map(|friend| friend["person"]["name"].to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(tagged("town"), ["\"bob0\"", "\"bob3\""]);
+    assert_eq!(tagged("work"), ["\"bob0\""]);
+    let tags = done(&host, &ann, "friend_tags", json!({}));
+    assert_eq!(
+        tags["tags"],
+        json!([{"tag": "town", "friends": 2}, {"tag": "work", "friends": 1}])
+    );
+    let theirs = done(&host, &others[0], "friends", json!({}));
+    assert_eq!(
+        (&theirs["friends"][0]["remark"], &theirs["friends"][0]["tags"]),
+        (&json!(""), &json!([]))
+    );
+    done(&host, &ann, "set_friend", json!({"actor": others[0].actor, "tags": []}));
+    assert_eq!(tagged("town"), ["\"bob3\""]);
+    assert_eq!(
+        refused(&host, &ann, "set_friend", json!({"actor": "nobody", "remark": ""})),
+        "not_friends"
+    );
+    for notes in [json!({"tags": [""]}), json!({"tags": ["x".repeat(33)]})] {
+        let mut notes = notes;
+        notes["actor"] = json!(others[0].actor);
+        assert_eq!(refused(&host, &ann, "set_friend", notes), "bad_tag");
+    }
+
+    // In pages.
+    let (mut seen, mut after) = (0, Value::Null);
+    loop {
+        let mut query = json!({"limit": 2});
+        if !after.is_null() {
+            query["after"] = after;
+        }
+        let page = done(&host, &ann, "friends", query);
+        seen += page["friends"].as_array().unwrap().len();
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn lists_have_bounds() {
+    let host = host_with(&json!({"friends": 1, "friend_requests": 1, "blocks": 1}));
+    let people: Vec<Caller> = (0..5)
+        .map(|number| register(&host, &format!("bob{number}")).0)
+        .collect();
+    done(&host, &people[0], "request_friend", whom(&people[1]));
+    assert_eq!(
+        refused(&host, &people[0], "request_friend", whom(&people[2])),
+        "too_many_requests"
+    );
+    assert_eq!(
+        refused(&host, &people[2], "request_friend", whom(&people[1])),
+        "too_many_requests"
+    );
+    done(&host, &people[1], "accept_friend", whom(&people[0]));
+    assert_eq!(
+        refused(&host, &people[0], "request_friend", whom(&people[2])),
+        "too_many_friends"
+    );
+    done(&host, &people[2], "request_friend", whom(&people[0]));
+    assert_eq!(
+        refused(&host, &people[0], "accept_friend", whom(&people[2])),
+        "too_many_friends"
+    );
+    done(&host, &people[0], "block", whom(&people[3]));
+    assert_eq!(
+        refused(&host, &people[0], "block", whom(&people[4])),
+        "too_many_blocked"
+    );
+    let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+    assert_eq!(
+        refused(&host, &people[0], "presence", json!({"actors": many})),
+        "too_many"
+    );
+}
+
+#[test]
+fn whoever_is_kept_out_reaches_nobody_on_any_path() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    befriend(&host, &ann, &bob);
+    let conversation = done(&host, &ann, "open_direct", whom(&bob))["conversation"].clone();
+    let act = |actor: &Caller, name: &str| Act {
+        name: name.to_owned(),
+        conversation: conversation.as_str().unwrap().to_owned(),
+        conversation_kind: "direct".to_owned(),
+        actor: actor.actor.clone(),
+        ..Act::default()
+    };
+    let send = |from: &Caller, to: &Caller| host.before_send(&TestMessage::direct(&from.actor, &to.actor, "Hello"));
+    host.set_online(&[&ann.actor, &bob.actor]);
+    assert_eq!(state(&host, &bob, &ann), "online");
+    assert!(host.before_act(&act(&bob, "react")).is_ok());
+    let _ = host.take_signals();
+
+    done(&host, &ann, "block", whom(&bob));
+    done(&host, &ann, "block", whom(&bob));
+    let told = host.take_signals();
+    let to_bob: Vec<_> = told
+        .iter()
+        .filter(|signal| signal.actors.contains(&bob.actor))
+        .collect();
+    let names: Vec<&str> = to_bob.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(names, ["presence", "friend"], "nothing tells that it is a block");
+    assert_eq!(to_bob[0].payload["state"], "offline");
+    for (from, to) in [(&ann, &bob), (&bob, &ann)] {
+        assert!(matches!(send(from, to), Verdict::Reject(error) if error.code == "blocked"));
+        assert_eq!(host.before_act(&act(from, "react")).unwrap_err().code, "blocked");
+        assert!(
+            host.before_act(&act(from, "recall")).is_ok(),
+            "one may always take back"
+        );
+        assert_eq!(refused(&host, from, "open_direct", whom(to)), "blocked");
+        assert_eq!(refused(&host, from, "request_friend", whom(to)), "blocked");
+        assert_eq!(state(&host, from, to), "offline");
+        assert!(
+            done(&host, from, "friends", json!({}))["friends"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+    }
+    assert_eq!(done(&host, &ann, "profile", whom(&bob))["relation"], "blocked");
+    assert_eq!(done(&host, &bob, "profile", whom(&ann))["relation"], "none");
+    assert_eq!(
+        done(&host, &ann, "blocked", json!({}))["blocked"][0]["person"]["name"],
+        "bob"
+    );
+    assert!(
+        done(&host, &bob, "blocked", json!({}))["blocked"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+
+    // It ends when the last of both opens again.
+    done(&host, &bob, "block", whom(&ann));
+    done(&host, &ann, "unblock", whom(&bob));
+    assert!(matches!(send(&bob, &ann), Verdict::Reject(_)));
+    done(&host, &bob, "unblock", whom(&ann));
+    assert_eq!(send(&bob, &ann), Verdict::Accept);
+    assert_eq!(state(&host, &bob, &ann), "online", "they have a conversation");
+    assert_eq!(done(&host, &bob, "request_friend", whom(&ann))["state"], "requested");
+    // Requests end as well.
+    done(&host, &ann, "block", whom(&bob));
+    assert!(
+        done(&host, &bob, "friend_requests", json!({"direction": "out"}))["requests"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_closed_account_leaves_no_friends_no_profile_and_no_open_conversation() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    befriend(&host, &ann, &bob);
+    let cleo = register(&host, "cleo").0;
+    done(&host, &bob, "request_friend", whom(&cleo));
+    done(&host, &bob, "set_profile", json!({"bio": "Hello."}));
+    host.upload(&bob, "me", "image/png", None, b"me").unwrap();
+    for other in [&ann, &cleo] {
+        done(&host, other, "open_direct", whom(&bob));
+    }
+    done(&host, &bob, "close_account", json!({"password": "correct horse"}));
+    host.run_jobs().unwrap();
+    for other in [&ann, &cleo] {
+        let message = TestMessage::direct(&other.actor, &bob.actor, "Hello");
+        assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
+        assert!(
+            done(&host, other, "friends", json!({}))["friends"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            done(&host, other, "friend_requests", json!({}))["requests"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(refused(&host, other, "request_friend", whom(&bob)), "account_closed");
+    }
+    // An unblocking does not open it again.
+    done(&host, &ann, "block", whom(&bob));
+    done(&host, &ann, "unblock", whom(&bob));
+    let message = TestMessage::direct(&ann.actor, &bob.actor, "Hello");
+    assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
+    assert_eq!(done(&host, &ann, "profile", whom(&bob))["bio"], "");
+    assert!(host.blobs().is_empty());
+}

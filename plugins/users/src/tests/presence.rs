@@ -1,0 +1,84 @@
+//! Who is seen by whom, and how.
+
+use super::people::{befriend, signals, state, two, whom};
+use super::*;
+
+#[test]
+fn presence_is_for_friends_and_members_of_a_conversation() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    host.set_online(&[&ann.actor]);
+    assert_eq!(state(&host, &bob, &ann), "offline", "strangers see nothing");
+    done(&host, &bob, "open_direct", whom(&ann));
+    assert_eq!(state(&host, &bob, &ann), "online");
+    host.connected(&ann);
+    assert!(signals(&host, "presence").is_empty(), "only friends are told");
+    befriend(&host, &ann, &bob);
+    let _ = host.take_signals();
+
+    host.connected(&ann);
+    let told = signals(&host, "presence");
+    assert_eq!(told.keys().collect::<Vec<_>>(), [&bob.actor]);
+    assert_eq!(told[&bob.actor][0]["state"], "online");
+    host.disconnected(&ann);
+    assert!(signals(&host, "presence").is_empty(), "another device is there");
+    host.set_online(&[]);
+    host.disconnected(&ann);
+    assert_eq!(signals(&host, "presence")[&bob.actor][0]["state"], "offline");
+    let seen = done(&host, &bob, "presence", json!({"actors": [ann.actor]}));
+    assert_eq!(seen["people"][0]["last_seen_ms"], 1_000_000);
+}
+
+#[test]
+fn what_somebody_chose_is_shown_until_its_time_is_over() {
+    let host = host();
+    let (ann, bob) = two(&host);
+    befriend(&host, &ann, &bob);
+    host.set_online(&[&ann.actor]);
+    let _ = host.take_signals();
+    let show = json!({"state": "busy", "text": "Lunch", "until_ms": 2_000_000});
+    done(&host, &ann, "set_presence", show);
+    let told = signals(&host, "presence");
+    assert_eq!(told[&bob.actor][0]["text"], "Lunch");
+    assert!(told.contains_key(&ann.actor), "other devices are told");
+    assert_eq!(refused(&host, &ann, "set_idle", json!({"idle": true})), "too_often");
+    host.set_clock(1_002_000);
+    done(&host, &ann, "set_idle", json!({"idle": true}));
+    assert!(signals(&host, "presence").is_empty(), "busy stays busy");
+    assert_eq!(state(&host, &bob, &ann), "busy");
+    host.set_clock(2_000_000);
+    assert_eq!(state(&host, &bob, &ann), "online");
+    done(&host, &ann, "set_idle", json!({"idle": true}));
+    assert_eq!(signals(&host, "presence")[&bob.actor][0]["state"], "idle");
+
+    host.set_clock(2_002_000);
+    done(
+        &host,
+        &ann,
+        "set_presence",
+        json!({"state": "invisible", "text": "secret"}),
+    );
+    let told = signals(&host, "presence");
+    assert_eq!(told[&bob.actor][0]["state"], "offline");
+    assert!(!told[&bob.actor][0].to_string().contains("secret"));
+    host.connected(&ann);
+    host.disconnected(&ann);
+    assert!(
+        signals(&host, "presence").is_empty(),
+        "who is invisible comes and goes unseen"
+    );
+    assert_eq!(
+        (state(&host, &bob, &ann), state(&host, &ann, &ann)),
+        ("offline".into(), "invisible".into())
+    );
+    host.set_clock(2_004_000);
+    for (show, wanted) in [
+        (json!({"state": "dancing"}), "bad_state"),
+        (json!({"text": "x".repeat(101)}), "bad_text"),
+        (json!({"until_ms": 2_000_000}), "bad_time"),
+    ] {
+        assert_eq!(refused(&host, &ann, "set_presence", show), wanted);
+    }
+    done(&host, &ann, "set_presence", json!({}));
+    assert_eq!(state(&host, &bob, &ann), "online");
+}
