@@ -77,15 +77,21 @@ impl OpenGroup<'_> {
         }
         let (cx, now_ms) = (self.cx, self.cx.now_ms());
         let members = cx.table::<Member>();
+        let mut noted = false;
         for actor in actors {
             self.check_ban(actor)?;
             if members.contains((&*self.id, &**actor))? {
                 return Err(Error::new("already_member", format!("{actor:?} is a member.")));
             }
+            let terms = speech::resume(cx, &self.id, actor)?;
+            if terms.are_special() {
+                self.charter.note(actor, &Terms::default(), &terms);
+                noted = true;
+            }
             members.insert(&Member {
                 group: self.id.clone(),
                 actor: actor.clone(),
-                terms: Terms::default(),
+                terms,
                 joined_ms: now_ms,
                 by: by.to_owned(),
                 notify: Notify::default(),
@@ -106,6 +112,9 @@ impl OpenGroup<'_> {
         if count > u64::from(self.row()?.capacity) {
             return Err(Error::new("full", "This group is full."));
         }
+        if noted {
+            self.save()?;
+        }
         Ok(cx.conversations().add_members(&self.id, actors)?)
     }
 
@@ -117,6 +126,7 @@ impl OpenGroup<'_> {
             cx.table::<Member>().remove((&*self.id, &*member.actor))?;
             Counter::Memberships(&member.actor).subtract(cx, 1)?;
             speech::forget(cx, &self.id, &member.actor, &member.terms)?;
+            speech::keep(cx, &self.id, &member.actor, &member.terms)?;
             if member.terms.are_special() {
                 self.charter.note(&member.actor, &member.terms, &Terms::default());
                 noted = true;
@@ -139,7 +149,7 @@ impl OpenGroup<'_> {
         }))
     }
 
-    /// Returns the founder's row, which is the first.
+    /// Makes the founder the first member.
     pub(crate) fn found(&self, founder: &str, settings: &Settings) -> Result<(), Error> {
         let owns = self.charter.owner == founder;
         let terms = Terms::of(if owns { RoleId::OWNER } else { RoleId::MEMBER });

@@ -52,6 +52,13 @@ pub(crate) fn go_on(cx: &Context, group: &str) -> Result<(), Error> {
     remove(cx.table::<Seen>(), cx.table::<Seen>().scan((group,)), &mut left)?;
     let announcements = cx.table::<Announcement>();
     remove(cx.table::<Announcement>(), announcements.scan((group,)), &mut left)?;
+    let prefix = speech::left_prefix(group);
+    // Behind the slash that it ends with.
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    for (key, _) in cx.kv().scan(&prefix, end, u32::try_from(left).unwrap_or(0))? {
+        cx.kv().delete(key)?;
+        left -= 1;
+    }
     if left == 0 {
         let next = cx.now_ms().saturating_add(PAUSE_MS);
         cx.timers().set(&format!("{TIMER}{group}"), next, &())?;

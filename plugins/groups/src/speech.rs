@@ -8,7 +8,7 @@ use crate::group::{ANNOUNCEMENT, NOTICE, OpenGroup, charter, standing};
 use crate::mention;
 use crate::params::{ForAWhile, Nothing, OfMember, OfMessage, Switch, end_ms};
 use crate::pin;
-use crate::rights::{FOREVER_MS, Permission, Terms};
+use crate::rights::{FOREVER_MS, Permission, Permissions, Terms};
 use crate::settings::Settings;
 
 /// What the names of timers begin with that end mutes.
@@ -89,13 +89,46 @@ pub(crate) fn check_act(cx: &Context, act: &Act) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets what is kept of how somebody spoke who is no member any more.
+/// Lets the timer go that would end the mute of somebody who is no member any more. What slow mode keeps ends by itself.
 pub(crate) fn forget(cx: &Context, group: &str, actor: &str, terms: &Terms) -> Result<(), Error> {
-    cx.kv().delete(slow_key(group, actor))?;
     if terms.muted_until_ms > 0 {
         cx.timers().cancel(&timer(group, actor))?;
     }
     Ok(())
+}
+
+/// What the keys begin with of those who left with less than others may.
+pub(crate) fn left_prefix(group: &str) -> String {
+    format!("left/{group}/")
+}
+
+/// Keeps what was taken from somebody who leaves, as long as it holds.
+pub(crate) fn keep(cx: &Context, group: &str, actor: &str, terms: &Terms) -> Result<(), Error> {
+    let taken = terms.taken(cx.now_ms());
+    let key = format!("{}{actor}", left_prefix(group));
+    let json = || serde_json::to_vec(&taken).map_err(|error| Error::new("damaged", error.to_string()));
+    if taken == Terms::default() {
+        return Ok(());
+    }
+    match (taken.deny == Permissions::NONE, taken.muted_until_ms) {
+        (true, until_ms) if until_ms < FOREVER_MS => cx.kv().set_until(key, json()?, until_ms)?,
+        _ => cx.kv().set(key, json()?)?,
+    }
+    Ok(())
+}
+
+/// Takes up what was kept of somebody who comes back, and lets the mute end in time.
+pub(crate) fn resume(cx: &Context, group: &str, actor: &str) -> Result<Terms, Error> {
+    let key = format!("{}{actor}", left_prefix(group));
+    let Some(kept) = cx.kv().get_json::<Terms>(&key)? else {
+        return Ok(Terms::default());
+    };
+    cx.kv().delete(key)?;
+    let terms = kept.taken(cx.now_ms());
+    if (1..FOREVER_MS).contains(&terms.muted_until_ms) {
+        cx.timers().set(&timer(group, actor), terms.muted_until_ms, &())?;
+    }
+    Ok(terms)
 }
 
 fn timer(group: &str, actor: &str) -> String {

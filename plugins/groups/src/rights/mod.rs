@@ -18,6 +18,8 @@ mod tests;
 mod walk;
 
 pub(crate) use authority::RoleChange;
+#[cfg(test)]
+pub(crate) use charter::LISTED;
 pub(crate) use charter::{Charter, Form, Known};
 pub(crate) use permission::{Permission, Permissions};
 pub(crate) use refusal::Refusal;

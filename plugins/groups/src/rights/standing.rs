@@ -34,6 +34,21 @@ impl Terms {
         }
     }
 
+    /// Returns what stays of them when somebody leaves: what was taken from them, so that leaving and coming back does not
+    /// give it back.
+    pub(crate) fn taken(&self, now_ms: u64) -> Self {
+        let muted_until_ms = if self.muted_until_ms > now_ms {
+            self.muted_until_ms
+        } else {
+            0
+        };
+        Self {
+            deny: self.deny,
+            muted_until_ms,
+            ..Self::default()
+        }
+    }
+
     /// Whether a charter has to say something about a member on these terms. The owner stands in it anyway.
     pub(crate) fn are_special(&self) -> bool {
         *self != Self::default() && self.role != RoleId::OWNER
