@@ -227,30 +227,38 @@ async fn who_asks_to_join_waits_for_an_approval() {
     server.stop().await;
 }
 
-/// Lets `speaker` send without a pause while `end` is done; returns the answers to what was sent.
-async fn send_while(speaker: &mut Person, group: &str, ann: &mut Person, end: (&str, Value)) -> Vec<Value> {
-    let mut messages = Vec::new();
-    for _ in 0..60 {
-        messages.push(speaker.message(group, "text", json!({"text": "Quick"})));
-    }
-    for message in &messages[..10] {
-        assert_eq!(speaker.client.request(message.clone()).await["type"], "ack");
-    }
+/// Lets `speaker` send without a pause, sixteen messages at a time under way, until one is refused; meanwhile `end` is
+/// done. Returns the answers to what was sent.
+async fn send_until_refused(speaker: &mut Person, group: &str, ann: &mut Person, end: (&str, Value)) -> Vec<Value> {
+    let (first, begun) = tokio::sync::oneshot::channel();
     let sending = async {
-        for message in &messages[10..] {
-            speaker.client.send(message).await;
-        }
-        let mut answers = Vec::new();
-        while answers.len() < messages.len() - 10 {
+        let (mut answers, mut sent, mut first) = (Vec::new(), 0, Some(first));
+        let mut refused = false;
+        while !refused || answers.len() < sent {
+            while !refused && sent < answers.len() + 16 {
+                assert!(sent < 50_000, "it never ends");
+                let message = speaker.message(group, "text", json!({"text": "Quick"}));
+                speaker.client.send(&message).await;
+                sent += 1;
+            }
             let frame = speaker.client.next().await;
             if frame["type"] == "ack" || frame["type"] == "error" {
+                refused |= frame["type"] == "error";
                 answers.push(frame);
+            }
+            if answers.len() >= 20
+                && let Some(first) = first.take()
+            {
+                first.send(()).unwrap();
             }
         }
         answers
     };
-    let (answers, _) = tokio::join!(sending, ann.done(end.0, end.1));
-    answers
+    let ending = async {
+        begun.await.unwrap();
+        ann.done(end.0, end.1).await;
+    };
+    tokio::join!(sending, ending).0
 }
 
 #[tokio::test]
@@ -269,7 +277,7 @@ async fn nothing_of_a_muted_or_removed_member_stands_behind_the_end() {
                 ["unknown_conversation", "groups.not_a_member"],
             ),
         };
-        let answers = send_while(&mut bob, &group, &mut ann, (method, params)).await;
+        let answers = send_until_refused(&mut bob, &group, &mut ann, (method, params)).await;
         let history = ann.history(&group).await;
         let is_end = |event: &&Value| match method {
             "mute" => event["content"]["event"] == "muted",
@@ -283,7 +291,7 @@ async fn nothing_of_a_muted_or_removed_member_stands_behind_the_end() {
             .collect();
         assert!(of_bob.iter().all(|seq| *seq < end), "{of_bob:?} and the end at {end}");
         let acks: Vec<u64> = answers.iter().filter_map(|answer| answer["seq"].as_u64()).collect();
-        assert_eq!(of_bob[10..], acks, "what was acked is there, and nothing else");
+        assert_eq!(of_bob, acks, "what was acked is there, and nothing else");
         let errors = answers.iter().filter_map(|answer| answer["code"].as_str());
         for code in errors {
             assert!(refusals.contains(&code), "{code}");
@@ -568,5 +576,63 @@ async fn of_five_hundred_who_join_at_once_as_many_come_in_as_there_are_places() 
         .find(|conversation| conversation["id"] == *group)
         .unwrap();
     assert_eq!(own["members"].as_array().unwrap().len(), 101);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mute_ends_by_itself() {
+    let site = site();
+    let server = site.start().await;
+    let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
+    let group = group_of(&mut ann, &mut [&mut bob]).await;
+    ann.done("mute", json!({"group": group, "actor": bob.actor, "seconds": 1}))
+        .await;
+    let refused = bob.say(&group, json!({})).await;
+    assert_eq!(
+        (&refused["code"], &refused["retry"]),
+        (&json!("groups.muted"), &json!(true))
+    );
+    let begun = std::time::Instant::now();
+    while bob.done("membership", json!({"group": group})).await["muted_until_ms"] != 0 {
+        assert!(begun.elapsed().as_secs() < 20, "the timer does not fire");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(bob.say(&group, json!({})).await["type"], "ack");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_that_takes_many_steps_to_dissolve_is_gone_for_everybody_in_the_end() {
+    let groups = plugin("groups");
+    let site = Site::new(&format!(
+        "[[plugins]]\nid = \"groups\"\npath = {groups:?}\ngrant = {GRANT}\nconfig = {{ directory = \"\" }}\n"
+    ));
+    let server = site.start().await;
+    let mut ann = Person {
+        client: server.sign_in("ann").await,
+        actor: "ann".to_owned(),
+        sent: 0,
+    };
+    let group = ann.done("create", json!({"name": "Many", "join": "open"})).await["group"].clone();
+    for number in 0..300 {
+        let mut client = server.sign_in(&format!("p{number:03}")).await;
+        let join = json!({"type": "call", "id": "j", "method": "groups.join", "params": {"group": group}});
+        assert_eq!(client.request(join).await["type"], "result");
+    }
+    ann.done("dissolve", json!({"group": group})).await;
+    // The last one by name is taken out in the second step.
+    let mut last = server.sign_in("p299").await;
+    let begun = std::time::Instant::now();
+    loop {
+        let say = json!({"type": "send", "id": "m", "conversation": group, "kind": "text", "content": {"text": "x"}});
+        let code = last.request(say).await["code"].clone();
+        assert!(code == "groups.dissolved" || code == "unknown_conversation", "{code}");
+        let synced = last.request(json!({"type": "sync", "id": "s"})).await;
+        if synced["conversations"] == json!([]) {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{synced}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     server.stop().await;
 }

@@ -141,6 +141,15 @@ impl<'a> OpenGroup<'a> {
         })
     }
 
+    /// Finds a group where it does not matter that it may be gone.
+    pub(crate) fn find_if_open(cx: &'a Context, id: &str) -> Result<Option<Self>, Error> {
+        match Self::find(cx, id) {
+            Ok(group) => Ok(Some(group)),
+            Err(error) if matches!(&*error.code, "dissolved" | "unknown_group") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Finds a group in which the caller has a permission; returns the caller as well.
     pub(crate) fn find_for(cx: &'a Context, id: &str, permission: Permission) -> Result<(Self, Standing), Error> {
         let group = Self::find(cx, id)?;

@@ -118,7 +118,7 @@ impl Groups {
             table.remove(invitation.key())?;
             Counter::Invitations(&group.id).subtract(cx, 1)?;
         }
-        let mut new = 0;
+        let mut new = Vec::new();
         for actor in actors {
             group.check_ban(actor)?;
             let old = table.put(&Invitation {
@@ -128,13 +128,15 @@ impl Groups {
                 at_ms: now_ms,
                 until_ms: now_ms.saturating_add(self.settings.invitation_days.saturating_mul(DAY_MS)),
             })?;
-            new += u64::from(old.is_none());
+            if old.is_none() {
+                new.push(actor.clone());
+            }
         }
-        if Counter::Invitations(&group.id).add(cx, new)? > u64::from(self.settings.waiting) {
+        if Counter::Invitations(&group.id).add(cx, new.len() as u64)? > u64::from(self.settings.waiting) {
             return Err(Error::new("too_many_invitations", "Too many invitations are open."));
         }
         let payload = json!({"group": group.id, "name": group.row()?.name, "by": cx.caller.actor});
-        Ok(cx.sessions().signal(actors, "invited", &payload)?)
+        Ok(cx.sessions().signal(&new, "invited", &payload)?)
     }
 
     pub(crate) fn invitations(&self, cx: &Context, params: Onward) -> Result<Offers, Error> {
@@ -143,7 +145,7 @@ impl Groups {
         let (found, now_ms) = (scan.page(page(params.limit))?, cx.now_ms());
         let mut invitations = Vec::new();
         for invitation in found.rows.into_iter().filter(|invitation| invitation.until_ms > now_ms) {
-            let Ok(group) = OpenGroup::find(cx, &invitation.group) else {
+            let Some(group) = OpenGroup::find_if_open(cx, &invitation.group)? else {
                 continue;
             };
             invitations.push(Offer {

@@ -9,12 +9,14 @@ use crate::dissolution;
 use crate::group::OpenGroup;
 use crate::invitation::Invitation;
 use crate::joining::Request;
-use crate::params::{
-    ForAWhile, Nothing, OfGroup, OfMember, Paged, Several, check_actors, distinct, end_ms, is_actor, page,
-};
+use crate::params::{Nothing, OfGroup, OfMember, Paged, Several, check_actors, distinct, end_ms, is_actor, page};
 use crate::rights::{Form, Permission};
 use crate::wording;
 
+record! {
+    /// Who is to be kept out, for how many seconds (left out for no end), and why.
+    pub(crate) struct NewBan { group: String, actor: String, seconds: Option<u64>, reason: Option<String> }
+}
 record! {
     /// Someone who is kept out.
     pub(crate) struct BanInfo { actor: String, by: String, reason: String, at_ms: u64, until_ms: u64 }
@@ -53,7 +55,7 @@ impl Groups {
         Ok(Nothing {})
     }
 
-    pub(crate) fn ban(&self, cx: &Context, params: ForAWhile) -> Result<Nothing, Error> {
+    pub(crate) fn ban(&self, cx: &Context, params: NewBan) -> Result<Nothing, Error> {
         let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::Ban)?;
         if !is_actor(&params.actor) {
             return Err(Error::new("bad_actors", "This is nobody."));

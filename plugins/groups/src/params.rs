@@ -24,15 +24,6 @@ record! {
     pub(crate) struct Several { pub(crate) group: String, pub(crate) actors: Vec<String> }
 }
 record! {
-    /// Whom in which group, and for how many seconds; left out for no end.
-    pub(crate) struct ForAWhile {
-        pub(crate) group: String,
-        pub(crate) actor: String,
-        pub(crate) seconds: Option<u64>,
-        pub(crate) reason: Option<String>,
-    }
-}
-record! {
     /// Which group, and where to go on.
     pub(crate) struct Paged { pub(crate) group: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }

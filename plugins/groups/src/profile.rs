@@ -172,7 +172,7 @@ impl Groups {
         let mut groups = Vec::new();
         for member in found.rows {
             // One that is being dissolved is none any more.
-            let Ok(group) = OpenGroup::find(cx, &member.group) else {
+            let Some(group) = OpenGroup::find_if_open(cx, &member.group)? else {
                 continue;
             };
             let row = group.row()?;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::Groups;
 use crate::group::{ANNOUNCEMENT, NOTICE, OpenGroup, charter, standing};
 use crate::mention;
-use crate::params::{ForAWhile, Nothing, OfMember, OfMessage, Switch, end_ms};
+use crate::params::{Nothing, OfMember, OfMessage, Switch, end_ms};
 use crate::pin;
 use crate::rights::{FOREVER_MS, Permission, Permissions, Terms};
 use crate::settings::Settings;
@@ -17,6 +17,10 @@ pub(crate) const TIMER: &str = "unmute/";
 /// The longest slow mode, in seconds.
 const MAX_SLOW_S: u32 = 24 * 60 * 60;
 
+record! {
+    /// Whom in which group, and for how many seconds; left out for no end.
+    pub(crate) struct Mute { group: String, actor: String, seconds: Option<u64> }
+}
 record! {
     /// Seconds between two messages of a member; 0 for no slow mode.
     pub(crate) struct SlowMode { group: String, seconds: u32 }
@@ -140,7 +144,7 @@ pub(crate) fn mute_ended(cx: &Context, name: &str) -> Result<(), Error> {
     let Some((id, actor)) = name.split_once('/') else {
         return Ok(());
     };
-    let Ok(mut group) = OpenGroup::find(cx, id) else {
+    let Some(mut group) = OpenGroup::find_if_open(cx, id)? else {
         return Ok(());
     };
     let Some(mut member) = group.member(actor)? else {
@@ -158,7 +162,7 @@ pub(crate) fn mute_ended(cx: &Context, name: &str) -> Result<(), Error> {
 }
 
 impl Groups {
-    pub(crate) fn mute(&self, cx: &Context, params: ForAWhile) -> Result<Nothing, Error> {
+    pub(crate) fn mute(&self, cx: &Context, params: Mute) -> Result<Nothing, Error> {
         set_mute(cx, &params.group, &params.actor, end_ms(cx, params.seconds))
     }
 

@@ -1,5 +1,6 @@
 //! Random walks: whatever people try in whatever order, no right comes from somebody who did not have it.
 
+use super::charter::LISTED;
 use super::*;
 
 /// SplitMix64, so that each run is the same.
@@ -132,4 +133,44 @@ fn no_sequence_of_acts_yields_a_right_that_nobody_granted() {
         }
     }
     assert!(done > 3_000 && refused > 3_000, "{done} done, {refused} refused");
+}
+
+#[test]
+fn a_charter_never_says_what_is_not_so() {
+    let mut dice = Dice(7);
+    let mut charter = Charter::group("owner");
+    let names: Vec<String> = (0..LISTED * 2).map(|number| format!("u{number}")).collect();
+    let mut truth = vec![Terms::default(); names.len()];
+    let (mut known, mut elsewhere) = (0, 0);
+    for _ in 0..20_000 {
+        let one = dice.below(names.len());
+        let new = match dice.below(3) {
+            0 => Terms::of(RoleId::ADMIN),
+            1 => Terms {
+                deny: dice.permissions(),
+                ..Terms::default()
+            },
+            _ => Terms::default(),
+        };
+        charter.note(&names[one], &truth[one], &new);
+        truth[one] = new;
+        let asked = dice.below(names.len());
+        match charter.known(&names[asked]) {
+            Known::Terms(terms) => {
+                known += 1;
+                assert_eq!(terms, truth[asked], "{}", names[asked]);
+            }
+            Known::Elsewhere => elsewhere += 1,
+        }
+        assert_eq!(charter.known("owner"), Known::Terms(Terms::of(RoleId::OWNER)));
+    }
+    assert!(known > 1_000 && elsewhere > 100, "{known} known, {elsewhere} elsewhere");
+    for (name, terms) in names.iter().zip(&mut truth) {
+        charter.note(name, terms, &Terms::default());
+    }
+    assert_eq!(
+        charter,
+        Charter::group("owner"),
+        "nothing is left of those who are ordinary again"
+    );
 }

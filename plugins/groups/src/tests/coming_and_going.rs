@@ -262,7 +262,7 @@ fn a_ban_takes_out_and_keeps_out_until_it_ends() {
     // Also who never was a member; for good, until somebody ends it.
     done(&host, "abe", "ban", json!({"group": group, "actor": "dan"}));
     host.set_clock(crate::rights::FOREVER_MS - 1);
-    assert_eq!(code(&host, "dan", "join", own.clone()), "banned");
+    assert_eq!(code(&host, "dan", "join", own), "banned");
     assert_eq!(
         code(&host, "abe", "unban", json!({"group": group, "actor": "bob"})),
         "not_banned"

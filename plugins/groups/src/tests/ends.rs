@@ -47,7 +47,7 @@ fn a_dissolved_group_is_closed_at_once_and_cleared_in_steps() {
         "also who is not taken out yet"
     );
     assert_eq!(act(&host, &group, "react", "m399", "ann"), refused("dissolved"));
-    assert_eq!(code(&host, "m399", "leave", own.clone()), "dissolved");
+    assert_eq!(code(&host, "m399", "leave", own), "dissolved");
     assert_eq!(done(&host, "m399", "mine", json!({}))["groups"], json!([]));
     host.set_clock(1_001_000);
     host.fire_timers().unwrap();
