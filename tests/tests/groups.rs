@@ -636,3 +636,28 @@ async fn a_group_that_takes_many_steps_to_dissolve_is_gone_for_everybody_in_the_
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn everybody_is_equal_in_a_discussion_and_it_ends_with_the_last_one() {
+    let site = site();
+    let server = site.start().await;
+    let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
+    let params = json!({"form": "discussion", "members": [bob.actor]});
+    let group = ann.done("create", params).await["group"].as_str().unwrap().to_owned();
+    let own = json!({"group": group});
+    let joined = bob.event(|event| event["type"] == "members").await;
+    assert_eq!(joined["content"]["joined"], json!([bob.actor]));
+    assert_eq!(bob.say(&group, json!({"mention_all": true})).await["type"], "ack");
+    for person in [&mut ann, &mut bob] {
+        assert_eq!(person.done("membership", own.clone()).await["rank"], 0);
+        for actor in [&joined["sender"], &json!(joined["content"]["joined"][0])] {
+            let remove = json!({"group": group, "actors": [actor]});
+            assert_eq!(person.code("remove", remove).await, "groups.no_permission");
+        }
+    }
+    ann.done("leave", own.clone()).await;
+    assert_eq!(bob.say(&group, json!({})).await["type"], "ack");
+    bob.done("leave", own.clone()).await;
+    assert_eq!(bob.code("info", own).await, "groups.dissolved");
+    server.stop().await;
+}

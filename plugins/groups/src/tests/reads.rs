@@ -69,3 +69,30 @@ fn a_message_takes_one_small_read_and_a_second_only_where_very_many_differ() {
         assert_eq!(cost(&host, &group, sender).0, reads, "{sender}");
     }
 }
+
+#[test]
+fn a_change_of_the_group_writes_its_charter_and_nothing_of_its_members() {
+    let host = host();
+    let group = group_of(&host, &["ann", "bob", "cleo"]);
+    let kept = || host.run(|cx| Ok(cx.kv().scan("", "", 10_000)?)).unwrap();
+    for (method, more) in [
+        ("mute_all", json!({"on": true})),
+        ("slow_mode", json!({"seconds": 5})),
+        ("change_role", json!({"role": "member", "permissions": ["react"]})),
+        ("add_role", json!({"title": "Helper", "rank": 3, "permissions": []})),
+        ("remove_role", json!({"role": "r3"})),
+    ] {
+        let before = kept();
+        let mut params = json!({"group": group});
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        done(&host, "ann", method, params);
+        let after = kept();
+        assert_eq!(before.len(), after.len(), "{method}");
+        let changed: Vec<_> = after.iter().filter(|entry| !before.contains(entry)).collect();
+        assert_eq!(changed.len(), 1, "{method}");
+        assert_eq!(changed[0].0, format!("charter/{group}").into_bytes(), "{method}");
+    }
+}
