@@ -1,0 +1,97 @@
+//! The groups plugin: groups and discussions, members, roles, mutes, mentions, announcements, pins.
+//!
+//! [`rights`] decides who may do what, without a host; everything else reads, asks it, and writes. A group's id is that of
+//! its conversation. docs/plugins/groups.md has the methods, the codes and the data model.
+
+mod admission;
+mod announcement;
+mod counter;
+mod dissolution;
+mod founding;
+mod group;
+mod invitation;
+mod joining;
+mod leaving;
+mod link;
+mod member;
+mod mention;
+mod params;
+mod pin;
+mod profile;
+mod rights;
+mod roles;
+mod settings;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod wording;
+
+use courtyard_plugin_sdk::prelude::*;
+
+use settings::Settings;
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Groups {
+    settings: Settings,
+}
+
+impl Plugin for Groups {
+    fn start(configuration: &str) -> Result<Self, Error> {
+        let settings = Settings::parse(configuration)?;
+        Ok(Self { settings })
+    }
+
+    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
+        match speech::check_message(cx, &self.settings, message) {
+            Ok(()) => Verdict::Accept,
+            Err(error) => Verdict::Reject(error),
+        }
+    }
+
+    fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+        mention::note(cx, &self.settings, message)
+    }
+
+    fn before_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
+        speech::check_act(cx, act)
+    }
+
+    fn timer(&self, cx: &Context, name: &str, _payload: &[u8]) -> Result<(), Error> {
+        if let Some(group) = name.strip_prefix(dissolution::TIMER) {
+            dissolution::go_on(cx, group)
+        } else if let Some(announcement) = name.strip_prefix(announcement::TIMER) {
+            announcement::go_on(cx, announcement)
+        } else if let Some(member) = name.strip_prefix(speech::TIMER) {
+            speech::mute_ended(cx, member)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+register! {
+    plugin: Groups,
+    id: "groups",
+    description: "Groups and discussions: members, roles, mutes, mentions, announcements, pins.",
+    after: ["users"],
+    capabilities: [annotations, conversations, kv, methods, sessions, timers],
+    hooks: [
+        before_send(guard) { conversations: ["group", "discussion"] },
+        after_send { conversations: ["group", "discussion"], contents: ["text"] },
+        before_act { conversations: ["group", "discussion"] },
+        timer,
+    ],
+    methods: [
+        create, info, membership, members, mine, edit_profile, configure, transfer, dissolve,
+        join, withdraw, requests, approve, refuse,
+        invite, invitations, accept, decline, uninvite,
+        create_link, links, revoke_link, open_link, join_link,
+        leave, remove, ban, unban, bans,
+        mute, unmute, mute_all, slow_mode, recall,
+        roles, add_role, change_role, remove_role, set_role, set_overrides,
+        set_notify, notify_rules, mentions, unread_mentions, clear_mentions,
+        announce, announcements, mark_seen, seen, unseen, remove_announcement,
+        pin, unpin, pins,
+    ],
+}

@@ -1,0 +1,105 @@
+//! Pinned messages.
+
+use courtyard_plugin_sdk::prelude::*;
+use courtyard_plugin_sdk::{ServiceError, StoredMessage};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::Groups;
+use crate::group::OpenGroup;
+use crate::params::{Nothing, OfGroup, OfMessage};
+use crate::rights::Permission;
+
+/// A pinned message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pin {
+    pub(crate) group: String,
+    pub(crate) seq: u64,
+    pub(crate) by: String,
+    pub(crate) at_ms: u64,
+}
+
+impl Row for Pin {
+    const TABLE: &'static str = "pins";
+    type Key = (String, u64);
+    type Indexes = ();
+
+    fn key(&self) -> Self::Key {
+        (self.group.clone(), self.seq)
+    }
+}
+
+record! {
+    /// A pinned message.
+    pub(crate) struct PinInfo { seq: u64, by: String, at_ms: u64 }
+}
+record! {
+    /// The pinned messages of a group.
+    pub(crate) struct Pins { pins: Vec<PinInfo> }
+}
+
+/// Reads a message of a group.
+pub(crate) fn message(cx: &Context, group: &str, seq: u64) -> Result<StoredMessage, Error> {
+    let unknown = || Error::new("unknown_message", "There is no such message, or it was recalled.");
+    let before = seq.checked_sub(1).ok_or_else(unknown)?;
+    let found = cx.conversations().read(group, before, 1)?.pop();
+    found.filter(|message| message.seq == seq).ok_or_else(unknown)
+}
+
+/// Forgets the pin of a message that is recalled.
+pub(crate) fn forget(cx: &Context, group: &str, seq: u64) -> Result<(), Error> {
+    cx.table::<Pin>().remove((group, seq))?;
+    Ok(())
+}
+
+/// Says beside the message whether it is pinned.
+fn annotate(cx: &Context, group: &str, seq: u64, pinned: bool) -> Result<(), Error> {
+    let value = json!({"pinned": pinned, "by": cx.caller.actor});
+    match cx.annotations().set(group, seq, "pin", &value) {
+        // A message that was recalled says nothing any more.
+        Err(ServiceError::NotFound) if !pinned => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+impl Groups {
+    pub(crate) fn pin(&self, cx: &Context, params: OfMessage) -> Result<Nothing, Error> {
+        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Pin)?;
+        message(cx, &group.id, params.seq)?;
+        let table = cx.table::<Pin>();
+        let most = self.settings.pins as usize;
+        let is_new = !table.contains((&*group.id, params.seq))?;
+        if is_new && table.scan((&*group.id,)).count(most)? >= most {
+            return Err(Error::new(
+                "too_many_pins",
+                "The group has as many pins as it can have.",
+            ));
+        }
+        table.put(&Pin {
+            group: group.id.clone(),
+            seq: params.seq,
+            by: cx.caller.actor.clone(),
+            at_ms: cx.now_ms(),
+        })?;
+        annotate(cx, &group.id, params.seq, true)?;
+        Ok(Nothing {})
+    }
+
+    pub(crate) fn unpin(&self, cx: &Context, params: OfMessage) -> Result<Nothing, Error> {
+        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Pin)?;
+        let pin = cx.table::<Pin>().remove((&*group.id, params.seq))?;
+        pin.ok_or_else(|| Error::new("not_pinned", "This message is not pinned."))?;
+        annotate(cx, &group.id, params.seq, false)?;
+        Ok(Nothing {})
+    }
+
+    pub(crate) fn pins(&self, cx: &Context, params: OfGroup) -> Result<Pins, Error> {
+        let (group, _) = OpenGroup::find_own(cx, &params.group)?;
+        let mut pins = Vec::new();
+        for pin in cx.table::<Pin>().scan((&*group.id,)) {
+            let Pin { seq, by, at_ms, .. } = pin?;
+            pins.push(PinInfo { seq, by, at_ms });
+        }
+        Ok(Pins { pins })
+    }
+}

@@ -1,0 +1,376 @@
+use super::*;
+
+#[test]
+fn whoever_is_invited_accepts_and_is_a_member() {
+    let host = host();
+    let created = done(
+        &host,
+        "ann",
+        "create",
+        json!({"name": " Chess ", "members": ["bob", "ann", "bob"]}),
+    );
+    let group = json!({"group": created["group"]});
+    assert_eq!(host.take_signals()[0].actors, ["bob"]);
+    let offers = done(&host, "bob", "invitations", json!({}));
+    assert_eq!(
+        (&offers["invitations"][0]["name"], &offers["invitations"][0]["by"]),
+        (&json!("Chess"), &json!("ann"))
+    );
+    assert_eq!(code(&host, "bob", "members", group.clone()), "not_a_member");
+    assert_eq!(done(&host, "bob", "info", group.clone())["members"], 1);
+    assert_eq!(
+        code(&host, "cleo", "info", group.clone()),
+        "unknown_group",
+        "others do not learn of it"
+    );
+    assert_eq!(code(&host, "cleo", "join", group.clone()), "unknown_group");
+    assert_eq!(code(&host, "cleo", "accept", group.clone()), "no_invitation");
+    done(&host, "bob", "accept", group.clone());
+    assert_eq!(code(&host, "bob", "accept", group.clone()), "no_invitation");
+    assert_eq!(done(&host, "bob", "members", group.clone())["members"][1]["by"], "ann");
+    assert_eq!(done(&host, "bob", "mine", json!({}))["groups"][0]["role"], "member");
+    done(&host, "bob", "leave", group.clone());
+    assert_eq!(code(&host, "bob", "members", group.clone()), "not_a_member");
+    assert_eq!(done(&host, "bob", "mine", json!({}))["groups"], json!([]));
+    assert_eq!(code(&host, "ann", "leave", group), "owner_must_stay");
+}
+
+#[test]
+fn an_invitation_ends_with_its_time_or_with_the_right_of_who_made_it() {
+    let host = host();
+    let group = club(&host);
+    let own = json!({"group": group});
+    for (by, who) in [("bob", "dan"), ("cleo", "eve"), ("cleo", "fay")] {
+        done(&host, by, "invite", json!({"group": group, "actors": [who]}));
+    }
+    done(&host, "abe", "remove", json!({"group": group, "actors": ["bob"]}));
+    assert_eq!(code(&host, "dan", "accept", own.clone()), "no_invitation");
+    assert_eq!(
+        code(&host, "eve", "uninvite", json!({"group": group, "actor": "fay"})),
+        "not_a_member"
+    );
+    done(&host, "eve", "accept", own.clone());
+    assert_eq!(
+        code(&host, "eve", "uninvite", json!({"group": group, "actor": "fay"})),
+        "no_permission"
+    );
+    host.set_clock(1_000_000 + 30 * 24 * 3_600_000);
+    assert_eq!(code(&host, "fay", "accept", own.clone()), "no_invitation");
+    assert_eq!(done(&host, "fay", "invitations", json!({}))["invitations"], json!([]));
+    // Making another one clears away those that have ended.
+    done(&host, "abe", "invite", json!({"group": group, "actors": ["gus"]}));
+    assert_eq!(code(&host, "fay", "decline", own.clone()), "no_invitation");
+    done(&host, "gus", "decline", own);
+}
+
+#[test]
+fn invitations_that_wait_are_bounded() {
+    let host = host_with(&json!({"directory": "", "waiting": 2}));
+    let group = group_of(&host, &["ann"]);
+    let invite = |actors: Value| call(&host, "ann", "invite", json!({"group": group, "actors": actors}));
+    invite(json!(["a", "b"])).unwrap();
+    invite(json!(["a"])).unwrap();
+    assert_eq!(invite(json!(["c"])).unwrap_err().code, "too_many_invitations");
+    done(&host, "a", "decline", json!({"group": group}));
+    invite(json!(["c"])).unwrap();
+}
+
+#[test]
+fn people_of_whom_nobody_knows_are_not_invited() {
+    let host = host_with(&json!({}));
+    host.set_answer(
+        "users.profiles",
+        json!({"people": [{"actor": "bob", "name": "bob"}], "next": null}),
+    );
+    let group = done(&host, "ann", "create", json!({"name": "Chess"}))["group"].clone();
+    let invite = |actors: Value| call(&host, "ann", "invite", json!({"group": group, "actors": actors}));
+    assert_eq!(invite(json!(["bob", "nobody"])).unwrap_err().code, "unknown_person");
+    assert_eq!(invite(json!(["bob"])).unwrap()["invited"], json!(["bob"]));
+    let many: Vec<String> = (0..51).map(|number| number.to_string()).collect();
+    for bad in [
+        json!([]),
+        json!([""]),
+        json!(["a\n"]),
+        json!(["x".repeat(129)]),
+        json!(many),
+    ] {
+        assert_eq!(invite(bad).unwrap_err().code, "bad_actors");
+    }
+}
+
+#[test]
+fn a_request_waits_for_somebody_who_may_decide() {
+    let host = host();
+    let group = club(&host);
+    let own = json!({"group": group});
+    done(&host, "abe", "configure", json!({"group": group, "join": "approval"}));
+    let _ = host.take_signals();
+    let asked = done(&host, "dan", "join", json!({"group": group, "note": "Please"}));
+    assert_eq!(asked["joined"], false);
+    let mut told = host.take_signals().remove(0).actors;
+    told.sort();
+    assert_eq!(told, ["abe", "ann"]);
+    done(&host, "dan", "join", own.clone());
+    done(&host, "eve", "join", own.clone());
+    assert_eq!(code(&host, "bob", "requests", own.clone()), "no_permission");
+    assert_eq!(
+        code(&host, "bob", "approve", json!({"group": group, "actor": "dan"})),
+        "no_permission"
+    );
+    assert_eq!(
+        done(&host, "abe", "requests", own.clone())["requests"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    done(&host, "abe", "approve", json!({"group": group, "actor": "dan"}));
+    assert_eq!(done(&host, "dan", "membership", own.clone())["role"], "member");
+    done(&host, "abe", "refuse", json!({"group": group, "actor": "eve"}));
+    assert_eq!(
+        code(&host, "abe", "approve", json!({"group": group, "actor": "eve"})),
+        "no_request"
+    );
+    done(&host, "eve", "join", own.clone());
+    done(&host, "eve", "withdraw", own.clone());
+    assert_eq!(code(&host, "eve", "withdraw", own), "no_request");
+}
+
+#[test]
+fn a_link_ends_with_time_uses_revocation_or_the_right_of_who_made_it() {
+    let host = host();
+    let group = club(&host);
+    let link = |actor: &str, more: Value| {
+        let mut params = json!({"group": group});
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({"code": done(&host, actor, "create_link", params)["code"]})
+    };
+    let once = link("bob", json!({"uses": 1}));
+    assert_eq!(done(&host, "dan", "open_link", once.clone())["name"], "Chess");
+    done(&host, "dan", "join_link", once.clone());
+    assert_eq!(code(&host, "dan", "join_link", once.clone()), "unknown_link");
+    assert_eq!(code(&host, "eve", "join_link", once), "unknown_link");
+
+    let brief = link("bob", json!({"seconds": 60}));
+    let usual = link("bob", json!({}));
+    let lasting = link("bob", json!({"seconds": 0}));
+    assert_eq!(
+        done(&host, "abe", "links", json!({"group": group}))["links"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        done(&host, "cleo", "links", json!({"group": group}))["links"],
+        json!([])
+    );
+    host.set_clock(1_000_000 + 60_000);
+    assert_eq!(code(&host, "eve", "open_link", brief), "unknown_link");
+    host.set_clock(1_000_000 + 7 * 24 * 3_600_000);
+    assert_eq!(code(&host, "eve", "join_link", usual), "unknown_link");
+    done(&host, "eve", "join_link", lasting.clone());
+    assert_eq!(code(&host, "eve", "join_link", lasting.clone()), "already_member");
+
+    assert_eq!(code(&host, "cleo", "revoke_link", lasting.clone()), "no_permission");
+    done(
+        &host,
+        "ann",
+        "set_overrides",
+        json!({"group": group, "actor": "bob", "allow": [], "deny": ["invite"]}),
+    );
+    assert_eq!(code(&host, "fay", "join_link", lasting.clone()), "unknown_link");
+    assert_eq!(
+        code(&host, "bob", "create_link", json!({"group": group})),
+        "no_permission"
+    );
+    done(&host, "abe", "revoke_link", lasting.clone());
+    assert_eq!(code(&host, "abe", "revoke_link", lasting), "unknown_link");
+    assert_eq!(
+        code(&host, "eve", "join_link", json!({"code": "x".repeat(5_000)})),
+        "unknown_link"
+    );
+    assert_eq!(
+        code(&host, "ann", "create_link", json!({"group": group, "uses": 0})),
+        "bad_uses"
+    );
+}
+
+#[test]
+fn nobody_is_let_in_beyond_the_capacity() {
+    let host = host();
+    let created = done(
+        &host,
+        "ann",
+        "create",
+        json!({"name": "Pair", "join": "open", "capacity": 2}),
+    );
+    let own = json!({"group": created["group"]});
+    done(&host, "bob", "join", own.clone());
+    assert_eq!(code(&host, "bob", "join", own.clone()), "already_member");
+    assert_eq!(code(&host, "cleo", "join", own.clone()), "full");
+    done(&host, "bob", "leave", own.clone());
+    done(&host, "cleo", "join", own.clone());
+    assert_eq!(done(&host, "ann", "info", own)["members"], 2);
+    assert_eq!(
+        code(&host, "ann", "create", json!({"name": "x", "capacity": 10_001})),
+        "bad_capacity"
+    );
+    assert_eq!(
+        code(&host, "ann", "create", json!({"name": "x", "capacity": 0})),
+        "bad_capacity"
+    );
+}
+
+#[test]
+fn nobody_is_in_more_groups_than_the_operator_says() {
+    let host = host_with(&json!({"directory": "", "groups_per_actor": 1}));
+    let group = group_of(&host, &["ann"]);
+    assert_eq!(
+        code(&host, "ann", "create", json!({"name": "Another"})),
+        "too_many_groups"
+    );
+    done(&host, "bob", "join", json!({"group": group}));
+    done(&host, "bob", "leave", json!({"group": group}));
+    done(&host, "bob", "create", json!({"name": "Own"}));
+}
+
+#[test]
+fn a_ban_takes_out_and_keeps_out_until_it_ends() {
+    let host = host();
+    let group = club(&host);
+    let own = json!({"group": group});
+    let ban = json!({"group": group, "actor": "bob", "seconds": 60, "reason": "Spam"});
+    assert_eq!(code(&host, "cleo", "ban", ban.clone()), "no_permission");
+    done(&host, "abe", "ban", ban);
+    assert_eq!(code(&host, "bob", "join", own.clone()), "banned");
+    assert_eq!(
+        code(&host, "ann", "invite", json!({"group": group, "actors": ["bob"]})),
+        "banned"
+    );
+    assert_eq!(done(&host, "abe", "bans", own.clone())["bans"][0]["reason"], "Spam");
+    assert_eq!(
+        code(&host, "abe", "ban", json!({"group": group, "actor": "ann"})),
+        "outranked"
+    );
+    host.set_clock(1_000_000 + 60_000);
+    assert_eq!(done(&host, "abe", "bans", own.clone())["bans"], json!([]));
+    done(&host, "bob", "join", own.clone());
+    // Also who never was a member; for good, until somebody ends it.
+    done(&host, "abe", "ban", json!({"group": group, "actor": "dan"}));
+    host.set_clock(crate::rights::FOREVER_MS - 1);
+    assert_eq!(code(&host, "dan", "join", own), "banned");
+    assert_eq!(
+        code(&host, "abe", "unban", json!({"group": group, "actor": "bob"})),
+        "not_banned"
+    );
+}
+
+#[test]
+fn members_come_in_pages_in_one_order() {
+    let host = host();
+    let names: Vec<String> = (0..25).map(|number| format!("m{number:02}")).collect();
+    let mut actors = vec!["ann"];
+    actors.extend(names.iter().map(String::as_str));
+    let group = group_of(&host, &actors);
+    let (mut seen, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let page = done(
+            &host,
+            "m07",
+            "members",
+            json!({"group": group, "limit": 10, "after": after}),
+        );
+        for member in page["members"].as_array().unwrap() {
+            seen.push(member["actor"].as_str().unwrap().to_owned());
+        }
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, actors);
+    let owners = done(&host, "m07", "members", json!({"group": group, "role": "owner"}));
+    assert_eq!(owners["members"][0]["actor"], "ann");
+    assert_eq!(
+        code(&host, "ann", "members", json!({"group": group, "role": "member"})),
+        "bad_role"
+    );
+}
+
+#[test]
+fn bad_input_is_refused() {
+    let host = host();
+    let create = |params: Value| code(&host, "ann", "create", params);
+    assert_eq!(create(json!({})), "bad_name");
+    assert_eq!(create(json!({"name": "a\u{0}b"})), "bad_name");
+    assert_eq!(create(json!({"name": "x".repeat(65)})), "bad_name");
+    assert_eq!(create(json!({"name": 1})), "bad_params");
+    assert_eq!(create(json!({"name": "a", "nmae": "b"})), "bad_params");
+    assert_eq!(
+        create(json!({"name": "a", "description": "\u{1b}[2J"})),
+        "bad_description"
+    );
+    assert_eq!(
+        create(json!({"name": "a", "picture": "../../etc/passwd"})),
+        "bad_picture"
+    );
+    assert_eq!(create(json!({"name": "a", "form": "mob"})), "bad_form");
+    assert_eq!(create(json!({"name": "a", "join": "anyhow"})), "bad_join");
+    assert_eq!(
+        code(&host, "ann", "info", json!({"group": "x".repeat(9_000)})),
+        "unknown_group"
+    );
+    assert_eq!(code(&host, "ann", "info", json!({"group": "a/b"})), "unknown_group");
+    let unset = Groups::start(r#"{"capasity": 3}"#).unwrap_err();
+    assert_eq!(unset.code, "bad_configuration");
+    assert!(Groups::start(r#"{"links": 501}"#).is_err());
+    assert!(Groups::start(r#"{"capacity": 20000}"#).is_err());
+}
+
+#[test]
+fn everybody_is_equal_in_a_discussion() {
+    let host = host();
+    let created = done(
+        &host,
+        "ann",
+        "create",
+        json!({"form": "discussion", "members": ["bob", "cleo"]}),
+    );
+    let own = json!({"group": created["group"]});
+    let group = created["group"].as_str().unwrap();
+    assert_eq!(
+        done(&host, "bob", "membership", own.clone())["rank"],
+        0,
+        "they are members at once"
+    );
+    let whom = json!({"group": group, "actor": "bob"});
+    for method in ["mute", "ban"] {
+        assert_eq!(code(&host, "ann", method, whom.clone()), "no_permission");
+    }
+    for method in ["transfer", "dissolve"] {
+        let params = if method == "transfer" {
+            whom.clone()
+        } else {
+            own.clone()
+        };
+        assert_eq!(code(&host, "ann", method, params), "not_in_discussions");
+    }
+    let role = json!({"group": group, "actor": "bob", "role": "admin"});
+    assert_eq!(code(&host, "ann", "set_role", role), "no_permission");
+    done(&host, "cleo", "edit_profile", json!({"group": group, "name": "Lunch"}));
+    done(&host, "ann", "edit_profile", json!({"group": group, "name": ""}));
+    for actor in ["ann", "bob"] {
+        done(&host, actor, "leave", own.clone());
+    }
+    assert_eq!(text(group, "cleo").passes(&host), Ok(()));
+    done(&host, "cleo", "leave", own.clone());
+    assert_eq!(
+        code(&host, "cleo", "info", own),
+        "dissolved",
+        "it ends with the last one"
+    );
+}

@@ -1,0 +1,159 @@
+//! The plugin on the test host.
+
+mod coming_and_going;
+mod ends;
+mod reads;
+mod roles;
+mod said;
+mod speaking;
+
+use courtyard_plugin_sdk::prelude::*;
+use courtyard_plugin_sdk::testing::TestHost;
+use courtyard_plugin_sdk::{Caller, Error};
+use serde_json::{Value, json};
+
+use crate::Groups;
+
+type Host = TestHost<Groups>;
+
+fn host() -> Host {
+    host_with(&json!({"directory": ""}))
+}
+
+fn host_with(settings: &Value) -> Host {
+    Host::start(&settings.to_string()).unwrap()
+}
+
+fn caller(actor: &str) -> Caller {
+    Caller {
+        actor: actor.to_owned(),
+        ..Caller::default()
+    }
+}
+
+/// Calls a method as somebody.
+fn call(host: &Host, actor: &str, method: &str, params: Value) -> Result<Value, Error> {
+    host.call(&caller(actor), method, &params)
+}
+
+/// Calls a method that is to succeed.
+fn done(host: &Host, actor: &str, method: &str, params: Value) -> Value {
+    let outcome = call(host, actor, method, params.clone());
+    outcome.unwrap_or_else(|error| panic!("{method} of {actor} with {params}: {error:?}"))
+}
+
+/// Calls a method that is to fail, and returns the code.
+fn code(host: &Host, actor: &str, method: &str, params: Value) -> String {
+    match call(host, actor, method, params) {
+        Ok(value) => panic!("{method} of {actor} succeeded: {value}"),
+        Err(error) => error.code,
+    }
+}
+
+/// Makes an open group of these people; the first one owns it.
+fn group_of(host: &Host, actors: &[&str]) -> String {
+    let created = done(host, actors[0], "create", json!({"name": "Chess", "join": "open"}));
+    let group = created["group"].as_str().unwrap().to_owned();
+    for actor in &actors[1..] {
+        done(host, actor, "join", json!({"group": group}));
+    }
+    group
+}
+
+/// Makes an open group of an owner `ann`, an admin `abe`, and the members `bob` and `cleo`.
+fn club(host: &Host) -> String {
+    let group = group_of(host, &["ann", "abe", "bob", "cleo"]);
+    done(
+        host,
+        "ann",
+        "set_role",
+        json!({"group": group, "actor": "abe", "role": "admin"}),
+    );
+    group
+}
+
+/// A message on its way, or in the log.
+struct Sent<'a> {
+    group: &'a str,
+    sender: &'a str,
+    kind: &'a str,
+    content: Value,
+    seq: u64,
+    edits: u64,
+}
+
+fn text<'a>(group: &'a str, sender: &'a str) -> Sent<'a> {
+    Sent {
+        group,
+        sender,
+        kind: "text",
+        content: json!({"text": "Hello"}),
+        seq: 0,
+        edits: 0,
+    }
+}
+
+impl Sent<'_> {
+    fn with<T>(&self, now_ms: u64, look: impl FnOnce(&Message<'_>) -> T) -> T {
+        let content = self.content.to_string();
+        let texts = [
+            "default",
+            self.group,
+            "group",
+            self.sender,
+            "",
+            self.kind,
+            "m1",
+            &content,
+        ];
+        let mut bytes = Vec::new();
+        let ends = texts.map(|text| {
+            bytes.extend_from_slice(text.as_bytes());
+            u32::try_from(bytes.len()).unwrap()
+        });
+        look(&Message::new(&bytes, ends, self.seq, self.edits, now_ms))
+    }
+
+    /// Asks the plugin, and returns the code of a rejection.
+    fn ask(&self, host: &Host, settings: &Value) -> Result<(), String> {
+        let plugin = Groups::start(&settings.to_string()).unwrap();
+        let asked = host.run(|cx| {
+            self.with(cx.now_ms(), |message| match plugin.before_send(cx, message) {
+                Verdict::Reject(error) => Err(error),
+                _ => Ok(()),
+            })
+        });
+        asked.map_err(|error| error.code)
+    }
+
+    fn passes(&self, host: &Host) -> Result<(), String> {
+        self.ask(host, &json!({}))
+    }
+
+    /// Shows it to the plugin as it is in the log.
+    fn log(&self, host: &Host, settings: &Value) {
+        let plugin = Groups::start(&settings.to_string()).unwrap();
+        host.run(|cx| self.with(cx.now_ms(), |message| plugin.after_send(cx, message)))
+            .unwrap();
+    }
+}
+
+fn refused(code: &str) -> Result<(), String> {
+    Err(code.to_owned())
+}
+
+/// Asks about an act of somebody on a message of somebody.
+fn act(host: &Host, group: &str, name: &str, actor: &str, sender: &str) -> Result<(), String> {
+    let asked = host.before_act(&Act {
+        name: name.to_owned(),
+        conversation: group.to_owned(),
+        conversation_kind: "group".to_owned(),
+        actor: actor.to_owned(),
+        target: 1,
+        target_sender: sender.to_owned(),
+        target_kind: "text".to_owned(),
+        time_ms: 1_000_000,
+        ..Act::default()
+    });
+    asked.map_err(|error| error.code)
+}

@@ -1,0 +1,136 @@
+use super::*;
+
+#[test]
+fn a_role_gives_what_its_maker_has_to_those_below() {
+    let host = host();
+    let group = club(&host);
+    let role = |title: &str, rank: u32, permissions: Value| json!({"group": group, "title": title, "rank": rank, "permissions": permissions});
+    let helper = done(
+        &host,
+        "ann",
+        "add_role",
+        role("Helper", 300, json!(["send", "mute", "manage_roles"])),
+    );
+    let helper = helper["role"].clone();
+    assert_eq!(helper, "r3");
+    let give = |actor: &str, role: &Value| json!({"group": group, "actor": actor, "role": role});
+    assert_eq!(code(&host, "abe", "set_role", give("bob", &helper)), "no_permission");
+    done(&host, "ann", "set_role", give("bob", &helper));
+    // Bob mutes Cleo, but nobody of his own rank, and nobody above.
+    done(&host, "bob", "mute", json!({"group": group, "actor": "cleo"}));
+    assert_eq!(
+        code(&host, "bob", "mute", json!({"group": group, "actor": "abe"})),
+        "outranked"
+    );
+    assert_eq!(
+        code(&host, "bob", "set_role", give("bob", &json!("member"))),
+        "outranked"
+    );
+    assert_eq!(
+        code(&host, "bob", "set_role", give("cleo", &helper)),
+        "not_yours_to_give"
+    );
+    assert_eq!(
+        code(&host, "bob", "set_role", give("cleo", &json!("admin"))),
+        "not_yours_to_give"
+    );
+    assert_eq!(
+        code(&host, "bob", "set_role", give("cleo", &json!("owner"))),
+        "fixed_role"
+    );
+    assert_eq!(
+        code(&host, "bob", "set_role", give("cleo", &json!("r9"))),
+        "unknown_role"
+    );
+    assert_eq!(
+        code(&host, "bob", "add_role", role("Pinner", 10, json!(["pin"]))),
+        "not_yours_to_give"
+    );
+    assert_eq!(
+        code(&host, "bob", "add_role", role("Peer", 300, json!([]))),
+        "not_yours_to_give"
+    );
+    assert_eq!(
+        code(&host, "ann", "add_role", role("High", 1_000, json!([]))),
+        "bad_rank"
+    );
+    assert_eq!(
+        code(&host, "ann", "add_role", role("High", 70_000, json!([]))),
+        "bad_rank"
+    );
+    assert_eq!(code(&host, "ann", "add_role", role("a\tb", 1, json!([]))), "bad_title");
+    assert_eq!(
+        code(&host, "ann", "add_role", role("Odd", 1, json!(["fly"]))),
+        "unknown_permission"
+    );
+    let allow = |permission: &str| json!({"group": group, "actor": "cleo", "allow": [permission], "deny": []});
+    assert_eq!(code(&host, "bob", "set_overrides", allow("pin")), "not_yours_to_give");
+    done(&host, "bob", "set_overrides", allow("mute"));
+    // Without the role, all of it is gone, also for the next role.
+    done(&host, "ann", "remove_role", json!({"group": group, "role": helper}));
+    let own = done(&host, "bob", "membership", json!({"group": group}));
+    assert_eq!((&own["role"], &own["rank"]), (&json!("member"), &json!(0)));
+    assert_eq!(
+        done(&host, "ann", "add_role", role("Again", 300, json!(["pin"])))["role"],
+        "r4"
+    );
+    assert_eq!(
+        done(&host, "bob", "membership", json!({"group": group}))["role"],
+        "member"
+    );
+}
+
+#[test]
+fn a_change_of_a_role_holds_for_all_who_have_it() {
+    let host = host();
+    let group = club(&host);
+    let change = |role: &str, more: Value| {
+        let mut params = json!({"group": group, "role": role});
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        params
+    };
+    done(
+        &host,
+        "ann",
+        "change_role",
+        change("member", json!({"permissions": ["react"]})),
+    );
+    assert_eq!(text(&group, "bob").passes(&host), refused("no_permission"));
+    assert_eq!(act(&host, &group, "react", "bob", "cleo"), Ok(()));
+    assert_eq!(text(&group, "abe").passes(&host), Ok(()));
+    assert_eq!(
+        code(&host, "ann", "change_role", change("member", json!({"rank": 3}))),
+        "fixed_role"
+    );
+    assert_eq!(
+        code(&host, "ann", "change_role", change("owner", json!({"title": "King"}))),
+        "fixed_role"
+    );
+    assert_eq!(
+        code(&host, "ann", "remove_role", change("admin", json!({}))),
+        "fixed_role"
+    );
+    done(
+        &host,
+        "ann",
+        "change_role",
+        change("admin", json!({"title": "Captain", "rank": 700})),
+    );
+    let roles = done(&host, "bob", "roles", json!({"group": group}));
+    assert_eq!(
+        (&roles["roles"][1]["title"], &roles["roles"][1]["rank"]),
+        (&json!("Captain"), &json!(700))
+    );
+}
+
+#[test]
+fn roles_are_bounded() {
+    let host = host_with(&json!({"directory": "", "roles": 1}));
+    let group = club(&host);
+    let role = json!({"group": group, "title": "One", "rank": 1, "permissions": []});
+    done(&host, "ann", "add_role", role.clone());
+    assert_eq!(code(&host, "ann", "add_role", role), "too_many_roles");
+}

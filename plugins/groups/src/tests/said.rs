@@ -1,0 +1,233 @@
+//! Mentions, announcements, pins and rules.
+
+use super::*;
+
+fn mentioning<'a>(group: &'a str, sender: &'a str, seq: u64, content: Value) -> Sent<'a> {
+    Sent {
+        content,
+        seq,
+        ..text(group, sender)
+    }
+}
+
+fn unread(host: &Host, actor: &str, group: &str) -> Vec<u64> {
+    let list = done(host, actor, "mentions", json!({"group": group}));
+    let seqs = list["mentions"].as_array().unwrap().iter();
+    seqs.map(|mention| mention["seq"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn mentions_wait_until_they_are_cleared() {
+    let host = host();
+    let (group, settings) = (club(&host), json!({}));
+    let both = json!({"text": "x", "mentions": ["bob", "cleo", "abe"]});
+    mentioning(&group, "abe", 3, both.clone()).log(&host, &settings);
+    mentioning(&group, "abe", 3, both).log(&host, &settings);
+    mentioning(&group, "ann", 5, json!({"text": "x", "mention_all": true})).log(&host, &settings);
+    let edit = Sent {
+        edits: 4,
+        ..mentioning(&group, "abe", 6, json!({"text": "x", "mentions": ["bob"]}))
+    };
+    edit.log(&host, &settings);
+    assert_eq!(unread(&host, "bob", &group), [3, 4, 5]);
+    assert_eq!(unread(&host, "abe", &group), [5], "nobody mentions themselves");
+    assert_eq!(unread(&host, "ann", &group), [0; 0]);
+    let counts = done(&host, "bob", "unread_mentions", json!({}));
+    assert_eq!(counts["groups"], json!([{"group": group, "mentions": 3}]));
+    let page = done(&host, "bob", "mentions", json!({"group": group, "limit": 2}));
+    assert_eq!(page["next"], 4);
+    let rest = done(
+        &host,
+        "bob",
+        "mentions",
+        json!({"group": group, "limit": 2, "after": 4}),
+    );
+    assert_eq!(
+        (&rest["mentions"][0]["all"], &rest["next"]),
+        (&json!(true), &Value::Null)
+    );
+    done(&host, "bob", "clear_mentions", json!({"group": group, "up_to": 4}));
+    assert_eq!(unread(&host, "bob", &group), [5]);
+    done(&host, "bob", "clear_mentions", json!({"group": group, "up_to": 5}));
+    assert_eq!(unread(&host, "bob", &group), [0; 0]);
+    assert_eq!(unread(&host, "cleo", &group), [3, 5]);
+    // What was said before does not mean who comes later.
+    host.set_clock(1_000_001);
+    done(&host, "dan", "join", json!({"group": group}));
+    assert_eq!(unread(&host, "dan", &group), [0; 0]);
+    done(
+        &host,
+        "bob",
+        "clear_mentions",
+        json!({"group": group, "up_to": u64::MAX}),
+    );
+    assert_eq!(unread(&host, "bob", &group), [0; 0]);
+}
+
+#[test]
+fn only_the_newest_mentions_are_kept() {
+    let (host, settings) = (host(), json!({"unread_mentions": 2}));
+    let group = club(&host);
+    for seq in 1..=4 {
+        mentioning(&group, "ann", seq, json!({"text": "x", "mentions": ["bob"]})).log(&host, &settings);
+    }
+    assert_eq!(unread(&host, "bob", &group), [3, 4]);
+    for seq in 11..=120 {
+        mentioning(&group, "ann", seq, json!({"text": "x", "mention_all": true})).log(&host, &settings);
+    }
+    let of_all = host.run(|cx| Ok(cx.table::<crate::mention::MentionOfAll>().all().count(1_000)?));
+    assert_eq!(of_all, Ok(100));
+}
+
+#[test]
+fn only_members_are_mentioned_and_all_of_them_only_with_the_permission() {
+    let host = host();
+    let group = club(&host);
+    let ask = |sender: &str, content: Value| mentioning(&group, sender, 0, content).passes(&host);
+    assert_eq!(ask("bob", json!({"text": "x", "mentions": ["cleo", "ann"]})), Ok(()));
+    assert_eq!(
+        ask("bob", json!({"text": "x", "mentions": ["dan"]})),
+        refused("bad_mentions")
+    );
+    assert_eq!(
+        ask("bob", json!({"text": "x", "mentions": "cleo"})),
+        refused("bad_mentions")
+    );
+    assert_eq!(
+        ask("bob", json!({"text": "x", "mention_all": "yes"})),
+        refused("bad_mentions")
+    );
+    let many: Vec<String> = (0..51).map(|number| number.to_string()).collect();
+    assert_eq!(
+        ask("bob", json!({"text": "x", "mentions": many})),
+        refused("bad_mentions")
+    );
+    assert_eq!(
+        ask("bob", json!({"text": "x", "mention_all": true})),
+        refused("no_permission")
+    );
+    assert_eq!(ask("bob", json!({"text": "x", "mention_all": false})), Ok(()));
+    assert_eq!(ask("abe", json!({"text": "x", "mention_all": true})), Ok(()));
+}
+
+#[test]
+fn an_announcement_is_told_and_shows_who_has_seen_it() {
+    let host = host();
+    let group = club(&host);
+    let announce = |actor: &str, text: &str| call(&host, actor, "announce", json!({"group": group, "text": text}));
+    assert_eq!(announce("bob", "Hear").unwrap_err().code, "no_permission");
+    assert_eq!(announce("abe", " ").unwrap_err().code, "bad_text");
+    assert_eq!(announce("abe", "Hear").unwrap()["announcement"], 1);
+    let told = host.messages(&group).pop().unwrap();
+    assert_eq!((&*told.kind, &*told.sender), ("custom:announcement", "abe"));
+    let which = json!({"group": group, "announcement": 1});
+    for actor in ["bob", "ann", "bob"] {
+        done(&host, actor, "mark_seen", which.clone());
+    }
+    assert_eq!(code(&host, "dan", "mark_seen", which.clone()), "not_a_member");
+    assert_eq!(code(&host, "bob", "seen", which.clone()), "no_permission");
+    let seen = done(&host, "abe", "seen", which.clone());
+    let readers: Vec<&Value> = seen["readers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reader| &reader["actor"])
+        .collect();
+    assert_eq!(readers, ["ann", "bob"]);
+    let (mut missing, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let page = done(
+            &host,
+            "abe",
+            "unseen",
+            json!({"group": group, "announcement": 1, "limit": 1, "after": after}),
+        );
+        missing.extend(page["actors"].as_array().unwrap().clone());
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(missing, ["abe", "cleo"]);
+    let list = done(&host, "bob", "announcements", json!({"group": group}));
+    assert_eq!(
+        (&list["announcements"][0]["text"], &list["announcements"][0]["seen"]),
+        (&json!("Hear"), &json!(true))
+    );
+    announce("ann", "Mine").unwrap();
+    let of_ann = json!({"group": group, "announcement": 2});
+    assert_eq!(code(&host, "abe", "remove_announcement", of_ann), "outranked");
+    done(&host, "ann", "remove_announcement", which.clone());
+    assert_eq!(code(&host, "bob", "mark_seen", which), "unknown_announcement");
+}
+
+#[test]
+fn the_oldest_announcement_goes_when_there_are_too_many() {
+    let host = host_with(&json!({"directory": "", "announcements": 2}));
+    let group = club(&host);
+    for text in ["one", "two", "three"] {
+        done(&host, "ann", "announce", json!({"group": group, "text": text}));
+    }
+    let list = done(&host, "bob", "announcements", json!({"group": group}));
+    let texts: Vec<&Value> = list["announcements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["text"])
+        .collect();
+    assert_eq!(texts, ["three", "two"]);
+}
+
+#[test]
+fn pins_are_beside_the_message_and_bounded() {
+    let host = host_with(&json!({"directory": "", "pins": 1}));
+    let group = club(&host);
+    let pin = |actor: &str, seq: u64| call(&host, actor, "pin", json!({"group": group, "seq": seq}));
+    // The notice of the role is number 1, this is 2.
+    done(&host, "ann", "mute_all", json!({"group": group, "on": false}));
+    assert_eq!(pin("bob", 1).unwrap_err().code, "no_permission");
+    assert_eq!(pin("abe", 9).unwrap_err().code, "unknown_message");
+    for _ in 0..2 {
+        pin("abe", 1).unwrap();
+    }
+    assert_eq!(pin("abe", 2).unwrap_err().code, "too_many_pins");
+    assert_eq!(
+        host.annotation(&group, 1, "pin"),
+        Some(json!({"pinned": true, "by": "abe"}))
+    );
+    assert_eq!(done(&host, "bob", "pins", json!({"group": group}))["pins"][0]["seq"], 1);
+    done(&host, "abe", "unpin", json!({"group": group, "seq": 1}));
+    assert_eq!(
+        host.annotation(&group, 1, "pin"),
+        Some(json!({"pinned": false, "by": "abe"}))
+    );
+    assert_eq!(
+        code(&host, "abe", "unpin", json!({"group": group, "seq": 1})),
+        "not_pinned"
+    );
+}
+
+#[test]
+fn each_member_has_a_rule_that_plugins_may_ask_for() {
+    let host = host();
+    let group = club(&host);
+    done(
+        &host,
+        "bob",
+        "set_notify",
+        json!({"group": group, "notify": "mentions"}),
+    );
+    assert_eq!(
+        code(&host, "bob", "set_notify", json!({"group": group, "notify": "some"})),
+        "bad_rule"
+    );
+    let asked = json!({"group": group, "actors": ["bob", "cleo", "dan"]});
+    assert_eq!(code(&host, "bob", "notify_rules", asked.clone()), "not_yours");
+    let push = Caller {
+        plugin: "push".to_owned(),
+        ..caller("ann")
+    };
+    let rules = host.call(&push, "notify_rules", &asked).unwrap();
+    let wanted = json!([{"actor": "bob", "notify": "mentions"}, {"actor": "cleo", "notify": "all"}]);
+    assert_eq!(rules["rules"], wanted);
+}
