@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use courtyard_tests::{Client, Server, Site, plugin};
+use courtyard_tests::{Client, Server, Site, accounts, plugin};
 use serde_json::{Value, json};
 
 const GRANT: &str = "[\"annotations\", \"conversations\", \"kv\", \"methods\", \"sessions\", \"timers\"]";
 
 /// Both plugins, with accounts that cost little.
 fn site() -> Site {
-    let (users, groups) = (plugin("users"), plugin("groups"));
-    Site::bare(&format!(
-        "[[plugins]]\nid = \"users\"\npath = {users:?}\ngrant = [\"kv\", \"conversations\", \"sessions\"]\n\
-         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n\
-         [[plugins]]\nid = \"groups\"\npath = {groups:?}\ngrant = {GRANT}\n"
+    let groups = plugin("groups");
+    accounts::site(&format!(
+        "[[plugins]]\nid = \"groups\"\npath = {groups:?}\ngrant = {GRANT}\n"
     ))
 }
 
