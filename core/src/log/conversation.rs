@@ -1,7 +1,7 @@
 //! Conversations: their records, members and addresses.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -15,8 +15,8 @@ use crate::wire::{ActorId, AppId, ConversationId};
 /// How many decoded conversations are kept. They are decoded anew when they are needed again.
 const CACHED: usize = 65_536;
 
-/// Of how many actors the memberships are kept.
-const CACHED_ACTORS: usize = 16_384;
+/// How many memberships are kept decoded, over all actors; about 40 bytes each.
+const CACHED_MEMBERSHIPS: usize = 1 << 20;
 
 /// A transaction is through so many positions after it began, or has been begun anew.
 const UNDERWAY: u64 = 1_000_000;
@@ -95,6 +95,8 @@ pub struct Conversations {
     store: Arc<dyn Store>,
     decoded: DashMap<LogId, Arc<Conversation>, RandomState>,
     memberships: DashMap<(AppId, ActorId), Arc<Memberships>, RandomState>,
+    /// How many `memberships` has had since it was empty.
+    cached_memberships: AtomicUsize,
 }
 
 impl Conversations {
@@ -103,6 +105,7 @@ impl Conversations {
             store,
             decoded: DashMap::default(),
             memberships: DashMap::default(),
+            cached_memberships: AtomicUsize::new(0),
         }
     }
 
@@ -180,8 +183,11 @@ impl Conversations {
             }
         }
         let found = Arc::new(Memberships { version, current, left });
-        if self.memberships.len() >= CACHED_ACTORS {
+        // An actor without any takes room as well.
+        let count = 1 + found.current.len() + found.left.len();
+        if self.cached_memberships.fetch_add(count, Ordering::Relaxed) + count > CACHED_MEMBERSHIPS {
             self.memberships.clear();
+            self.cached_memberships.store(count, Ordering::Relaxed);
         }
         self.memberships.insert(whose, found.clone());
         Ok(found)
