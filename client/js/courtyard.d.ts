@@ -101,6 +101,22 @@ export interface Conversation {
   last?: LogEvent;
 }
 
+/** Up to where a member has a conversation, as numbers of events. */
+export interface Receipt {
+  actor: string;
+  delivered: number;
+  read: number;
+}
+
+/** What is read and unread in a conversation, and up to where the others have it. */
+export interface Marks {
+  read: number;
+  delivered: number;
+  /** Messages of others behind `read`; 100 stands for 100 or more. */
+  unread: number;
+  receipts: Receipt[];
+}
+
 /** The detail of the event `signal`: something of the moment that a plugin says. */
 export interface Signal {
   plugin: string;
@@ -133,6 +149,8 @@ export interface Options {
   token?: string;
   storage?: Pick<Storage, "getItem" | "setItem">;
   WebSocket?: typeof WebSocket;
+  /** Whether the others are told what arrived here; true if left out. */
+  delivers?: boolean;
 }
 
 export declare class CourtyardError extends Error {
@@ -154,6 +172,11 @@ export declare class Courtyard extends EventTarget {
   unreact(conversation: string, target: number, emoji: string): Sending;
   call<T = unknown>(method: string, params?: unknown): Promise<T>;
   auth(token: string): Promise<unknown>;
+  /** Says that everything up to `seq` was read; resent after a broken connection, told to one's other devices. */
+  markRead(conversation: string, seq: number): void;
+  marks(conversation: string): Marks;
+  /** Tells the others that one is writing; may be called with every key. */
+  typing(conversation: string): void;
   history(conversation: string, range?: { after?: number; before?: number; limit?: number }): Promise<Events>;
 }
 

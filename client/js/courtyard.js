@@ -1,5 +1,7 @@
 // Courtyard's client: connects, resends, fills gaps. The protocol is docs/protocol.md.
 
+import { Marks } from "./marks.js";
+
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /** Makes a ULID: 48 bits of time, 80 random bits. */
@@ -32,7 +34,8 @@ const BECOMES = { send: "message", edit: "edit", recall: "recall", react: "react
  *
  * Events: `state` (detail: {state, retryAt?, code?}), `event` (detail: an event of the log, each once and in the order of
  * its conversation; its `type` says what it is, and only `message` is one to show as such: see `MessageList`), `synced`
- * (detail: the conversations), `reset` (detail: {conversation, epoch}: its numbers begin anew, forget its events),
+ * (detail: all conversations), `left` (detail: {conversation}: this one is no member any more), `marks` (detail:
+ * {conversation, read, delivered, unread, receipts}), `typing` (detail: {conversation, actor, on}), `reset` (detail: {conversation, epoch}: its numbers begin anew, forget its events),
  * `signal` (detail: {plugin, name, payload}), `sent` (detail: {id, ack}), `refused` (detail: {id, message, error}).
  */
 export class Courtyard extends EventTarget {
@@ -42,15 +45,27 @@ export class Courtyard extends EventTarget {
   #requests = new Map();
   #outbox = new Map();
   #conversations = new Map();
+  #listed = new Map();
+  #position;
+  #marks;
   #pause = FIRST_PAUSE;
   #timers = {};
   #stopped = true;
   #number = 0;
 
-  /** @param options {url, app?, device, token?, storage?, WebSocket?} */
+  /** @param options {url, app?, device, token?, storage?, WebSocket?, delivers?: false to keep it to oneself what arrived} */
   constructor(options) {
     super();
     this.#options = { app: "default", WebSocket: globalThis.WebSocket, storage: globalThis.localStorage, ...options };
+    this.#marks = new Marks({
+      request: (frame) => this.#request(frame),
+      write: (frame) => this.#write(frame),
+      online: () => this.#state === "online",
+      actor: () => this.actor,
+      resync: () => void this.#sync(),
+      tell: (type, detail) => this.#tell(type, detail),
+      delivers: this.#options.delivers !== false,
+    });
     for (const message of this.#load()) this.#outbox.set(message.id, message);
   }
 
@@ -74,7 +89,23 @@ export class Courtyard extends EventTarget {
   close() {
     this.#stopped = true;
     this.#drop();
+    this.#marks.rest();
     this.#become("offline");
+  }
+
+  /** Says that everything up to `seq` was read, on all devices; again after a broken connection. */
+  markRead(conversation, seq) {
+    this.#marks.markRead(conversation, seq);
+  }
+
+  /** What is read and unread in a conversation, and up to where the others have it. */
+  marks(conversation) {
+    return this.#marks.get(conversation);
+  }
+
+  /** Tells the others that one is writing; may be called with every key. */
+  typing(conversation) {
+    this.#marks.write(conversation);
   }
 
   /** Sends a message; it is resent until the server has it. Resolves with the ack. */
@@ -232,6 +263,10 @@ export class Courtyard extends EventTarget {
         return this.#arrive(frame.event);
       case "signal":
         return this.#tell("signal", { plugin: frame.plugin, name: frame.name, payload: frame.payload });
+      case "receipt":
+        return this.#marks.receipt(frame);
+      case "typing":
+        return this.#marks.typing(frame);
       case "ack":
         return this.#acked(frame);
       case "gap":
@@ -239,6 +274,8 @@ export class Courtyard extends EventTarget {
       case "error":
       case "result":
       case "synced":
+      case "marked":
+      case "receipts":
       case "events":
         return this.#answer(frame);
     }
@@ -282,16 +319,22 @@ export class Courtyard extends EventTarget {
   }
 
   #signedIn(welcome) {
+    if (this.actor !== welcome.actor) this.#forget();
     this.actor = welcome.actor;
     this.#become("online");
     void this.#sync();
+    this.#marks.resume();
     for (const message of this.#outbox.values()) if (this.#isNext(message)) this.#write(message);
   }
 
   async #sync() {
     try {
-      const synced = await this.#request({ type: "sync" });
+      const since = this.#position && { since: this.#position };
+      const synced = await this.#request({ type: "sync", ...since });
+      this.#position = synced.position;
+      for (const id of synced.left ?? []) this.#leave(id);
       for (const conversation of synced.conversations) {
+        this.#listed.set(conversation.id, conversation);
         const known = this.#known(conversation.id, conversation.last ? conversation.seq - 1 : conversation.seq);
         if (known.epoch !== undefined && known.epoch !== conversation.epoch) {
           known.seq = 0;
@@ -300,11 +343,27 @@ export class Courtyard extends EventTarget {
         }
         known.epoch = conversation.epoch;
         if (conversation.last) this.#arrive(conversation.last);
+        this.#marks.list(conversation);
       }
-      this.#tell("synced", synced.conversations);
+      // What an earlier connection could not fetch is not listed again.
+      for (const [id, known] of this.#conversations) this.#complete(id, known);
+      this.#tell("synced", [...this.#listed.values()]);
     } catch (error) {
       if (!error.retry) throw error;
     }
+  }
+
+  #leave(id) {
+    if (!this.#listed.delete(id)) return;
+    this.#conversations.delete(id);
+    this.#marks.forget(id);
+    this.#tell("left", { conversation: id });
+  }
+
+  /** Somebody else signs in, who has other conversations. */
+  #forget() {
+    this.#position = undefined;
+    this.#listed.clear();
   }
 
   /** Returns what is known of a conversation; events count from where it is first seen. */
@@ -320,13 +379,20 @@ export class Courtyard extends EventTarget {
     if (event.seq <= known.seq) return;
     known.waiting.set(event.seq, event);
     this.#show(known);
-    if (known.waiting.size > 0 && !known.filling) void this.#fill(event.conversation, known);
+    this.#complete(event.conversation, known);
+  }
+
+  #complete(conversation, known) {
+    if (known.waiting.size > 0 && !known.filling) void this.#fill(conversation, known);
   }
 
   #show(known) {
     for (let event; (event = known.waiting.get(known.seq + 1)); ) {
       known.waiting.delete(event.seq);
       known.seq = event.seq;
+      this.#marks.arrive(event);
+      const listed = this.#listed.get(event.conversation);
+      if (listed) Object.assign(listed, { last: event, seq: event.seq });
       this.#tell("event", event);
     }
     for (const seq of known.waiting.keys()) if (seq <= known.seq) known.waiting.delete(seq);
@@ -342,7 +408,7 @@ export class Courtyard extends EventTarget {
         this.#show(known);
       }
     } catch {
-      // The next connection syncs, which comes here again.
+      // The next connection comes here again.
     } finally {
       known.filling = false;
     }

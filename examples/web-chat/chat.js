@@ -117,8 +117,7 @@ chat.addEventListener("synced", async ({ detail }) => {
 
 function room(id) {
   if (!conversations.has(id)) {
-    const seen = Number(localStorage[`seen.${id}`] ?? 0);
-    conversations.set(id, { id, members: [], list: new MessageList(), newest: 0, news: 0, seen });
+    conversations.set(id, { id, members: [], list: new MessageList(), newest: 0, writing: new Set() });
   }
   return conversations.get(id);
 }
@@ -126,9 +125,7 @@ function room(id) {
 /** Notes the newest event of a conversation for the list of conversations. */
 function note(conversation, event) {
   conversation.newest = event.seq;
-  // What is before the first event that the page sees may be new messages.
   const first = conversation.last === undefined;
-  if (event.sender !== chat.actor && (first || event.type === "message")) conversation.news = event.seq;
   if (first || event.type === "message") conversation.last = event;
 }
 
@@ -163,6 +160,7 @@ function showPeople() {
     .sort((left, right) => (right.last?.time ?? 0) - (left.last?.time ?? 0));
   const partners = new Set(talks.map(partner));
   const others = found.filter((person) => !partners.has(person.actor));
+  showUnread();
   $("people").replaceChildren(
     ...talks.map((conversation) => entry(partner(conversation), conversation)),
     ...(others.length > 0 ? [element("li", { className: "heading" }, "People")] : []),
@@ -177,14 +175,65 @@ function entry(actor, conversation) {
     avatar(element("span"), name),
     element("span", {}, name),
     last ? element("time", {}, clock(last.time)) : null,
-    element("span", { className: "last" }, conversation ? preview(conversation) : "Say hello"),
-    conversation && conversation !== current && conversation.news > conversation.seen
-      ? element("span", { className: "dot", title: "New messages" }) : null,
+    element("span", { className: "last" }, conversation ? teaser(conversation) : "Say hello"),
+    badge(conversation),
   );
   button.dataset.test = `person-${name}`;
   button.setAttribute("aria-current", String(conversation !== undefined && conversation === current));
   return element("li", {}, button);
 }
+
+const teaser = (conversation) => (conversation.writing.size > 0 ? "is writing…" : preview(conversation));
+
+/** Returns how many messages are unread, if any. */
+function badge(conversation) {
+  const unread = conversation ? chat.marks(conversation.id).unread : 0;
+  if (unread === 0) return null;
+  const node = element("span", { className: "badge" }, unread < 100 ? String(unread) : "99+");
+  node.dataset.test = "unread";
+  node.setAttribute("aria-label", `${unread} unread`);
+  return node;
+}
+
+/** Says that the open conversation was read, if somebody can see it. */
+function read() {
+  if (current && current.newest > 0 && document.visibilityState === "visible" && document.hasFocus()) {
+    chat.markRead(current.id, current.newest);
+  }
+}
+addEventListener("focus", read);
+document.addEventListener("visibilitychange", read);
+
+function showUnread() {
+  let unread = 0;
+  for (const { id } of conversations.values()) unread += chat.marks(id).unread;
+  document.title = unread > 0 ? `(${unread < 100 ? unread : "99+"}) Courtyard` : "Courtyard";
+}
+
+chat.addEventListener("marks", ({ detail: { conversation } }) => {
+  if (!conversations.has(conversation)) return;
+  showPeople();
+  if (current?.id === conversation) showMessages();
+});
+
+chat.addEventListener("typing", ({ detail: { conversation, actor, on } }) => {
+  const { writing } = room(conversation);
+  if (on) writing.add(actor);
+  else writing.delete(actor);
+  showWriting();
+  showPeople();
+});
+
+function showWriting() {
+  const names = [...(current?.writing ?? [])].map(nameOf);
+  $("writing").textContent = names.length > 0 ? `${names.join(", ")} ${names.length > 1 ? "are" : "is"} writing…` : "";
+}
+
+chat.addEventListener("left", ({ detail: { conversation } }) => {
+  if (current?.id === conversation) $("back").click();
+  conversations.delete(conversation);
+  showPeople();
+});
 
 async function talkTo(actor, conversation) {
   if (!conversation) {
@@ -198,6 +247,7 @@ async function talkTo(actor, conversation) {
   $("empty").hidden = true;
   $("title").textContent = nameOf(actor);
   avatar($("avatar"), nameOf(actor));
+  showWriting();
   $("text").value = conversation.draft ?? "";
   showMessages(true);
   showPeople();
@@ -229,7 +279,7 @@ chat.addEventListener("event", async ({ detail: event }) => {
 chat.addEventListener("reset", ({ detail }) => {
   const conversation = room(detail.conversation);
   conversation.list.clear();
-  Object.assign(conversation, { newest: 0, news: 0, seen: 0, last: undefined });
+  Object.assign(conversation, { newest: 0, last: undefined });
 });
 chat.addEventListener("sent", () => current && showMessages());
 chat.addEventListener("refused", ({ detail: { message, error } }) => {
@@ -275,11 +325,13 @@ $("messages").addEventListener("scroll", async () => {
 /** Returns the messages of the open conversation as they will be when everything unsent has arrived. */
 function visible() {
   const unsent = chat.unsent.filter(({ conversation }) => conversation === current.id);
+  const { receipts } = chat.marks(current.id);
   const shown = current.list.messages.map((message) => {
     const acts = unsent.filter(({ target }) => target === message.seq);
     const queued = acts.some(({ type }) => type === "edit" || type === "recall");
     const state = queued ? "queued" : message.sender === chat.actor ? "sent" : "";
-    return { ...acts.reduce((done, act) => revised(done, expected(act)), message), state };
+    const mark = state === "sent" ? markOf(message.seq, receipts) : "";
+    return { ...acts.reduce((done, act) => revised(done, expected(act)), message), state, mark };
   });
   const waiting = (message, state) => ({ ...message, sender: chat.actor, client_id: message.id, seq: undefined, state });
   return [
@@ -287,6 +339,14 @@ function visible() {
     ...unsent.filter(({ type }) => type === "send").map((message) => waiting(message, "queued")),
     ...(current.failed ?? []).map((message) => waiting(message, "failed")),
   ];
+}
+
+/** Returns how far an own message came with all the others. */
+function markOf(seq, receipts) {
+  const others = current.members.filter((member) => member !== chat.actor);
+  const reached = (kind) => others.length > 0
+    && others.every((member) => receipts.some((receipt) => receipt.actor === member && receipt[kind] >= seq));
+  return reached("read") ? "read" : reached("delivered") ? "delivered" : "";
 }
 
 /** Returns the event that an act of one's own becomes. */
@@ -314,8 +374,7 @@ function showMessages(toEnd = false) {
   }
   patch(list, rows);
   if (atEnd) list.scrollTop = list.scrollHeight;
-  current.seen = current.newest;
-  localStorage[`seen.${current.id}`] = current.seen;
+  read();
   const { editing } = current;
   if (editing && current.list.get(editing)?.recalled) endEdit();
   placeMenu();
@@ -352,20 +411,21 @@ function patch(list, wanted) {
 
 const separator = (text) => element("li", { className: "day" }, text);
 
-const SIGNS = { sent: "✓", queued: "🕓", failed: "⚠" };
+const SIGNS = { sent: "✓", delivered: "✓✓", read: "✓✓", queued: "🕓", failed: "⚠" };
 
 function row(message, turn) {
-  const { state, recalled, edited, seq } = message;
+  const { state, mark, recalled, edited, seq } = message;
   const own = message.sender === chat.actor;
-  const sign = SIGNS[state] ? ` ${SIGNS[state]}` : "";
+  const sign = SIGNS[mark || state];
   const text = recalled ? RECALLED : (message.content.text ?? `[${message.kind}]`);
   const bubble = element("div", { className: "note" },
     ...(recalled ? [text] : linked(text)),
-    element("small", { title: message.reason ?? state },
+    element("small", { title: message.reason ?? (mark || state) },
       edited ? element("span", { className: "edited", title: `Edited ${new Date(edited).toLocaleString()}` }, "edited ") : null,
-      clock(message.time) + sign),
+      clock(message.time),
+      sign ? element("span", { className: `sign ${mark}` }, ` ${sign}`) : null),
   );
-  Object.assign(bubble.dataset, { state, seq: seq ?? "", text: recalled ? "" : (message.content.text ?? "") });
+  Object.assign(bubble.dataset, { state, mark: mark ?? "", seq: seq ?? "", text: recalled ? "" : (message.content.text ?? "") });
   const item = element("li", {}, bubble);
   item.className = ["row", own && "own", turn && "turn", recalled && "recalled", state === "failed" && "failed"]
     .filter(Boolean).join(" ");
@@ -576,6 +636,7 @@ $("text").addEventListener("keydown", (pressed) => {
 });
 $("text").addEventListener("input", () => {
   if (current && !current.editing) current.draft = $("text").value;
+  if (current && $("text").value.trim()) chat.typing(current.id);
   grow();
 });
 

@@ -79,7 +79,7 @@ after(async () => {
 });
 
 /** Opens a page of its own and signs someone up. */
-async function join_(name, options = {}) {
+async function join_(name, options = {}, how = "register") {
   const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
@@ -88,7 +88,7 @@ async function join_(name, options = {}) {
   await page.goto(`http://127.0.0.1:${port}/`);
   await page.fill("[data-test=name]", name);
   await page.fill("[data-test=password]", "correct horse");
-  await page.click("[data-test=register]");
+  await page.click(`[data-test=${how}]`);
   await page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
   return { page, complaints };
 }
@@ -147,6 +147,41 @@ test("two people chat, the server is killed while messages fly, and every messag
   await ann.page.emulateMedia({ colorScheme: "dark" });
   await ann.page.screenshot({ path: join(pictures, "desk-dark.png") });
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
+});
+
+/** Waits until the conversation with someone shows so many unread messages. */
+const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
+  const badge = document.querySelector(`[data-test=person-${partner}] [data-test=unread]`);
+  return Number(badge?.textContent ?? 0) === count;
+}, [partner, count]);
+
+test("what is read on one device is read on the other, and the sender sees that, and who is writing", async () => {
+  const phone = { viewport: { width: 390, height: 780 } };
+  const [ines, hugo] = [await join_("ines"), await join_("hugo")];
+  const again = await join_("hugo", phone, "login");
+  await talk(ines.page, "hugo");
+  await write(ines.page, "Hello Hugo!");
+  await write(ines.page, "Are you there?");
+  await Promise.all([unread(hugo.page, "ines", 2), unread(again.page, "ines", 2)]);
+  assert.equal(await again.page.title(), "(2) Courtyard");
+  await again.page.screenshot({ path: join(pictures, "phone-unread.png") });
+  const marked = (mark) => ines.page.waitForFunction((mark) => {
+    const notes = [...document.querySelectorAll("#messages .note")];
+    return notes.length === 2 && notes.every((note) => note.dataset.mark === mark);
+  }, mark);
+  await marked("delivered");
+
+  await talk(hugo.page, "ines");
+  await Promise.all([unread(hugo.page, "ines", 0), unread(again.page, "ines", 0), marked("read")]);
+  await hugo.page.type("[data-test=text]", "Yes");
+  const writing = (text) => ines.page.waitForFunction(
+    (text) => document.querySelector("[data-test=writing]").textContent === text, text);
+  await writing("hugo is writing…");
+  await ines.page.screenshot({ path: join(pictures, "desk-read.png") });
+  await hugo.page.press("[data-test=text]", "Enter");
+  await writing("");
+  await unread(again.page, "ines", 0);
+  assert.deepEqual([...ines.complaints, ...hugo.complaints, ...again.complaints], []);
 });
 
 /** The bubble of the message that says this. */

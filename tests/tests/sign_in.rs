@@ -83,7 +83,8 @@ async fn tokens_that_were_made_up_changed_or_used_up_are_refused() {
 async fn passwords_that_are_tried_out_have_to_wait() {
     let site = site_with(
         ", wrong_passwords = { free = 3, first_ms = 600000, longest_ms = 600000 }",
-        "",
+        // Each instance counts on its own.
+        "instances = 1\n",
     );
     let server = site.start().await;
     let (mut ann, _) = join(&server, "default", "ann").await;

@@ -245,3 +245,108 @@ test("a message is revised without changing the one that was given", () => {
   assert.equal(revised(message, about(3, "edit", 1, { text: "x" })).content.text, "x");
   assert.deepEqual(message, before);
 });
+
+const listed = (more) => ({ id: "c", kind: "direct", members: ["ann", "bob"], epoch: 0, seq: 3, delivered: 0, read: 1, unread: 2, ...more });
+const from = (sender, seq) => ({ ...event(seq), sender, client_id: `m${seq}` });
+
+async function synced(socket, conversations, more) {
+  socket.answer({ type: "synced", id: of(socket, "sync").at(-1).id, conversations, position: "7", ...more });
+  await settled();
+}
+
+test("a reconnect asks for what changed, and what was left is forgotten", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  const lists = [], left = [];
+  client.addEventListener("synced", ({ detail }) => lists.push(detail.map(({ id }) => id)));
+  client.addEventListener("left", ({ detail }) => left.push(detail.conversation));
+  assert.equal(of(socket, "sync")[0].since, undefined);
+  await synced(socket, [listed(), listed({ id: "d" })]);
+  socket.onclose({ code: 1006 });
+  t.mock.timers.tick(500);
+  const again = welcome();
+  assert.equal(of(again, "sync")[0].since, "7");
+  await synced(again, [listed({ seq: 4 })], { left: ["d"] });
+  assert.deepEqual(lists, [["c", "d"], ["c"]]);
+  assert.deepEqual(left, ["d"]);
+  client.close();
+});
+
+test("unread counts on from what was listed, and reading clears it on every device", async () => {
+  const { client, socket } = connected();
+  await synced(socket, [listed()]);
+  assert.equal(client.marks("c").unread, 2);
+  socket.answer({ type: "event", event: from("bob", 4) });
+  socket.answer({ type: "event", event: from("ann", 5) });
+  assert.equal(client.marks("c").unread, 3);
+  client.markRead("c", 5);
+  client.markRead("c", 4);
+  const [receipt] = of(socket, "receipt");
+  assert.equal(receipt.read, 5);
+  socket.answer({ type: "marked", id: receipt.id, conversation: "c", delivered: 5, read: 5 });
+  await settled();
+  assert.equal(client.marks("c").unread, 0);
+  socket.answer({ type: "event", event: from("bob", 6) });
+  assert.equal(client.marks("c").unread, 1);
+  socket.answer({ type: "receipt", conversation: "c", actor: "ann", delivered: 6, read: 6 });
+  assert.equal(client.marks("c").unread, 0);
+  socket.answer({ type: "receipt", conversation: "c", actor: "bob", delivered: 6, read: 5 });
+  assert.deepEqual(client.marks("c").receipts, [{ actor: "bob", delivered: 6, read: 5 }]);
+  client.close();
+});
+
+test("what was read while there was no connection is said with the next one", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  await synced(socket, [listed()]);
+  socket.onclose({ code: 1006 });
+  client.markRead("c", 3);
+  t.mock.timers.tick(500);
+  assert.deepEqual(of(welcome(), "receipt").map(({ read }) => read), [3]);
+  client.close();
+});
+
+test("what arrives is told once for many", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  await synced(socket, []);
+  for (const seq of [1, 2, 3]) socket.answer({ type: "event", event: from("bob", seq) });
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(of(socket, "receipt").map(({ delivered, read }) => [delivered, read]), [[3, 0]]);
+  client.close();
+});
+
+test("writing is told seldom, and ends with the message or by itself", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  const seen = [];
+  client.addEventListener("typing", ({ detail: { actor, on } }) => seen.push([actor, on]));
+  client.typing("c");
+  client.typing("c");
+  assert.equal(of(socket, "typing").length, 1);
+  socket.answer({ type: "typing", conversation: "c", actor: "bob" });
+  socket.answer({ type: "event", event: from("bob", 1) });
+  socket.answer({ type: "typing", conversation: "c", actor: "bob" });
+  t.mock.timers.tick(6_000);
+  assert.deepEqual(seen, [["bob", true], ["bob", false], ["bob", true], ["bob", false]]);
+  client.close();
+});
+
+test("a gap that a broken connection left is fetched by the next one, though nothing has changed since", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, shown, socket } = connected();
+  await synced(socket, [listed({ unread: 0, last: from("bob", 3) })]);
+  socket.answer({ type: "event", event: from("bob", 5) });
+  assert.equal(of(socket, "history").length, 1);
+  socket.onclose({ code: 1006 });
+  await settled();
+  t.mock.timers.tick(500);
+  const again = welcome();
+  await synced(again, []);
+  const [fetch] = of(again, "history");
+  assert.equal(fetch.after, 3);
+  again.answer({ type: "events", id: fetch.id, events: [from("bob", 4), from("bob", 5)] });
+  await settled();
+  assert.deepEqual(shown, [3, 4, 5]);
+  client.close();
+});
