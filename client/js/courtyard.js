@@ -25,6 +25,7 @@ const OFFLINE = new CourtyardError("offline", "There is no connection.", true);
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
 const PAGE = 200;
+const RECEIPTS = 500;
 
 /** The type of the event that each request of the outbox becomes. */
 const BECOMES = { send: "message", edit: "edit", recall: "recall", react: "reaction", unreact: "reaction" };
@@ -174,6 +175,22 @@ export class Courtyard extends EventTarget {
     return this.#request({ type: "history", conversation, ...range });
   }
 
+  /** Asks for what changed, as after each connect. The server tells most by itself, but not that one began a conversation. */
+  sync() {
+    return this.#sync();
+  }
+
+  /** Reads up to where the members of a conversation have it; `marks` knows it from then on. */
+  async receipts(conversation) {
+    for (let after; ; ) {
+      const from = after === undefined ? {} : { after_actor: after };
+      const { receipts } = await this.#request({ type: "receipts", conversation, limit: RECEIPTS, ...from });
+      this.#marks.take(conversation, receipts);
+      if (receipts.length < RECEIPTS) return this.marks(conversation).receipts;
+      after = receipts.at(-1).actor;
+    }
+  }
+
   /** Signs in on an anonymous connection; later connections use the token as well. */
   async auth(token) {
     const welcome = await this.#request({ type: "auth", token, device: this.#options.device });
@@ -211,6 +228,7 @@ export class Courtyard extends EventTarget {
     this.#socket = null;
     clearTimeout(this.#timers.heartbeat);
     clearTimeout(this.#timers.retry);
+    clearTimeout(this.#timers.sync);
     if (socket) {
       socket.onclose = socket.onmessage = socket.onopen = null;
       socket.close();
@@ -391,11 +409,28 @@ export class Courtyard extends EventTarget {
       known.waiting.delete(event.seq);
       known.seq = event.seq;
       this.#marks.arrive(event);
-      const listed = this.#listed.get(event.conversation);
-      if (listed) Object.assign(listed, { last: event, seq: event.seq });
+      this.#list(event);
       this.#tell("event", event);
     }
     for (const seq of known.waiting.keys()) if (seq <= known.seq) known.waiting.delete(seq);
+  }
+
+  /** Keeps what is listed of a conversation up to date. */
+  #list(event) {
+    const listed = this.#listed.get(event.conversation);
+    const { joined = [], left = [] } = event.type === "members" ? event.content : {};
+    if (listed && event.seq > listed.seq) {
+      const gone = new Set(left);
+      const members = [...new Set([...listed.members, ...joined])].filter((actor) => !gone.has(actor));
+      Object.assign(listed, { last: event, seq: event.seq, members });
+    }
+    // What begins or ends for oneself only the server can tell: who else is in it, or whether one is back already.
+    if (!listed || joined.includes(this.actor) || left.includes(this.actor)) this.#syncSoon();
+  }
+
+  #syncSoon() {
+    clearTimeout(this.#timers.sync);
+    this.#timers.sync = setTimeout(() => void this.#sync(), 0);
   }
 
   async #fill(conversation, known) {

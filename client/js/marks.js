@@ -4,6 +4,9 @@ const DELIVERED_PAUSE = 1_000;
 const TYPING_AGAIN = 3_000;
 const TYPING_SHOWN = 6_000;
 
+const further = (known, { delivered, read }) =>
+  ({ delivered: Math.max(known?.delivered ?? 0, delivered), read: Math.max(known?.read ?? 0, read) });
+
 /** Keeps the marks of all conversations; says the own ones with as few requests as it can. */
 export class Marks {
   #link;
@@ -56,9 +59,16 @@ export class Marks {
   receipt({ conversation, actor, delivered, read }) {
     const state = this.#state(conversation);
     if (actor === this.#link.actor()) return this.#move(conversation, state, { delivered, read });
-    const known = state.receipts.get(actor) ?? { delivered: 0, read: 0 };
-    const mark = { delivered: Math.max(known.delivered, delivered), read: Math.max(known.read, read) };
-    state.receipts.set(actor, mark);
+    state.receipts.set(actor, further(state.receipts.get(actor), { delivered, read }));
+    this.#tell(conversation);
+  }
+
+  /** Takes watermarks of several members. */
+  take(conversation, receipts) {
+    const { receipts: known } = this.#state(conversation);
+    for (const { actor, delivered, read } of receipts) {
+      if (actor !== this.#link.actor()) known.set(actor, further(known.get(actor), { delivered, read }));
+    }
     this.#tell(conversation);
   }
 

@@ -1,119 +1,16 @@
 // Two people in a real browser, on the real server, which is killed while messages fly.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { Site } from "./site.js";
+import { act, chip, open, sent, shows, talk, unread, write } from "./page.js";
 
-const root = resolve(import.meta.dirname, "../..");
-const binary = process.env.COURTYARD_BIN ?? join(root, "target/debug/courtyard");
-const plugins = process.env.COURTYARD_PLUGINS ?? join(root, "target/plugins");
-const pictures = join(root, "target/screenshots");
-
-let folder, port, server, browser;
-
-const freePort = () => new Promise((found) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = probe.address();
-    probe.close(() => found(port));
-  });
-});
-
-/** Starts the server and waits until it listens. */
-function start() {
-  server = spawn(binary, ["serve", "--config", join(folder, "courtyard.toml")], { stdio: ["ignore", "pipe", "inherit"] });
-  return new Promise((listening, failed) => {
-    server.stdout.once("data", listening);
-    server.once("exit", () => failed(new Error("the server ended")));
-  });
-}
-
-function kill() {
-  const gone = new Promise((ended) => server.once("exit", ended));
-  server.removeAllListeners("exit");
-  server.once("exit", () => {});
-  const ended = new Promise((done) => server.once("close", done));
-  server.kill("SIGKILL");
-  return Promise.race([gone, ended]);
-}
-
-before(async () => {
-  folder = mkdtempSync(join(tmpdir(), "courtyard-"));
-  port = await freePort();
-  mkdirSync(pictures, { recursive: true });
-  writeFileSync(join(folder, "courtyard.toml"), `
-    data = "data"
-    [[listen]]
-    address = "127.0.0.1:${port}"
-    [[http.static]]
-    at = "/"
-    folder = ${JSON.stringify(join(root, "examples/web-chat"))}
-    [[http.static]]
-    at = "/client/"
-    folder = ${JSON.stringify(join(root, "client/js"))}
-    [[plugins]]
-    id = "users"
-    path = ${JSON.stringify(join(plugins, "users.wasm"))}
-    grant = ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"]
-    [plugins.config.argon2]
-    memory_kib = 64
-    iterations = 1
-    parallelism = 1
-  `);
-  await start();
-  browser = await chromium.launch({
-    executablePath: process.env.COURTYARD_CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  server?.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
-});
-
-/** Opens a page of its own and signs someone up. */
-async function join_(name, options = {}, how = "register") {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  await page.goto(`http://127.0.0.1:${port}/`);
-  await page.fill("[data-test=name]", name);
-  await page.fill("[data-test=password]", "correct horse");
-  await page.click(`[data-test=${how}]`);
-  await page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
-  return { page, complaints };
-}
-
-async function talk(page, partner) {
-  await page.fill("[data-test=search]", partner);
-  await page.click(`[data-test=person-${partner}]`);
-  await page.waitForFunction((name) => document.querySelector("[data-test=title]").textContent === name, partner);
-}
-
-async function write(page, text) {
-  await page.fill("[data-test=text]", text);
-  await page.press("[data-test=text]", "Enter");
-}
-
-const sent = (page) => page.$$eval("#messages .note:not([data-state=queued])", (notes) =>
-  notes.map((note) => ({ seq: Number(note.dataset.seq), text: note.dataset.text })));
-
-const shows = (page, count) => page.waitForFunction((count) => {
-  const notes = [...document.querySelectorAll("#messages .note")];
-  return notes.length === count && notes.every((note) => note.dataset.state !== "queued");
-}, count, { timeout: 60_000 });
+let site;
+before(async () => (site = await Site.open()));
+after(() => site?.close());
 
 test("two people chat, the server is killed while messages fly, and every message is there once and in order", async () => {
-  const [ann, bob] = [await join_("ann"), await join_("bob", { viewport: { width: 390, height: 780 } })];
+  const [ann, bob] = [await site.join("ann"), await site.join("bob", { viewport: { width: 390, height: 780 } })];
   await talk(ann.page, "bob");
   await talk(bob.page, "ann");
   await write(ann.page, "Hello Bob, have you seen https://example.org/ yet?");
@@ -124,11 +21,11 @@ test("two people chat, the server is killed while messages fly, and every messag
   for (let number = 0; number < 20; number++) {
     await write(ann.page, `a${number}`);
     await write(bob.page, `b${number}`);
-    if (number === 10) await kill();
+    if (number === 10) await site.kill();
   }
   await ann.page.waitForSelector("[data-test=link]:not([hidden])");
-  await ann.page.screenshot({ path: join(pictures, "desk-offline.png") });
-  await start();
+  await site.picture(ann.page, "desk-offline");
+  await site.start();
   await Promise.all([shows(ann.page, 42), shows(bob.page, 42)]);
 
   const [onAnns, onBobs] = [await sent(ann.page), await sent(bob.page)];
@@ -138,33 +35,27 @@ test("two people chat, the server is killed while messages fly, and every messag
     const own = onAnns.map(({ text }) => text).filter((text) => new RegExp(`^${who}\\d+$`).test(text));
     assert.deepEqual(own, Array.from({ length: 20 }, (_, at) => `${who}${at}`));
   }
-  await ann.page.screenshot({ path: join(pictures, "desk-chat.png") });
-  await bob.page.screenshot({ path: join(pictures, "phone-chat.png") });
+  await site.picture(ann.page, "desk-chat");
+  await site.picture(bob.page, "phone-chat");
 
   await ann.page.reload();
   await talk(ann.page, "bob");
   await shows(ann.page, 42);
   await ann.page.emulateMedia({ colorScheme: "dark" });
-  await ann.page.screenshot({ path: join(pictures, "desk-dark.png") });
+  await site.picture(ann.page, "desk-dark");
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
-/** Waits until the conversation with someone shows so many unread messages. */
-const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
-  const badge = document.querySelector(`[data-test=person-${partner}] [data-test=unread]`);
-  return Number(badge?.textContent ?? 0) === count;
-}, [partner, count]);
-
 test("what is read on one device is read on the other, and the sender sees that, and who is writing", async () => {
   const phone = { viewport: { width: 390, height: 780 } };
-  const [ines, hugo] = [await join_("ines"), await join_("hugo")];
-  const again = await join_("hugo", phone, "login");
+  const [ines, hugo] = [await site.join("ines"), await site.join("hugo")];
+  const again = await site.join("hugo", phone, "login");
   await talk(ines.page, "hugo");
   await write(ines.page, "Hello Hugo!");
   await write(ines.page, "Are you there?");
   await Promise.all([unread(hugo.page, "ines", 2), unread(again.page, "ines", 2)]);
   assert.equal(await again.page.title(), "(2) Courtyard");
-  await again.page.screenshot({ path: join(pictures, "phone-unread.png") });
+  await site.picture(again.page, "phone-unread");
   const marked = (mark) => ines.page.waitForFunction((mark) => {
     const notes = [...document.querySelectorAll("#messages .note")];
     return notes.length === 2 && notes.every((note) => note.dataset.mark === mark);
@@ -177,35 +68,16 @@ test("what is read on one device is read on the other, and the sender sees that,
   const writing = (text) => ines.page.waitForFunction(
     (text) => document.querySelector("[data-test=writing]").textContent === text, text);
   await writing("hugo is writing…");
-  await ines.page.screenshot({ path: join(pictures, "desk-read.png") });
+  await site.picture(ines.page, "desk-read");
   await hugo.page.press("[data-test=text]", "Enter");
   await writing("");
   await unread(again.page, "ines", 0);
   assert.deepEqual([...ines.complaints, ...hugo.complaints, ...again.complaints], []);
 });
 
-/** The bubble of the message that says this. */
-const bubble = (page, text) => page.locator(`#messages .note[data-text="${text}"]`);
-
-/** Opens the menu of a message with the mouse. */
-async function open(page, text) {
-  await bubble(page, text).hover();
-  await page.click(`#messages .row:has(> .note[data-text="${text}"]) .more`);
-  await page.waitForSelector("[data-test=menu]:popover-open");
-}
-
-const act = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
-
-/** Waits until a chip shows this count, and tells whether it is one's own. */
-async function chip(page, emoji, count) {
-  const found = page.locator(`[data-test="chip-${emoji}"]`, { hasText: String(count) });
-  await found.waitFor();
-  return (await found.getAttribute("aria-pressed")) === "true";
-}
-
 test("an edit, reactions and a recall are seen on both pages, and again after both were loaded anew", async () => {
   const phone = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true };
-  const [dora, emil] = [await join_("dora", { viewport: { width: 1280, height: 800 } }), await join_("emil", phone)];
+  const [dora, emil] = [await site.join("dora", { viewport: { width: 1280, height: 800 } }), await site.join("emil", phone)];
   await talk(dora.page, "emil");
   await talk(emil.page, "dora");
   await write(dora.page, "Shall we meet at the fountain tomorow?");
@@ -218,10 +90,10 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
 
   await dora.page.bringToFront();
   await open(dora.page, "Shall we meet at the fountain tomorow?");
-  await dora.page.screenshot({ path: join(pictures, "desk-menu.png") });
+  await site.picture(dora.page, "desk-menu");
   await act(dora.page, "edit");
   await dora.page.waitForSelector("[data-test=editing]:visible");
-  await dora.page.screenshot({ path: join(pictures, "desk-editing.png") });
+  await site.picture(dora.page, "desk-editing");
   await write(dora.page, "Shall we meet at the fountain tomorrow at four, when the heat is over and the shade is back?");
   for (const { page } of [dora, emil]) {
     await page.waitForSelector("#messages .note[data-text^='Shall we meet at the fountain tomorrow'] .edited");
@@ -232,7 +104,7 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
   await emil.page.locator("#messages .note[data-text^='Shall we']").tap();
   await emil.page.waitForSelector("[data-test=menu]:popover-open");
   assert.equal(await emil.page.locator("[data-test=menu] [data-test=recall]").count(), 0);
-  await emil.page.screenshot({ path: join(pictures, "phone-menu.png") });
+  await site.picture(emil.page, "phone-menu");
   await emil.page.tap("[data-test=menu] [data-test='react-👍']");
   assert.equal(await chip(emil.page, "👍", 1), true);
   assert.equal(await chip(dora.page, "👍", 1), false);
@@ -246,7 +118,7 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
 
   await open(dora.page, "The code for the gate is 1234");
   await act(dora.page, "recall");
-  await dora.page.screenshot({ path: join(pictures, "desk-recall.png") });
+  await site.picture(dora.page, "desk-recall");
   await act(dora.page, "recall");
   for (const { page } of [dora, emil]) {
     await page.waitForSelector("#messages .recalled");
@@ -280,27 +152,27 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
   assert.deepEqual(await state(emil.page), before);
   for (const [{ page }, partner, name] of [[dora, "emil", "desk"], [emil, "dora", "phone"]]) {
     await page.bringToFront();
-    await page.screenshot({ path: join(pictures, `${name}-acts.png`) });
+    await site.picture(page, `${name}-acts`);
     await page.reload();
     await talk(page, partner);
     await page.waitForSelector("#messages .chip");
     assert.deepEqual(await state(page), before);
     await page.emulateMedia({ colorScheme: "dark" });
-    await page.screenshot({ path: join(pictures, `${name}-acts-dark.png`) });
+    await site.picture(page, `${name}-acts-dark`);
   }
   await open(dora.page, "Yes! I bring the cake. 🍰");
-  await dora.page.screenshot({ path: join(pictures, "desk-menu-dark.png") });
+  await site.picture(dora.page, "desk-menu-dark");
   assert.deepEqual([...dora.complaints, ...emil.complaints], []);
 });
 
 test("acts done without a connection show at once, and are done when the server is back", async () => {
-  const [finn, gina] = [await join_("finn"), await join_("gina")];
+  const [finn, gina] = [await site.join("finn"), await site.join("gina")];
   await talk(finn.page, "gina");
   await talk(gina.page, "finn");
   await write(finn.page, "one");
   await write(finn.page, "two");
   await shows(gina.page, 2);
-  await kill();
+  await site.kill();
   await finn.page.waitForSelector("[data-test=link]:not([hidden])");
   await open(finn.page, "one");
   await act(finn.page, "edit");
@@ -312,7 +184,7 @@ test("acts done without a connection show at once, and are done when the server 
     await act(finn.page, "react-🎉");
   }
   assert.equal(await chip(finn.page, "🎉", 1), true);
-  await start();
+  await site.start();
   await gina.page.waitForSelector("#messages .note[data-text=first]");
   await finn.page.waitForSelector("#messages .note[data-text=first][data-state=sent]");
   assert.equal(await chip(gina.page, "🎉", 1), false);
@@ -323,10 +195,10 @@ test("acts done without a connection show at once, and are done when the server 
 });
 
 test("what is wrong at the door is said there", async () => {
-  const { page } = await join_("carol");
+  const { page } = await site.join("carol");
   await page.click("[data-test=leave]");
   await page.waitForSelector("[data-test=sign]:visible");
-  await page.screenshot({ path: join(pictures, "desk-door.png") });
+  await site.picture(page, "desk-door");
   const tries = [["login", "wrong horse", "users.wrong_credentials"], ["register", "another horse", "users.name_taken"]];
   for (const [button, password, code] of tries) {
     await page.fill("[data-test=name]", "carol");

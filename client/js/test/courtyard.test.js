@@ -350,3 +350,54 @@ test("a gap that a broken connection left is fetched by the next one, though not
   assert.deepEqual(shown, [3, 4, 5]);
   client.close();
 });
+
+const members = (seq, content) => ({ ...event(seq), type: "members", sender: "bob", content: { joined: [], left: [], ...content } });
+
+test("a conversation that begins is asked for, and who joins and leaves later is listed", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, socket } = connected();
+  await synced(socket, []);
+  let list;
+  client.addEventListener("synced", ({ detail }) => ([list] = detail));
+  socket.answer({ type: "event", event: members(1, { joined: ["ann"] }) });
+  socket.answer({ type: "event", event: event(2) });
+  t.mock.timers.tick(0);
+  assert.equal(of(socket, "sync").length, 2);
+  await synced(socket, [listed({ kind: "group", members: ["ann", "bob"], seq: 2, last: event(2) })]);
+  assert.equal(list.kind, "group");
+
+  socket.answer({ type: "event", event: members(3, { joined: ["eve", "dan"] }) });
+  socket.answer({ type: "event", event: members(4, { left: ["bob", "dan"] }) });
+  t.mock.timers.tick(0);
+  assert.deepEqual(list.members, ["ann", "eve"]);
+  assert.equal(of(socket, "sync").length, 2, "who else is there is in the events");
+
+  let left;
+  client.addEventListener("left", ({ detail }) => (left = detail.conversation));
+  socket.answer({ type: "event", event: members(5, { left: ["ann"] }) });
+  t.mock.timers.tick(0);
+  await synced(socket, [], { left: ["c"] });
+  assert.equal(left, "c");
+  client.close();
+});
+
+test("how far the members of a large conversation have it is read in pages", async () => {
+  const { client, socket } = connected();
+  await synced(socket, [listed({ receipts: [] })]);
+  const all = client.receipts("c");
+  const [first] = of(socket, "receipts");
+  assert.equal(first.after_actor, undefined);
+  const page = Array.from({ length: first.limit }, (_, at) => ({ actor: `a${at}`, delivered: 2, read: 1 }));
+  socket.answer({ type: "receipts", id: first.id, conversation: "c", receipts: page });
+  await settled();
+  // One that moved on meanwhile does not go back.
+  socket.answer({ type: "receipt", conversation: "c", actor: "z", delivered: 3, read: 3 });
+  const second = of(socket, "receipts").at(-1);
+  assert.equal(second.after_actor, page.at(-1).actor);
+  const rest = [{ actor: "ann", delivered: 3, read: 3 }, { actor: "z", delivered: 2, read: 2 }];
+  socket.answer({ type: "receipts", id: second.id, conversation: "c", receipts: rest });
+  const receipts = await all;
+  assert.equal(receipts.length, first.limit + 1, "one's own is not among them");
+  assert.deepEqual(receipts.find(({ actor }) => actor === "z"), { actor: "z", delivered: 3, read: 3 });
+  client.close();
+});

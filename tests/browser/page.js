@@ -1,0 +1,49 @@
+// What people do on the page, and what they see there.
+
+/** Finds someone and opens the conversation. */
+export async function talk(page, partner) {
+  await page.fill("[data-test=search]", partner);
+  await page.click(`[data-test=person-${partner}]`);
+  await page.waitForFunction((name) => document.querySelector("[data-test=title]").textContent === name, partner);
+}
+
+export async function write(page, text) {
+  await page.fill("[data-test=text]", text);
+  await page.press("[data-test=text]", "Enter");
+}
+
+/** The messages that the server has, as the page shows them. */
+export const sent = (page) => page.$$eval("#messages .note:not([data-state=queued])", (notes) =>
+  notes.map((note) => ({ seq: Number(note.dataset.seq), text: note.dataset.text })));
+
+/** Waits until so many messages are shown, and all are sent. */
+export const shows = (page, count) => page.waitForFunction((count) => {
+  const notes = [...document.querySelectorAll("#messages .note")];
+  return notes.length === count && notes.every((note) => note.dataset.state !== "queued");
+}, count, { timeout: 60_000 });
+
+/** Waits until the conversation with someone shows so many unread messages. */
+export const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
+  const badge = document.querySelector(`[data-test=person-${partner}] [data-test=unread]`);
+  return Number(badge?.textContent ?? 0) === count;
+}, [partner, count]);
+
+/** The bubble of the message that says this. */
+export const bubble = (page, text) => page.locator(`#messages .note[data-text="${text}"]`);
+
+/** Opens the menu of a message with the mouse. */
+export async function open(page, text) {
+  await bubble(page, text).hover();
+  await page.click(`#messages .row:has(> .note[data-text="${text}"]) .more`);
+  await page.waitForSelector("[data-test=menu]:popover-open");
+}
+
+/** Presses what is in the menu of a message. */
+export const act = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
+
+/** Waits until a chip shows this count, and tells whether it is one's own. */
+export async function chip(page, emoji, count) {
+  const found = page.locator(`[data-test="chip-${emoji}"]`, { hasText: String(count) });
+  await found.waitFor();
+  return (await found.getAttribute("aria-pressed")) === "true";
+}

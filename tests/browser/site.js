@@ -1,0 +1,151 @@
+// A server of its own for a test file, with the plugins of the default configuration, and a browser.
+
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { chromium } from "playwright-core";
+
+const root = resolve(import.meta.dirname, "../..");
+const binary = process.env.COURTYARD_BIN ?? join(root, "target/debug/courtyard");
+const plugins = process.env.COURTYARD_PLUGINS ?? join(root, "target/plugins");
+const pictures = join(root, "target/screenshots");
+
+export const PASSWORD = "correct horse";
+export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+export const DESK = { viewport: { width: 1280, height: 800 } };
+
+/** What each plugin may do, as in config/courtyard.toml, and what its tables say besides. */
+const PLUGINS = {
+  users: {
+    grant: ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"],
+    // Hashing is made cheap: what it costs is no matter of these tests.
+    more: "[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
+  },
+  translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions"] },
+  stickers: { grant: ["kv", "jobs", "blobs", "sessions", "http"] },
+  groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },
+};
+
+export const freePort = () => new Promise((found) => {
+  const probe = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = probe.address();
+    probe.close(() => found(port));
+  });
+});
+
+function plugin(id, { grant, more = "" }, further = "") {
+  const path = JSON.stringify(join(plugins, `${id}.wasm`));
+  return `[[plugins]]\nid = "${id}"\npath = ${path}\ngrant = ${JSON.stringify(grant)}\n${more}\n${further}\n`;
+}
+
+const folderOf = (at, folder) =>
+  `[[http.static]]\nat = "${at}"\nfolder = ${JSON.stringify(join(root, folder))}\n`;
+
+export class Site {
+  #folder = mkdtempSync(join(tmpdir(), "courtyard-"));
+  #log = "";
+  #waiting = new Set();
+
+  /**
+   * Starts a server with the page, and a browser.
+   *
+   * @param options {plugins: which ones, further: id → TOML that goes into the tables of a plugin, limits, port}
+   */
+  static async open({ plugins = ["users"], further = {}, port, top = "" } = {}) {
+    const site = new Site();
+    try {
+      site.port = port ?? await freePort();
+      site.address = `http://127.0.0.1:${site.port}`;
+      mkdirSync(pictures, { recursive: true });
+      writeFileSync(join(site.#folder, "courtyard.toml"), [
+        'data = "data"', top, `[[listen]]\naddress = "127.0.0.1:${site.port}"`,
+        folderOf("/", "examples/web-chat"), folderOf("/client/", "client/js"),
+        ...plugins.map((id) => plugin(id, PLUGINS[id], further[id])),
+      ].join("\n"));
+      await site.start();
+      site.browser = await chromium.launch({
+        executablePath: process.env.COURTYARD_CHROMIUM ?? "/usr/bin/chromium",
+        args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+          "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      });
+      return site;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
+  }
+
+  /** Starts the server and waits until it listens. */
+  start() {
+    const options = { stdio: ["ignore", "pipe", "pipe"] };
+    const server = spawn(binary, ["serve", "--config", join(this.#folder, "courtyard.toml")], options);
+    this.server = server;
+    for (const stream of [server.stdout, server.stderr]) {
+      stream.on("data", (bytes) => {
+        this.#log += bytes;
+        for (const look of this.#waiting) look();
+      });
+    }
+    return new Promise((listening, failed) => {
+      server.stdout.once("data", listening);
+      server.once("exit", () => failed(new Error(`the server ended:\n${this.#log}`)));
+    });
+  }
+
+  /** Kills the server as a power cut does. */
+  async kill() {
+    const { server } = this;
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    const gone = new Promise((ended) => server.once("close", ended));
+    server.kill("SIGKILL");
+    await gone;
+  }
+
+  /** Waits for what the server writes to its log, and returns the match. */
+  logged(pattern) {
+    return new Promise((found) => {
+      const look = () => {
+        const match = this.#log.match(pattern);
+        if (!match) return;
+        this.#waiting.delete(look);
+        found(match);
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  async close() {
+    await this.browser?.close();
+    if (this.server) await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Opens a page of its own, which nobody is signed in to. What goes wrong in it is in `complaints`. */
+  async visit(options = {}, path = "/") {
+    const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(30_000);
+    const complaints = [];
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    await page.goto(`${this.address}${path}`);
+    return { page, complaints };
+  }
+
+  /** Opens a page of its own and signs someone up, or in with `login`. */
+  async join(name, options = {}, how = "register", path = "/") {
+    const { page, complaints } = await this.visit(options, path);
+    await page.fill("[data-test=name]", name);
+    await page.fill("[data-test=password]", PASSWORD);
+    await page.click(`[data-test=${how}]`);
+    await page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
+    return { page, complaints };
+  }
+
+  /** Takes a picture for whoever wants to see how it looks. */
+  picture(page, name) {
+    return page.screenshot({ path: join(pictures, `${name}.png`) });
+  }
+}
