@@ -200,6 +200,9 @@ export declare class MessageList {
   readonly messages: Folded[];
 }
 
+/** Returns the number of the message that a message is a reply to: its `reply_to`, if that can be one. */
+export declare function replyTo(message: { seq?: number; content: Content }): number | undefined;
+
 /** Returns a message as it is after an event about it. */
 export declare function revised<T extends Message>(message: T, event: LogEvent): T;
 

@@ -471,6 +471,12 @@ export class Courtyard extends EventTarget {
   }
 }
 
+/** Returns the number of the message that a message is a reply to, if it is one. */
+export function replyTo({ seq, content }) {
+  const target = content?.reply_to;
+  return Number.isSafeInteger(target) && target > 0 && !(target >= seq) ? target : undefined;
+}
+
 /** Returns a message as it is after an edit, a recall, a reaction or an annotation; others leave it as it is. */
 export function revised(message, event) {
   const { reactions = [], annotations = [] } = message;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Courtyard, MessageList, revised, ulid } from "../courtyard.js";
+import { Courtyard, MessageList, replyTo, revised, ulid } from "../courtyard.js";
 
 /** A socket whose other end is the test. */
 class Socket {
@@ -244,6 +244,14 @@ test("a message is revised without changing the one that was given", () => {
   assert.deepEqual(revised(message, reaction(2, 1, "👍", true)).reactions[0].actors, ["ann", "bob"]);
   assert.equal(revised(message, about(3, "edit", 1, { text: "x" })).content.text, "x");
   assert.deepEqual(message, before);
+});
+
+test("a reply names an earlier message by its number, and nothing else is one", () => {
+  assert.equal(replyTo(said(5, { content: { text: "yes", reply_to: 3 } })), 3);
+  assert.equal(replyTo({ content: { reply_to: 3 } }), 3);
+  for (const reply_to of [undefined, null, 0, -1, 1.5, "3", 5, 6, 2 ** 60]) {
+    assert.equal(replyTo(said(5, { content: { text: "yes", reply_to } })), undefined, String(reply_to));
+  }
 });
 
 const listed = (more) => ({ id: "c", kind: "direct", members: ["ann", "bob"], epoch: 0, seq: 3, delivered: 0, read: 1, unread: 2, ...more });

@@ -55,6 +55,13 @@ impl LogEvent {
     pub fn is_message(&self) -> bool {
         self.event_type == "message"
     }
+
+    /// Returns the number of the message that this one is a reply to: its `reply_to`, if that can be one.
+    #[must_use]
+    pub fn reply_to(&self) -> Option<u64> {
+        let target = self.content["reply_to"].as_u64()?;
+        (target > 0 && target < self.seq).then_some(target)
+    }
 }
 
 /// Who reacted to a message with an emoji.
@@ -278,6 +285,20 @@ pub(crate) struct Envelope {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reply_names_an_earlier_message_and_nothing_else_is_one() {
+        let message = |reply_to: Value| LogEvent {
+            seq: 5,
+            content: json!({"text": "yes", "reply_to": reply_to}),
+            ..LogEvent::default()
+        };
+        assert_eq!(message(json!(3)).reply_to(), Some(3));
+        for wrong in [json!(null), json!(0), json!(-1), json!(1.5), json!("3"), json!(5), json!(6)] {
+            assert_eq!(message(wrong.clone()).reply_to(), None, "{wrong}");
+        }
+        assert_eq!(LogEvent::default().reply_to(), None);
+    }
 
     #[test]
     fn what_is_unsent_is_the_frame_that_asks_for_it_and_survives_a_restart() {
