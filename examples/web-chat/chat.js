@@ -5,8 +5,18 @@ import "./house.js";
 import "./door.js";
 import "./conversations.js";
 import "./talks.js";
+import "./contacts.js";
 import "./room.js";
+import "./about.js";
 import "./composer.js";
 import "./menu.js";
+import "./mentions.js";
+import "./notices.js";
+import "./announcements.js";
+import "./pins.js";
+import "./seen.js";
+import "./group.js";
+import "./joining.js";
+import "./settings.js";
 
 chat.connect(token());

@@ -2,45 +2,95 @@
 
 import { MessageList } from "/client/courtyard.js";
 import { chat } from "./session.js";
-import { learn, nameOf } from "./people.js";
+import { changed, changes } from "./changes.js";
+import { face, learn, look, looks, nameOf, portrait } from "./people.js";
 import { previewOf } from "./content.js";
+import { groupOf, load, loadMine } from "./groups.js";
 
+export { changed, changes };
 export const conversations = new Map();
 
 /** The open conversation, if one is. */
 export let current = null;
 
-/**
- * Tells the views what changed: `open` (another conversation is open, or none), `list` (something that the list of
- * conversations shows), `messages` (detail: {toEnd}: something in the open one), `writing`.
- */
-export const changes = new EventTarget();
+/** Conversations with as many members as this have receipts that are asked for apart. */
+const RECEIPTS_LISTED = 8;
 
-export const changed = (type, detail = {}) => changes.dispatchEvent(new CustomEvent(type, { detail }));
-
-/** Returns a conversation; it need not be listed yet. */
+/** Returns a conversation; it need not be listed yet. `notices` are the events that say who joined and left, by number. */
 export function conversationOf(id) {
   if (!conversations.has(id)) {
     conversations.set(id, {
-      id, members: [], list: new MessageList(), newest: 0, writing: new Set(), pending: [], draft: "", editing: null,
+      id, kind: "", members: [], list: new MessageList(), notices: new Map(), newest: 0, writing: new Set(), pending: [],
+      draft: "", editing: null, mentions: [], mentioned: new Map(),
     });
   }
   return conversations.get(id);
 }
 
-export const partnerOf = (conversation) => conversation.members.find((member) => member !== chat.actor);
-export const titleOf = (conversation) => nameOf(partnerOf(conversation));
+export const isDirect = ({ kind }) => kind === "direct";
+export const othersOf = ({ members }) => members.filter((member) => member !== chat.actor);
+export const partnerOf = (conversation) => isDirect(conversation) ? othersOf(conversation)[0] : undefined;
 
-/** Returns the newest message of a conversation in one line. */
-export const lineOf = ({ list, last }) => previewOf(list.messages.at(-1) ?? last);
+/** Names as many of some people as fit into a line. */
+export function naming(actors, most = 3) {
+  const names = actors.slice(0, most).map(nameOf);
+  const more = actors.length - names.length;
+  return more > 0 ? `${names.join(", ")} and ${more} more` : names.join(", ");
+}
+
+export function titleOf(conversation) {
+  if (isDirect(conversation)) return nameOf(partnerOf(conversation));
+  const name = groupOf(conversation.id)?.name;
+  return name || naming(othersOf(conversation)) || "Only you";
+}
+
+/** Returns the face of a conversation, with a dot for who is there. */
+export function faceOf(conversation) {
+  const partner = partnerOf(conversation);
+  if (partner) return face(partner, true);
+  const node = document.createElement("span");
+  node.className = "face";
+  node.append(portrait(titleOf(conversation), { plugin: "files", picture: groupOf(conversation.id)?.picture, shape: "group" }));
+  return node;
+}
+
+/** Returns what the face and the title depend on. */
+export function looksOf(conversation) {
+  const partner = partnerOf(conversation);
+  return partner ? looks(partner, true) : [titleOf(conversation), groupOf(conversation.id)?.picture];
+}
+
+/** Returns the newest of a conversation in one line. */
+export function lineOf(conversation) {
+  const { list, last, notices } = conversation;
+  const message = list.messages.at(-1);
+  const notice = last?.type === "members" ? last : [...notices.values()].at(-1);
+  const newest = !message || notice?.seq > message.seq ? notice ?? message ?? last : message;
+  const line = previewOf(newest, { conversation });
+  const named = !isDirect(conversation) && newest?.type === "message" && !newest.kind.startsWith("custom:") && !newest.recalled;
+  if (!named || !line) return line;
+  return `${newest.sender === chat.actor ? "You" : nameOf(newest.sender)}: ${line}`;
+}
 
 /** Opens a conversation, or none. */
 export async function open(conversation) {
+  if (conversation === current && conversation) return fill(conversation);
   changed("close");
   current = conversation;
   changed("open");
   changed("list");
-  if (conversation) await fill(conversation);
+  if (!conversation) return;
+  await Promise.all([fill(conversation), about(conversation)]);
+}
+
+/** Asks for what is shown of a conversation besides its messages. */
+async function about(conversation) {
+  if (isDirect(conversation)) return look([partnerOf(conversation)]);
+  if (!conversation.kind) return;
+  await load(conversation.id);
+  await learn(conversation.members, 300);
+  if (conversation.members.length > RECEIPTS_LISTED) await chat.receipts(conversation.id);
+  if (conversation === current) changed("messages");
 }
 
 /** Opens the conversation with someone. */
@@ -49,24 +99,43 @@ export async function talkTo(actor) {
   if (known) return open(known);
   const opened = await chat.call("users.open_direct", { actor });
   const conversation = conversationOf(opened.conversation);
-  conversation.members = [chat.actor, actor];
+  Object.assign(conversation, { kind: "direct", members: [chat.actor, actor] });
   return open(conversation);
+}
+
+/** Opens a group that one has just become a member of. */
+export async function enterGroup(id) {
+  await Promise.all([chat.sync(), loadMine()]);
+  return open(conversationOf(id));
+}
+
+function keep(conversation, event) {
+  if (event.type === "members") conversation.notices.set(event.seq, event);
+  return conversation.list.add(event);
+}
+
+function keepPage(conversation, page) {
+  conversation.list.addPage(page);
+  for (const event of page.events) if (event.type === "members") conversation.notices.set(event.seq, event);
+  const senders = page.events.map(({ sender, type }) => (type === "annotation" ? undefined : sender));
+  const members = page.events.flatMap(({ type, content }) => type === "members" ? [...content.joined, ...content.left] : []);
+  if (!isDirect(conversation)) void learn([...senders, ...members].filter(Boolean));
 }
 
 /** Fetches what the page does not have of the newest messages. */
 export async function fill(conversation) {
-  conversation.list.addPage(await chat.history(conversation.id, { limit: 100 }));
+  keepPage(conversation, await chat.history(conversation.id, { limit: 100 }));
   if (conversation === current) changed("messages", { toEnd: true });
   changed("list");
 }
 
 /** Fetches the messages before those that the page has. */
-export async function older(conversation) {
+export async function older(conversation, limit = 100) {
   const { first } = conversation.list;
   if (conversation.paging || first <= 1 || first === Infinity) return;
   conversation.paging = true;
   try {
-    conversation.list.addPage(await chat.history(conversation.id, { before: first, limit: 100 }));
+    keepPage(conversation, await chat.history(conversation.id, { before: first, limit }));
     if (conversation === current) changed("messages", { older: true });
   } finally {
     conversation.paging = false;
@@ -75,47 +144,62 @@ export async function older(conversation) {
 
 /** Says that the open conversation was read, if somebody can see it. */
 export function read() {
-  if (current && current.newest > 0 && document.visibilityState === "visible" && document.hasFocus()) {
+  if (current && current.newest > 0 && isSeen(current)) {
     chat.markRead(current.id, current.newest);
+    changed("read");
   }
 }
 addEventListener("focus", read);
 document.addEventListener("visibilitychange", read);
 
+/** Whether somebody looks at a conversation. */
+export const isSeen = (conversation) =>
+  conversation === current && document.visibilityState === "visible" && document.hasFocus();
+
 /** Notes the newest event of a conversation for the list of conversations. */
 function note(conversation, event) {
   conversation.newest = event.seq;
   const first = conversation.last === undefined;
-  if (first || event.type === "message") conversation.last = event;
+  if (first || event.type === "message" || event.type === "members") conversation.last = event;
 }
 
+chat.addEventListener("state", ({ detail: { state } }) => {
+  if (state === "online") void loadMine();
+});
+
 chat.addEventListener("synced", async ({ detail }) => {
-  for (const { id, members, last } of detail) {
+  for (const { id, kind, members, last } of detail) {
     const conversation = conversationOf(id);
-    conversation.members = members;
+    Object.assign(conversation, { kind, members });
+    if (last?.type === "members") conversation.notices.set(last.seq, last);
     if (last && last.seq > conversation.newest) note(conversation, last);
   }
-  await learn(detail.flatMap(({ members }) => members));
   changed("list");
-  if (current) await fill(current);
+  const partners = detail.filter(isDirect).flatMap(othersOf);
+  const senders = detail.filter((one) => !isDirect(one)).flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
+  await learn([...partners, ...senders.filter(Boolean)]);
+  changed("list");
+  if (detail.some(({ id, kind }) => kind !== "direct" && !groupOf(id))) void loadMine();
+  if (current) await Promise.all([fill(current), about(current)]);
+  await look(partners.slice(0, 300));
 });
 
 chat.addEventListener("event", async ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
-  conversation.list.add(event);
+  keep(conversation, event);
   if (event.seq > conversation.newest) note(conversation, event);
-  if (conversation.members.length === 0 && event.type === "message") {
-    conversation.members = [event.sender, event.receiver ?? chat.actor];
-    await learn(conversation.members);
-  }
   if (conversation === current) changed("messages");
   changed("list");
+  if (isDirect(conversation)) return;
+  if (event.type === "members") await learn([event.sender, ...event.content.joined.slice(0, 20)]);
+  else if (event.type === "message") await learn([event.sender]);
 });
 
 chat.addEventListener("reset", ({ detail }) => {
   const conversation = conversationOf(detail.conversation);
   conversation.list.clear();
-  Object.assign(conversation, { newest: 0, last: undefined });
+  conversation.notices.clear();
+  Object.assign(conversation, { newest: 0, last: undefined, mentions: [] });
 });
 
 chat.addEventListener("left", ({ detail: { conversation } }) => {

@@ -22,12 +22,34 @@ export const day = (time) =>
 
 let telling;
 
-/** Says something for a while, mostly what was refused. */
-export function tell(text) {
+/** Says something for a while: what was refused, or what was done if `good`. */
+export function tell(text, good = false) {
   clearTimeout(telling);
   $("notice").textContent = text;
+  $("notice").classList.toggle("good", good);
   $("notice").hidden = false;
   telling = setTimeout(() => ($("notice").hidden = true), 6000);
+}
+
+/** Does something that may be refused, and says why if it is. Returns what it returns, or undefined. */
+export async function attempt(run) {
+  try {
+    return await run();
+  } catch (error) {
+    if (!error.code) throw error;
+    tell(error.message);
+    return undefined;
+  }
+}
+
+/** A button that does something that may be refused. */
+export function action(text, test, run, attributes = {}) {
+  const node = button(text, test, async () => {
+    node.disabled = true;
+    await attempt(run);
+    node.disabled = false;
+  }, attributes);
+  return node;
 }
 
 /**

@@ -1,32 +1,134 @@
-// What the page knows of people.
+// What the page knows of people: names, pictures, who is there.
 
 import { chat } from "./session.js";
 import { element } from "./dom.js";
+import { changed, soon } from "./changes.js";
+import { pictureOf } from "./pictures.js";
 
 const people = new Map();
+const presences = new Map();
+const tell = soon(() => changed("people"));
+
+/** As many as the users plugin takes at once. */
+const MOST = 100;
+/** After so long the page asks for names and pictures again. */
+const STALE = 300_000;
 
 /** Takes persons as the users plugin returns them. */
 export function remember(persons) {
-  for (const person of persons) people.set(person.actor, { ...people.get(person.actor), ...person });
+  for (const person of persons) people.set(person.actor, { ...people.get(person.actor), ...person, asked: Date.now() });
+  tell();
 }
 
-export const nameOf = (actor) => people.get(actor)?.display_name ?? "…";
+export const personOf = (actor) => people.get(actor);
 
-/** Asks for those who are not known yet. */
-export async function learn(actors) {
-  const unknown = [...new Set(actors)].filter((actor) => !people.has(actor)).slice(0, 100);
-  if (unknown.length === 0) return;
-  remember((await chat.call("users.profiles", { actors: unknown })).people);
+/** Returns what somebody is called here: the remark on a friend comes before the name they gave themselves. */
+export function nameOf(actor) {
+  const person = people.get(actor);
+  return person?.remark || person?.display_name || "…";
 }
 
-/** Makes a node the picture of someone or something with this name. */
-export function portray(node, name) {
+/** Takes what the caller calls a friend. */
+export function note(actor, remark) {
+  people.set(actor, { ...people.get(actor), actor, remark });
+  tell();
+}
+
+function* chunks(actors) {
+  for (let at = 0; at < actors.length; at += MOST) yield actors.slice(at, at + MOST);
+}
+
+/** Asks for those who are not known yet, up to `most`. */
+export async function learn(actors, most = 1_000) {
+  const isFresh = (person) => person?.display_name && Date.now() - (person.asked ?? 0) < STALE;
+  const unknown = [...new Set(actors)].filter((actor) => !isFresh(people.get(actor))).slice(0, most);
+  for (const actors of chunks(unknown)) {
+    const { people: found } = await chat.call("users.profiles", { actors });
+    remember(found);
+    const there = new Set(found.map(({ actor }) => actor));
+    // Closed accounts are not there any more.
+    const gone = actors.filter((actor) => !there.has(actor));
+    remember(gone.map((actor) => ({ display_name: "Somebody who left", ...people.get(actor), actor })));
+  }
+}
+
+/* Presence */
+
+/** Returns how somebody is seen: {state, text, until_ms, last_seen_ms}. */
+export function presenceOf(actor) {
+  const presence = presences.get(actor) ?? { state: "offline" };
+  const isOver = presence.until_ms && presence.until_ms <= Date.now();
+  if (!isOver) return presence;
+  return { ...presence, text: undefined, state: presence.state === "busy" ? "online" : presence.state };
+}
+
+/** Asks how people are seen; friends tell changes by themselves. */
+export async function look(actors) {
+  for (const some of chunks([...new Set(actors)].filter(Boolean))) {
+    const { people: seen } = await chat.call("users.presence", { actors: some });
+    for (const presence of seen) presences.set(presence.actor, presence);
+  }
+  tell();
+}
+
+chat.addEventListener("signal", ({ detail: { plugin, name, payload } }) => {
+  if (plugin !== "users" || name !== "presence") return;
+  if (payload.actor === chat.actor) return changed("self");
+  const lastSeen = payload.state === "offline" ? Date.now() : undefined;
+  presences.set(payload.actor, { ...payload, last_seen_ms: payload.last_seen_ms ?? lastSeen });
+  tell();
+});
+
+const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline", invisible: "invisible" };
+
+/** Says in a few words how somebody is seen. */
+export function wordsFor({ state, text, last_seen_ms }) {
+  const word = state === "offline" && last_seen_ms ? `last seen ${ago(last_seen_ms)}` : STATES[state] ?? state;
+  return text ? `${word} · ${text}` : word;
+}
+
+const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+
+export function ago(time) {
+  const seconds = Math.max(0, (Date.now() - time) / 1000);
+  const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? [];
+  const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
+  return unit ? format.format(-Math.floor(seconds / size), unit) : "just now";
+}
+
+/* Faces */
+
+const shownName = (name) => name.trim() || "?";
+
+/** Returns a picture of someone or something with this name: what `plugin` has under `picture`, or a letter. */
+export function portrait(name, { plugin = "users", picture, shape = "" } = {}) {
   let hue = 0;
   for (const letter of name) hue = (hue * 31 + letter.codePointAt(0)) % 360;
-  node.classList.add("avatar");
-  node.textContent = name.slice(0, 1).toUpperCase();
-  node.style.background = `hsl(${hue} 45% 45%)`;
+  const node = element("span", { className: `avatar ${shape}` }, [...shownName(name)][0].toUpperCase());
+  node.style.background = `hsl(${hue} 42% 42%)`;
+  if (picture) void show(node, plugin, picture);
   return node;
 }
 
-export const portrait = (name) => portray(element("span"), name);
+async function show(node, plugin, picture) {
+  const url = await pictureOf(plugin, picture);
+  if (!url) return;
+  node.textContent = "";
+  node.style.background = `center / cover url("${url}")`;
+}
+
+/** Returns the face of someone, with a dot for who is there if `dot` is set. */
+export function face(actor, dot = false) {
+  const node = element("span", { className: "face" }, portrait(nameOf(actor), { picture: people.get(actor)?.avatar }));
+  const { state } = dot ? presenceOf(actor) : {};
+  if (dot && state !== "offline") {
+    const mark = element("span", { className: `dot ${state}`, role: "img" });
+    mark.setAttribute("aria-label", STATES[state]);
+    node.append(mark);
+  }
+  return node;
+}
+
+/** Returns what of someone a face and a name depend on. */
+export const looks = (actor, dot = false) =>
+  [nameOf(actor), people.get(actor)?.avatar, dot && presenceOf(actor)];

@@ -1,14 +1,15 @@
 // The messages of the open conversation.
 
 import { revised } from "/client/courtyard.js";
-import { $, clock, day, element, patch, tell } from "./dom.js";
+import { $, button, clock, day, element, patch, tell } from "./dom.js";
 import { chat } from "./session.js";
-import { nameOf, portray } from "./people.js";
-import { changed, changes, conversationOf, current, older, open, read, titleOf } from "./conversations.js";
-import { contentOf, previewOf } from "./content.js";
+import { face, nameOf, personOf } from "./people.js";
+import { on, soon } from "./changes.js";
+import { changed, conversationOf, current, isDirect, older, open, othersOf, read } from "./conversations.js";
+import { contentOf, eventLineOf, previewOf } from "./content.js";
 
-/** What a click on a reaction, on ⋯ and on a message does; `menu.js` says. */
-export const acts = { toggle() {}, openMenu() {} };
+/** What a click on a reaction, on ⋯ and on a message does; `menu.js` and `profile.js` say. */
+export const acts = { toggle() {}, openMenu() {}, openPerson() {} };
 
 const redrawn = new Map();
 
@@ -18,24 +19,20 @@ export function redraw(seq) {
   changed("messages");
 }
 
-changes.addEventListener("open", () => {
+on("open", () => {
   $("house").classList.toggle("talking", current !== null);
   $("empty").hidden = current !== null;
   redrawn.clear();
-  showWriting();
-  if (!current) return;
-  $("title").textContent = titleOf(current);
-  portray($("avatar"), titleOf(current));
-  showMessages(true);
+  if (current) showMessages(true);
 });
-changes.addEventListener("messages", ({ detail: { toEnd, older } }) => {
+on("messages", ({ toEnd, older }) => {
   if (!current) return;
   const list = $("messages");
   const below = list.scrollHeight - list.scrollTop;
   showMessages(toEnd);
   if (older) list.scrollTop = list.scrollHeight - below;
 });
-changes.addEventListener("writing", showWriting);
+on("people groups", soon(() => current && showMessages()));
 
 chat.addEventListener("sent", () => changed("messages"));
 chat.addEventListener("refused", ({ detail: { message, error } }) => {
@@ -45,14 +42,21 @@ chat.addEventListener("refused", ({ detail: { message, error } }) => {
   if (conversation === current) changed("messages", { toEnd: message.type === "send" });
 });
 
-$("back").addEventListener("click", () => open(null));
 $("messages").addEventListener("scroll", () => {
   if (current && $("messages").scrollTop <= 60) void older(current);
 });
 
-function showWriting() {
-  const names = [...(current?.writing ?? [])].map(nameOf);
-  $("writing").textContent = names.length > 0 ? `${names.join(", ")} ${names.length > 1 ? "are" : "is"} writing…` : "";
+/** Shows a message of the open conversation, however far back it is. */
+export async function show(seq) {
+  for (let first; current && current.list.first > seq && current.list.first !== first; ) {
+    ({ first } = current.list);
+    await older(current, 500);
+  }
+  const bubble = document.querySelector(`#messages .note[data-seq="${seq}"]`);
+  if (!bubble) return;
+  bubble.scrollIntoView({ block: "center" });
+  bubble.classList.add("shown");
+  bubble.addEventListener("animationend", () => bubble.classList.remove("shown"), { once: true });
 }
 
 /**
@@ -74,9 +78,13 @@ export function visible() {
   return [...shown, ...waiting, ...current.pending.map((message) => own(message, message.state))];
 }
 
+/** Returns who has read up to a message of the open conversation. */
+export const readersOf = (seq) =>
+  chat.marks(current.id).receipts.filter(({ actor, read }) => read >= seq && current.members.includes(actor));
+
 /** Returns how far an own message came with all the others. */
 function markOf(seq, receipts) {
-  const others = current.members.filter((member) => member !== chat.actor);
+  const others = othersOf(current);
   const reached = (kind) => others.length > 0
     && others.every((member) => receipts.some((receipt) => receipt.actor === member && receipt[kind] >= seq));
   return reached("read") ? "read" : reached("delivered") ? "delivered" : "";
@@ -94,18 +102,16 @@ function showMessages(toEnd = false) {
   const atEnd = toEnd || list.scrollHeight - list.scrollTop - list.clientHeight < 80;
   const rows = [];
   let before = null;
-  for (const message of visible()) {
-    const time = message.time ?? Date.now();
-    if (!before || day(before.time) !== day(time)) rows.push({ key: day(time), build: () => separator(day(time)) });
-    const turn = before?.sender !== message.sender;
-    rows.push({
-      key: `${message.sender} ${message.client_id || message.id}`,
-      like: JSON.stringify([
-        message, turn, message.reactions?.map(({ actors }) => actors.map(nameOf)), redrawn.get(message.seq),
-      ]),
-      build: () => row({ ...message, time }, turn),
-    });
-    before = { sender: message.sender, time };
+  for (const event of timeline()) {
+    const time = event.time ?? Date.now();
+    if (!before || day(before.time) !== day(time)) {
+      rows.push({ key: day(time), build: () => between(day(time), "day") });
+      before = null;
+    }
+    const line = eventLineOf(event, { conversation: current });
+    rows.push(line === undefined ? rowOf({ ...event, time }, before?.sender !== event.sender)
+      : { key: `line ${event.seq}`, like: line, build: () => between(line, "happened") });
+    before = { sender: line === undefined ? event.sender : undefined, time };
   }
   patch(list, rows);
   reachable(list);
@@ -114,13 +120,39 @@ function showMessages(toEnd = false) {
   changed("shown");
 }
 
+/** Returns the messages and what happened between them. */
+function timeline() {
+  const messages = visible();
+  const { list: { first }, notices } = current;
+  const happened = [...notices.values()].filter(({ seq }) => seq >= first);
+  if (happened.length === 0) return messages;
+  const place = ({ seq }) => seq ?? Infinity;
+  return [...messages, ...happened].sort((left, right) => (place(left) === place(right) ? 0 : place(left) - place(right)));
+}
+
+function rowOf(message, turn) {
+  const who = message.sender;
+  return {
+    key: `${who} ${message.client_id || message.id}`,
+    like: JSON.stringify([
+      message, turn, nameOf(who), personOf(who)?.avatar, message.reactions?.map(({ actors }) => actors.map(nameOf)),
+      message.content.mentions?.map?.(nameOf), seenBy(message), redrawn.get(message.seq),
+    ]),
+    build: () => row(message, turn),
+  };
+}
+
+/** Returns how many have seen an own message of a group. */
+const seenBy = ({ sender, seq, state }) =>
+  seq !== undefined && state === "sent" && sender === chat.actor && !isDirect(current) ? readersOf(seq).length : 0;
+
 /** One message at a time can be reached with Tab: the newest one at first. */
 function reachable(list) {
   const ends = [...list.querySelectorAll(".more")];
   if (!ends.some((button) => button.tabIndex === 0)) ends.at(-1)?.setAttribute("tabindex", "0");
 }
 
-const separator = (text) => element("li", { className: "day" }, text);
+const between = (text, className) => element("li", { className }, text);
 
 const SIGNS = { sent: "✓", delivered: "✓✓", read: "✓✓", queued: "🕓", failed: "⚠" };
 
@@ -132,14 +164,21 @@ function row(message, turn) {
     contentOf(message, { conversation: current }),
     element("small", { title: message.reason ?? (mark || state) },
       edited ? element("span", { className: "edited", title: `Edited ${new Date(edited).toLocaleString()}` }, "edited ") : null,
+      isPinned(message) ? element("span", { title: "Pinned" }, "📌 ") : null,
       clock(message.time),
+      seenBy(message) > 0 && mark !== "read" ? element("span", { className: "seen" }, ` ${seenBy(message)}`) : null,
       sign ? element("span", { className: `sign ${mark}` }, ` ${sign}`) : null),
   );
   const text = recalled ? "" : (message.content.text ?? "");
   Object.assign(bubble.dataset, { state, mark: mark ?? "", seq: seq ?? "", kind: message.kind, text });
-  const item = element("li", {}, bubble);
-  item.className = ["row", own && "own", turn && "turn", recalled && "recalled", state === "failed" && "failed"]
-    .filter(Boolean).join(" ");
+  const peer = !own && !isDirect(current);
+  if (peer && turn) bubble.prepend(sender(message.sender));
+  const item = element("li", {}, peer && turn ? face(message.sender) : null, bubble);
+  item.className = [
+    "row", own && "own", peer && "peer", turn && "turn", recalled && "recalled", state === "failed" && "failed",
+    message.kind === "custom:announcement" && "announcement",
+  ].filter(Boolean).join(" ");
+  if (state === "failed") item.append(failure(message));
   if (seq === undefined || recalled) return item;
   bubble.addEventListener("click", ({ target }) => {
     // With a mouse a click selects text; the button is for that.
@@ -150,6 +189,32 @@ function row(message, turn) {
     item.append(element("div", { className: "chips" }, ...message.reactions.map((reaction) => chip(seq, reaction))));
   }
   return item;
+}
+
+/** Whether a message is pinned, as the groups plugin says beside it. */
+export const isPinned = ({ annotations = [] }) =>
+  annotations.some(({ plugin, name, value }) => plugin === "groups" && name === "pin" && value?.pinned === true);
+
+/** Why a message was refused, and what can be done; `pending` may have `retry` and `drop` of their own. */
+function failure(message) {
+  const waiting = current.pending.find(({ id }) => id === message.id);
+  const forget = (then) => () => {
+    current.pending = current.pending.filter((other) => other !== waiting);
+    then?.();
+    changed("messages");
+  };
+  const again = waiting?.retry ?? (() => chat.send(waiting.conversation, waiting.content, waiting.kind));
+  const node = element("p", { className: "failure" }, element("span", {}, message.reason ?? "It was not sent."),
+    button("Try again", "try-again", forget(again)), button("Delete", "drop-failed", forget(waiting?.drop)));
+  node.dataset.test = "failure";
+  return node;
+}
+
+function sender(actor) {
+  const node = element("button", { className: "sender plain", type: "button", onclick: () => acts.openPerson(actor) }, nameOf(actor));
+  node.style.setProperty("--hue", [...nameOf(actor)].reduce((hue, letter) => (hue * 31 + letter.codePointAt(0)) % 360, 0));
+  node.tabIndex = -1;
+  return node;
 }
 
 function moreButton(seq, text) {

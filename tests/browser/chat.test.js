@@ -196,6 +196,7 @@ test("acts done without a connection show at once, and are done when the server 
 
 test("what is wrong at the door is said there", async () => {
   const { page } = await site.join("carol");
+  await page.click("[data-test=settings]");
   await page.click("[data-test=leave]");
   await page.waitForSelector("[data-test=sign]:visible");
   await site.picture(page, "desk-door");

@@ -47,3 +47,41 @@ export async function chip(page, emoji, count) {
   await found.waitFor();
   return (await found.getAttribute("aria-pressed")) === "true";
 }
+
+/** Looks for people, and waits until what was found is shown. */
+export async function find(page, words, name = words) {
+  await page.fill("[data-test=search]", words);
+  await page.waitForSelector(`[data-test^="person-${name}"], [data-test^="found-${name}"]`);
+}
+
+/** Shows the list of contacts. */
+export const contacts = (page) => page.click("[data-test=tab-contacts]");
+
+/** Finds someone among people and opens the profile. */
+export async function profileOf(page, words, name) {
+  await contacts(page);
+  await page.fill("[data-test=search]", words);
+  await page.click(`[data-test="found-${name}"] .person`);
+  await page.waitForSelector("#panel[data-page=profile]");
+  await page.fill("[data-test=search]", "");
+}
+
+/** Opens a page of the settings. */
+export async function setting(page, name) {
+  if (await page.locator("[data-test=panel-close]").isVisible()) await page.click("[data-test=panel-close]");
+  await page.click("[data-test=settings]");
+  await page.click(`[data-test=${name}]`);
+  await page.waitForSelector(`#panel[data-page^="${name}"]`);
+}
+
+/** Makes a picture of one colour, as a file to choose. */
+export async function picture(page, colour) {
+  const url = await page.evaluate((colour) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 80, height: 60 });
+    const context = canvas.getContext("2d");
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 80, 60);
+    return canvas.toDataURL("image/png");
+  }, colour);
+  return { name: `${colour}.png`, mimeType: "image/png", buffer: Buffer.from(url.split(",")[1], "base64") };
+}

@@ -127,7 +127,7 @@ export class Site {
   async visit(options = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(8_000);
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(`${this.address}${path}`);

@@ -1,0 +1,104 @@
+// What the page knows of groups and discussions: names, what one may do, roles.
+
+import { chat } from "./session.js";
+import { changed, soon } from "./changes.js";
+import { tell } from "./dom.js";
+import { learn, nameOf } from "./people.js";
+
+const groups = new Map();
+
+/** Invitations that wait for an answer: {group, name, by, at_ms, until_ms}. */
+export let invitations = [];
+
+/** Whether the server has groups at all. */
+export let hasGroups = false;
+
+/** Returns {group, form, name, picture, role, notify}, and `info`, `membership` and `roles` once it was loaded. */
+export const groupOf = (id) => groups.get(id);
+
+/** Whether one may do something in a group that was loaded. */
+export const may = (id, permission) => Boolean(groups.get(id)?.membership?.permissions.includes(permission));
+
+export const isOwner = (id) => groups.get(id)?.info?.owner === chat.actor;
+
+function take(group) {
+  groups.set(group.group, { ...groups.get(group.group), ...group });
+  changed("groups", { group: group.group });
+}
+
+/** Reads all pages of a method that has pages, up to `most` entries. */
+export async function all(method, params, name, most = 1_000) {
+  const found = [];
+  for (let after; ; ) {
+    const page = await chat.call(method, { ...params, limit: 100, ...(after === undefined || after === null ? {} : { after }) });
+    found.push(...page[name]);
+    after = page.next;
+    if (after === undefined || after === null || found.length >= most) return found;
+  }
+}
+
+/** Asks for what is shown of all groups that one is in, and for invitations. */
+export async function loadMine() {
+  try {
+    for (const group of await all("groups.mine", {}, "groups")) take(group);
+    hasGroups = true;
+    await loadInvitations();
+  } catch (error) {
+    if (error.code !== "unknown_method") throw error;
+  }
+}
+
+export async function loadInvitations() {
+  invitations = await all("groups.invitations", {}, "invitations");
+  await learn(invitations.map(({ by }) => by));
+  changed("list");
+}
+
+/** Asks for everything that is needed of a group to show it. */
+export async function load(id) {
+  const of = { group: id };
+  const [info, membership, { roles }] = await Promise.all(
+    [chat.call("groups.info", of), chat.call("groups.membership", of), chat.call("groups.roles", of)]);
+  const { name, picture, form } = info;
+  take({ group: id, name, picture, form, role: membership.role, notify: membership.notify, info, membership, roles });
+  return groups.get(id);
+}
+
+export const titleOfRole = (id, role) => groups.get(id)?.roles?.find((one) => one.role === role)?.title ?? role;
+
+const stale = new Set();
+const reload = soon(async () => {
+  const ids = [...stale];
+  stale.clear();
+  for (const id of ids) await load(id).catch(() => {});
+});
+
+/** Has a group that is shown loaded again, because something about it changed. */
+export function refresh(id) {
+  if (!groups.get(id)?.info) return;
+  stale.add(id);
+  reload();
+}
+
+chat.addEventListener("event", ({ detail: { type, kind, conversation, content } }) => {
+  if (type === "members") return refresh(conversation);
+  if (type !== "message" || kind !== "custom:group") return;
+  const known = groups.get(conversation);
+  if (content.event === "profile" && known) {
+    take({ group: conversation, name: content.name, picture: content.picture });
+  }
+  refresh(conversation);
+});
+
+chat.addEventListener("left", ({ detail: { conversation } }) => groups.delete(conversation));
+
+chat.addEventListener("signal", async ({ detail: { plugin, name, payload } }) => {
+  if (plugin !== "groups") return;
+  if (name === "invited") return loadInvitations();
+  if (name === "join_request") {
+    await learn([payload.actor]);
+    tell(`${nameOf(payload.actor)} asks to join ${groups.get(payload.group)?.name ?? "a group"}.`, true);
+    changed("requests", { group: payload.group });
+  }
+  if (name === "join_refused") tell("Your request to join a group was refused.");
+});

@@ -1,0 +1,90 @@
+// Pinned messages of a group: a bar above the messages, and the list.
+
+import { $, attempt, element } from "./dom.js";
+import { chat } from "./session.js";
+import { on, soon } from "./changes.js";
+import { conversationOf, current, isDirect } from "./conversations.js";
+import { previewOf } from "./content.js";
+import { load, may } from "./groups.js";
+import { furtherActs } from "./menu.js";
+import { closePanel, openPanel } from "./panel.js";
+import { action, list } from "./parts.js";
+import { ago, learn, nameOf } from "./people.js";
+import { isPinned, show } from "./room.js";
+
+furtherActs.push((message, { conversation }) => {
+  if (isDirect(conversation) || !may(conversation.id, "pin")) return null;
+  const method = isPinned(message) ? "unpin" : "pin";
+  return {
+    text: isPinned(message) ? "Unpin" : "Pin", test: method,
+    run: () => attempt(() => chat.call(`groups.${method}`, { group: conversation.id, seq: message.seq })),
+  };
+});
+
+const bar = element("button", { id: "pinned", type: "button", hidden: true });
+bar.dataset.test = "pinned";
+$("above").append(bar);
+
+/** Pinned messages by group, the newest first. */
+const pinned = new Map();
+
+async function loadPins(id) {
+  const { pins } = await chat.call("groups.pins", { group: id });
+  const found = await Promise.all(pins.map(async (pin) => {
+    const known = conversationOf(id).list.get(pin.seq);
+    const message = known ?? (await chat.history(id, { after: pin.seq - 1, limit: 1 })).events.find(({ seq }) => seq === pin.seq);
+    return { ...pin, message };
+  }));
+  pinned.set(id, found.filter(({ message }) => message && !message.recalled).sort((left, right) => right.seq - left.seq));
+  return pinned.get(id);
+}
+
+const draw = soon(() => {
+  const [newest] = (current && pinned.get(current.id)) ?? [];
+  bar.hidden = !newest;
+  if (!newest) return;
+  const message = current.list.get(newest.seq) ?? newest.message;
+  bar.replaceChildren("📌 ", element("span", {}, previewOf(message, { conversation: current })));
+  bar.onclick = () => (pinned.get(current.id).length > 1 ? openPanel(pinsPage(current.id)) : attempt(() => show(newest.seq)));
+});
+
+on("open", async () => {
+  draw();
+  if (!current || isDirect(current) || !current.kind) return;
+  await loadPins(current.id).catch((error) => {
+    // The group may be gone, or have no such thing.
+    if (!error.code) throw error;
+  });
+  draw();
+});
+on("messages", draw);
+
+chat.addEventListener("event", async ({ detail: { type, sender, kind, conversation } }) => {
+  const isPin = type === "annotation" && sender === "groups" && kind === "pin";
+  if (conversation !== current?.id || (!isPin && type !== "recall")) return;
+  await loadPins(conversation).catch(() => {});
+  draw();
+});
+
+export const pinsPage = (id) => ({ title: "Pinned messages", test: "pins-page", build: (body) => build(body, id) });
+
+async function build(body, id) {
+  const [pins] = await Promise.all([loadPins(id), load(id)]);
+  await learn(pins.flatMap(({ by, message }) => [by, message.sender]));
+  body.append(list(pins.map((pin) => row(id, pin)), "pin-list", "Nothing is pinned."));
+}
+
+function row(id, { seq, by, at_ms, message }) {
+  const go = async () => {
+    if (matchMedia("(max-width: 60rem)").matches) closePanel();
+    await show(seq);
+  };
+  const main = element("button", { type: "button", className: "plain person", onclick: () => attempt(go) },
+    element("span", { className: "who" },
+      element("span", { className: "name" }, nameOf(message.sender)),
+      element("span", { className: "excerpt" }, previewOf(message, { conversation: conversationOf(id) })),
+      element("small", { className: "quiet" }, `pinned by ${nameOf(by)}, ${ago(at_ms)}`)));
+  main.dataset.test = `pin-${seq}`;
+  return element("div", { className: "row" }, main, ...(may(id, "pin")
+    ? [action("Unpin", `unpin-${seq}`, () => chat.call("groups.unpin", { group: id, seq }), { className: "small" })] : []));
+}

@@ -1,0 +1,44 @@
+// Who has read a message of a group.
+
+import { chat } from "./session.js";
+import { isDirect, othersOf } from "./conversations.js";
+import { furtherActs } from "./menu.js";
+import { may } from "./groups.js";
+import { attempt } from "./dom.js";
+import { startPanel } from "./panel.js";
+import { heading, list, personRow } from "./parts.js";
+import { learn, nameOf } from "./people.js";
+import { readersOf } from "./room.js";
+
+furtherActs.push(({ sender, seq }, { conversation }) => {
+  if (isDirect(conversation) || sender !== chat.actor) return null;
+  return { text: `Seen by ${readersOf(seq).length}`, test: "seen-by", run: () => startPanel(page(conversation, seq)) };
+});
+
+// What one may take back of others.
+furtherActs.push(({ sender, seq }, { conversation }) => {
+  if (isDirect(conversation) || sender === chat.actor || !may(conversation.id, "recall_others")) return null;
+  return {
+    text: "Recall", test: "recall-other", sure: "Recall for everyone?",
+    run: () => attempt(() => chat.call("groups.recall", { group: conversation.id, seq })),
+  };
+});
+
+const page = (conversation, seq) => ({
+  title: "Seen by",
+  test: "seen-page",
+  async build(body) {
+    const receipts = await chat.receipts(conversation.id);
+    const others = othersOf(conversation);
+    await learn(others, 500);
+    const seen = receipts.filter(({ read, actor }) => read >= seq && others.includes(actor)).map(({ actor }) => actor);
+    const got = receipts.filter(({ read, delivered }) => read < seq && delivered >= seq).map(({ actor }) => actor);
+    const known = new Set([...seen, ...got]);
+    const rest = others.filter((actor) => !known.has(actor));
+    const person = (actor) => personRow(actor, { line: "", dot: false, test: `read-${nameOf(actor)}` });
+    const people = (actors, test, none) => list(actors.map(person), test, none);
+    body.append(heading("Read"), people(seen, "seen-by-list", "Nobody yet."));
+    if (got.length > 0) body.append(heading("Delivered"), people(got, "delivered-to-list"));
+    if (rest.length > 0) body.append(heading("Not yet"), people(rest, "not-yet-list"));
+  },
+});

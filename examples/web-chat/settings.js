@@ -1,0 +1,69 @@
+// One's own side: profile, presence, account, devices, blocklist. Other modules add pages of theirs.
+
+import { $ } from "./dom.js";
+import { chat, leave } from "./session.js";
+import { changed, on } from "./changes.js";
+import { face, nameOf, remember } from "./people.js";
+import { openPanel, redrawPanel, startPanel } from "./panel.js";
+import { action, buttons, entry } from "./parts.js";
+import { accountPage } from "./account.js";
+import { blocklistPage } from "./blocklist.js";
+import { devicesPage } from "./devices.js";
+import { ownProfilePage } from "./own.js";
+import { presencePage, stateWords } from "./presence.js";
+
+const entries = [];
+
+/** Adds a page to the settings: {text, test, icon, page} with a page of the panel, or {…, open} with what to do. */
+export const addSettings = (entry) => entries.push(entry);
+
+addSettings({ text: "Profile", test: "own-profile", icon: "👤", page: ownProfilePage });
+addSettings({ text: "Presence", test: "own-presence", icon: "●", page: presencePage });
+addSettings({ text: "Account", test: "account", icon: "🔑", page: accountPage });
+addSettings({ text: "Devices", test: "devices", icon: "💻", page: devicesPage });
+addSettings({ text: "Blocked people", test: "blocklist", icon: "🚫", page: blocklistPage });
+
+const settingsPage = {
+  title: "Settings",
+  test: "settings-page",
+  build(body) {
+    body.append(...entries.map(({ text, test, icon, page, open }) =>
+      entry(text, test, () => (open ? open() : openPanel(page)), { icon })));
+    body.append(buttons(action("Sign out", "leave", signOut, { className: "danger" })));
+  },
+};
+
+async function signOut() {
+  try {
+    await chat.call("users.logout");
+  } catch {
+    // The token is forgotten here in any case.
+  }
+  leave();
+}
+
+$("self").addEventListener("click", () => startPanel(settingsPage));
+
+async function loadSelf() {
+  const me = await chat.call("users.whoami");
+  remember([me]);
+  await showSelf();
+}
+
+async function showSelf() {
+  $("me").textContent = nameOf(chat.actor);
+  $("my-face").replaceChildren(...face(chat.actor).childNodes);
+  const { people: [presence] } = await chat.call("users.presence", { actors: [chat.actor] });
+  $("my-state").textContent = stateWords(presence);
+  $("my-face").dataset.state = presence.state;
+  redrawPanel("own-presence-page");
+}
+
+chat.addEventListener("state", ({ detail: { state } }) => {
+  if (state === "online") void loadSelf();
+});
+chat.addEventListener("signal", ({ detail: { plugin, name } }) => {
+  if (plugin === "users" && name === "profile") void loadSelf();
+  if (plugin === "users" && name === "block") changed("contacts");
+});
+on("self", () => void showSelf());
