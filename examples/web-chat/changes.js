@@ -26,3 +26,19 @@ export function soon(run) {
     });
   };
 }
+
+/** The same for what is drawn: once for each picture that the screen shows, or a little later while nobody sees it. */
+export function drawn(run) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    const go = () => {
+      if (!waiting) return;
+      waiting = false;
+      run();
+    };
+    requestAnimationFrame(go);
+    setTimeout(go, 100);
+  };
+}

@@ -16,9 +16,12 @@ export function button(text, test, onclick, attributes = {}) {
   return node;
 }
 
-export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-export const day = (time) =>
-  new Date(time).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+// Made once: to make one takes longer than everything else about a message.
+const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
+
+export const clock = (time) => CLOCK.format(time);
+export const day = (time) => DAY.format(time);
 
 let telling;
 

@@ -4,7 +4,7 @@ import { revised } from "/client/courtyard.js";
 import { $, button, clock, day, element, patch, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { face, nameOf, personOf } from "./people.js";
-import { on, soon } from "./changes.js";
+import { drawn, on } from "./changes.js";
 import { changed, conversationOf, current, isDirect, older, open, othersOf, read } from "./conversations.js";
 import { contentOf, eventLineOf, previewOf } from "./content.js";
 
@@ -13,9 +13,9 @@ export const acts = { toggle() {}, openMenu() {}, openPerson() {} };
 
 const redrawn = new Map();
 
-/** Has a message of the open conversation drawn anew, when something else than the message itself changed. */
-export function redraw(seq) {
-  redrawn.set(seq, (redrawn.get(seq) ?? 0) + 1);
+/** Has messages of the open conversation drawn anew, when something else than the message itself changed. */
+export function redraw(...messages) {
+  for (const seq of messages) redrawn.set(seq, (redrawn.get(seq) ?? 0) + 1);
   changed("messages");
 }
 
@@ -25,14 +25,23 @@ on("open", () => {
   redrawn.clear();
   if (current) showMessages(true);
 });
+// Many events may come at once, and acks for as many messages.
+let goesToEnd = false;
+const draw = drawn(() => {
+  const toEnd = goesToEnd;
+  goesToEnd = false;
+  if (current) showMessages(toEnd);
+});
 on("messages", ({ toEnd, older }) => {
   if (!current) return;
+  if (toEnd) goesToEnd = true;
+  if (!older) return draw();
   const list = $("messages");
   const below = list.scrollHeight - list.scrollTop;
-  showMessages(toEnd);
-  if (older) list.scrollTop = list.scrollHeight - below;
+  showMessages();
+  list.scrollTop = list.scrollHeight - below;
 });
-on("people groups", soon(() => current && showMessages()));
+on("people groups", draw);
 
 chat.addEventListener("sent", () => changed("messages"));
 chat.addEventListener("refused", ({ detail: { message, error } }) => {
@@ -52,6 +61,7 @@ export async function show(seq) {
     ({ first } = current.list);
     await older(current, 500);
   }
+  if (current) showMessages();
   const bubble = document.querySelector(`#messages .note[data-seq="${seq}"]`);
   if (!bubble) return;
   bubble.scrollIntoView({ block: "center" });
@@ -109,7 +119,7 @@ function showMessages(toEnd = false) {
       before = null;
     }
     const line = eventLineOf(event, { conversation: current });
-    rows.push(line === undefined ? rowOf({ ...event, time }, before?.sender !== event.sender)
+    rows.push(line === undefined ? rowOf(event, time, before?.sender !== event.sender)
       : { key: `line ${event.seq}`, like: line, build: () => between(line, "happened") });
     before = { sender: line === undefined ? event.sender : undefined, time };
   }
@@ -130,7 +140,7 @@ function timeline() {
   return [...messages, ...happened].sort((left, right) => (place(left) === place(right) ? 0 : place(left) - place(right)));
 }
 
-function rowOf(message, turn) {
+function rowOf(message, time, turn) {
   const who = message.sender;
   return {
     key: `${who} ${message.client_id || message.id}`,
@@ -138,7 +148,7 @@ function rowOf(message, turn) {
       message, turn, nameOf(who), personOf(who)?.avatar, message.reactions?.map(({ actors }) => actors.map(nameOf)),
       message.content.mentions?.map?.(nameOf), seenBy(message), redrawn.get(message.seq),
     ]),
-    build: () => row(message, turn),
+    build: () => row({ ...message, time }, turn),
   };
 }
 
