@@ -18,5 +18,6 @@ import "./seen.js";
 import "./group.js";
 import "./joining.js";
 import "./settings.js";
+import "./replies.js";
 
 chat.connect(token());

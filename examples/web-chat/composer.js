@@ -4,7 +4,10 @@ import { $, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, changes, current } from "./conversations.js";
 
-/** Functions (content, conversation) → content: what goes along with a text, such as whom it mentions. */
+/**
+ * Functions (content, conversation, isEdit) → content: what goes along with a text, such as whom it mentions. An edit has what
+ * went along before.
+ */
 export const enrich = [];
 
 /** Functions (files, conversation): they take what was dropped on the conversation or pasted. The first one that returns true. */
@@ -61,7 +64,8 @@ function setText(text) {
 
 function grow() {
   $("text").style.height = "auto";
-  $("text").style.height = `${$("text").scrollHeight}px`;
+  // What is not shown has no height.
+  if ($("text").scrollHeight > 0) $("text").style.height = `${$("text").scrollHeight}px`;
 }
 
 changes.addEventListener("close", endEdit);
@@ -84,7 +88,7 @@ $("write").addEventListener("submit", (submitted) => {
   const text = $("text").value.trim();
   if (!text || !current) return;
   const { editing } = current;
-  const enriched = (content) => enrich.reduce((done, more) => more(done, current), content);
+  const enriched = (content) => enrich.reduce((done, more) => more(done, current, Boolean(editing)), content);
   if (editing) {
     const { content } = current.list.get(editing);
     endEdit();

@@ -17,6 +17,9 @@ export const eventLines = new Map();
 /** What in a text stands out: functions (content) → [{text, className}]. */
 export const phrases = [];
 
+/** What stands above contents: functions (message, {conversation}) → node or null. */
+export const above = [];
+
 /** What stands below contents: functions (message, {conversation}) → node or null, for a translation for example. */
 export const below = [];
 
@@ -35,9 +38,9 @@ const shown = ({ kind }) => kinds.get(kind) ?? unknown;
 /** Returns the node of what a message says. */
 export function contentOf(message, place) {
   if (message.recalled) return element("span", { className: "words" }, RECALLED);
-  const parts = below.map((show) => show(message, place)).filter(Boolean);
   const content = shown(message).show(message, place);
-  return parts.length > 0 ? element("div", {}, content, ...parts) : content;
+  const [over, under] = [above, below].map((parts) => parts.map((show) => show(message, place)).filter(Boolean));
+  return over.length + under.length > 0 ? element("div", {}, ...over, content, ...under) : content;
 }
 
 /** Returns an event as a line between the messages, or undefined if it is none. */
