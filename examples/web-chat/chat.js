@@ -19,5 +19,8 @@ import "./group.js";
 import "./joining.js";
 import "./settings.js";
 import "./replies.js";
+import "./stickers.js";
+import "./sticker-picker.js";
+import "./packs.js";
 
 chat.connect(token());
