@@ -25,5 +25,8 @@ import "./shared.js";
 import "./stickers.js";
 import "./sticker-picker.js";
 import "./packs.js";
+import "./translation.js";
+import "./translation-settings.js";
+import "./head.js";
 
 chat.connect(token());

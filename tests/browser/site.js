@@ -23,7 +23,7 @@ const PLUGINS = {
     // Hashing is made cheap: what it costs is no matter of these tests.
     more: "[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },
-  translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions"] },
+  translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions", "watches"] },
   stickers: { grant: ["kv", "jobs", "blobs", "sessions", "http"] },
   groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },
 };
@@ -127,7 +127,7 @@ export class Site {
   async visit(options = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(8_000);
+    page.setDefaultTimeout(30_000);
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(`${this.address}${path}`);
