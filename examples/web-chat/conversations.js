@@ -187,6 +187,7 @@ chat.addEventListener("synced", async ({ detail }) => {
 chat.addEventListener("event", async ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
   keep(conversation, event);
+  if (event.type === "members") conversation.members = chat.conversation(event.conversation)?.members ?? conversation.members;
   if (event.seq > conversation.newest) note(conversation, event);
   if (conversation === current) changed("messages");
   changed("list");

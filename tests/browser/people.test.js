@@ -1,7 +1,7 @@
 // People on the page: signing in, profiles, contacts, presence, blocks, devices.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { PASSWORD, PHONE, DESK, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
 import { bubble, contacts, find, picture, profileOf, setting, talk, write } from "./page.js";
@@ -13,6 +13,7 @@ before(async () => {
   party = await ThirdParty.start(`http://127.0.0.1:${port}/`);
   site = await Site.open({ port, further: { users: party.settings } });
 });
+afterEach(() => site.empty());
 after(async () => {
   await site?.close();
   party?.close();

@@ -123,11 +123,16 @@ export class Site {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** Closes all pages, as at the end of a test. */
+  async empty() {
+    await Promise.all(this.browser.contexts().map((context) => context.close()));
+  }
+
   /** Opens a page of its own, which nobody is signed in to. What goes wrong in it is in `complaints`. */
   async visit(options = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(8_000);
+    page.setDefaultTimeout(30_000);
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(`${this.address}${path}`);
