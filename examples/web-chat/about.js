@@ -28,10 +28,7 @@ function draw() {
 
 function subtitle() {
   const partner = partnerOf(current);
-  if (partner) {
-    const presence = presenceOf(partner);
-    return presence.state === "offline" && !presence.last_seen_ms && !presence.text ? "" : wordsFor(presence);
-  }
+  if (partner) return wordsFor(presenceOf(partner));
   const { members } = current;
   return members.length > 0 ? `${members.length} ${members.length === 1 ? "member" : "members"}` : "";
 }

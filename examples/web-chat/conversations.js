@@ -60,6 +60,13 @@ export function looksOf(conversation) {
   return partner ? looks(partner, true) : [titleOf(conversation), groupOf(conversation.id)?.picture];
 }
 
+const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/** Returns when something last happened in a conversation: if nothing did, when it began, which its id (a ULID) tells. */
+export function timeOf({ id, last }) {
+  return last?.time ?? [...id.slice(0, 10)].reduce((time, digit) => time * 32 + DIGITS.indexOf(digit), 0);
+}
+
 /** Returns the newest of a conversation in one line. */
 export function lineOf(conversation) {
   const { list, last, notices } = conversation;

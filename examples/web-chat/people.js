@@ -81,10 +81,12 @@ chat.addEventListener("signal", ({ detail: { plugin, name, payload } }) => {
 
 const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline", invisible: "invisible" };
 
-/** Says in a few words how somebody is seen. */
+/** Says in a few words how somebody is seen, or nothing. */
 export function wordsFor({ state, text, last_seen_ms }) {
-  const word = state === "offline" && last_seen_ms ? `last seen ${ago(last_seen_ms)}` : STATES[state] ?? state;
-  return text ? `${word} · ${text}` : word;
+  // Of those who are no friends nothing is known but that.
+  const gone = last_seen_ms ? `last seen ${ago(last_seen_ms)}` : "";
+  const word = state === "offline" ? gone : STATES[state] ?? state;
+  return [word, text].filter(Boolean).join(" · ");
 }
 
 const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["day", 86_400], ["hour", 3_600], ["minute", 60]];

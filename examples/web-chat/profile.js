@@ -46,8 +46,7 @@ function head({ actor, display_name, name, avatar }, presence) {
   const remark = personOf(actor)?.remark;
   const picture = portrait(nameOf(actor), { picture: avatar });
   picture.classList.add("large");
-  const words = presence.state === "offline" && !presence.last_seen_ms && !presence.text ? "" : wordsFor(presence);
-  const state = element("p", { className: `state ${presence.state}` }, words);
+  const state = element("p", { className: `state ${presence.state}` }, wordsFor(presence));
   state.dataset.test = "presence";
   return element("header", { className: "head" }, picture,
     element("h3", {}, nameOf(actor)),

@@ -56,7 +56,16 @@ test("people come into a group by invitation and by link, and everybody sees who
   while (!seen) for (const { page } of [bob, eve]) await page.type("[data-test=text]", "…");
   await over;
 
-  await ann.page.click("[data-test=panel-close]");
+  await group(ann.page);
+  await site.picture(ann.page, "desk-group-page");
+  await group(bob.page);
+  await bob.page.emulateMedia({ colorScheme: "dark" });
+  await site.picture(bob.page, "phone-group-page");
+  await bob.page.click("[data-test=panel-close]");
+  await site.picture(bob.page, "phone-group-dark");
+  await groupSetting(ann.page, "members");
+  await ann.page.emulateMedia({ colorScheme: "dark" });
+  await site.picture(ann.page, "desk-members-dark");
   await groupSetting(ann.page, "links");
   await ann.page.click("[data-test=revoke-link]");
   await ann.page.waitForSelector("[data-test=link-list].quiet");
