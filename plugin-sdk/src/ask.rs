@@ -28,6 +28,8 @@ pub enum Ask {
     Read(String, u64, u32),
     Recall(String, u64, String),
     Annotate(String, u64, String, Vec<u8>),
+    WatchConversation(String, bool),
+    WatchActor(String, bool),
     Publish(String, Vec<u8>),
     AddJob(String, u64, Vec<u8>),
     Transact(String, Vec<u8>),
@@ -72,6 +74,7 @@ impl Ask {
             | Self::Read(..)
             | Self::Recall(..) => Some("conversations"),
             Self::Annotate(..) => Some("annotations"),
+            Self::WatchConversation(..) | Self::WatchActor(..) => Some("watches"),
             Self::Publish(..) => Some("events"),
             Self::AddJob(..) | Self::Transact(..) => Some("jobs"),
             Self::Fetch(_) => Some("fetch"),

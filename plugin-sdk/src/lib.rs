@@ -38,7 +38,7 @@ pub use serde;
 pub use serde_json;
 pub use service::{
     Annotations, Blobs, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, Metrics,
-    ServiceError, Sessions, StoredMessage, Timers,
+    ServiceError, Sessions, StoredMessage, Timers, Watches,
 };
 pub use table::{Table, TableError};
 

@@ -129,6 +129,12 @@ impl HookName {
         )
     }
 
+    /// Whether it can be asked for in some conversations alone that the plugin chooses while it runs.
+    #[must_use]
+    pub const fn can_be_watched(self) -> bool {
+        matches!(self, Self::AfterSend | Self::AfterAct | Self::Push)
+    }
+
     /// Returns the capability that a plugin needs to be entered there.
     #[must_use]
     pub const fn capability(self) -> Option<&'static str> {
@@ -177,6 +183,10 @@ pub struct Hook {
     /// Only for `event`: which, as `PLUGIN.NAME`; empty for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
+    /// Only for `after_send`, `after_act` and `push`: conversations that the plugin watches, and those with a member that it
+    /// watches. Needs the capability `watches`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watched: bool,
 }
 
 /// A method that clients may call as `PLUGIN.NAME`.
@@ -274,6 +284,12 @@ impl Manifest {
                     hook.hook.name()
                 ));
             }
+            if hook.watched && !hook.hook.can_be_watched() {
+                return invalid(format!("`watched` is no filter of {:?}", hook.hook.name()));
+            }
+            if hook.watched && !self.capabilities.iter().any(|capability| capability == "watches") {
+                return invalid("the filter `watched` needs the capability \"watches\"".to_owned());
+            }
             if self.hooks.iter().filter(|other| other.hook == hook.hook).count() > 1 {
                 return invalid(format!("the hook {:?} is declared twice", hook.hook));
             }
@@ -310,6 +326,11 @@ mod tests {
             (r#""id":"A""#, r#""id":"a""#),
             (r#""hook":"render""#, r#""hook":"before_send""#),
             (r#""more":1,"id":"a""#, r#""id":"a""#),
+            (r#""class":"guard","watched":true"#, r#""class":"guard""#),
+            (
+                r#""hook":"after_send","watched":true"#,
+                r#""hook":"before_send","class":"guard""#,
+            ),
         ] {
             assert!(
                 Manifest::parse(GOOD.replace(right, wrong).as_bytes()).is_err(),

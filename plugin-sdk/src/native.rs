@@ -248,6 +248,14 @@ pub(crate) mod service {
         ))
     }
 
+    pub(crate) fn watch_conversation(id: &str, on: bool) -> Result<(), ServiceError> {
+        done(Ask::WatchConversation(id.to_owned(), on))
+    }
+
+    pub(crate) fn watch_actor(actor: &str, on: bool) -> Result<(), ServiceError> {
+        done(Ask::WatchActor(actor.to_owned(), on))
+    }
+
     pub(crate) fn publish(name: &str, payload: &[u8]) -> Result<(), ServiceError> {
         done(Ask::Publish(name.to_owned(), payload.to_vec()))
     }

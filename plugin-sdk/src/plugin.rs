@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use crate::Metrics;
 use crate::{
     Act, Annotations, Blob, Blobs, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job,
-    Jobs, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, service,
+    Jobs, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches, service,
 };
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
@@ -119,6 +119,12 @@ impl Context {
     #[must_use]
     pub fn annotations(&self) -> Annotations {
         Annotations
+    }
+
+    /// Returns what hooks that are declared as `watched` see. Capability `watches`.
+    #[must_use]
+    pub fn watches(&self) -> Watches {
+        Watches
     }
 
     /// Returns the jobs of the plugin. Capability `jobs`.
@@ -467,7 +473,7 @@ impl Method {
 /// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
 /// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, `before_upload`,
 /// `complete_upload`, `before_download`, `before_remove`, `action`, each with
-/// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`. A method that needs no
+/// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`, `after_send { watched }`. A method that needs no
 /// sign-in is written `name(anonymous)`. `after: ["users"],` behind the description asks for a place behind another plugin.
 #[macro_export]
 macro_rules! register {
@@ -477,7 +483,7 @@ macro_rules! register {
         description: $description:literal,
         $(after: [$($after:literal),* $(,)?],)?
         capabilities: [$($capability:ident),* $(,)?],
-        hooks: [$($hook:ident $(($class:ident))? $({ $($filter:ident : [$($value:literal),* $(,)?]),* $(,)? })?),* $(,)?],
+        hooks: [$($hook:ident $(($class:ident))? $({ $($filter:ident $(: [$($value:literal),* $(,)?])?),* $(,)? })?),* $(,)?],
         methods: [$($method:ident $(($anonymous:ident))?),* $(,)?] $(,)?
     ) => {
         impl $crate::Registered for $plugin {
@@ -492,7 +498,7 @@ macro_rules! register {
                 "],\"hooks\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
                     ",{\"hook\":\"", stringify!($hook), "\""
                     $(, ",\"class\":\"", stringify!($class), "\"")?
-                    $($(, ",\"", $crate::__filter!($filter), "\":[", $crate::__texts!($($value),*), "]")*)?,
+                    $($(, $crate::__filter!($filter $(: [$($value),*])?))*)?,
                     "}"
                 )*)),
                 "],\"methods\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
@@ -545,13 +551,16 @@ macro_rules! __texts {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __filter {
-    (conversations) => {
-        "conversation_kinds"
+    (conversations: [$($value:expr),*]) => {
+        $crate::const_format::concatcp!(",\"conversation_kinds\":[", $crate::__texts!($($value),*), "]")
     };
-    (contents) => {
-        "content_kinds"
+    (contents: [$($value:expr),*]) => {
+        $crate::const_format::concatcp!(",\"content_kinds\":[", $crate::__texts!($($value),*), "]")
     };
-    (events) => {
-        "events"
+    (events: [$($value:expr),*]) => {
+        $crate::const_format::concatcp!(",\"events\":[", $crate::__texts!($($value),*), "]")
+    };
+    (watched) => {
+        ",\"watched\":true"
     };
 }

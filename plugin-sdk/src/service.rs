@@ -227,6 +227,28 @@ impl Annotations {
     }
 }
 
+/// What hooks that are declared as `watched` see.
+#[derive(Clone, Copy, Debug)]
+pub struct Watches;
+
+impl Watches {
+    /// Watches a conversation, or stops to, with the transaction of the call.
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; `Invalid` for what is no id of a conversation.
+    pub fn conversation(self, id: &str, on: bool) -> Result<(), ServiceError> {
+        host::watch_conversation(id, on)
+    }
+
+    /// Watches all conversations of an actor, or stops to, with the transaction of the call.
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; `Invalid` for what is no id of an actor.
+    pub fn actor(self, actor: &str, on: bool) -> Result<(), ServiceError> {
+        host::watch_actor(actor, on)
+    }
+}
+
 /// Events for other plugins.
 #[derive(Clone, Copy, Debug)]
 pub struct Events;

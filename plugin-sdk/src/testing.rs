@@ -27,6 +27,8 @@ struct State {
     messages: BTreeMap<String, Vec<StoredMessage>>,
     /// Conversation, number and name.
     annotations: BTreeMap<(String, u64, String), Value>,
+    /// Actors and conversations.
+    watched: BTreeSet<String>,
     /// Events that were published.
     events: Vec<(String, Value)>,
     ended: Vec<(String, Option<String>)>,
@@ -130,6 +132,12 @@ impl<P: Registered> TestHost<P> {
     pub fn annotation(&self, conversation: &str, seq: u64, name: &str) -> Option<Value> {
         let key = (conversation.to_owned(), seq, name.to_owned());
         STATE.with_borrow(|state| state.annotations.get(&key).cloned())
+    }
+
+    /// Whether the plugin watches an actor or a conversation.
+    #[must_use]
+    pub fn is_watched(&self, id: &str) -> bool {
+        STATE.with_borrow(|state| state.watched.contains(id))
     }
 
     /// Takes the events that were published: name and payload.
@@ -639,6 +647,14 @@ impl State {
             Ask::Annotate(conversation, seq, name, value) => {
                 let value = serde_json::from_slice(&value).unwrap_or_default();
                 self.annotations.insert((conversation, seq, name), value);
+                Ok(Answer::Done)
+            }
+            Ask::WatchConversation(id, on) | Ask::WatchActor(id, on) => {
+                if on {
+                    self.watched.insert(id);
+                } else {
+                    self.watched.remove(&id);
+                }
                 Ok(Answer::Done)
             }
             Ask::Publish(name, payload) => {

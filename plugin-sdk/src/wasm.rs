@@ -430,6 +430,21 @@ pub(crate) mod service {
         })
     }
 
+    pub(crate) fn watch_conversation(id: &str, on: bool) -> Result<(), ServiceError> {
+        wit::watches::conversation(id, on).map_err(watches)
+    }
+
+    pub(crate) fn watch_actor(actor: &str, on: bool) -> Result<(), ServiceError> {
+        wit::watches::actor(actor, on).map_err(watches)
+    }
+
+    fn watches(failure: wit::watches::Failure) -> ServiceError {
+        match failure {
+            wit::watches::Failure::Invalid(reason) => ServiceError::Invalid(reason),
+            wit::watches::Failure::Unavailable => ServiceError::Unavailable,
+        }
+    }
+
     pub(crate) fn publish(name: &str, payload: &[u8]) -> Result<(), ServiceError> {
         wit::events::publish(name, payload).map_err(|failure| match failure {
             wit::events::Failure::Invalid(reason) => ServiceError::Invalid(reason),

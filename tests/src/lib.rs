@@ -10,6 +10,7 @@ pub mod accounts;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::SinkExt;
@@ -36,6 +37,21 @@ fn built(variable: &str, otherwise: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// Returns a port that is free, and stays so for a server that comes and goes: it is none that the system gives to connections
+/// or to listeners that let it choose, and other processes begin to look elsewhere.
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id() * 11 + ASKED.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + nth % PORTS).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Replaces every occurrence: a text of the manifest is in a plugin's data as well as in its custom section.
@@ -80,12 +96,7 @@ impl Site {
 
     /// Makes a folder with a configuration: a listener on a free port, and `more`.
     pub fn bare(more: &str) -> Self {
-        // The port is free again when the server binds it; nobody else on loopback gets it in between but by chance.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let folder = tempfile::tempdir().unwrap();
         let text = format!("data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:{port}\"\n{more}");
         std::fs::write(folder.path().join("courtyard.toml"), text).unwrap();

@@ -127,7 +127,7 @@ async fn a_job_that_fails_comes_again_and_one_that_can_not_succeed_is_a_dead_let
 #[tokio::test]
 async fn jobs_that_break_down_hold_up_nobody() {
     let (site, server) = start(
-        "[plugins.limits]\naction_ms = 300\njob_attempts = 1\nactions = 4\nmemory_bytes = 8388608\nstrikes = 1000\n",
+        "[plugins.limits]\naction_ms = 2000\njob_attempts = 1\nactions = 4\nmemory_bytes = 8388608\nstrikes = 1000\n",
     )
     .await;
     let mut ann = server.sign_in("ann").await;
@@ -145,7 +145,7 @@ async fn jobs_that_break_down_hold_up_nobody() {
         let letter = found.iter().find(|letter| letter["about"]["name"] == name).unwrap();
         letter["reason"].as_str().unwrap().to_owned()
     };
-    assert_eq!(reason("loop"), "it ran longer than 300 ms");
+    assert_eq!(reason("loop"), "it ran longer than 2000 ms");
     assert!(reason("trap").starts_with("it trapped"), "{}", reason("trap"));
     assert_eq!(reason("hoard"), "it went over its limit of memory");
     assert_eq!(reason("nonsense"), "unknown_job: There is no such job.");

@@ -19,7 +19,7 @@ pub use health::{Health, HealthPolicy, Quarantine};
 pub use jobs::{Jobs, add_job};
 pub use meter::{BUCKETS_NS, HookCounts, Meter};
 pub use observers::Observers;
-pub use outbox::{DeadLetter, DeadMessage, Outbox};
+pub use outbox::{Audience, DeadLetter, DeadMessage, Outbox};
 pub use registry::{Plugin, Registry, SessionChange, WhenMissing};
 pub use settlement::{Sealed, Settlement};
 pub use timers::{Timer, Timers, cancel_timer, set_timer};

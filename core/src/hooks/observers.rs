@@ -1,10 +1,10 @@
 //! Shows observers what is committed, at least once, each conversation in its order.
 //!
-//! What an observer writes and the end of the note in its outbox are one transaction again.
+//! What an observer writes and the end of the notes in its outbox are one transaction again, of as many notes as are there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use courtyard_plugin_sdk::Act;
@@ -22,6 +22,8 @@ use crate::wire::AppId;
 const ATTEMPTS: u32 = 5;
 /// The pause after the first failure; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long notes are shown in one transaction.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// The tasks that show observers what is in their outboxes, one for each plugin.
 #[derive(Debug)]
@@ -29,9 +31,11 @@ pub struct Observers {
     settlement: Arc<Settlement>,
 }
 
-/// How showing one note ended.
+/// How showing notes ended.
 enum Shown {
     Done,
+    /// The transaction has to be made anew.
+    Conflict,
     /// The plugin is left alone for a while; nothing is counted against what it was to see.
     Later,
     Failed(String),
@@ -107,10 +111,10 @@ impl Observers {
 
     /// Empties the outbox of one plugin. Returns whether it is empty.
     async fn drain(self: Arc<Self>, plugin: Arc<Plugin>) -> bool {
-        let mut attempts = 0;
+        let (mut attempts, mut together) = (0, BATCH);
         loop {
             let (start, end) = key::outboxes(&plugin.id);
-            let Ok(notes) = self.log().store().scan(&start, &end, BATCH, false) else {
+            let Ok(notes) = self.log().store().scan(&start, &end, together, false) else {
                 return false;
             };
             if notes.is_empty() {
@@ -126,55 +130,127 @@ impl Observers {
             if !matches!(durable, Ok(Ok(_))) {
                 return false;
             }
-            for note in notes {
-                let (this, observer, shown_note) = (self.clone(), plugin.clone(), note.clone());
-                let shown = self
-                    .settlement
-                    .workers()
-                    .begin(move || this.show(&observer, &shown_note))
-                    .await;
-                match shown {
-                    Ok(Shown::Done) => attempts = 0,
-                    Ok(Shown::Later) | Err(_) => return false,
-                    Ok(Shown::Failed(reason)) => {
-                        attempts += 1;
-                        if attempts < ATTEMPTS {
-                            tokio::time::sleep(BACK_OFF * (1 << attempts)).await;
-                            // What is behind it waits: an observer sees a conversation in its order.
-                            break;
-                        }
-                        let (this, observer) = (self.clone(), plugin.clone());
-                        let bury = move || this.outbox().bury(&observer.id, &note, &reason);
-                        if self.settlement.workers().begin(bury).await.is_err() {
-                            return false;
-                        }
-                        attempts = 0;
+            let (this, observer) = (self.clone(), plugin.clone());
+            let show = move || {
+                let (done, ended) = this.show(&observer, &notes);
+                (done, ended, notes)
+            };
+            let Ok((done, ended, notes)) = self.settlement.workers().begin(show).await else {
+                return false;
+            };
+            if done > 0 {
+                (attempts, together) = (0, BATCH);
+            }
+            match ended {
+                Shown::Done => {}
+                Shown::Later => return false,
+                // Another transaction changed what the observer read. Few at a time get through.
+                Shown::Conflict if together == 1 => return false,
+                Shown::Conflict => together = 1,
+                Shown::Failed(reason) => {
+                    attempts += 1;
+                    if attempts < ATTEMPTS {
+                        // What is behind it waits: an observer sees a conversation in its order.
+                        tokio::time::sleep(BACK_OFF * (1 << attempts)).await;
+                        continue;
                     }
+                    let (this, observer) = (self.clone(), plugin.clone());
+                    let bury = move || this.outbox().bury(&observer.id, &notes[done], &reason);
+                    if self.settlement.workers().begin(bury).await.is_err() {
+                        return false;
+                    }
+                    attempts = 0;
                 }
             }
         }
     }
 
-    fn show(&self, plugin: &Plugin, note: &(Bytes, Bytes)) -> Shown {
-        match self.try_show(plugin, note) {
-            Ok(shown) => shown,
-            Err(error) => Shown::Failed(error.to_string()),
+    /// Shows notes in one transaction. Returns how many are done, and how it ended with the one behind them.
+    fn show(&self, plugin: &Plugin, notes: &[(Bytes, Bytes)]) -> (usize, Shown) {
+        let begun = Instant::now();
+        let draft = Draft::new(self.log().store().clone());
+        let mut call = Call::new(AppId::default_app(), Access::Write, draft);
+        let (mut done, mut ended) = (0, Shown::Done);
+        for note in notes {
+            let mark = call.mark();
+            let outcome;
+            (call, outcome) = self.show_one(plugin, call, note, done == 0);
+            match outcome {
+                Ok(true) => done += 1,
+                Ok(false) => {
+                    call.roll_back(mark);
+                    break;
+                }
+                Err(why) => {
+                    call.roll_back(mark);
+                    ended = why;
+                    break;
+                }
+            }
+            // The next one may want to read what this one appended; and the longer it lasts, the more may conflict.
+            if !call.effects.appends.is_empty() || begun.elapsed() > TOGETHER {
+                break;
+            }
+        }
+        if done == 0 {
+            return (0, ended);
+        }
+        match self.settlement.commit(*call, |_| {}) {
+            Ok(()) => (done, ended),
+            Err(CommitError::Conflict) => (0, Shown::Conflict),
+            Err(error) => {
+                tracing::warn!(plugin = %plugin.id, %error, "what an observer wrote could not be kept");
+                (0, Shown::Later)
+            }
         }
     }
 
-    fn try_show(&self, plugin: &Plugin, (at, note): &(Bytes, Bytes)) -> Result<Shown, LogError> {
-        let mut draft = Draft::new(self.log().store().clone());
-        if draft.get(at.clone())?.is_none() {
-            return Ok(Shown::Done);
+    /// Shows a note in a call that may have shown others. Returns whether it is done; if not, it needs a call of its own, since
+    /// the `first` one says which app the call is in.
+    fn show_one(
+        &self,
+        plugin: &Plugin,
+        mut call: Box<Call>,
+        (at, note): &(Bytes, Bytes),
+        first: bool,
+    ) -> (Box<Call>, Result<bool, Shown>) {
+        match call.draft.get(at.clone()) {
+            Ok(Some(_)) => call.draft.set(at.clone(), None),
+            Ok(None) => return (call, Ok(true)),
+            Err(error) => return (call, Err(Shown::Failed(error.to_string()))),
         }
-        draft.set(at.clone(), None);
-        let Some(note) = Note::decode(note) else {
-            return Ok(Shown::Failed("the note can't be read".to_owned()));
+        let asked = match self.asked(note) {
+            Ok(Some(asked)) => asked,
+            // Nobody is to hear of it; only the note goes.
+            Ok(None) => return (call, Ok(true)),
+            Err(why) => return (call, Err(why)),
         };
-        let asked = match (note.hook, note.about) {
-            (hook, About::Logged(dedup)) => match self.outbox().logged(dedup)? {
-                Some((log, event)) => self.logged(hook, &log, &event)?,
-                None => return Ok(Shown::Failed("its event is not in the log".to_owned())),
+        if first {
+            call.app = asked.app;
+        } else if call.app != asked.app {
+            return (call, Ok(false));
+        }
+        call.origin = Some(asked.origin);
+        let (call, outcome) = plugin.enter(call, asked.request, guest::done);
+        let outcome = match outcome {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => Err(Shown::Failed(format!("{}: {}", error.code, error.message))),
+            Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Err(Shown::Later),
+            Err(failure) => Err(Shown::Failed(failure.to_string())),
+        };
+        (call, outcome)
+    }
+
+    /// Makes what the plugin is asked about a note; none if there is nobody to be asked.
+    fn asked(&self, note: &[u8]) -> Result<Option<Asked>, Shown> {
+        let failed = |error: LogError| Shown::Failed(error.to_string());
+        let Some(note) = Note::decode(note) else {
+            return Err(Shown::Failed("the note can't be read".to_owned()));
+        };
+        Ok(match (note.hook, note.about) {
+            (hook, About::Logged(dedup)) => match self.outbox().logged(dedup).map_err(failed)? {
+                Some((log, event)) => self.logged(hook, &log, &event).map_err(failed)?,
+                None => return Err(Shown::Failed("its event is not in the log".to_owned())),
             },
             (_, About::Change(change)) => change.app.parse().ok().map(|app| Asked {
                 origin: origin(&app, &change.actor),
@@ -188,19 +264,6 @@ impl Observers {
                 request: Request::Event(event),
                 app,
             }),
-        };
-        let Some(Asked { app, origin, request }) = asked else {
-            // Nobody is to hear of it; only the note goes.
-            return Ok(self.finish(*Call::new(AppId::default_app(), Access::Write, draft)));
-        };
-        let mut call = Call::new(app, Access::Write, draft);
-        call.origin = Some(origin);
-        let (call, outcome) = plugin.enter(call, request, guest::done);
-        Ok(match outcome {
-            Ok(Ok(())) => self.finish(*call),
-            Ok(Err(error)) => Shown::Failed(format!("{}: {}", error.code, error.message)),
-            Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Shown::Later,
-            Err(failure) => Shown::Failed(failure.to_string()),
         })
     }
 
@@ -271,15 +334,6 @@ impl Observers {
             .filter(|member| member.as_str() != sender && !router.is_online(&conversation.log.app, member))
             .map(ToString::to_string)
             .collect()
-    }
-
-    fn finish(&self, call: Call) -> Shown {
-        match self.settlement.commit(call, |_| {}) {
-            Ok(()) => Shown::Done,
-            // Another transaction changed what the observer read: it sees this again.
-            Err(CommitError::Conflict) => Shown::Later,
-            Err(error) => Shown::Failed(error.to_string()),
-        }
     }
 }
 

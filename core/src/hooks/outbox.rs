@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{Hooks, jobs};
+use super::{Hooks, Plugin, jobs};
 use crate::clock::now_ms;
-use crate::log::{Body, Draft, EventType, Log, LogError, key};
+use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Watched, Watches, key};
 use crate::store::{Append, CommitError, LogId, StoredEvent};
-use crate::wire::ConversationId;
+use crate::wire::{ActorId, ConversationId};
 
 /// How many notes are read at a time.
 pub(super) const BATCH: usize = 64;
@@ -97,6 +97,27 @@ pub struct DeadMessage {
     pub content: serde_json::Value,
 }
 
+/// The conversation of an event, as far as it decides who is to see the event.
+#[derive(Debug)]
+pub struct Audience<'a> {
+    /// The kind of the conversation.
+    pub kind: &'a str,
+    /// Who takes part.
+    pub members: &'a [ActorId],
+    /// Which plugins watch it, as far as that is known.
+    pub watched: Option<&'a Watched>,
+}
+
+impl<'a> From<&'a Conversation> for Audience<'a> {
+    fn from(conversation: &'a Conversation) -> Self {
+        Self {
+            kind: &conversation.kind,
+            members: &conversation.members,
+            watched: Some(&conversation.watched),
+        }
+    }
+}
+
 /// The outboxes and the dead letters of all observers.
 pub struct Outbox {
     hooks: Arc<Hooks>,
@@ -135,18 +156,31 @@ impl Outbox {
         draft: &mut Draft,
         append: &Append,
         event: EventType,
-        conversation_kind: &str,
+        conversation: &Audience<'_>,
         kind: &str,
     ) -> bool {
         let Some(dedup) = append.dedup else { return false };
         let registry = self.hooks.registry();
         let mut any = false;
-        for (plugin, hook) in registry.observers(event, conversation_kind, kind) {
+        for (plugin, hook, watched) in registry.observers(event, conversation.kind, kind) {
+            if watched && !self.is_watched(plugin, &append.log, conversation) {
+                continue;
+            }
             let about = About::Logged(dedup.key);
             self.put(draft, &plugin.id, &append.log, &Note { hook, about });
             any = true;
         }
         any
+    }
+
+    fn is_watched(&self, plugin: &Plugin, log: &LogId, conversation: &Audience<'_>) -> bool {
+        let (store, members) = (&**self.log.store(), conversation.members);
+        let found = match conversation.watched {
+            Some(watched) => Watches::includes(store, &plugin.id, log, members, watched),
+            None => Watches::includes(store, &plugin.id, log, members, &Watched::default()),
+        };
+        // A store that can't be read commits nothing either; if it does, better once too often.
+        found.unwrap_or(true)
     }
 
     /// Notes in a draft who is to see a change of a conversation. Returns whether there is anybody.

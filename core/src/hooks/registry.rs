@@ -306,6 +306,8 @@ pub(super) struct Link {
     conversation_kinds: Vec<String>,
     content_kinds: Vec<String>,
     events: Vec<String>,
+    /// Whether only conversations that it watches are for it.
+    watched: bool,
 }
 
 impl Link {
@@ -369,6 +371,7 @@ impl Registry {
                         conversation_kinds: Vec::new(),
                         content_kinds: Vec::new(),
                         events: Vec::new(),
+                        watched: false,
                     });
                 }
                 self.unknown.push(plugin.clone());
@@ -382,6 +385,7 @@ impl Registry {
                 conversation_kinds: hook.conversation_kinds.clone(),
                 content_kinds: hook.content_kinds.clone(),
                 events: hook.events.clone(),
+                watched: hook.watched,
             };
             if hook.hook.is_observed() && !self.observing.iter().any(|known| known.id == plugin.id) {
                 self.observing.push(plugin.clone());
@@ -436,13 +440,13 @@ impl Registry {
         &self.acting
     }
 
-    /// Returns the hooks that want to see such an event of the log.
+    /// Returns the hooks that want to see such an event of the log; and whether only if the plugin watches the conversation.
     pub(super) fn observers<'a>(
         &'a self,
         event: EventType,
         conversation_kind: &'a str,
         kind: &'a str,
-    ) -> impl Iterator<Item = (&'a Arc<Plugin>, HookName)> {
+    ) -> impl Iterator<Item = (&'a Arc<Plugin>, HookName, bool)> {
         let (shown, pushed): (&[Link], &[Link]) = match event {
             EventType::Message => (&self.after_send, &self.push),
             EventType::Edit => (&self.after_send, &[]),
@@ -458,7 +462,7 @@ impl Registry {
         shown
             .chain(pushed)
             .filter(move |(link, _)| link.matches(conversation_kind, kind))
-            .map(|(link, hook)| (&link.plugin, hook))
+            .map(|(link, hook)| (&link.plugin, hook, link.watched))
     }
 
     /// Returns the plugins that want to see a change of such a conversation.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::outbox::Outbox;
+use super::outbox::{Audience, Outbox};
 use super::{Call, Effects, Hooks};
 use crate::bus::{Bus, Notice};
 use crate::log::{Draft, Log};
@@ -117,7 +117,11 @@ impl Settlement {
                 &mut draft,
                 &append,
                 event.event,
-                &event.conversation_kind,
+                &Audience {
+                    kind: &event.conversation_kind,
+                    members: &event.members,
+                    watched: None,
+                },
                 &event.filtered_kind,
             );
             draft.append(append);

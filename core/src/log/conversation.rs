@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
-use super::{Draft, LogError, key};
+use super::{Draft, LogError, Watched, key};
 use crate::store::{LogId, Position, Store};
 use crate::wire::{ActorId, AppId, ConversationId};
 
@@ -40,6 +40,8 @@ pub struct Conversation {
     record: Bytes,
     /// Up to where the record is known to be the same.
     good_at: AtomicU64,
+    /// Which plugins watch it.
+    pub watched: Watched,
 }
 
 impl Conversation {
@@ -143,6 +145,7 @@ impl Conversations {
         let conversation = Arc::new(Conversation {
             id: log.conversation.to_string().into(),
             good_at: AtomicU64::new(0),
+            watched: Watched::default(),
             log: log.clone(),
             kind: record.kind.into(),
             owner: record.owner.into(),

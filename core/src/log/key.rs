@@ -264,6 +264,32 @@ fn named_blob(rest: &[u8]) -> Option<(AppId, &str, u128)> {
     Some((app.parse().ok()?, plugin, u128::from_be_bytes(id.try_into().ok()?)))
 }
 
+/// That a plugin watches an actor: `i APP 0 PLUGIN 0 "a" ACTOR`.
+#[must_use]
+pub fn watched_actor(app: &AppId, plugin: &str, actor: &ActorId) -> Bytes {
+    build(
+        b'i',
+        &[app.as_str(), plugin],
+        &[b"a", actor.as_str().as_bytes()].concat(),
+    )
+}
+
+/// That a plugin watches a conversation: `i APP 0 PLUGIN 0 "c" ID`.
+#[must_use]
+pub fn watched_conversation(app: &AppId, plugin: &str, id: ConversationId) -> Bytes {
+    build(
+        b'i',
+        &[app.as_str(), plugin],
+        &[&b"c"[..], &id.0.to_be_bytes()].concat(),
+    )
+}
+
+/// What changes with each thing that a plugin begins or ends to watch: `i APP 0 PLUGIN 0`.
+#[must_use]
+pub fn watches_version(app: &AppId, plugin: &str) -> Bytes {
+    build(b'i', &[app.as_str(), plugin], &[])
+}
+
 /// That an operator disabled a plugin: `d PLUGIN 0`.
 #[must_use]
 pub fn disabled(plugin: &str) -> Bytes {

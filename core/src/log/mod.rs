@@ -5,6 +5,7 @@ mod conversation;
 mod draft;
 pub mod key;
 mod revision;
+mod watches;
 mod watermark;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub use body::{Body, BodyError, EventType};
 pub use conversation::{Conversation, Conversations, Memberships, Record};
 pub use draft::{Draft, Mark};
 pub use revision::{Edit, Full, Revision};
+pub use watches::{Watched, Watches};
 pub use watermark::Watermark;
 
 /// The conversations of a store and their messages.

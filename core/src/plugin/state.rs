@@ -306,6 +306,25 @@ impl wit::annotations::Host for State {
     }
 }
 
+impl wit::watches::Host for State {
+    fn conversation(&mut self, id: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
+        let done = self.ask(Ask::WatchConversation(id, on))?;
+        Ok(done.map(drop).map_err(watches_failure))
+    }
+
+    fn actor(&mut self, actor: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
+        let done = self.ask(Ask::WatchActor(actor, on))?;
+        Ok(done.map(drop).map_err(watches_failure))
+    }
+}
+
+fn watches_failure(error: ServiceError) -> wit::watches::Failure {
+    match error {
+        ServiceError::Invalid(reason) => wit::watches::Failure::Invalid(reason),
+        _ => wit::watches::Failure::Unavailable,
+    }
+}
+
 impl wit::events::Host for State {
     fn publish(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::events::Failure>> {
         let done = self.ask(Ask::Publish(name, payload))?;
@@ -555,6 +574,7 @@ pub(super) fn link(
             "metrics" => wit::metrics::add_to_linker::<_, Own>(linker, |state| state)?,
             "events" => wit::events::add_to_linker::<_, Own>(linker, |state| state)?,
             "annotations" => wit::annotations::add_to_linker::<_, Own>(linker, |state| state)?,
+            "watches" => wit::watches::add_to_linker::<_, Own>(linker, |state| state)?,
             // The part of the HTTP interface is the host's to offer, and not for the guest to import.
             "http" => {}
             "jobs" => {

@@ -9,6 +9,7 @@ mod log;
 mod metrics;
 mod quota;
 pub mod sessions;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -68,7 +69,7 @@ impl Default for ServiceLimits {
 
 /// Which capabilities there are; `clock`, `random`, `log` and `metrics` need no grant. `http` has no service: it is the plugin's own part
 /// of the HTTP interface.
-pub const CAPABILITIES: [&str; 16] = [
+pub const CAPABILITIES: [&str; 17] = [
     "kv",
     "conversations",
     "sessions",
@@ -76,6 +77,7 @@ pub const CAPABILITIES: [&str; 16] = [
     "timers",
     "events",
     "annotations",
+    "watches",
     "http",
     "jobs",
     "fetch",
@@ -377,6 +379,14 @@ impl Asker {
             }
             Ask::Annotate(conversation, seq, name, value) => {
                 conversations::annotate(call, id, limits, (&conversation, seq), &name, &value)?;
+                Answer::Done
+            }
+            Ask::WatchConversation(conversation, on) => {
+                watches::conversation(call, id, &conversation, on)?;
+                Answer::Done
+            }
+            Ask::WatchActor(actor, on) => {
+                watches::actor(call, id, &actor, on)?;
                 Answer::Done
             }
             Ask::Publish(name, payload) => {

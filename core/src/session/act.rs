@@ -298,9 +298,13 @@ impl Doing {
             tail: event.content.clone(),
             dedup: Some(dedup),
         };
-        let noted = settlement
-            .outbox()
-            .note(&mut draft, &append, event.event, &conversation.kind, &event.target_kind);
+        let noted = settlement.outbox().note(
+            &mut draft,
+            &append,
+            event.event,
+            &(&**conversation).into(),
+            &event.target_kind,
+        );
         draft.append(append);
         let (sender, receiver) = std::sync::mpsc::channel();
         let (this, conversation) = (self.clone(), conversation.clone());

@@ -250,8 +250,8 @@ fn finish(mut outgoing: Underway, mut draft: Draft) -> Transaction {
         dedup: Some(outgoing.dedup),
     };
     let outbox = outgoing.host.settlement.outbox();
-    let (conversation_kind, kind) = (&outgoing.conversation.kind, outgoing.parts.kind());
-    outgoing.noted = outbox.note(&mut draft, &append, EventType::Message, conversation_kind, kind);
+    let (conversation, kind) = (&*outgoing.conversation, outgoing.parts.kind());
+    outgoing.noted = outbox.note(&mut draft, &append, EventType::Message, &conversation.into(), kind);
     draft.append(append);
     draft.into_transaction(outgoing)
 }

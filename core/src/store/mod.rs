@@ -322,6 +322,7 @@ pub trait Store: Send + Sync + 'static {
         self.submit_all(&mut vec![transaction]);
     }
 
-    /// Commits what was submitted, refuses what comes later, and returns when everything is on the disk. Idempotent.
+    /// Commits what was submitted, refuses what comes later, and returns when everything is on the disk and another process
+    /// may open the store. Idempotent. Later reads may be refused with [`StoreError::Closed`].
     fn close(&self);
 }

@@ -118,6 +118,8 @@ pub(crate) fn user(cx: &Context, actor: &str) -> Result<User, Error> {
 /// Sets what a user wants, in all conversations of the user.
 pub(crate) fn save(cx: &Context, user: &User) -> Result<(), Error> {
     cx.table::<User>().put(user)?;
+    // Where nobody wants a translation, no message costs anything.
+    cx.watches().actor(&user.actor, user.language.is_some())?;
     let readers = cx.table::<Reader>();
     for reader in readers.by(ByActor).scan(&*user.actor) {
         let mut reader = reader?;

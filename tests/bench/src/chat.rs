@@ -3,35 +3,39 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::load::{Connection, Latencies, Pair, Throughput, latencies, throughput};
 use super::process::Process;
+use super::product::{self, HEAD, call, sign_in};
 use super::{Built, median};
 
 const PAIRS: usize = 50;
 const WINDOW: usize = 16;
 pub(crate) const PER_S: u64 = 2_000;
 
-/// What is measured: the relay, or Courtyard without and with the users plugin.
+/// What is measured: the relay, or Courtyard with plugins or without.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Relay,
     Bare,
     Users,
+    /// All plugins of the default configuration.
+    Product,
     /// Five plugins whose filters match no message.
     Unmatched,
 }
 
 impl Subject {
-    const CHAT: [Self; 3] = [Self::Relay, Self::Bare, Self::Users];
+    const CHAT: [Self; 4] = [Self::Relay, Self::Bare, Self::Users, Self::Product];
 
     fn name(self) -> &'static str {
         match self {
             Self::Relay => "the bare relay with group commit",
             Self::Bare => "Courtyard without plugins",
             Self::Users => "Courtyard with the guard of the users plugin",
+            Self::Product => "Courtyard with all plugins of the default configuration",
             Self::Unmatched => "Courtyard with five plugins that did not ask for these messages",
         }
     }
@@ -41,11 +45,11 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
         "{PAIRS} pairs write texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it \
          is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
-         processor 1. In each round all three are measured one after the other; the median of the rounds counts."
+         processor 1. In each round all four are measured one after the other; the median of the rounds counts."
     );
     let runtime = runtime();
-    let mut rates: [Vec<Throughput>; 3] = Default::default();
-    let mut delays: [Vec<Latencies>; 3] = Default::default();
+    let mut rates: [Vec<Throughput>; 4] = Default::default();
+    let mut delays: [Vec<Latencies>; 4] = Default::default();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
         for (index, subject) in Subject::CHAT.into_iter().enumerate() {
@@ -99,6 +103,7 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
             "bench": "chat",
             "cpu_ratio_to_relay": round3(ratio(2, 0, per_cpu_s)),
             "cpu_ratio_with_to_without_plugins": round3(ratio(2, 1, per_cpu_s)),
+            "cpu_ratio_with_all_to_without_plugins": round3(ratio(3, 1, per_cpu_s)),
             "p99_ratio_to_relay_at_2000_per_s": round3(p99_ratio),
             "messages_per_cpu_s": middle(2, per_cpu_s).round(),
             "messages_per_s": middle(2, |rate| rate.per_s).round(),
@@ -150,7 +155,6 @@ pub(crate) fn round3(value: f64) -> f64 {
 }
 
 fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
-    let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n";
     match subject {
         Subject::Relay => Process::relay(&folder.join("relay.log"), false),
         Subject::Bare | Subject::Unmatched => {
@@ -166,24 +170,18 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
                 _ => String::new(),
             };
             let configuration =
-                format!("{head}[development]\ntrust_tokens = true\nconversations = [{list}]\n{plugins}");
+                format!("{HEAD}[development]\ntrust_tokens = true\nconversations = [{list}]\n{plugins}");
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Users => {
-            let configuration = format!("{head}{}", users(built));
+            let configuration = format!("{HEAD}{}", product::plugins(built, Some(&["users"])));
+            Process::courtyard(built, folder, &configuration)
+        }
+        Subject::Product => {
+            let configuration = format!("{HEAD}{}", product::plugins(built, None));
             Process::courtyard(built, folder, &configuration)
         }
     }
-}
-
-/// Configures the users plugin.
-pub(crate) fn users(built: &Built) -> String {
-    let plugin = built.plugins.canonicalize().unwrap().join("users.wasm");
-    // A cheap hash: what is measured is messages, not logins.
-    format!(
-        "[[plugins]]\nid = \"users\"\npath = {plugin:?}\ngrant = [\"kv\", \"conversations\", \"sessions\", \"events\", \"jobs\", \"fetch\", \"blobs\", \"secrets\"]\n\
-         config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }} }}\n"
-    )
 }
 
 /// Makes five plugins of the probe, which asks for messages of direct conversations, and configures them.
@@ -236,7 +234,7 @@ impl People {
                     Subject::Bare | Subject::Unmatched => {
                         ([format!("a{pair}"), format!("b{pair}")], conversation(pair))
                     }
-                    Subject::Users => self.sign_up(pair).await,
+                    Subject::Users | Subject::Product => self.sign_up(pair).await,
                 };
                 self.tokens.push(tokens);
                 self.conversations.push(conversation);
@@ -254,46 +252,24 @@ impl People {
     }
 
     async fn connect(&self, token: &str) -> Connection {
-        let mut connection = Connection::open(self.address).await;
-        if self.subject == Subject::Relay {
-            connection.send(token).await;
-            assert_eq!(connection.next().await, "ok");
-        } else {
-            connection.request(&hello(Some(token))).await;
+        if self.subject != Subject::Relay {
+            return sign_in(self.address, token).await;
         }
+        let mut connection = Connection::open(self.address).await;
+        connection.send(token).await;
+        assert_eq!(connection.next().await, "ok");
         connection
     }
 
     /// Registers two people and opens their conversation.
     async fn sign_up(&self, pair: usize) -> ([String; 2], String) {
-        let mut sessions = Vec::new();
-        for side in ["ann", "bob"] {
-            let mut connection = Connection::open(self.address).await;
-            connection.request(&hello(None)).await;
-            let params = json!({"name": format!("{side}{pair}"), "password": "correct horse"});
-            let session = connection.request(&call("users.register", &params)).await;
-            sessions.push((session["value"].clone(), connection));
-        }
-        let token = |index: usize| sessions[index].0["token"].as_str().unwrap().to_owned();
-        let (tokens, other) = ([token(0), token(1)], sessions[1].0["actor"].clone());
-        let mut first = Connection::open(self.address).await;
-        first.request(&hello(Some(&tokens[0]))).await;
+        let ann = product::sign_up(self.address, &format!("ann{pair}")).await;
+        let bob = product::sign_up(self.address, &format!("bob{pair}")).await;
+        let mut first = sign_in(self.address, &ann.token).await;
         let opened = first
-            .request(&call("users.open_direct", &json!({"actor": other})))
+            .request(&call("users.open_direct", &json!({"actor": bob.actor})))
             .await;
-        (tokens, opened["value"]["conversation"].as_str().unwrap().to_owned())
+        let conversation = opened["value"]["conversation"].as_str().unwrap().to_owned();
+        ([ann.token, bob.token], conversation)
     }
-}
-
-pub(crate) fn hello(token: Option<&str>) -> Value {
-    let mut hello = json!({"type": "hello", "protocol": 1});
-    if let Some(token) = token {
-        hello["token"] = token.into();
-        hello["device"] = "bench".into();
-    }
-    hello
-}
-
-pub(crate) fn call(method: &str, params: &Value) -> Value {
-    json!({"type": "call", "id": "c", "method": method, "params": params})
 }

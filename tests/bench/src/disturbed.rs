@@ -11,9 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use super::chat::{PER_S, People, Subject, call, hello, round3, runtime, settle, users};
+use super::chat::{PER_S, People, Subject, round3, runtime, settle};
 use super::load::{Connection, Latencies, latencies};
 use super::process::Process;
+use super::product::{self, call, hello};
 use super::{Built, median};
 
 /// What the misbehaving plugin is told to do, in turn.
@@ -94,7 +95,7 @@ impl Stage {
         let configuration = format!(
             "{head}{}[[plugins]]\nid = \"hostile\"\npath = {hostile:?}\ngrant = [\"kv\"]\n\
              limits = {{ method_ms = {DEED_MS}{limits} }}\n",
-            users(built)
+            product::plugins(built, Some(&["users"]))
         );
         let server = Process::courtyard(built, folder.path(), &configuration);
         Self {

@@ -3,21 +3,24 @@
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use super::chat::{hello, round3, runtime, settle};
+use super::chat::{round3, runtime, settle};
 use super::load::{Connection, Throughput, flood};
 use super::process::Process;
+use super::product::{self, HEAD, Person, call, sign_in, sign_up};
 use super::{Built, median};
 
 /// Members who are online and write nothing.
 const READERS: usize = 200;
 /// Messages in flight.
 const WINDOW: usize = 16;
-const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+/// People who are added to a group in one call.
+const AT_ONCE: usize = 50;
 
 pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
         "One member of a group writes texts of 200 bytes, {WINDOW} in flight; {READERS} others are online. A delivery is one \
-         message at one of them, after it is on the disk. Servers run on processor 0, this generator on processor 1; the \
+         message at one of them, after it is on the disk. Courtyard has all plugins of the default configuration, and the group is \
+         one of the groups plugin. Servers run on processor 0, this generator on processor 1; the \
          median of {rounds} rounds counts."
     );
     let runtime = runtime();
@@ -34,16 +37,15 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
             let server = if is_relay {
                 Process::relay(&folder.path().join("relay.log"), true)
             } else {
-                Process::courtyard(built, folder.path(), &configuration())
+                Process::courtyard(built, folder.path(), &configuration(built))
             };
             let rate = LocalSet::new().block_on(&runtime, async {
-                let sender = connect(&server, is_relay, 0).await;
-                let mut readers = Vec::new();
-                for reader in 1..=READERS {
-                    readers.push(connect(&server, is_relay, reader).await);
-                }
-                let senders = vec![(sender, CONVERSATION.to_owned())];
-                flood(&server, senders, readers, WINDOW, seconds).await
+                let (sender, group, readers) = if is_relay {
+                    relayed(&server).await
+                } else {
+                    grouped(&server).await
+                };
+                flood(&server, vec![(sender, group)], readers, WINDOW, seconds).await
             });
             println!(
                 "  {name}: {:.0} deliveries/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
@@ -70,22 +72,56 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     );
 }
 
-fn configuration() -> String {
-    let members: Vec<String> = (0..=READERS).map(|member| format!("\"m{member}\"")).collect();
-    format!(
-        "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n[development]\ntrust_tokens = true\n\
-         conversations = [{{ id = \"{CONVERSATION}\", kind = \"group\", members = [{}] }}]\n",
-        members.join(", ")
-    )
+/// Configures all plugins; who is invited to a group is in it at once.
+fn configuration(built: &Built) -> String {
+    let plugins = product::plugins(built, None);
+    let groups = plugins.find("id = \"groups\"").unwrap();
+    let (before, groups) = plugins.split_at(groups);
+    format!("{HEAD}{before}config = {{ group_invites = \"add\" }}\n{groups}")
 }
 
-async fn connect(server: &Process, is_relay: bool, member: usize) -> Connection {
-    let mut connection = Connection::open(server.address).await;
-    if is_relay {
+/// Connects the members to the relay, which has one group.
+async fn relayed(server: &Process) -> (Connection, String, Vec<Connection>) {
+    let mut members = Vec::new();
+    for member in 0..=READERS {
+        let mut connection = Connection::open(server.address).await;
         connection.send(&member.to_string()).await;
         assert_eq!(connection.next().await, "ok");
-    } else {
-        connection.request(&hello(Some(&format!("m{member}")))).await;
+        members.push(connection);
     }
-    connection
+    let readers = members.split_off(1);
+    // It passes over what a message says, but for its length.
+    (members.remove(0), "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(), readers)
+}
+
+/// Signs up the members, makes a group of them, and connects them.
+async fn grouped(server: &Process) -> (Connection, String, Vec<Connection>) {
+    let address = server.address;
+    let mut people: Vec<Person> = Vec::new();
+    for member in 0..=READERS {
+        people.push(sign_up(address, &format!("member{member}")).await);
+    }
+    let mut sender = sign_in(address, &people[0].token).await;
+    let created = sender
+        .request(&call(
+            "groups.create",
+            &json!({"name": "bench", "capacity": READERS + 1}),
+        ))
+        .await;
+    let group = created["value"]["group"].as_str().unwrap().to_owned();
+    for part in people[1..].chunks(AT_ONCE) {
+        let actors: Vec<&str> = part.iter().map(|person| &*person.actor).collect();
+        let params = json!({"group": group, "actors": actors});
+        let invited = sender.request(&call("groups.invite", &params)).await;
+        assert_eq!(
+            invited["value"]["added"].as_array().unwrap().len(),
+            part.len(),
+            "{invited}"
+        );
+    }
+    let mut readers = Vec::new();
+    for person in &people[1..] {
+        readers.push(sign_in(address, &person.token).await);
+    }
+    (sender, group, readers)
 }

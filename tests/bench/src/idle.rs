@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Built;
-use super::chat::hello;
 use super::load::Connection;
 use super::process::Process;
+use super::product::hello;
 
 pub(crate) fn run(built: &Built, connections: usize) {
     println!(

@@ -12,6 +12,7 @@ mod idle;
 mod load;
 mod peers;
 mod process;
+mod product;
 mod relay;
 mod sync;
 

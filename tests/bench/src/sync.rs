@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::chat::{hello, round3, runtime, settle};
+use super::chat::{round3, runtime, settle};
 use super::load::Connection;
 use super::process::Process;
+use super::product::hello;
 use super::{Built, median};
 
 const MANY: usize = 1_000;

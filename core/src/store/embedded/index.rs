@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::store::{LogId, StoreError};
@@ -56,7 +57,8 @@ pub(super) struct Checkpoint {
 /// The index of a store.
 #[derive(Debug)]
 pub(super) struct Index {
-    database: Database,
+    /// None once it is closed: whoever still has the store must not keep the file from being opened again.
+    database: RwLock<Option<Database>>,
 }
 
 impl Index {
@@ -65,15 +67,26 @@ impl Index {
             .set_cache_size(cache_bytes)
             .create(path)
             .map_err(failed)?;
-        let index = Self { database };
+        let index = Self {
+            database: RwLock::new(Some(database)),
+        };
         index.apply(&Checkpoint::default(), true)?;
         Ok(index)
+    }
+
+    fn database(&self) -> Result<MappedRwLockReadGuard<'_, Database>, StoreError> {
+        RwLockReadGuard::try_map(self.database.read(), Option::as_ref).map_err(|_| StoreError::Closed)
+    }
+
+    /// Closes the file. Reads that come later are refused.
+    pub(super) fn close(&self) {
+        *self.database.write() = None;
     }
 
     /// Returns the position and the first segment that the index does not have.
     pub(super) fn checkpoint(&self) -> Result<(u64, u32), StoreError> {
         let meta = self
-            .database
+            .database()?
             .begin_read()
             .map_err(failed)?
             .open_table(META)
@@ -91,7 +104,7 @@ impl Index {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let table = self
-            .database
+            .database()?
             .begin_read()
             .map_err(failed)?
             .open_table(STATE)
@@ -110,7 +123,7 @@ impl Index {
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         let table = self
-            .database
+            .database()?
             .begin_read()
             .map_err(failed)?
             .open_table(STATE)
@@ -137,7 +150,7 @@ impl Index {
 
     /// Returns where some logs end, in their order.
     pub(super) fn ends<'a>(&self, logs: impl IntoIterator<Item = &'a LogId>) -> Result<Vec<End>, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
+        let transaction = self.database()?.begin_read().map_err(failed)?;
         let heads = transaction.open_table(HEADS).map_err(failed)?;
         let changed = transaction.open_table(CHANGED).map_err(failed)?;
         let number = |table: &redb::ReadOnlyTable<&[u8], u64>, key: &[u8]| {
@@ -157,7 +170,7 @@ impl Index {
     /// Returns the places of the events from `first` to `last` that the index has, in order.
     pub(super) fn places(&self, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
         let table = self
-            .database
+            .database()?
             .begin_read()
             .map_err(failed)?
             .open_table(CHUNKS)
@@ -193,7 +206,7 @@ impl Index {
     /// Returns the idempotency keys of all segments.
     pub(super) fn dedup(&self) -> Result<DedupTables, StoreError> {
         let table = self
-            .database
+            .database()?
             .begin_read()
             .map_err(failed)?
             .open_table(DEDUP)
@@ -216,7 +229,7 @@ impl Index {
 
     /// Adds a checkpoint, durably and as a whole.
     pub(super) fn apply(&self, checkpoint: &Checkpoint, only_tables: bool) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(failed)?;
+        let mut transaction = self.database()?.begin_write().map_err(failed)?;
         transaction.set_durability(Durability::Immediate).map_err(failed)?;
         {
             let mut state = transaction.open_table(STATE).map_err(failed)?;

@@ -107,7 +107,8 @@ struct Engine {
     queue: Mutex<Queue>,
     work: Condvar,
     failed: OnceLock<String>,
-    _lock: File,
+    /// None once the store is closed.
+    lock: Mutex<Option<File>>,
 }
 
 impl EmbeddedStore {
@@ -159,7 +160,7 @@ impl EmbeddedStore {
             queue: Mutex::default(),
             work: Condvar::new(),
             failed: OnceLock::new(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         let tail = engine.recover()?;
         Self::start(engine, tail, runtime, wrap)
@@ -667,6 +668,9 @@ impl Store for EmbeddedStore {
             // Nothing is sent: this waits for the other end to be dropped.
             let _ = told.recv();
         }
+        // Whoever still holds the store must not keep it from being opened again.
+        self.engine.index.close();
+        *self.engine.lock.lock() = None;
     }
 }
 

@@ -1,0 +1,102 @@
+//! What plugins want to observe: conversations, and those of actors.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Draft, LogError, key};
+use crate::store::{LogId, Store};
+use crate::wire::{ActorId, AppId, ConversationId};
+
+/// Whether plugins watch a conversation, as far as somebody asked. One for each decoded conversation, so that it lasts until
+/// the members change.
+#[derive(Debug, Default)]
+pub struct Watched(Mutex<Vec<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    plugin: Arc<str>,
+    /// What [`key::watches_version`] was then.
+    version: Option<Bytes>,
+    /// Up to where the version is known to be the same.
+    good_at: u64,
+    watched: bool,
+}
+
+/// What plugins watch.
+#[derive(Debug)]
+pub struct Watches;
+
+impl Watches {
+    /// Lets a plugin watch a conversation or not, inside a transaction.
+    pub fn set_conversation(draft: &mut Draft, app: &AppId, plugin: &str, id: ConversationId, on: bool) {
+        set(draft, app, plugin, key::watched_conversation(app, plugin, id), on);
+    }
+
+    /// Lets a plugin watch all conversations of an actor or not, inside a transaction.
+    pub fn set_actor(draft: &mut Draft, app: &AppId, plugin: &str, actor: &ActorId, on: bool) {
+        set(draft, app, plugin, key::watched_actor(app, plugin, actor), on);
+    }
+
+    /// Whether a plugin watches a conversation or one of its members. Looks at each member only once for all messages, as
+    /// long as neither the members nor what the plugin watches change.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn includes(
+        store: &dyn Store,
+        plugin: &Arc<str>,
+        log: &LogId,
+        members: &[ActorId],
+        watched: &Watched,
+    ) -> Result<bool, LogError> {
+        let written = store.newest_write().0;
+        let mut all = watched.0.lock();
+        let known = all.iter_mut().find(|known| known.plugin == *plugin);
+        if let Some(known) = &known
+            && known.good_at >= written
+        {
+            return Ok(known.watched);
+        }
+        // Before the rest: what changes meanwhile is then found the next time.
+        let version = store.get(&key::watches_version(&log.app, plugin))?;
+        if let Some(known) = known {
+            if known.version != version {
+                known.watched = Self::look(store, plugin, log, members)?;
+                known.version = version;
+            }
+            known.good_at = written;
+            return Ok(known.watched);
+        }
+        // A plugin that watches nothing yet need not be asked about each member.
+        let is_watched = version.is_some() && Self::look(store, plugin, log, members)?;
+        all.push(Known {
+            plugin: plugin.clone(),
+            version,
+            good_at: written,
+            watched: is_watched,
+        });
+        Ok(is_watched)
+    }
+
+    fn look(store: &dyn Store, plugin: &str, log: &LogId, members: &[ActorId]) -> Result<bool, LogError> {
+        let is_there = |key: Bytes| store.get(&key).map(|value| value.is_some());
+        if is_there(key::watched_conversation(&log.app, plugin, log.conversation))? {
+            return Ok(true);
+        }
+        for member in members {
+            if is_there(key::watched_actor(&log.app, plugin, member))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn set(draft: &mut Draft, app: &AppId, plugin: &str, key: Bytes, on: bool) {
+    draft.set(key, on.then(Bytes::new));
+    // Drawn, not counted, so that watching two things at a time is no conflict.
+    let version: [u8; 8] = rand::random();
+    draft.set(key::watches_version(app, plugin), Some(version.to_vec().into()));
+}

@@ -1,0 +1,97 @@
+//! Plugins that choose while they run what they observe.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use courtyard_tests::{CONVERSATION, Client, Site, plugin};
+use serde_json::{Value, json};
+
+const OTHER: &str = "01ARZ3NDEKTSV4RRFFQ69G5FB0";
+
+fn site() -> Site {
+    Site::bare(&format!(
+        "[[plugins]]\nid = \"lookout\"\npath = {:?}\ngrant = [\"kv\", \"watches\"]\n\
+         [development]\ntrust_tokens = true\nconversations = [\
+         {{ id = \"{CONVERSATION}\", kind = \"direct\", members = [\"ann\", \"bob\"] }}, \
+         {{ id = \"{OTHER}\", kind = \"group\", members = [\"ann\", \"cat\", \"dan\"] }}]\n",
+        plugin("lookout")
+    ))
+}
+
+async fn call(client: &mut Client, method: &str, params: Value) -> Value {
+    let method = format!("lookout.{method}");
+    client
+        .request(json!({"type": "call", "id": "c", "method": method, "params": params}))
+        .await
+}
+
+async fn send(client: &mut Client, id: &str, conversation: &str) -> u64 {
+    let ack = client
+        .request(
+            json!({"type": "send", "id": id, "conversation": conversation, "kind": "text", "content": {"text": id}}),
+        )
+        .await;
+    ack["seq"].as_u64().unwrap()
+}
+
+/// Waits until just this was observed.
+async fn observed(client: &mut Client, wanted: &[&str]) {
+    let begun = std::time::Instant::now();
+    loop {
+        let seen = call(client, "seen", json!({})).await["value"]["seen"].clone();
+        if seen == json!(wanted) {
+            return;
+        }
+        let count = seen.as_array().unwrap().len();
+        assert!(
+            count <= wanted.len() && begun.elapsed().as_secs() < 30,
+            "{seen} instead of {wanted:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_watched_is_observed() {
+    let site = site();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    send(&mut ann, "m1", CONVERSATION).await;
+    call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": true})).await;
+    assert_eq!(send(&mut ann, "m2", CONVERSATION).await, 2);
+    assert_eq!(send(&mut ann, "m3", OTHER).await, 1);
+    let react = json!({"type": "react", "id": "r1", "conversation": CONVERSATION, "target": 1, "emoji": "👍"});
+    assert_eq!(ann.request(react).await["type"], "ack");
+    observed(&mut ann, &["message 2", "react 1"]).await;
+
+    // An actor is watched everywhere, and what is watched lasts.
+    call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": false})).await;
+    call(&mut ann, "watch_actor", json!({"id": "dan", "on": true})).await;
+    server.kill().await;
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    send(&mut ann, "m4", CONVERSATION).await;
+    assert_eq!(send(&mut ann, "m5", OTHER).await, 2);
+    observed(&mut ann, &["message 2", "react 1", "message 2"]).await;
+
+    call(&mut ann, "watch_actor", json!({"id": "dan", "on": false})).await;
+    send(&mut ann, "m6", OTHER).await;
+    call(&mut ann, "watch_actor", json!({"id": "bob", "on": true})).await;
+    assert_eq!(send(&mut ann, "m7", CONVERSATION).await, 5);
+    observed(&mut ann, &["message 2", "react 1", "message 2", "message 5"]).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_not_watched() {
+    let site = site();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for (method, id) in [
+        ("watch_conversation", "home"),
+        ("watch_actor", ""),
+        ("watch_actor", "a\u{0}b"),
+    ] {
+        let refused = call(&mut ann, method, json!({"id": id, "on": true})).await;
+        assert_eq!(refused["code"], "lookout.service", "{refused}");
+    }
+    server.stop().await;
+}
