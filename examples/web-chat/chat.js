@@ -18,5 +18,6 @@ import "./seen.js";
 import "./group.js";
 import "./joining.js";
 import "./settings.js";
+import "./notify.js";
 
 chat.connect(token());

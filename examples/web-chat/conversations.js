@@ -28,6 +28,7 @@ export function conversationOf(id) {
 }
 
 export const isDirect = ({ kind }) => kind === "direct";
+export const isGroup = ({ kind }) => kind === "group" || kind === "discussion";
 export const othersOf = ({ members }) => members.filter((member) => member !== chat.actor);
 export const partnerOf = (conversation) => isDirect(conversation) ? othersOf(conversation)[0] : undefined;
 
@@ -93,7 +94,7 @@ export async function open(conversation) {
 /** Asks for what is shown of a conversation besides its messages. */
 async function about(conversation) {
   if (isDirect(conversation)) return look([partnerOf(conversation)]);
-  if (!conversation.kind) return;
+  if (!isGroup(conversation)) return;
   await load(conversation.id);
   await learn(conversation.members, 300);
   if (conversation.members.length > RECEIPTS_LISTED) await chat.receipts(conversation.id);
@@ -186,7 +187,7 @@ chat.addEventListener("synced", async ({ detail }) => {
   const senders = detail.filter((one) => !isDirect(one)).flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
   await learn([...partners, ...senders.filter(Boolean)]);
   changed("list");
-  if (detail.some(({ id, kind }) => kind !== "direct" && !groupOf(id))) void loadMine();
+  if (detail.some((listed) => isGroup(listed) && !groupOf(listed.id))) void loadMine();
   if (current) await Promise.all([fill(current), about(current)]);
   await look(partners.slice(0, 300));
 });

@@ -86,9 +86,17 @@ const settingsPage = (id) => ({ title: "Group settings", test: "group-settings-p
 
 async function settings(body, id) {
   const { info } = await load(id);
-  if (may(id, "edit_profile")) body.append(picture(id, info), profile(id, info));
+  if (may(id, "edit_profile")) body.append(...((await hasFiles()) ? [picture(id, info)] : []), profile(id, info));
   if (may(id, "manage_joins") && info.form === "group") body.append(joining(id, info));
   if (may(id, "mute_all")) body.append(silence(id, info));
+}
+
+let files;
+
+/** Whether there is a plugin that keeps pictures of groups. */
+function hasFiles() {
+  files ??= chat.call("files.usage").then(() => true, ({ code }) => code !== "unknown_method");
+  return files;
 }
 
 function picture(id, info) {

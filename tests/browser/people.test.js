@@ -181,6 +181,42 @@ test("a third party signs somebody in who comes back to the page, and nobody els
   assert.deepEqual([...complaints, ...stranger.complaints], []);
 });
 
+test("a message is told of while nobody looks at the page, but not while one is busy", async () => {
+  const [kim, lars] = [await site.visit(DESK), await site.join("lars", DESK)];
+  // Headless browsers show no notifications; what the page hands over to be shown is written down.
+  await kim.page.addInitScript(() => {
+    globalThis.told = [];
+    globalThis.Notification = class {
+      static permission = "granted";
+      static requestPermission = async () => "granted";
+      constructor(title, { body }) {
+        told.push(`${title}: ${body}`);
+      }
+    };
+  });
+  await kim.page.reload();
+  await site.enter(kim.page, "kim");
+  await setting(kim.page, "notifications");
+  await kim.page.check("[data-test=notify-here]");
+  await kim.page.evaluate(() => (document.hasFocus = () => false));
+  await talk(lars.page, "kim");
+  await write(lars.page, "Are you there?");
+  await kim.page.waitForFunction(() => told.length === 1 && told[0] === "lars: Are you there?");
+  await setting(kim.page, "own-presence");
+  await kim.page.check("[data-test=state-busy]");
+  await kim.page.click("[data-test=presence-form-submit]");
+  await kim.page.waitForFunction(() => document.querySelector("#my-state").textContent === "Busy");
+  await write(lars.page, "Hello?");
+  await kim.page.waitForSelector("[data-test=person-lars]:has-text('Hello?')");
+  await setting(kim.page, "own-presence");
+  await kim.page.check("[data-test=state-online]");
+  await kim.page.click("[data-test=presence-form-submit]");
+  await kim.page.waitForFunction(() => document.querySelector("#my-state").textContent === "Online");
+  await write(lars.page, "Welcome back");
+  await kim.page.waitForFunction(() => told.length > 1);
+  assert.deepEqual(await kim.page.evaluate(() => told), ["lars: Are you there?", "lars: Welcome back"]);
+});
+
 test("people are found by the words of their names, with the keyboard alone", async () => {
   const { page } = await site.join("ilse", DESK);
   await site.join("juri", DESK);
