@@ -13,8 +13,9 @@ export const conversations = new Map();
 /** The open conversation, if one is. */
 export let current = null;
 
-/** Conversations with as many members as this have receipts that are asked for apart. */
+/** Receipts of conversations with more members than this are asked for apart, and of those with more than that not told. */
 const RECEIPTS_LISTED = 8;
+const RECEIPTS_TOLD = 200;
 
 /** Returns a conversation; it need not be listed yet. `notices` are the events that say who joined and left, by number. */
 export function conversationOf(id) {
@@ -97,7 +98,8 @@ async function about(conversation) {
   if (!isGroup(conversation)) return;
   await load(conversation.id);
   await learn(conversation.members, 300);
-  if (conversation.members.length > RECEIPTS_LISTED) await chat.receipts(conversation.id);
+  const { length } = conversation.members;
+  if (length > RECEIPTS_LISTED && length <= RECEIPTS_TOLD) await chat.receipts(conversation.id);
   if (conversation === current) changed("messages");
 }
 

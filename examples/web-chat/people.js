@@ -74,9 +74,10 @@ export async function look(actors) {
 chat.addEventListener("signal", ({ detail: { plugin, name, payload } }) => {
   if (plugin !== "users" || name !== "presence") return;
   if (payload.actor === chat.actor) return changed("self");
-  const lastSeen = payload.state === "offline" ? Date.now() : undefined;
-  presences.set(payload.actor, { ...payload, last_seen_ms: payload.last_seen_ms ?? lastSeen });
+  presences.set(payload.actor, payload);
   tell();
+  // When that was is not in the signal; and whoever is blocked looks the same.
+  if (payload.state === "offline") void look([payload.actor]);
 });
 
 const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline", invisible: "invisible" };

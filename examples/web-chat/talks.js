@@ -56,6 +56,13 @@ chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "online") void refind();
 });
 
+// Whoever was found is talked to now.
+on("open", () => {
+  if (!current || !words()) return;
+  $("search").value = "";
+  found = [];
+});
+
 /* The list */
 
 const showList = soon(draw);
