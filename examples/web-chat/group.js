@@ -47,7 +47,7 @@ async function build(body, id) {
   }
   const picture = faceOf(conversationOf(id)).firstElementChild;
   picture.classList.add("large");
-  const standing = kind === "discussion" ? "Discussion: everybody is equal" : `You are ${titleOfRole(id, role)}`;
+  const standing = kind === "discussion" ? "Discussion: everybody is equal" : `Your role: ${titleOfRole(id, role)}`;
   const rank = quiet(standing, "own-role");
   body.append(element("header", { className: "head" }, picture, element("h3", {}, titleOf(conversationOf(id))), rank));
   if (info.description) body.append(lines(info.description));

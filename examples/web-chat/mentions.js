@@ -72,7 +72,9 @@ function complete() {
   found = matches.slice(0, SHOWN).map((actor) => ({ name: nameOf(actor), actor }));
   if (may(current.id, "mention_all") && EVERYBODY.startsWith(query)) found.push({ name: EVERYBODY });
   at = 0;
-  if (found.length === 0) return close();
+  // A name that is written out needs no completing, and Enter sends.
+  const isWhole = found.length === 1 && found[0].name.toLowerCase() === query;
+  if (found.length === 0 || isWhole) return close();
   showNames();
 }
 

@@ -141,6 +141,16 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   await max.page.click("[data-test=unmute]");
   await nora.page.waitForSelector("[data-test=text]:visible");
 
+  await member(olga.page, "nora");
+  await olga.page.click("[data-test=overrides]");
+  await olga.page.check("[data-test=deny-send]");
+  await olga.page.click("[data-test=overrides-form-submit]");
+  await nora.page.waitForSelector("[data-test=silent]:has-text('You may not write')");
+  await olga.page.waitForSelector("[data-test=deny-send]:checked");
+  await olga.page.uncheck("[data-test=deny-send]");
+  await olga.page.click("[data-test=overrides-form-submit]");
+  await nora.page.waitForSelector("[data-test=text]:visible");
+
   await groupSetting(olga.page, "group-settings");
   await olga.page.check("[data-test=mute-all]");
   await olga.page.selectOption("[data-test=slow]", "3600");

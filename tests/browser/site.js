@@ -100,6 +100,7 @@ export class Site {
     }
     return new Promise((listening, failed) => {
       server.stdout.once("data", listening);
+      server.once("error", failed);
       server.once("exit", () => failed(new Error(`the server ended:\n${this.#log}`)));
     });
   }
