@@ -177,6 +177,8 @@ export declare class Courtyard extends EventTarget {
   marks(conversation: string): Marks;
   /** Tells the others that one is writing; may be called with every key. */
   typing(conversation: string): void;
+  /** A conversation as it is in `synced`, with its members and its newest event of now. */
+  conversation(id: string): Conversation | undefined;
   /** Asks for what changed; needed only after a method that began a conversation of which no event came. */
   sync(): Promise<void>;
   /** Reads up to where all members have a conversation; those of large ones are not in `synced`. */

@@ -175,6 +175,11 @@ export class Courtyard extends EventTarget {
     return this.#request({ type: "history", conversation, ...range });
   }
 
+  /** Returns a conversation as it is in `synced`, with its members and its newest event of now. */
+  conversation(id) {
+    return this.#listed.get(id);
+  }
+
   /** Asks for what changed, as after each connect. The server tells most by itself, but not that one began a conversation. */
   sync() {
     return this.#sync();

@@ -3,7 +3,7 @@
 import { $ } from "./dom.js";
 import { chat } from "./session.js";
 import { on, soon } from "./changes.js";
-import { current, faceOf, isDirect, open, partnerOf, titleOf } from "./conversations.js";
+import { current, faceOf, isDirect, isGroup, open, partnerOf, titleOf } from "./conversations.js";
 import { groupOf, may } from "./groups.js";
 import { presenceOf, wordsFor } from "./people.js";
 import { writes } from "./talks.js";
@@ -28,10 +28,7 @@ function draw() {
 
 function subtitle() {
   const partner = partnerOf(current);
-  if (partner) {
-    const presence = presenceOf(partner);
-    return presence.state === "offline" && !presence.last_seen_ms && !presence.text ? "" : wordsFor(presence);
-  }
+  if (partner) return wordsFor(presenceOf(partner));
   const { members } = current;
   return members.length > 0 ? `${members.length} ${members.length === 1 ? "member" : "members"}` : "";
 }
@@ -54,7 +51,8 @@ setInterval(() => current && !isDirect(current) && draw(), 5_000);
 
 $("about").addEventListener("click", () => {
   if (!current) return;
-  startPanel(isDirect(current) ? personPage(partnerOf(current)) : groupPage(current.id));
+  if (isGroup(current)) startPanel(groupPage(current.id));
+  else if (isDirect(current)) startPanel(personPage(partnerOf(current)));
 });
 
 /* On a phone, the button of the system that goes back does what ‹ does. */

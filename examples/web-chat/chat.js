@@ -28,5 +28,6 @@ import "./packs.js";
 import "./translation.js";
 import "./translation-settings.js";
 import "./head.js";
+import "./notify.js";
 
 chat.connect(token());

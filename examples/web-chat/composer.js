@@ -63,9 +63,10 @@ function setText(text) {
 }
 
 function grow() {
-  $("text").style.height = "auto";
-  // What is not shown has no height.
-  if ($("text").scrollHeight > 0) $("text").style.height = `${$("text").scrollHeight}px`;
+  const { style } = $("text");
+  style.height = "auto";
+  // Nothing has a height that is not shown.
+  if ($("text").scrollHeight > 0) style.height = `${$("text").scrollHeight}px`;
 }
 
 changes.addEventListener("close", endEdit);

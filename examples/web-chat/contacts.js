@@ -82,6 +82,7 @@ $("search").addEventListener("input", () => {
 });
 
 on("contacts people", soon(draw));
+on("open", () => void refind());
 
 const RANKS = { online: 0, busy: 1, idle: 1 };
 const rank = (actor) => RANKS[presenceOf(actor).state] ?? 2;

@@ -13,8 +13,9 @@ export const conversations = new Map();
 /** The open conversation, if one is. */
 export let current = null;
 
-/** Conversations with as many members as this have receipts that are asked for apart. */
+/** Receipts of conversations with more members than this are asked for apart, and of those with more than that not told. */
 const RECEIPTS_LISTED = 8;
+const RECEIPTS_TOLD = 200;
 
 /** Returns a conversation; it need not be listed yet. `notices` are the events that say who joined and left, by number. */
 export function conversationOf(id) {
@@ -28,6 +29,7 @@ export function conversationOf(id) {
 }
 
 export const isDirect = ({ kind }) => kind === "direct";
+export const isGroup = ({ kind }) => kind === "group" || kind === "discussion";
 export const othersOf = ({ members }) => members.filter((member) => member !== chat.actor);
 export const partnerOf = (conversation) => isDirect(conversation) ? othersOf(conversation)[0] : undefined;
 
@@ -60,6 +62,13 @@ export function looksOf(conversation) {
   return partner ? looks(partner, true) : [titleOf(conversation), groupOf(conversation.id)?.picture];
 }
 
+const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/** Returns when something last happened in a conversation: if nothing did, when it began, which its id (a ULID) tells. */
+export function timeOf({ id, last }) {
+  return last?.time ?? [...id.slice(0, 10)].reduce((time, digit) => time * 32 + DIGITS.indexOf(digit), 0);
+}
+
 /** Returns the newest of a conversation in one line. */
 export function lineOf(conversation) {
   const { list, last, notices } = conversation;
@@ -86,10 +95,11 @@ export async function open(conversation) {
 /** Asks for what is shown of a conversation besides its messages. */
 async function about(conversation) {
   if (isDirect(conversation)) return look([partnerOf(conversation)]);
-  if (!conversation.kind) return;
+  if (!isGroup(conversation)) return;
   await load(conversation.id);
   await learn(conversation.members, 300);
-  if (conversation.members.length > RECEIPTS_LISTED) await chat.receipts(conversation.id);
+  const { length } = conversation.members;
+  if (length > RECEIPTS_LISTED && length <= RECEIPTS_TOLD) await chat.receipts(conversation.id);
   if (conversation === current) changed("messages");
 }
 
@@ -179,7 +189,7 @@ chat.addEventListener("synced", async ({ detail }) => {
   const senders = detail.filter((one) => !isDirect(one)).flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
   await learn([...partners, ...senders.filter(Boolean)]);
   changed("list");
-  if (detail.some(({ id, kind }) => kind !== "direct" && !groupOf(id))) void loadMine();
+  if (detail.some((listed) => isGroup(listed) && !groupOf(listed.id))) void loadMine();
   if (current) await Promise.all([fill(current), about(current)]);
   await look(partners.slice(0, 300));
 });
@@ -187,6 +197,7 @@ chat.addEventListener("synced", async ({ detail }) => {
 chat.addEventListener("event", async ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
   keep(conversation, event);
+  if (event.type === "members") conversation.members = chat.conversation(event.conversation)?.members ?? conversation.members;
   if (event.seq > conversation.newest) note(conversation, event);
   if (conversation === current) changed("messages");
   changed("list");

@@ -47,7 +47,7 @@ async function build(body, id) {
   }
   const picture = faceOf(conversationOf(id)).firstElementChild;
   picture.classList.add("large");
-  const standing = kind === "discussion" ? "Discussion: everybody is equal" : `You are ${titleOfRole(id, role)}`;
+  const standing = kind === "discussion" ? "Discussion: everybody is equal" : `Your role: ${titleOfRole(id, role)}`;
   const rank = quiet(standing, "own-role");
   body.append(element("header", { className: "head" }, picture, element("h3", {}, titleOf(conversationOf(id))), rank));
   if (info.description) body.append(lines(info.description));
@@ -86,9 +86,17 @@ const settingsPage = (id) => ({ title: "Group settings", test: "group-settings-p
 
 async function settings(body, id) {
   const { info } = await load(id);
-  if (may(id, "edit_profile")) body.append(picture(id, info), profile(id, info));
+  if (may(id, "edit_profile")) body.append(...((await hasFiles()) ? [picture(id, info)] : []), profile(id, info));
   if (may(id, "manage_joins") && info.form === "group") body.append(joining(id, info));
   if (may(id, "mute_all")) body.append(silence(id, info));
+}
+
+let files;
+
+/** Whether there is a plugin that keeps pictures of groups. */
+function hasFiles() {
+  files ??= chat.call("files.usage").then(() => true, ({ code }) => code !== "unknown_method");
+  return files;
 }
 
 function picture(id, info) {

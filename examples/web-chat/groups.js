@@ -22,8 +22,11 @@ export const may = (id, permission) => Boolean(groups.get(id)?.membership?.permi
 export const isOwner = (id) => groups.get(id)?.info?.owner === chat.actor;
 
 function take(group) {
-  groups.set(group.group, { ...groups.get(group.group), ...group });
-  changed("groups", { group: group.group });
+  const known = groups.get(group.group);
+  const now = { ...known, ...group };
+  groups.set(group.group, now);
+  // Pages load what they show, and are drawn anew when it changed.
+  if (JSON.stringify(known) !== JSON.stringify(now)) changed("groups", { group: group.group });
 }
 
 /** Reads all pages of a method that has pages, up to `most` entries. */

@@ -3,7 +3,7 @@
 import { $, element } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, on } from "./changes.js";
-import { conversationOf, conversations, current, isDirect, isSeen, othersOf } from "./conversations.js";
+import { conversationOf, conversations, current, isGroup, isSeen, othersOf } from "./conversations.js";
 import { enrich } from "./composer.js";
 import { phrases } from "./content.js";
 import { all, may } from "./groups.js";
@@ -26,7 +26,7 @@ function names(text, name) {
 }
 
 enrich.push(({ mentions: _, mention_all: __, ...content }, conversation) => {
-  if (isDirect(conversation) || !content.text.includes("@")) return content;
+  if (!isGroup(conversation) || !content.text.includes("@")) return content;
   const chosen = [...conversation.mentioned].filter(([name]) => names(content.text, name)).map(([, actor]) => actor);
   const meant = othersOf(conversation).filter((actor) => nameOf(actor) !== "…" && names(content.text, nameOf(actor)));
   const mentions = [...new Set([...chosen, ...meant])].slice(0, MOST);
@@ -63,7 +63,7 @@ function begun() {
 }
 
 function complete() {
-  const query = current && !isDirect(current) ? begun()?.toLowerCase() : undefined;
+  const query = current && isGroup(current) ? begun()?.toLowerCase() : undefined;
   if (query === undefined) return close();
   const matches = othersOf(current).filter((actor) => {
     const name = nameOf(actor).toLowerCase();
@@ -72,7 +72,9 @@ function complete() {
   found = matches.slice(0, SHOWN).map((actor) => ({ name: nameOf(actor), actor }));
   if (may(current.id, "mention_all") && EVERYBODY.startsWith(query)) found.push({ name: EVERYBODY });
   at = 0;
-  if (found.length === 0) return close();
+  // A name that is written out needs no completing, and Enter sends.
+  const isWhole = found.length === 1 && found[0].name.toLowerCase() === query;
+  if (found.length === 0 || isWhole) return close();
   showNames();
 }
 
@@ -129,7 +131,7 @@ $("text").addEventListener("keydown", (pressed) => {
 on("open", () => {
   close();
   // Names can only be completed once they are known.
-  if (current && !isDirect(current)) void learn(current.members, 1_000);
+  if (current && isGroup(current)) void learn(current.members, 1_000);
 });
 
 /* What nobody has seen */
@@ -147,7 +149,7 @@ chat.addEventListener("event", ({ detail: { type, conversation, sender, content,
 });
 
 chat.addEventListener("synced", async () => {
-  if (![...conversations.values()].some((conversation) => conversation.kind && !isDirect(conversation))) return;
+  if (![...conversations.values()].some(isGroup)) return;
   const groups = await all("groups.unread_mentions", {}, "groups").catch((error) => {
     if (error.code !== "unknown_method") throw error;
     return [];

@@ -22,7 +22,7 @@ async function build(body) {
   body.append(
     picture(profile),
     form("profile-form", "Save", [
-      field("Name that others see", name, "display-name", `You sign in as ${profile.name}.`),
+      field("Name that others see", name, "display-name", `Your account is @${profile.name}.`),
       field("About you", bio, "bio"),
       field("Language", locale, "locale", "A language tag such as de-CH."),
       field("Time zone", zone, "time-zone"),

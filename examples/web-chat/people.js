@@ -74,17 +74,20 @@ export async function look(actors) {
 chat.addEventListener("signal", ({ detail: { plugin, name, payload } }) => {
   if (plugin !== "users" || name !== "presence") return;
   if (payload.actor === chat.actor) return changed("self");
-  const lastSeen = payload.state === "offline" ? Date.now() : undefined;
-  presences.set(payload.actor, { ...payload, last_seen_ms: payload.last_seen_ms ?? lastSeen });
+  presences.set(payload.actor, payload);
   tell();
+  // When that was is not in the signal; and whoever is blocked looks the same.
+  if (payload.state === "offline") void look([payload.actor]);
 });
 
 const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline", invisible: "invisible" };
 
-/** Says in a few words how somebody is seen. */
+/** Says in a few words how somebody is seen, or nothing. */
 export function wordsFor({ state, text, last_seen_ms }) {
-  const word = state === "offline" && last_seen_ms ? `last seen ${ago(last_seen_ms)}` : STATES[state] ?? state;
-  return text ? `${word} · ${text}` : word;
+  // Of those who are no friends nothing is known but that.
+  const gone = last_seen_ms ? `last seen ${ago(last_seen_ms)}` : "";
+  const word = state === "offline" ? gone : STATES[state] ?? state;
+  return [word, text].filter(Boolean).join(" · ");
 }
 
 const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["day", 86_400], ["hour", 3_600], ["minute", 60]];

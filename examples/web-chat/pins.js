@@ -3,7 +3,7 @@
 import { $, attempt, element } from "./dom.js";
 import { chat } from "./session.js";
 import { on, soon } from "./changes.js";
-import { conversationOf, current, isDirect } from "./conversations.js";
+import { conversationOf, current, isGroup } from "./conversations.js";
 import { previewOf } from "./content.js";
 import { load, may } from "./groups.js";
 import { furtherActs } from "./menu.js";
@@ -13,7 +13,7 @@ import { ago, learn, nameOf } from "./people.js";
 import { isPinned, show } from "./room.js";
 
 furtherActs.push((message, { conversation }) => {
-  if (isDirect(conversation) || !may(conversation.id, "pin")) return null;
+  if (!isGroup(conversation) || !may(conversation.id, "pin")) return null;
   const method = isPinned(message) ? "unpin" : "pin";
   return {
     text: isPinned(message) ? "Unpin" : "Pin", test: method,
@@ -50,7 +50,7 @@ const draw = soon(() => {
 
 on("open", async () => {
   draw();
-  if (!current || isDirect(current) || !current.kind) return;
+  if (!current || !isGroup(current)) return;
   await loadPins(current.id).catch((error) => {
     // The group may be gone, or have no such thing.
     if (!error.code) throw error;

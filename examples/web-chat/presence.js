@@ -16,6 +16,12 @@ const STATES = [
 const MINUTE = 60_000;
 const ENDS = [["", "Until I change it"], ["30", "30 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["today", "Today"], ["week", "This week"]];
 
+let shown = "online";
+
+/** What one chose to show: `online`, `busy` or `invisible`. */
+export const ownState = () => shown;
+export const noteOwnState = (state) => (shown = state);
+
 /** Says what one shows. */
 export function stateWords({ state, text }) {
   const [, word] = STATES.find(([name]) => name === state) ?? ["", "Online"];

@@ -5,10 +5,15 @@ import { chat } from "./session.js";
 import { changed } from "./changes.js";
 import { talkTo } from "./conversations.js";
 import { closePanel, openPanel, redrawPanel, startPanel } from "./panel.js";
-import { action, area, buttons, field, form, input, lines, quiet, risky } from "./parts.js";
+import { action, area, buttons, entry, field, form, input, lines, quiet, risky } from "./parts.js";
 import { look, note, nameOf, personOf, portrait, presenceOf, remember, wordsFor } from "./people.js";
 import { friendOf, loadContacts } from "./contacts.js";
 import { acts } from "./room.js";
+
+const entries = [];
+
+/** Adds an entry to the pages of people: (actor) → {text, test, icon, page, note?, badge?} or null. */
+export const addPersonEntry = (make) => entries.push(make);
 
 /** Returns the page of somebody. */
 export const personPage = (actor) => ({ title: "Profile", test: "profile", build: (body) => build(body, actor) });
@@ -35,6 +40,8 @@ async function build(body, actor) {
       if (matchMedia("(max-width: 60rem)").matches) closePanel();
     }, { className: "main" }),
     ...friendship(profile)));
+  body.append(...entries.map((make) => make(actor)).filter(Boolean).map(({ text, test, icon, page, note, badge }) =>
+    entry(text, test, () => openPanel(page), { icon, note, badge })));
   if (profile.relation === "friend") body.append(...notes(actor));
   body.append(buttons(
     ...(profile.relation === "friend"
@@ -46,8 +53,7 @@ function head({ actor, display_name, name, avatar }, presence) {
   const remark = personOf(actor)?.remark;
   const picture = portrait(nameOf(actor), { picture: avatar });
   picture.classList.add("large");
-  const words = presence.state === "offline" && !presence.last_seen_ms && !presence.text ? "" : wordsFor(presence);
-  const state = element("p", { className: `state ${presence.state}` }, words);
+  const state = element("p", { className: `state ${presence.state}` }, wordsFor(presence));
   state.dataset.test = "presence";
   return element("header", { className: "head" }, picture,
     element("h3", {}, nameOf(actor)),

@@ -75,13 +75,13 @@ export async function show(seq) {
  */
 export function visible() {
   const unsent = chat.unsent.filter(({ conversation }) => conversation === current.id);
-  const { receipts } = chat.marks(current.id);
+  const reach = reachOf(current);
   const shown = current.list.messages.map((message) => {
     const acts = unsent.filter(({ target }) => target === message.seq);
     const queued = acts.some(({ type }) => type === "edit" || type === "recall");
     const state = queued ? "queued" : message.sender === chat.actor ? "sent" : "";
-    const mark = state === "sent" ? markOf(message.seq, receipts) : "";
-    return { ...acts.reduce((done, act) => revised(done, expected(act)), message), state, mark };
+    const revision = acts.reduce((done, act) => revised(done, expected(act)), message);
+    return { ...revision, state, ...(state === "sent" && markOf(message.seq, reach)) };
   });
   const own = (message, state) => ({ ...message, state, sender: chat.actor, client_id: message.id, seq: undefined });
   const waiting = unsent.filter(({ type }) => type === "send").map((message) => own(message, "queued"));
@@ -92,12 +92,18 @@ export function visible() {
 export const readersOf = (seq) =>
   chat.marks(current.id).receipts.filter(({ actor, read }) => read >= seq && current.members.includes(actor));
 
-/** Returns how far an own message came with all the others. */
-function markOf(seq, receipts) {
-  const others = othersOf(current);
-  const reached = (kind) => others.length > 0
-    && others.every((member) => receipts.some((receipt) => receipt.actor === member && receipt[kind] >= seq));
-  return reached("read") ? "read" : reached("delivered") ? "delivered" : "";
+/** Returns up to where the others have a conversation: all of them, and each. */
+function reachOf(conversation) {
+  const known = new Map(chat.marks(conversation.id).receipts.map((receipt) => [receipt.actor, receipt]));
+  const others = othersOf(conversation).map((actor) => known.get(actor) ?? { delivered: 0, read: 0 });
+  const least = (kind) => others.reduce((least, mark) => Math.min(least, mark[kind]), others.length > 0 ? Infinity : 0);
+  return { delivered: least("delivered"), read: least("read"), reads: others.map(({ read }) => read) };
+}
+
+/** Returns how far an own message came with all the others, and in a group how many have read it. */
+function markOf(seq, { delivered, read, reads }) {
+  const mark = read >= seq ? "read" : delivered >= seq ? "delivered" : "";
+  return { mark, seen: isDirect(current) ? 0 : reads.filter((read) => read >= seq).length };
 }
 
 /** Returns the event that an act of one's own becomes. */
@@ -146,15 +152,11 @@ function rowOf(message, time, turn) {
     key: `${who} ${message.client_id || message.id}`,
     like: JSON.stringify([
       message, turn, nameOf(who), personOf(who)?.avatar, message.reactions?.map(({ actors }) => actors.map(nameOf)),
-      message.content.mentions?.map?.(nameOf), seenBy(message), redrawn.get(message.seq),
+      message.content.mentions?.map?.(nameOf), redrawn.get(message.seq),
     ]),
     build: () => row({ ...message, time }, turn),
   };
 }
-
-/** Returns how many have seen an own message of a group. */
-const seenBy = ({ sender, seq, state }) =>
-  seq !== undefined && state === "sent" && sender === chat.actor && !isDirect(current) ? readersOf(seq).length : 0;
 
 /** One message at a time can be reached with Tab: the newest one at first. */
 function reachable(list) {
@@ -167,20 +169,20 @@ const between = (text, className) => element("li", { className }, text);
 const SIGNS = { sent: "✓", delivered: "✓✓", read: "✓✓", queued: "🕓", failed: "⚠" };
 
 function row(message, turn) {
-  const { state, mark, recalled, edited, seq } = message;
+  const { state, mark = "", recalled, edited, seq } = message;
   const own = message.sender === chat.actor;
   const sign = SIGNS[mark || state];
   const bubble = element("div", { className: "note" },
     contentOf(message, { conversation: current }),
-    element("small", { title: message.reason ?? (mark || state) },
+    element("small", { title: message.reason ?? (message.seen > 0 ? `read by ${message.seen}` : mark || state) },
       edited ? element("span", { className: "edited", title: `Edited ${new Date(edited).toLocaleString()}` }, "edited ") : null,
       isPinned(message) ? element("span", { title: "Pinned" }, "📌 ") : null,
       clock(message.time),
-      seenBy(message) > 0 && mark !== "read" ? element("span", { className: "seen" }, ` ${seenBy(message)}`) : null,
+      message.seen > 0 && mark !== "read" ? element("span", { className: "seen" }, ` ${message.seen}`) : null,
       sign ? element("span", { className: `sign ${mark}` }, ` ${sign}`) : null),
   );
   const text = recalled ? "" : (message.content.text ?? "");
-  Object.assign(bubble.dataset, { state, mark: mark ?? "", seq: seq ?? "", kind: message.kind, text });
+  Object.assign(bubble.dataset, { state, mark, seq: seq ?? "", kind: message.kind, text });
   const peer = !own && !isDirect(current);
   if (peer && turn) bubble.prepend(sender(message.sender));
   const item = element("li", {}, peer && turn ? face(message.sender) : null, bubble);

@@ -10,7 +10,7 @@ import { accountPage } from "./account.js";
 import { blocklistPage } from "./blocklist.js";
 import { devicesPage } from "./devices.js";
 import { ownProfilePage } from "./own.js";
-import { presencePage, stateWords } from "./presence.js";
+import { noteOwnState, presencePage, stateWords } from "./presence.js";
 
 const entries = [];
 
@@ -56,6 +56,7 @@ async function showSelf() {
   const { people: [presence] } = await chat.call("users.presence", { actors: [chat.actor] });
   $("my-state").textContent = stateWords(presence);
   $("my-face").dataset.state = presence.state;
+  noteOwnState(presence.state);
   redrawPanel("own-presence-page");
 }
 

@@ -5,7 +5,7 @@ import { chat } from "./session.js";
 import { on, soon } from "./changes.js";
 import { face, looks, nameOf, remember } from "./people.js";
 import {
-  conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, naming, open, partnerOf, talkTo, titleOf,
+  conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, naming, open, partnerOf, talkTo, timeOf, titleOf,
 } from "./conversations.js";
 import { groupOf, invitations, loadInvitations } from "./groups.js";
 import { unseen } from "./mentions.js";
@@ -56,6 +56,13 @@ chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "online") void refind();
 });
 
+// Whoever was found is talked to now.
+on("open", () => {
+  if (!current || !words()) return;
+  $("search").value = "";
+  found = [];
+});
+
 /* The list */
 
 const showList = soon(draw);
@@ -70,7 +77,7 @@ function draw() {
   const query = words().toLowerCase();
   const talks = [...conversations.values()]
     .filter((conversation) => isWanted(conversation, query))
-    .sort((left, right) => (right.last?.time ?? 0) - (left.last?.time ?? 0));
+    .sort((left, right) => timeOf(right) - timeOf(left));
   const partners = new Set(talks.map(partnerOf));
   // Whoever has conversations looks for people in words.
   const others = query || talks.length === 0 ? found.filter((actor) => !partners.has(actor)) : [];
@@ -102,12 +109,12 @@ function invitation({ group, name, by }) {
 }
 
 function talk(conversation) {
-  const { id, last, writing } = conversation;
+  const { id, writing } = conversation;
   const { unread } = chat.marks(id);
   const shown = {
     name: titleOf(conversation),
-    line: writing.size > 0 ? writes(conversation) : lineOf(conversation),
-    time: last?.time,
+    line: writing.size > 0 ? writes(conversation) : lineOf(conversation) || "Nothing was said yet",
+    time: timeOf(conversation),
     unread,
     mentions: unseen(conversation),
     open: conversation === current,

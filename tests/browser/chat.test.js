@@ -1,12 +1,13 @@
 // Two people in a real browser, on the real server, which is killed while messages fly.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { Site } from "./site.js";
 import { act, chip, open, sent, shows, talk, unread, write } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open()));
+afterEach(() => site.empty());
 after(() => site?.close());
 
 test("two people chat, the server is killed while messages fly, and every message is there once and in order", async () => {

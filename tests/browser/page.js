@@ -85,3 +85,53 @@ export async function picture(page, colour) {
   }, colour);
   return { name: `${colour}.png`, mimeType: "image/png", buffer: Buffer.from(url.split(",")[1], "base64") };
 }
+
+/** Begins a group, or a discussion if it has no name. */
+export async function newGroup(page, name, members = [], description = "") {
+  await page.click("[data-test=new]");
+  await page.click(name ? "[data-test=new-group]" : "[data-test=new-discussion]");
+  if (name) {
+    await page.fill("[data-test=new-group-name]", name);
+    await page.fill("[data-test=new-group-description]", description);
+  }
+  for (const member of members) {
+    await page.fill("[data-test=members-search]", member);
+    await page.check(`[data-test=pick-${member}]`);
+  }
+  await page.click(name ? "[data-test=create-group-submit]" : "[data-test=create-discussion-submit]");
+  await page.waitForSelector("#panel", { state: "hidden" });
+  await page.waitForSelector("[data-test=text]:visible");
+}
+
+/** Opens a group from the list. */
+export async function choose(page, name) {
+  await page.click(`[data-test="group-${name}"]`);
+  await page.waitForFunction((name) => document.querySelector("[data-test=title]").textContent === name, name);
+}
+
+/** Opens the page of the group whose conversation is open. */
+export async function group(page) {
+  if (await page.locator("[data-test=panel-close]").isVisible()) await page.click("[data-test=panel-close]");
+  await page.click("[data-test=details]");
+  await page.waitForSelector("#panel[data-page=group-page]");
+}
+
+/** Opens a page that the page of a group leads to. */
+export async function groupSetting(page, name) {
+  await group(page);
+  await page.click(`#panel [data-test=${name}]`);
+  await page.waitForSelector(`#panel[data-page^="${name}"]`);
+}
+
+/** Goes back in the panel until a page is there. */
+export async function backTo(page, name) {
+  await page.click("[data-test=panel-back]");
+  await page.waitForSelector(`#panel[data-page=${name}]`);
+}
+
+/** Waits for a line between the messages. */
+export const line = (page, text) => page.waitForSelector(`#messages .happened:has-text("${text}")`, { state: "attached" });
+
+/** Waits until somebody's message stands under their name. */
+export const says = (page, name, text) =>
+  page.waitForSelector(`#messages .row:has(.sender:has-text("${name}")) .note[data-text="${text}"]`);

@@ -1,7 +1,7 @@
 // People on the page: signing in, profiles, contacts, presence, blocks, devices.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { PASSWORD, PHONE, DESK, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
 import { bubble, contacts, find, picture, profileOf, setting, talk, write } from "./page.js";
@@ -13,6 +13,7 @@ before(async () => {
   party = await ThirdParty.start(`http://127.0.0.1:${port}/`);
   site = await Site.open({ port, further: { users: party.settings } });
 });
+afterEach(() => site.empty());
 after(async () => {
   await site?.close();
   party?.close();
@@ -178,6 +179,42 @@ test("a third party signs somebody in who comes back to the page, and nobody els
   const stranger = await site.visit(DESK, "/?code=stolen&state=somebodys");
   await stranger.page.waitForSelector("[data-test=problem]:has-text('not begun here')");
   assert.deepEqual([...complaints, ...stranger.complaints], []);
+});
+
+test("a message is told of while nobody looks at the page, but not while one is busy", async () => {
+  const [kim, lars] = [await site.visit(DESK), await site.join("lars", DESK)];
+  // Headless browsers show no notifications; what the page hands over to be shown is written down.
+  await kim.page.addInitScript(() => {
+    globalThis.told = [];
+    globalThis.Notification = class {
+      static permission = "granted";
+      static requestPermission = async () => "granted";
+      constructor(title, { body }) {
+        told.push(`${title}: ${body}`);
+      }
+    };
+  });
+  await kim.page.reload();
+  await site.enter(kim.page, "kim");
+  await setting(kim.page, "notifications");
+  await kim.page.check("[data-test=notify-here]");
+  await kim.page.evaluate(() => (document.hasFocus = () => false));
+  await talk(lars.page, "kim");
+  await write(lars.page, "Are you there?");
+  await kim.page.waitForFunction(() => told.length === 1 && told[0] === "lars: Are you there?");
+  await setting(kim.page, "own-presence");
+  await kim.page.check("[data-test=state-busy]");
+  await kim.page.click("[data-test=presence-form-submit]");
+  await kim.page.waitForFunction(() => document.querySelector("#my-state").textContent === "Busy");
+  await write(lars.page, "Hello?");
+  await kim.page.waitForSelector("[data-test=person-lars]:has-text('Hello?')");
+  await setting(kim.page, "own-presence");
+  await kim.page.check("[data-test=state-online]");
+  await kim.page.click("[data-test=presence-form-submit]");
+  await kim.page.waitForFunction(() => document.querySelector("#my-state").textContent === "Online");
+  await write(lars.page, "Welcome back");
+  await kim.page.waitForFunction(() => told.length > 1);
+  assert.deepEqual(await kim.page.evaluate(() => told), ["lars: Are you there?", "lars: Welcome back"]);
 });
 
 test("people are found by the words of their names, with the keyboard alone", async () => {

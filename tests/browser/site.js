@@ -20,20 +20,30 @@ export const DESK = { viewport: { width: 1280, height: 800 } };
 const PLUGINS = {
   users: {
     grant: ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"],
-    // Hashing is made cheap: what it costs is no matter of these tests.
-    more: "[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
+    // Hashing is made cheap, and presence may change at once: what they cost is no matter of these tests.
+    more: "[plugins.config.presence]\ninterval_ms = 0\n[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },
   translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions", "watches"] },
   stickers: { grant: ["kv", "jobs", "blobs", "sessions", "http"] },
   groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },
 };
 
-export const freePort = () => new Promise((found) => {
-  const probe = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = probe.address();
-    probe.close(() => found(port));
-  });
-});
+let asked = 0;
+
+/**
+ * Finds a port that is free, and stays so for a server that comes and goes: it is none that the system gives to connections
+ * or to listeners that let it choose, and other processes begin to look elsewhere.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = 10_000 + ((process.pid * 11 + asked++) % 22_000);
+    const isFree = await new Promise((known) => {
+      const probe = createServer().once("error", () => known(false));
+      probe.listen(port, "127.0.0.1", () => probe.close(() => known(true)));
+    });
+    if (isFree) return port;
+  }
+}
 
 function plugin(id, { grant, more = "" }, further = "") {
   const path = JSON.stringify(join(plugins, `${id}.wasm`));
@@ -90,6 +100,7 @@ export class Site {
     }
     return new Promise((listening, failed) => {
       server.stdout.once("data", listening);
+      server.once("error", failed);
       server.once("exit", () => failed(new Error(`the server ended:\n${this.#log}`)));
     });
   }
@@ -123,6 +134,11 @@ export class Site {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** Closes all pages, as at the end of a test. */
+  async empty() {
+    await Promise.all(this.browser.contexts().map((context) => context.close()));
+  }
+
   /** Opens a page of its own, which nobody is signed in to. What goes wrong in it is in `complaints`. */
   async visit(options = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
@@ -137,11 +153,16 @@ export class Site {
   /** Opens a page of its own and signs someone up, or in with `login`. */
   async join(name, options = {}, how = "register", path = "/") {
     const { page, complaints } = await this.visit(options, path);
+    await this.enter(page, name, how);
+    return { page, complaints };
+  }
+
+  /** Signs someone up on a page, or in with `login`. */
+  async enter(page, name, how = "register") {
     await page.fill("[data-test=name]", name);
     await page.fill("[data-test=password]", PASSWORD);
     await page.click(`[data-test=${how}]`);
     await page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
-    return { page, complaints };
   }
 
   /** Takes a picture for whoever wants to see how it looks. */

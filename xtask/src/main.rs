@@ -159,8 +159,9 @@ fn test(quick: bool) -> Result<(), Failed> {
         dependencies()?;
     }
     plugins()?;
-    say("building the host");
-    run(cargo().args(["build", "--package", "courtyard"]))?;
+    say("building the host and all tests");
+    // In one go: a package by itself has other features, for which most of what it depends on would be built once more.
+    run(cargo().args(["build", "--workspace", "--all-targets"]))?;
     javascript()?;
     say("installing the provider of OpenID Connect for the tests");
     npm_ci(&root().join("tests/oidc"))?;

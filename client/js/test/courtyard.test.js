@@ -377,7 +377,7 @@ test("a conversation that begins is asked for, and who joins and leaves later is
   socket.answer({ type: "event", event: members(3, { joined: ["eve", "dan"] }) });
   socket.answer({ type: "event", event: members(4, { left: ["bob", "dan"] }) });
   t.mock.timers.tick(0);
-  assert.deepEqual(list.members, ["ann", "eve"]);
+  assert.deepEqual(client.conversation("c").members, ["ann", "eve"]);
   assert.equal(of(socket, "sync").length, 2, "who else is there is in the events");
 
   let left;
