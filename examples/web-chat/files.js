@@ -3,7 +3,7 @@
 import { $, button, element, tell } from "./dom.js";
 import { changes, current } from "./conversations.js";
 import { addStrip, addTool, takeFiles } from "./composer.js";
-import { kindOf, sendFile } from "./uploading.js";
+import { kindOf, sendFiles } from "./uploading.js";
 import { ICONS, sizeText } from "./attachment.js";
 import { replying } from "./replies.js";
 import { offered } from "./offers.js";
@@ -93,10 +93,8 @@ $("write").addEventListener("submit", (submitted) => {
   const conversation = current;
   trays.delete(conversation);
   const caption = $("text").value.trim();
-  waiting.forEach(({ file, url }, at) => {
-    URL.revokeObjectURL(url);
-    sendFile(conversation, file, at > 0 ? {} : { ...(caption ? { caption } : {}), ...replying(conversation) });
-  });
+  for (const { url } of waiting) URL.revokeObjectURL(url);
+  sendFiles(conversation, waiting.map(({ file }) => file), { ...(caption ? { caption } : {}), ...replying(conversation) });
   $("text").value = "";
   $("text").dispatchEvent(new Event("input"));
   show();

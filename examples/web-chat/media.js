@@ -125,7 +125,7 @@ function voice(message) {
   play.setAttribute("aria-label", `Play ${file.name ?? "the sound"}`);
   sound.addEventListener("play", () => {
     for (const other of document.querySelectorAll("audio, video")) if (other !== sound) other.pause();
-    play.textContent = "⏸";
+    play.textContent = "❚❚";
   });
   sound.addEventListener("pause", () => (play.textContent = "▶"));
   sound.addEventListener("timeupdate", () => {

@@ -25,9 +25,10 @@ export function kindOf({ type }) {
 class Sending extends EventTarget {
   upload = null;
 
-  constructor(conversation, file, row) {
+  constructor(conversation, file, row, before) {
     super();
-    Object.assign(this, { conversation, file, row, url: URL.createObjectURL(file) });
+    Object.assign(this, { conversation, file, row, before, url: URL.createObjectURL(file) });
+    this.settled = new Promise((settle) => (this.settle = settle));
   }
 
   /** `queued`, or the state of the upload. */
@@ -44,27 +45,39 @@ class Sending extends EventTarget {
   }
 
   cancel() {
-    if (this.upload) this.upload.abort();
-    else end(this);
+    this.upload?.abort();
+    end(this);
   }
 }
 
 /** Returns what is on its way as this row, if it is a file. */
 export const sendingOf = (id) => sendings.get(id);
 
-/** Uploads a file and sends it; `content` are further members of its message. */
-export function sendFile(conversation, file, content = {}, kind = kindOf(file)) {
+/**
+ * Uploads files at the same time, and sends them in their order; `content` are further members of the first message. One that
+ * fails does not hold up the others.
+ */
+export function sendFiles(conversation, files, content) {
+  let before;
+  files.forEach((file, at) => (before = sendFile(conversation, file, at === 0 ? content : {}, kindOf(file), before)));
+}
+
+function sendFile(conversation, file, content, kind, before) {
   const row = {
     id: ulid(), kind, state: "queued", conversation: conversation.id,
     content: { name: file.name, media_type: file.type, size: file.size, ...content },
   };
-  const sending = new Sending(conversation, file, row);
-  Object.assign(row, { retry: () => sendFile(conversation, file, content, kind), drop: () => end(sending) });
+  const sending = new Sending(conversation, file, row, before);
+  Object.assign(row, { drop: () => end(sending), retry: () => {
+    end(sending);
+    void sendFile(conversation, file, content, kind);
+  } });
   sendings.set(row.id, sending);
   conversation.pending.push(row);
   queue.push(sending);
   changed("messages", { toEnd: true });
   next();
+  return sending.settled;
 }
 
 function next() {
@@ -72,24 +85,34 @@ function next() {
 }
 
 async function carry(sending) {
-  const { conversation, file, row } = sending;
+  const { conversation, row } = sending;
   running += 1;
+  const blob = await uploaded(sending);
+  running -= 1;
+  next();
+  await sending.before;
+  // It may have been cancelled meanwhile, which is the end of it.
+  if (!blob || !sendings.has(row.id)) return sending.settle();
+  keep("files", blob, sending.file);
+  end(sending);
+  send(conversation, { ...row.content, blob }, row.kind);
+}
+
+/** Uploads a file, and returns the id of its blob; none if it failed, which its row says, or was cancelled. */
+async function uploaded(sending) {
+  const { conversation, file, row } = sending;
   const upload = blobs.upload("files", file, { conversation: conversation.id });
   sending.upload = upload;
   for (const type of ["progress", "state"]) upload.addEventListener(type, () => sending.changed());
   sending.changed();
   try {
-    const blob = await upload.done;
-    keep("files", blob, file);
-    end(sending);
-    send(conversation, { ...row.content, blob }, row.kind);
+    return await upload.done;
   } catch (error) {
     if (error.code === "aborted") end(sending);
     else Object.assign(row, { state: "failed", reason: error.message });
+    sending.settle();
     changed("messages");
-  } finally {
-    running -= 1;
-    next();
+    return undefined;
   }
 }
 
@@ -108,6 +131,7 @@ function send(conversation, content, kind) {
 function end(sending) {
   const { conversation, row } = sending;
   if (!sendings.delete(row.id)) return;
+  sending.settle();
   const at = queue.indexOf(sending);
   if (at >= 0) queue.splice(at, 1);
   URL.revokeObjectURL(sending.url);
