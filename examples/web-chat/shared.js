@@ -9,7 +9,7 @@ import { cardOf, sizeText } from "./attachment.js";
 import { forget, urlOf } from "./cache.js";
 import { kindOf } from "./uploading.js";
 
-const cardKind = ({ media_type: type }) => kindOf({ type: type ?? "" });
+const cardKind = ({ media_type: type, state }) => (state === "unreadable" ? "file" : kindOf({ type: type ?? "" }));
 
 function row(file, more = []) {
   const node = cardOf(file, cardKind(file), more);

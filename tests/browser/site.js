@@ -23,6 +23,7 @@ const PLUGINS = {
     // Hashing is made cheap, and presence may change at once: what they cost is no matter of these tests.
     more: "[plugins.config.presence]\ninterval_ms = 0\n[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },
+  files: { grant: ["kv", "jobs", "blobs", "sessions", "annotations", "memberships"] },
   translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions", "watches"] },
   stickers: { grant: ["kv", "jobs", "blobs", "sessions", "http"] },
   groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },

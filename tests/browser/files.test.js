@@ -1,0 +1,285 @@
+// Files on the page: sent through a broken link, shown, saved, listed and removed.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { DESK, PHONE, Site } from "./site.js";
+import { setting, shows, talk } from "./page.js";
+
+/** Parts that count are small here, so that little of what was sent before a kill is sent again. */
+const LIMITS = "[blobs]\npart_bytes = 262144\nmax_bytes = 20000000";
+
+let site, folder;
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "courtyard-files-"));
+  site = await Site.open({ plugins: ["users", "files"], top: LIMITS });
+});
+after(async () => {
+  await site?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** Makes a file of so many bytes on the disk. */
+function file(name, length) {
+  const path = join(folder, name);
+  const bytes = Buffer.from(Uint8Array.from({ length }, (_, at) => (at * 7919) % 251));
+  writeFileSync(path, bytes);
+  return { path, sum: sum(bytes) };
+}
+
+/** Makes a link that sends so many bytes in a second; 0 for one without limits. */
+async function throttle(page, bytes) {
+  page.link ??= await page.context().newCDPSession(page);
+  await page.link.send("Network.emulateNetworkConditions",
+    { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytes || -1 });
+}
+
+const attach = (page, ...files) => page.setInputFiles("[data-test=choose-files]", files);
+const send = (page) => page.press("[data-test=text]", "Enter");
+
+/** Waits until so many bytes of a file are on their way. */
+const moved = (page, bytes) => page.waitForFunction((bytes) =>
+  Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
+
+/** The offsets at which a page sends bytes, from now on. */
+function offsets(page) {
+  const found = [];
+  page.on("request", (request) => {
+    if (request.method() === "PATCH") found.push(Number(request.headers()["upload-offset"]));
+  });
+  return found;
+}
+
+async function pair(left, right, how = DESK) {
+  const both = [await site.join(left, DESK), await site.join(right, how)];
+  await talk(both[0].page, right);
+  await talk(both[1].page, left);
+  return both;
+}
+
+test("a file goes on behind a broken link and a killed server, and comes out whole on the other side", async () => {
+  const [ann, bob] = await pair("ann", "bob");
+  const big = file("plans for the garden.zip", 12_000_000);
+  const sent = offsets(ann.page);
+  await throttle(ann.page, 2_000_000);
+  await attach(ann.page, big.path);
+  await send(ann.page);
+  await moved(ann.page, 2_000_000);
+  await site.picture(ann.page, "desk-upload");
+  await site.kill();
+  await ann.page.waitForFunction(() => document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
+  await site.picture(ann.page, "desk-upload-waiting");
+  await throttle(ann.page, 0);
+  await site.start();
+  await shows(ann.page, 1);
+  await shows(bob.page, 1);
+  assert.equal(sent[0], 0);
+  assert.ok(sent[1] > 0, `what was there already was sent again: ${sent}`);
+
+  assert.match(await bob.page.textContent("[data-test=file]"), /plans for the garden\.zip12\.0 MB · ZIP/);
+  const [saved] = await Promise.all([bob.page.waitForEvent("download"), bob.page.click("[data-test=download]")]);
+  assert.equal(saved.suggestedFilename(), "plans for the garden.zip");
+  assert.equal(sum(readFileSync(await saved.path())), big.sum);
+  assert.deepEqual([...ann.complaints, ...bob.complaints], []);
+});
+
+test("after a reload the same file goes on where it was; one that is cancelled is not sent", async () => {
+  const [cleo, dan] = await pair("cleo", "dan");
+  cleo.page.on("dialog", (dialog) => dialog.accept());
+  const big = file("film.bin", 9_000_000);
+  await throttle(cleo.page, 2_000_000);
+  await attach(cleo.page, big.path);
+  await send(cleo.page);
+  await moved(cleo.page, 2_000_000);
+  await cleo.page.reload();
+  await talk(cleo.page, "dan");
+  await throttle(cleo.page, 0);
+  const sent = offsets(cleo.page);
+  await attach(cleo.page, big.path);
+  await send(cleo.page);
+  await shows(dan.page, 1);
+  assert.ok(sent[0] > 0, `it began anew: ${sent}`);
+
+  await throttle(cleo.page, 500_000);
+  // The small one waits for the large one before it, and not when that is cancelled.
+  await attach(cleo.page, file("other.bin", 9_000_000).path, file("small.bin", 10).path);
+  await send(cleo.page);
+  await moved(cleo.page, 100_000);
+  await cleo.page.locator("#messages li", { hasText: "other.bin" }).locator("[data-test=cancel-upload]").click();
+  await throttle(cleo.page, 0);
+  await shows(cleo.page, 2);
+  // What is too large says so, and can be thrown away.
+  await attach(cleo.page, file("huge.bin", 20_000_001).path);
+  await send(cleo.page);
+  await cleo.page.waitForSelector("[data-test=failure]");
+  assert.match(await cleo.page.textContent("[data-test=failure]"), /max_bytes/);
+  await cleo.page.click("[data-test=drop-failed]");
+  await shows(cleo.page, 2);
+  await shows(dan.page, 2);
+  assert.match(await dan.page.textContent("#messages li:last-child"), /small\.bin/);
+  assert.deepEqual([...cleo.complaints, ...dan.complaints], []);
+});
+
+/** Makes a picture of a landscape, as a file to choose. */
+async function landscape(page, name) {
+  const bytes = await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(1200, 800);
+    const context = canvas.getContext("2d");
+    const sky = context.createLinearGradient(0, 0, 0, 800);
+    for (const [at, colour] of [[0, "#8ec5ff"], [0.6, "#ffe3b0"], [0.61, "#7cae6e"], [1, "#3d6b3f"]]) sky.addColorStop(at, colour);
+    context.fillStyle = sky;
+    context.fillRect(0, 0, 1200, 800);
+    context.fillStyle = "#ffd45e";
+    context.arc(900, 200, 90, 0, 7);
+    context.fill();
+    return [...new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer())];
+  });
+  return { name, mimeType: "image/png", buffer: Buffer.from(bytes) };
+}
+
+/** Waits until an image is drawn, and returns its width in pixels of its own. */
+async function drawn(page, selector) {
+  await page.waitForFunction((selector) => document.querySelector(selector)?.naturalWidth > 0, selector);
+  return page.$eval(selector, (image) => image.naturalWidth);
+}
+
+test("images are shown where they were sent, small at first and whole in the lightbox, with a caption", async () => {
+  const [eve, finn] = await pair("evelyn", "finn", PHONE);
+  await attach(eve.page, await landscape(eve.page, "meadow.png"), await landscape(eve.page, "again.png"));
+  await eve.page.fill("[data-test=text]", "The meadow this morning");
+  await site.picture(eve.page, "desk-tray");
+  await send(eve.page);
+  await shows(finn.page, 2);
+  await drawn(finn.page, "#messages [data-test=image]");
+  await drawn(eve.page, "#messages [data-test=image]");
+  assert.match(await finn.page.textContent("#messages"), /The meadow this morning/);
+
+  // Once the server has looked into it, whoever comes later gets a small one first.
+  const blob = await finn.page.evaluate(async () => {
+    const { current } = await import("/conversations.js");
+    const { content: { blob } } = current.list.messages[0];
+    while ((await globalThis.chat.call("files.file", { blob })).state === "checking") await new Promise((turn) => setTimeout(turn, 50));
+    return blob;
+  });
+  await finn.page.reload();
+  await talk(finn.page, "evelyn");
+  assert.ok((await drawn(finn.page, "#messages [data-test=image]")) < 1200);
+  const { width, height } = await finn.page.locator("#messages .frame").first().boundingBox();
+  assert.ok(Math.abs(width / height - 1.5) < 0.05, `${width} × ${height}`);
+  await site.picture(finn.page, "phone-images");
+  await finn.page.locator("[data-test=open-image]").first().tap();
+  await finn.page.waitForSelector("[data-test=lightbox][data-state=shown]");
+  assert.equal(await drawn(finn.page, "[data-test=lightbox] img"), 1200);
+  await site.picture(finn.page, "phone-lightbox");
+  await finn.page.keyboard.press("ArrowRight");
+  await finn.page.waitForFunction(() => document.querySelector("[data-test=lightbox] img").alt === "again.png");
+  await finn.page.keyboard.press("Escape");
+  await finn.page.waitForSelector("[data-test=lightbox]", { state: "hidden" });
+
+  // What is no image is a file, whatever it is called.
+  await attach(eve.page, { name: "trick.png", mimeType: "image/png", buffer: Buffer.from("no picture at all") });
+  await send(eve.page);
+  await finn.page.waitForFunction(() => [...document.querySelectorAll("#messages [data-test=file]")]
+    .some((card) => card.textContent.includes("trick.png")));
+
+  await finn.page.tap("[data-test=shared-files-button]");
+  await finn.page.waitForFunction(() => document.querySelectorAll("[data-test=shared-files] [data-test=file]").length === 3);
+  await site.picture(finn.page, "phone-shared");
+  await setting(eve.page, "own-files");
+  await eve.page.waitForFunction(() => document.querySelectorAll("[data-test=own-files] [data-test=file]").length === 3);
+  assert.match(await eve.page.textContent("[data-test=usage]"), /^3 files take up/);
+  await site.picture(eve.page, "desk-own-files");
+  const row = eve.page.locator("[data-test=own-files] li", { hasText: "meadow.png" }).locator("[data-test=delete-file]");
+  await row.click();
+  await row.click();
+  await eve.page.waitForFunction(() => document.querySelector("[data-test=usage]").textContent.startsWith("2 files"));
+  const gone = await finn.page.evaluate((blob) => import("/pictures.js").then(({ blobs }) =>
+    blobs.download("files", blob).then(() => "there", ({ code }) => code)), blob);
+  assert.equal(gone, "unknown_blob");
+  await finn.page.reload();
+  await talk(finn.page, "evelyn");
+  await finn.page.waitForSelector("#messages .frame.gone");
+  assert.deepEqual([...eve.complaints, ...finn.complaints], []);
+});
+
+test("a picture is pasted and dropped like any other file", async () => {
+  const [gil, hana] = await pair("gil", "hana");
+  const { buffer } = await landscape(gil.page, "x.png");
+  const into = (event, selector) => gil.page.evaluate(([event, selector, bytes]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(bytes)], `${event}.png`, { type: "image/png" }));
+    const init = { bubbles: true, cancelable: true };
+    const happened = event === "paste" ? new ClipboardEvent(event, { ...init, clipboardData: data })
+      : new DragEvent(event, { ...init, dataTransfer: data });
+    document.querySelector(selector).dispatchEvent(happened);
+  }, [event, selector, [...buffer]]);
+  await into("paste", "#text");
+  await into("drop", "#messages");
+  await gil.page.waitForFunction(() => document.querySelectorAll("[data-test=waiting-file]").length === 2);
+  await gil.page.click("[data-test=remove-file] >> nth=0");
+  await send(gil.page);
+  await shows(hana.page, 1);
+  assert.equal(await drawn(hana.page, "#messages [data-test=image]"), 1200);
+  assert.deepEqual([...gil.complaints, ...hana.complaints], []);
+});
+
+/** Makes a sound of some seconds, as a file to choose. */
+function sound(seconds) {
+  const rate = 8000;
+  const bytes = Buffer.alloc(44 + rate * seconds * 2);
+  bytes.write("RIFF", 0);
+  bytes.writeUInt32LE(bytes.length - 8, 4);
+  bytes.write("WAVEfmt ", 8);
+  bytes.writeUInt32LE(16, 16);
+  bytes.writeUInt32LE(0x10001, 20);
+  bytes.writeUInt32LE(rate, 24);
+  bytes.writeUInt32LE(rate * 2, 28);
+  bytes.writeUInt32LE(0x100002, 32);
+  bytes.write("data", 36);
+  bytes.writeUInt32LE(rate * seconds * 2, 40);
+  for (let at = 0; at < rate * seconds; at++) bytes.writeInt16LE(Math.round(8000 * Math.sin(at / 5)), 44 + at * 2);
+  return { name: "song.wav", mimeType: "audio/wav", buffer: bytes };
+}
+
+/** Makes a short video, as a file to choose. */
+async function clip(page) {
+  const bytes = await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 90 });
+    const context = canvas.getContext("2d");
+    const recorder = new MediaRecorder(canvas.captureStream(20), { mimeType: "video/webm" });
+    const parts = [];
+    const stopped = new Promise((done) => (recorder.onstop = done));
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.start();
+    for (let hue = 0; hue < 300; hue += 15) {
+      context.fillStyle = `hsl(${hue} 60% 50%)`;
+      context.fillRect(0, 0, 160, 90);
+      await new Promise((turn) => setTimeout(turn, 50));
+    }
+    recorder.stop();
+    await stopped;
+    return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
+  });
+  return { name: "clip.webm", mimeType: "video/webm", buffer: Buffer.from(bytes) };
+}
+
+test("sound and video that were sent together come in their order, and play on the page", async () => {
+  const [ida, jan] = await pair("ida", "jan", PHONE);
+  await attach(ida.page, sound(20), await clip(ida.page));
+  await send(ida.page);
+  await shows(jan.page, 2);
+  const kinds = await jan.page.$$eval("#messages .note", (notes) => notes.map((note) => note.dataset.kind));
+  assert.deepEqual(kinds, ["voice", "video"]);
+  const plays = (what) => jan.page.waitForFunction((what) => document.querySelector(what)?.currentTime > 0, what);
+  await jan.page.tap("[data-test=play-voice]");
+  await plays("audio");
+  await jan.page.tap("[data-test=play-video]");
+  await plays("video");
+  await site.picture(jan.page, "phone-media");
+  assert.deepEqual([...ida.complaints, ...jan.complaints], []);
+});
