@@ -57,6 +57,8 @@ pub enum Ask {
     Log(Level, String),
     NowMs,
     Random(u32),
+    // Libraries count these, so new ones stand behind the others.
+    IsMember(String, String),
 }
 
 impl Ask {
@@ -73,6 +75,7 @@ impl Ask {
             | Self::Append { .. }
             | Self::Read(..)
             | Self::Recall(..) => Some("conversations"),
+            Self::IsMember(..) => Some("memberships"),
             Self::Annotate(..) => Some("annotations"),
             Self::WatchConversation(..) | Self::WatchActor(..) => Some("watches"),
             Self::Publish(..) => Some("events"),

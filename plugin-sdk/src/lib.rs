@@ -37,8 +37,8 @@ pub use schema::list as __comma_free;
 pub use serde;
 pub use serde_json;
 pub use service::{
-    Annotations, Blobs, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Methods, Metrics,
-    ServiceError, Sessions, StoredMessage, Timers, Watches,
+    Annotations, Blobs, Conversation, Conversations, Entries, Events, Jobs, Kv, Level, Log, Memberships, Methods,
+    Metrics, ServiceError, Sessions, StoredMessage, Timers, Watches,
 };
 pub use table::{Table, TableError};
 

@@ -239,6 +239,13 @@ pub(crate) mod service {
         done(Ask::Recall(id.to_owned(), seq, actor.to_owned()))
     }
 
+    pub(crate) fn is_member(conversation: &str, actor: &str) -> Result<bool, ServiceError> {
+        match ask(Ask::IsMember(conversation.to_owned(), actor.to_owned()))? {
+            Answer::Flags(flags) => Ok(flags.first() == Some(&true)),
+            _ => Err(OTHER),
+        }
+    }
+
     pub(crate) fn annotate(conversation: &str, seq: u64, name: &str, value: &[u8]) -> Result<(), ServiceError> {
         done(Ask::Annotate(
             conversation.to_owned(),

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use crate::Metrics;
 use crate::{
     Act, Annotations, Blob, Blobs, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job,
-    Jobs, Kv, Log, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches, service,
+    Jobs, Kv, Log, Memberships, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches,
+    service,
 };
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
@@ -89,6 +90,12 @@ impl Context {
     #[must_use]
     pub fn conversations(&self) -> Conversations {
         Conversations
+    }
+
+    /// Returns who takes part in conversations, also in those of other plugins. Capability `memberships`.
+    #[must_use]
+    pub fn memberships(&self) -> Memberships {
+        Memberships
     }
 
     /// Returns the live sessions. Capability `sessions`.

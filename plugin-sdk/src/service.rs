@@ -205,6 +205,21 @@ impl Conversations {
     }
 }
 
+/// Who takes part in conversations, also in those of other plugins.
+#[derive(Clone, Copy, Debug)]
+pub struct Memberships;
+
+impl Memberships {
+    /// Tells whether an actor is a member of a conversation of the app; nobody is one of a conversation that is not there. If
+    /// that changes before the transaction is committed, the hook runs again.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn is_member(self, conversation: &str, actor: &str) -> Result<bool, ServiceError> {
+        host::is_member(conversation, actor)
+    }
+}
+
 /// What the plugin says about messages, in any conversation of the app.
 #[derive(Clone, Copy, Debug)]
 pub struct Annotations;

@@ -25,6 +25,8 @@ struct State {
     /// App and address.
     conversations: BTreeMap<(String, String), Conversation>,
     messages: BTreeMap<String, Vec<StoredMessage>>,
+    /// App and conversation of other plugins, and who takes part.
+    members: BTreeMap<(String, String), Vec<String>>,
     /// Conversation, number and name.
     annotations: BTreeMap<(String, u64, String), Value>,
     /// Actors and conversations.
@@ -46,6 +48,8 @@ struct State {
     fetched: Vec<FetchRequest>,
     /// Id; what is known, the bytes, and whether it is kept.
     blobs: BTreeMap<String, (Blob, Vec<u8>, bool)>,
+    /// How many blobs there have been.
+    begun: u64,
     secrets: BTreeMap<String, String>,
     counters: BTreeMap<String, u64>,
     observed: BTreeMap<String, Vec<f64>>,
@@ -96,6 +100,15 @@ impl<P: Registered> TestHost<P> {
     #[must_use]
     pub fn take_ended(&self) -> Vec<(String, Option<String>)> {
         STATE.with_borrow_mut(|state| std::mem::take(&mut state.ended))
+    }
+
+    /// Sets who takes part in a conversation of another plugin, in the current app.
+    pub fn set_members(&self, conversation: &str, actors: &[&str]) {
+        let actors = actors.iter().map(|actor| (*actor).to_owned()).collect();
+        STATE.with_borrow_mut(|state| {
+            let place = (state.app.clone(), conversation.to_owned());
+            state.members.insert(place, actors);
+        });
     }
 
     /// Sets who has live sessions.
@@ -192,7 +205,7 @@ impl<P: Registered> TestHost<P> {
     /// When the plugin wants to be told again.
     pub fn push(&self, message: &TestMessage, recipients: &[String]) -> Result<(), Error> {
         let (bytes, ends) = message.pack();
-        let message = Message::new(&bytes, ends, 1, 0, 0);
+        let message = Message::new(&bytes, ends, message.seq, 0, 0);
         transaction(|| self.plugin.push(&Context::default(), &message, recipients))
     }
 
@@ -424,7 +437,7 @@ impl<P: Registered> TestHost<P> {
         let verdict = transaction(|| {
             match self
                 .plugin
-                .before_send(&Context::default(), &Message::new(&bytes, ends, 0, 0, 0))
+                .before_send(&Context::default(), &Message::new(&bytes, ends, 0, message.edits, 0))
             {
                 Verdict::Reject(error) => Err(error),
                 verdict => Ok(verdict),
@@ -441,7 +454,7 @@ impl<P: Registered> TestHost<P> {
         let (bytes, ends) = message.pack();
         transaction(|| {
             self.plugin
-                .after_send(&Context::default(), &Message::new(&bytes, ends, 1, 0, 0))
+                .after_send(&Context::default(), &Message::new(&bytes, ends, message.seq, message.edits, 0))
         })
     }
 }
@@ -460,6 +473,8 @@ pub struct TestSignal {
 /// A message for tests.
 #[derive(Clone, Debug)]
 pub struct TestMessage {
+    /// The conversation.
+    pub conversation: String,
     /// The kind of the conversation.
     pub conversation_kind: String,
     /// Who sends.
@@ -468,20 +483,30 @@ pub struct TestMessage {
     pub receiver: String,
     /// The kind of the content.
     pub kind: String,
+    /// Unique for the sender.
+    pub client_id: String,
     /// The content.
     pub content: Value,
+    /// Its number once it is in the log.
+    pub seq: u64,
+    /// The number of the message that this one gives another content; 0 for a new message.
+    pub edits: u64,
 }
 
 impl TestMessage {
-    /// Makes a text in a conversation of two.
+    /// Makes a text in a conversation of two, its first.
     #[must_use]
     pub fn direct(sender: &str, receiver: &str, text: &str) -> Self {
         Self {
+            conversation: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
             conversation_kind: "direct".to_owned(),
             sender: sender.to_owned(),
             receiver: receiver.to_owned(),
             kind: "text".to_owned(),
+            client_id: "m1".to_owned(),
             content: serde_json::json!({ "text": text }),
+            seq: 1,
+            edits: 0,
         }
     }
 
@@ -489,12 +514,12 @@ impl TestMessage {
         let content = self.content.to_string();
         let texts = [
             "default",
-            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            &self.conversation,
             &self.conversation_kind,
             &self.sender,
             &self.receiver,
             &self.kind,
-            "m1",
+            &self.client_id,
             &content,
         ];
         let mut bytes = Vec::new();
@@ -657,6 +682,12 @@ impl State {
                 }
                 Ok(Answer::Done)
             }
+            Ask::IsMember(id, actor) => {
+                let own = self.conversation(&id).is_ok_and(|found| found.members.contains(&actor));
+                let others = self.members.get(&(self.app.clone(), id));
+                let is_there = own || others.is_some_and(|members| members.contains(&actor));
+                Ok(Answer::Flags(vec![is_there]))
+            }
             Ask::Publish(name, payload) => {
                 let payload = serde_json::from_slice(&payload).unwrap_or_default();
                 self.events.push((name, payload));
@@ -748,8 +779,8 @@ impl State {
     }
 
     fn add_blob(&mut self, name: &str, media_type: &str, conversation: &str, bytes: &[u8]) -> String {
-        let last = self.blobs.last_key_value().and_then(|(id, _)| id.parse::<u64>().ok());
-        let id = format!("{:026}", last.unwrap_or_default() + 1);
+        self.begun += 1;
+        let id = format!("{:026}", self.begun);
         let blob = Blob {
             app: self.app.clone(),
             id: id.clone(),

@@ -422,6 +422,12 @@ pub(crate) mod service {
         wit::conversations::recall(id, seq, actor).map_err(conversations)
     }
 
+    pub(crate) fn is_member(conversation: &str, actor: &str) -> Result<bool, ServiceError> {
+        wit::memberships::is_member(conversation, actor).map_err(|wit::memberships::Failure::Unavailable| {
+            ServiceError::Unavailable
+        })
+    }
+
     pub(crate) fn annotate(conversation: &str, seq: u64, name: &str, value: &[u8]) -> Result<(), ServiceError> {
         wit::annotations::set(conversation, seq, name, value).map_err(|failure| match failure {
             wit::annotations::Failure::NotFound => ServiceError::NotFound,

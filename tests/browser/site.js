@@ -24,7 +24,7 @@ const PLUGINS = {
     more: "[plugins.config.presence]\ninterval_ms = 0\n[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },
   files: { grant: ["kv", "jobs", "blobs", "sessions", "annotations", "memberships"] },
-  translation: { grant: ["kv", "annotations", "jobs", "fetch", "secrets", "sessions", "watches"] },
+  translation: { grant: ["kv", "memberships", "annotations", "jobs", "fetch", "secrets", "sessions", "watches"] },
   stickers: { grant: ["kv", "jobs", "blobs", "sessions", "http"] },
   groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },
 };

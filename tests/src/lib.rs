@@ -7,6 +7,7 @@
 )]
 
 pub mod accounts;
+pub mod tus;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

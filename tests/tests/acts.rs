@@ -6,7 +6,7 @@ use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
 const CLERK: &str =
-    "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
+    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start() -> (Site, Server) {
     let configure = |id: &str, grant: &str| {

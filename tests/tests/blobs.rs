@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
+use courtyard_tests::tus::{self, BYTES, Response, TUS, ask, patch};
 use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 async fn start(more: &str) -> (Site, Server) {
@@ -29,77 +30,17 @@ async fn noted(client: &mut Client) -> (Value, Value) {
     (value["lines"].clone(), value["blobs"].clone())
 }
 
-struct Response {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Response {
-    fn header(&self, name: &str) -> Option<&str> {
-        let line = self
-            .head
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")));
-        line.map(|line| line.split_once(": ").unwrap().1)
-    }
-
-    fn code(&self) -> String {
-        let body: Value = serde_json::from_slice(&self.body).unwrap();
-        body["error"]["code"].as_str().unwrap().to_owned()
-    }
-}
-
-/// Sends a request of an actor; one whose name is empty has no token.
-async fn ask(port: u16, actor: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let token = if actor.is_empty() {
-        String::new()
-    } else {
-        format!("authorization: Bearer {actor}\r\n")
-    };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{token}content-length: {}\r\n{headers}\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // A server that refuses may close before all is sent.
-    let _ = stream.write_all(body).await;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    Response {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head,
-        body: bytes[end + 4..].to_vec(),
-    }
-}
-
-const TUS: &str = "tus-resumable: 1.0.0\r\n";
-const BYTES: &str = "content-type: application/offset+octet-stream\r\n";
-
-/// Begins an upload; `more` are pairs of metadata in Base64.
+/// Begins an upload; `metadata` are pairs with values in Base64.
 async fn begin(port: u16, actor: &str, length: usize, metadata: &str) -> Response {
-    let headers = format!("{TUS}upload-length: {length}\r\nupload-metadata: {metadata}\r\n");
-    ask(port, actor, "POST", "/v1/blobs/keeper", &headers, b"").await
+    tus::begin(port, "keeper", actor, length, metadata).await
 }
 
 /// Uploads all at once; returns where the blob is.
 async fn upload(port: u16, actor: &str, metadata: &str, bytes: &[u8]) -> String {
-    let headers = format!(
-        "{TUS}{BYTES}upload-length: {}\r\nupload-metadata: {metadata}\r\n",
-        bytes.len()
-    );
-    let answer = ask(port, actor, "POST", "/v1/blobs/keeper", &headers, bytes).await;
+    let answer = tus::upload(port, "keeper", actor, metadata, bytes).await;
     assert_eq!(answer.status, 201, "{}", answer.head);
     assert_eq!(answer.header("upload-offset").unwrap(), bytes.len().to_string());
     answer.header("location").unwrap().to_owned()
-}
-
-async fn patch(port: u16, actor: &str, path: &str, offset: usize, more: &str, bytes: &[u8]) -> Response {
-    let headers = format!("{TUS}{BYTES}upload-offset: {offset}\r\n{more}");
-    ask(port, actor, "PATCH", path, &headers, bytes).await
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -348,10 +289,10 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
     assert_eq!(noted(&mut ann).await.1, json!([]));
 
     // What is for a conversation is for its members.
-    let id = base64(CONVERSATION);
-    let stranger = begin(port, "eve", 1, &format!("filename YQ==,conversation {id}")).await;
+    let named = tus::metadata(&[("filename", "a"), ("conversation", CONVERSATION)]);
+    let stranger = begin(port, "eve", 1, &named).await;
     assert_eq!(stranger.code(), "keeper.stranger");
-    let path = upload(port, "ann", &format!("filename YQ==,conversation {id}"), b"a").await;
+    let path = upload(port, "ann", &named, b"a").await;
     assert_eq!(ask(port, "bob", "GET", &path, "", b"").await.body, b"a");
     assert_eq!(ask(port, "eve", "GET", &path, "", b"").await.status, 403);
 
@@ -367,20 +308,6 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     server.stop().await;
-}
-
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |value: u32| char::from(DIGITS[(value & 63) as usize]);
-    let mut encoded = String::new();
-    for three in text.as_bytes().chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let value = byte(0) << 16 | byte(1) << 8 | byte(2);
-        let digits = [digit(value >> 18), digit(value >> 12), digit(value >> 6), digit(value)];
-        encoded.extend(digits.iter().take(three.len() + 1));
-        encoded.extend(std::iter::repeat_n('=', 3 - three.len()));
-    }
-    encoded
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ async fn walk_all(file: impl Fn(&str) -> PathBuf) {
         users,
         configure(
             "clerk",
-            "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\""
+            "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\""
         ),
         configure("watcher", "\"kv\"")
             + &configure("steward", "\"kv\", \"events\", \"http\"")

@@ -6,7 +6,7 @@ use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
 const GRANT: &str =
-    "\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
+    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start(grant: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {
@@ -73,11 +73,30 @@ async fn members_join_and_leave_with_the_transaction() {
             .any(|known| known["id"] == room)
     );
 
+    // Any plugin may know that, also of conversations that it does not own.
+    let is_member = async |client: &mut Client, conversation: &Value, actor: &str| {
+        let member = json!({"conversation": conversation, "actor": actor});
+        call(client, "is_member", member).await["value"]["found"].clone()
+    };
+    let theirs = json!(courtyard_tests::CONVERSATION);
+    for (conversation, actor, found) in [
+        (&room, "bob", true),
+        (&room, "eve", false),
+        (&theirs, "ann", true),
+        (&theirs, "eve", false),
+        (&theirs, "", false),
+        (&json!("nonsense"), "ann", false),
+        (&json!("01ARZ3NDEKTSV4RRFFQ69G5FAA"), "ann", false),
+    ] {
+        assert_eq!(is_member(&mut ann, conversation, actor).await, found, "{conversation} {actor}");
+    }
+
     let change = json!({"conversation": room, "join": [], "leave": ["bob", "nobody"]});
     assert_eq!(
         call(&mut ann, "change", change).await["value"]["members"],
         json!(["ann"])
     );
+    assert_eq!(is_member(&mut ann, &room, "bob").await, false);
     assert_eq!(
         say(&mut bob, &room, "b3", "Hello?").await["code"],
         "unknown_conversation"
@@ -327,7 +346,7 @@ async fn plugins_hear_of_sessions_in_order() {
 #[tokio::test]
 async fn a_capability_that_is_not_granted_is_not_there() {
     let (site, server) =
-        start("\"kv\", \"conversations\", \"sessions\", \"timers\", \"annotations\", \"events\", \"secrets\"").await;
+        start("\"kv\", \"conversations\", \"memberships\", \"sessions\", \"timers\", \"annotations\", \"events\", \"secrets\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
     assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
     assert!(

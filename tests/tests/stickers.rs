@@ -4,10 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use courtyard_tests::tus::{self, Response, ask};
 use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A PNG of one transparent pixel.
 const PIXEL: &[u8] =
@@ -44,45 +43,8 @@ async fn done(client: &mut Client, method: &str, params: Value) -> Value {
     answer["value"].clone()
 }
 
-struct Response {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-/// Sends a request of an actor; one whose name is empty has no token.
-async fn ask(port: u16, actor: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let token = if actor.is_empty() {
-        String::new()
-    } else {
-        format!("authorization: Bearer {actor}\r\n")
-    };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{token}content-length: {}\r\n{headers}\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // A server that refuses may close before all is sent.
-    let _ = stream.write_all(body).await;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    Response {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head,
-        body: bytes[end + 4..].to_vec(),
-    }
-}
-
 async fn try_upload(port: u16, actor: &str, metadata: &str, bytes: &[u8]) -> Response {
-    let headers = format!(
-        "tus-resumable: 1.0.0\r\ncontent-type: application/offset+octet-stream\r\nupload-length: {}\r\n\
-         upload-metadata: {metadata}\r\n",
-        bytes.len()
-    );
-    ask(port, actor, "POST", "/v1/blobs/stickers", &headers, bytes).await
+    tus::upload(port, "stickers", actor, metadata, bytes).await
 }
 
 /// Uploads a file, and returns the id of its blob.
@@ -95,11 +57,8 @@ async fn upload(port: u16, actor: &str, metadata: &str, bytes: &[u8]) -> String 
         answer.head,
         String::from_utf8_lossy(&answer.body)
     );
-    let lines = answer.head.lines();
-    let location = lines
-        .filter_map(|line| line.split_once(": "))
-        .find(|(name, _)| name.eq_ignore_ascii_case("location"));
-    location.unwrap().1.rsplit('/').next().unwrap().to_owned()
+    let location = answer.header("location").unwrap();
+    location.rsplit('/').next().unwrap().to_owned()
 }
 
 /// Waits for the signal that an upload was inspected.

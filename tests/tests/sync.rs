@@ -45,7 +45,7 @@ fn receipt(id: &str, delivered: u64, read: u64) -> Value {
 /// Several conversations of ann: the fixed one with bob, and others that the clerk opens.
 async fn with_clerk() -> (Site, Server) {
     let site = Site::new(&format!(
-        "[[plugins]]\nid = \"clerk\"\npath = {:?}\ngrant = [\"kv\", \"conversations\", \"sessions\", \"methods\", \"timers\", \
+        "[[plugins]]\nid = \"clerk\"\npath = {:?}\ngrant = [\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \
          \"annotations\", \"events\", \"secrets\"]\n",
         plugin("clerk")
     ));

@@ -15,6 +15,7 @@ cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|fanout|sync|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
+cargo xtask tus       upload 200 MB by each of two clients that others wrote, to a folder and to a bucket, over a line that breaks
 cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         "bench" => bench(std::env::args().skip(2).collect()),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
+        "tus" => tus(),
         "apertium" => apertium(),
         "archive" => archive(),
         "" | "help" | "--help" => {
@@ -165,6 +167,7 @@ fn test(quick: bool) -> Result<(), Failed> {
     javascript()?;
     say("installing the provider of OpenID Connect for the tests");
     npm_ci(&root().join("tests/oidc"))?;
+    tus_clients()?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
     say("running the tests of the JavaScript client");
@@ -207,6 +210,41 @@ fn browser() -> Result<(), Failed> {
         .env("COURTYARD_PLUGINS", target().join("plugins"))
         .env("COURTYARD_CHROMIUM", chromium)
         .current_dir(folder))
+}
+
+/// Installs clients of tus that others wrote, and a server of S3.
+fn tus_clients() -> Result<(), Failed> {
+    say("installing clients for uploads and a server of S3 for the tests");
+    npm_ci(&root().join("tests/tus"))?;
+    let (wanted, folder) = (root().join("tests/tus/requirements.txt"), target().join("python"));
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Failed(format!("{}: {error}", path.display())));
+    // What is installed is as good as this copy says.
+    let copy = folder.join("requirements.txt");
+    if copy.exists() && read(&copy)? == read(&wanted)? {
+        return Ok(());
+    }
+    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    made.map_err(|Failed(reason)| {
+        Failed(format!(
+            "{reason}; the tests of uploads need Python 3 with venv (Debian: python3-venv)"
+        ))
+    })?;
+    let options = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    run(Command::new(folder.join("bin/pip")).args(options).arg(&wanted))?;
+    std::fs::write(&copy, read(&wanted)?).map_err(|error| Failed(format!("{}: {error}", copy.display())))
+}
+
+/// Runs all tests with clients of tus that others wrote, also those that take long.
+fn tus() -> Result<(), Failed> {
+    tus_clients()?;
+    plugins()?;
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    run(Command::new(nextest()?)
+        .args(["nextest", "run", "--package", "courtyard-tests", "--run-ignored", "all"])
+        .args(["--filterset", "binary(tus_clients)"])
+        .env("COURTYARD_BIN", target().join("debug/courtyard"))
+        .env("COURTYARD_PLUGINS", target().join("plugins"))
+        .current_dir(root()))
 }
 
 /// Runs the test that needs a real Apertium server.

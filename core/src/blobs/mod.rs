@@ -3,6 +3,7 @@
 //!
 //! A part is an object that is written once, before the transaction that counts it; what no record counts is never read.
 
+mod objects;
 mod record;
 mod seal;
 mod sweep;
@@ -14,12 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::log::{Draft, key};
 use crate::store::{CommitError, Store, StoreError};
 
+pub use objects::{Bucket, BucketKeys, bucket, folder};
 pub use record::{BlobName, Part, Record, find, list, put, remove};
 use seal::{BlobKey, MasterKey, SEGMENT, TAG};
 pub use sweep::sweep;
@@ -63,6 +64,17 @@ pub enum BlobsError {
     /// The object store refuses.
     #[error("the object store failed")]
     Objects(#[from] object_store::Error),
+    /// A bucket can't be used.
+    #[error("the bucket {bucket:?} can't be written and read")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// Connections to a bucket can't be made.
+    #[error("connections to the bucket can't be set up")]
+    Connections(#[from] crate::fetch::FetcherError),
     /// The store refuses.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -96,41 +108,22 @@ impl std::fmt::Debug for Blobs {
 }
 
 impl Blobs {
-    /// Keeps the bytes in a folder, which is made if need be. The key is read from a file; without one, `made` is read, and
-    /// made if there is none. Waits for the disk.
+    /// Keeps the bytes in an object store. The key is read from a file; without one, `made` is read, and made if there is none.
+    /// Waits for the disk.
     ///
     /// # Errors
-    /// When the folder or the key can't be used, or there are blobs under another key.
+    /// When the key can't be used, or there are blobs under another key.
     pub fn open(
         store: &Arc<dyn Store>,
-        folder: &Path,
+        objects: Arc<dyn ObjectStore>,
         given: Option<&Path>,
         made: &Path,
         limits: BlobLimits,
     ) -> Result<Self, BlobsError> {
-        let failed = |error: std::io::Error| {
-            BlobsError::Store(StoreError::Io {
-                context: format!("making {}", folder.display()),
-                source: error,
-            })
-        };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let objects = LocalFileSystem::new_with_prefix(folder)?
-            .with_automatic_cleanup(true)
-            .with_fsync(true);
         let master = match given {
             Some(path) => MasterKey::read(path)?,
             None => MasterKey::read_or_make(made)?,
         };
-        Self::new(store, Arc::new(objects), master, limits)
-    }
-
-    fn new(
-        store: &Arc<dyn Store>,
-        objects: Arc<dyn ObjectStore>,
-        master: MasterKey,
-        limits: BlobLimits,
-    ) -> Result<Self, BlobsError> {
         let mut draft = Draft::new(store.clone());
         match draft.get(key::BLOB_KEY)? {
             Some(known) if known[..] != master.fingerprint()[..] => return Err(BlobsError::OtherKey),
@@ -270,8 +263,7 @@ impl Blobs {
     /// # Errors
     /// When the object store fails; what is left can be removed by another try.
     pub async fn erase(&self, name: &BlobName) -> Result<(), BlobsError> {
-        let folder = folder(name);
-        let found: Vec<_> = self.objects.list(Some(&folder)).try_collect().await?;
+        let found: Vec<_> = self.objects.list(Some(&place(name))).try_collect().await?;
         for object in found {
             match self.objects.delete(&object.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -283,12 +275,12 @@ impl Blobs {
 }
 
 /// Where the objects of a blob are.
-fn folder(name: &BlobName) -> object_store::path::Path {
+fn place(name: &BlobName) -> object_store::path::Path {
     [name.app.as_str(), &name.plugin, &name.text()].into_iter().collect()
 }
 
 fn object(name: &BlobName, part: Part) -> object_store::path::Path {
-    folder(name).join(format!("{:016x}", part.nonce))
+    place(name).join(format!("{:016x}", part.nonce))
 }
 
 #[cfg(test)]

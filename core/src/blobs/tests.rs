@@ -18,7 +18,8 @@ async fn place() -> Place {
         let store = EmbeddedStore::open_on(&runtime, &path.join("data"), EmbeddedOptions::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
         let limits = BlobLimits::default();
-        let blobs = Blobs::open(&store, &path.join("blobs"), None, &path.join("blobs.key"), limits).unwrap();
+        let objects = super::folder(&path.join("blobs")).unwrap();
+        let blobs = Blobs::open(&store, objects, None, &path.join("blobs.key"), limits).unwrap();
         (store, Arc::new(blobs))
     })
     .await
@@ -156,7 +157,8 @@ async fn blobs_of_another_key_are_not_opened() {
     let (store, path) = (place.store.clone(), place.folder.path().to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         let other = path.join("other.key");
-        Blobs::open(&store, &path.join("blobs"), None, &other, BlobLimits::default()).map(drop)
+        let objects = super::folder(&path.join("blobs")).unwrap();
+        Blobs::open(&store, objects, None, &other, BlobLimits::default()).map(drop)
     });
     assert!(matches!(opened.await.unwrap(), Err(BlobsError::OtherKey)));
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Admin, BlobsConfig, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
-use crate::blobs::BlobLimits;
+use super::blobs::BlobsTable;
+use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
@@ -59,18 +59,6 @@ struct ListenTable {
 struct TlsTable {
     certificate: PathBuf,
     key: PathBuf,
-}
-
-/// Where blobs are kept, and how many.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlobsTable {
-    path: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    max_bytes: Option<AtLeastOne<u64>>,
-    part_bytes: Option<AtLeastOne<usize>>,
-    unfinished_ms: Option<AtLeastOne<u64>>,
-    uploads: Option<AtLeastOne<usize>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -138,7 +126,7 @@ struct FetchTable {
 /// A secret, or where it is.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum SecretValue {
+pub(super) enum SecretValue {
     Text(String),
     Env { env: String },
     File { file: PathBuf },
@@ -246,9 +234,9 @@ enum LogFormat {
 }
 
 /// Collects mistakes while values are checked.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
     mistakes: Vec<Mistake>,
 }
 
@@ -311,7 +299,7 @@ fn ms(value: Option<u64>, default: Duration) -> Duration {
 
 /// A limit that 0 would make no sense for.
 #[derive(Clone, Copy)]
-struct AtLeastOne<T>(T);
+pub(super) struct AtLeastOne<T>(T);
 
 impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for AtLeastOne<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -324,16 +312,16 @@ impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for AtLeas
 }
 
 /// Returns the value, or the default.
-fn or<T>(value: Option<AtLeastOne<T>>, default: T) -> T {
+pub(super) fn or<T>(value: Option<AtLeastOne<T>>, default: T) -> T {
     value.map_or(default, |AtLeastOne(value)| value)
 }
 
-fn ms_or(value: Option<AtLeastOne<u64>>, default: Duration) -> Duration {
+pub(super) fn ms_or(value: Option<AtLeastOne<u64>>, default: Duration) -> Duration {
     ms(value.map(|AtLeastOne(value)| value), default)
 }
 
 impl Checker<'_> {
-    fn wrong(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
+    pub(super) fn wrong(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
         self.mistakes.push(Mistake::at(self.text, span, message, hint));
     }
 
@@ -504,21 +492,6 @@ impl Checker<'_> {
         plugins
     }
 
-    fn blobs(&self, table: BlobsTable) -> BlobsConfig {
-        let default = BlobLimits::default();
-        BlobsConfig {
-            path: table.path.map(|path| self.folder.join(path)),
-            key_file: table.key_file.map(|path| self.folder.join(path)),
-            limits: BlobLimits {
-                bytes: or(table.max_bytes, default.bytes),
-                // Postcard and nonces count with 32 bits.
-                part_bytes: or(table.part_bytes, default.part_bytes).min(256 << 20),
-                unfinished: ms_or(table.unfinished_ms, default.unfinished),
-                uploads: or(table.uploads, default.uploads),
-            },
-        }
-    }
-
     fn fetch(&mut self, table: FetchTable, limits: &PluginLimitsTable) -> Policy {
         let default = FetchLimits::default();
         Policy {
@@ -553,26 +526,26 @@ impl Checker<'_> {
     }
 
     fn secrets(&mut self, table: BTreeMap<String, Spanned<SecretValue>>) -> Secrets {
-        let mut secrets = BTreeMap::new();
-        for (name, value) in table {
-            let span = value.span();
-            let found = match value.into_inner() {
-                SecretValue::Text(text) => Ok(text),
-                SecretValue::Env { env } => std::env::var(&env)
-                    .map_err(|error| format!("the environment variable {env:?} can't be read: {error}")),
-                SecretValue::File { file } => {
-                    let path = self.folder.join(&file);
-                    let read = std::fs::read_to_string(&path);
-                    let read = read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-                    read.map_err(|error| format!("{} can't be read: {error}", path.display()))
-                }
-            };
-            match found {
-                Ok(text) => drop(secrets.insert(name, text)),
-                Err(reason) => self.wrong(span, reason, None),
+        let found = |(name, value)| Some((name, self.secret(value)?));
+        Secrets(table.into_iter().filter_map(found).collect())
+    }
+
+    /// Reads a secret; one that can't be read is told.
+    pub(super) fn secret(&mut self, value: Spanned<SecretValue>) -> Option<String> {
+        let span = value.span();
+        let found = match value.into_inner() {
+            SecretValue::Text(text) => Ok(text),
+            SecretValue::Env { env } => {
+                std::env::var(&env).map_err(|error| format!("the environment variable {env:?} can't be read: {error}"))
             }
-        }
-        Secrets(secrets)
+            SecretValue::File { file } => {
+                let path = self.folder.join(&file);
+                let read = std::fs::read_to_string(&path);
+                let read = read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+                read.map_err(|error| format!("{} can't be read: {error}", path.display()))
+            }
+        };
+        found.map_err(|reason| self.wrong(span, reason, None)).ok()
     }
 
     fn session(&mut self, table: &LimitsTable) -> SessionLimits {

@@ -1,5 +1,6 @@
 //! TOML into checked values, every mistake with its line.
 
+mod blobs;
 mod file;
 mod mistake;
 
@@ -7,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::blobs::BlobLimits;
+use crate::blobs::{BlobLimits, Bucket};
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::Setup;
 use crate::session::SessionLimits;
@@ -49,6 +50,8 @@ impl Default for Admin {
 pub struct BlobsConfig {
     /// The folder of their bytes; `blobs` in the data folder without one.
     pub path: Option<PathBuf>,
+    /// The bucket of their bytes, instead of a folder.
+    pub bucket: Option<Bucket>,
     /// The file of the key that they are encrypted with: 64 hexadecimal digits. Without one, the key is made and kept in the
     /// data folder, in the file `blobs.key`, which only the owner can read.
     pub key_file: Option<PathBuf>,

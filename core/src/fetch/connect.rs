@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -91,7 +91,8 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(policy: Arc<Policy>, resolver: Arc<dyn Resolve>) -> Result<Self, FetcherError> {
         let needs_tls = policy.hosts.iter().any(super::HostRule::is_https);
-        let tls = needs_tls.then(|| tls(&policy)).transpose()?;
+        let tls = needs_tls.then(|| tls_config(&policy.roots)).transpose()?;
+        let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
         Ok(Self { policy, resolver, tls })
     }
 
@@ -199,22 +200,25 @@ async fn secure(tls: &TlsConnector, host: &str, stream: TcpStream) -> Result<Lin
     Ok(Link(TokioIo::new(Box::new(stream))))
 }
 
-fn tls(policy: &Policy) -> Result<TlsConnector, FetcherError> {
+/// Sets up TLS with the root certificates of the system and those of some files.
+///
+/// # Errors
+/// When a file can't be used, or there are no certificates at all.
+pub(crate) fn tls_config(files: &[PathBuf]) -> Result<ClientConfig, FetcherError> {
     let mut roots = RootCertStore::empty();
     // Some of the system's may be unreadable or malformed; the others still count.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for path in &policy.roots {
+    for path in files {
         add_roots(&mut roots, path)?;
     }
     if roots.is_empty() {
         return Err(FetcherError::NoRoots);
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+        .with_no_client_auth())
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), FetcherError> {

@@ -27,6 +27,7 @@ pub use error::{FetchError, FetcherError};
 pub use grant::{GrantError, HostRule};
 
 use connect::Connector;
+pub(crate) use connect::tls_config;
 use grant::METHODS;
 use target::Target;
 

@@ -226,6 +226,16 @@ impl Conversations {
         decoded.map_err(|_| LogError::Record(id))
     }
 
+    /// Tells whether an actor takes part in a conversation, inside a transaction, which relies on that alone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_member(draft: &mut Draft, app: &AppId, id: ConversationId, actor: &ActorId) -> Result<bool, LogError> {
+        // What stays of a membership that ended is not empty.
+        let membership = draft.get(key::membership(app, actor, id))?;
+        Ok(membership.is_some_and(|mark| mark.is_empty()))
+    }
+
     /// Puts another record in the place of a conversation's, inside a transaction; these joined and left with it.
     pub fn change_members(
         draft: &mut Draft,

@@ -289,6 +289,20 @@ impl wit::conversations::Host for State {
     }
 }
 
+impl wit::memberships::Host for State {
+    fn is_member(
+        &mut self,
+        conversation: String,
+        actor: String,
+    ) -> wasmtime::Result<Result<bool, wit::memberships::Failure>> {
+        match self.ask(Ask::IsMember(conversation, actor))? {
+            Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
+            Ok(_) => Err(other_answer()),
+            Err(_) => Ok(Err(wit::memberships::Failure::Unavailable)),
+        }
+    }
+}
+
 impl wit::annotations::Host for State {
     fn set(
         &mut self,
@@ -567,6 +581,7 @@ pub(super) fn link(
         match capability {
             "kv" => wit::kv::add_to_linker::<_, Own>(linker, |state| state)?,
             "conversations" => wit::conversations::add_to_linker::<_, Own>(linker, |state| state)?,
+            "memberships" => wit::memberships::add_to_linker::<_, Own>(linker, |state| state)?,
             "sessions" => wit::sessions::add_to_linker::<_, Own>(linker, |state| state)?,
             "methods" => wit::methods::add_to_linker::<_, Own>(linker, |state| state)?,
             "timers" => wit::timers::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -378,9 +378,13 @@ fn open(
     for conversation in &config.development.conversations {
         seed(&log, conversation)?;
     }
+    let objects = match &config.blobs.bucket {
+        Some(bucket) => runtime.block_on(blobs::bucket(bucket))?,
+        None => blobs::folder(config.blobs.path.as_deref().unwrap_or(&config.data.join("blobs")))?,
+    };
     let blobs = Arc::new(Blobs::open(
         log.store(),
-        &config.blobs.path.clone().unwrap_or_else(|| config.data.join("blobs")),
+        objects,
         config.blobs.key_file.as_deref(),
         &config.data.join("blobs.key"),
         config.blobs.limits,

@@ -114,6 +114,20 @@ pub fn get(call: &mut Call, plugin: &str, id: &str) -> Result<Opened, Conversati
     })
 }
 
+/// Tells whether an actor is a member of a conversation of any plugin, and relies on that.
+///
+/// # Errors
+/// See [`ConversationsError`].
+pub fn is_member(call: &mut Call, conversation: &str, actor: &str) -> Result<bool, ConversationsError> {
+    if !may_read(call.access) {
+        return Err(ConversationsError::Unavailable);
+    }
+    let (Ok(id), Ok(actor)) = (conversation.parse::<ConversationId>(), actor.parse::<ActorId>()) else {
+        return Ok(false);
+    };
+    Ok(Conversations::is_member(&mut call.draft, &call.app, id, &actor)?)
+}
+
 /// Makes actors members of a conversation of the plugin, and takes others out.
 ///
 /// # Errors

@@ -69,9 +69,10 @@ impl Default for ServiceLimits {
 
 /// Which capabilities there are; `clock`, `random`, `log` and `metrics` need no grant. `http` has no service: it is the plugin's own part
 /// of the HTTP interface.
-pub const CAPABILITIES: [&str; 17] = [
+pub const CAPABILITIES: [&str; 18] = [
     "kv",
     "conversations",
+    "memberships",
     "sessions",
     "methods",
     "timers",
@@ -442,6 +443,9 @@ impl Asker {
             Ask::RemoveBlob(blob) => {
                 blobs::remove(call, id, &blob)?;
                 Answer::Done
+            }
+            Ask::IsMember(conversation, actor) => {
+                Answer::Flags(vec![conversations::is_member(call, &conversation, &actor)?])
             }
             // Those of the action lane need no call.
             Ask::Transact(..)

@@ -232,7 +232,7 @@ register! {
     plugin: Translation,
     id: "translation",
     description: "Texts in the language of each reader.",
-    capabilities: [kv, annotations, jobs, fetch, secrets, sessions, watches],
+    capabilities: [kv, memberships, annotations, jobs, fetch, secrets, sessions, watches],
     hooks: [after_send { contents: ["text"], watched }, after_act { contents: ["text"] }, after_change, action],
     methods: [settings, set_settings, conversation, set_conversation, languages, status, translate],
 }

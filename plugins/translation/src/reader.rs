@@ -1,7 +1,8 @@
 //! Who reads what: the settings of users, and those of users in conversations.
 //!
-//! Conversations belong to other plugins, and so this one knows their members only by what it is told: who joins, who leaves,
-//! who sends, and who receives in a conversation of two. Whoever is known to have left asks for nothing any more.
+//! Conversations belong to other plugins. Whether one actor is a member the host tells, but not who all are: those who want
+//! translations everywhere are known by what the plugin is told, who joins, who leaves, who sends, and who receives in a
+//! conversation of two. Whoever is known to have left asks for nothing any more.
 
 use std::ops::Bound;
 
@@ -147,14 +148,15 @@ pub(crate) fn choose(
     on: Option<bool>,
     most: usize,
 ) -> Result<(), Error> {
-    let readers = cx.table::<Reader>();
-    let known = readers.get((conversation, actor))?;
-    if known.as_ref().is_some_and(|reader| reader.left) {
-        return Err(Error::new(
-            "not_a_member",
-            "You are no member of this conversation any more.",
-        ));
+    if !cx.memberships().is_member(conversation, actor)? {
+        return Err(Error::new("not_a_member", "You are no member of this conversation."));
     }
+    let readers = cx.table::<Reader>();
+    // Whoever came back is there before the plugin is told so.
+    let known = readers.get((conversation, actor))?.map(|known| match known.left {
+        true => reader(conversation, actor, cx.now_ms()),
+        false => known,
+    });
     let language = user(cx, actor)?.wants(on);
     if on.is_none() && language.is_none() {
         readers.remove((conversation, actor))?;

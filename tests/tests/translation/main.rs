@@ -17,7 +17,7 @@ async fn start(provider: &Provider, api: &str, more: &str) -> (Site, Server) {
     let secret = if api == "apertium" { "" } else { ", secret = \"key\"" };
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n\
+         grant = [\"kv\", \"memberships\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n\
          [plugins.config]\nretry_ms = 50\npause_ms = 50\nproviders = [{{ api = \"{api}\", url = \"http://127.0.0.1:{port}\"{secret} }}]\n{more}\n\
          [plugins.secrets]\nkey = \"k-1\"\n\
          [plugins.fetch]\nhosts = [\"POST http://127.0.0.1:{port}\"]\n\
@@ -352,7 +352,7 @@ async fn in_a_group_each_language_is_made_once_for_all_who_want_it() {
         "[development]\ntrust_tokens = true\nconversations = [{{ id = \"{CONVERSATION}\", kind = \"group\", \
          members = [\"ann\", \"bob\", \"cleo\", \"dan\"] }}]\n\
          [[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n\
+         grant = [\"kv\", \"memberships\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n\
          [plugins.config]\nproviders = [{{ api = \"libretranslate\", url = \"http://127.0.0.1:{port}\", secret = \"key\" }}]\n\
          [plugins.secrets]\nkey = \"k-1\"\n[plugins.fetch]\nhosts = [\"http://127.0.0.1:{port}\"]\n"
     ));
@@ -408,7 +408,7 @@ async fn known_phrases_need_no_provider() {
     let path = plugin("translation");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"translation\"\npath = {path:?}\n\
-         grant = [\"kv\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n"
+         grant = [\"kv\", \"memberships\", \"annotations\", \"jobs\", \"fetch\", \"secrets\", \"sessions\", \"watches\"]\n"
     ));
     let server = site.start().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);

@@ -19,6 +19,7 @@ fn libre(more: Value) -> TestHost<Translation> {
         settings[name] = value.clone();
     }
     let host = TestHost::start(&settings.to_string()).unwrap();
+    host.set_members(CONVERSATION, &["ann", "bob", "cleo", "dan", "eve", "fay"]);
     host.set_secret("key", "k-1");
     host.set_response(DETECT, answer(&json!([{"language": "en", "confidence": 90}])));
     host
@@ -210,12 +211,17 @@ fn members_come_and_go() {
     host.set_clock(1_000_001);
     host.after_change(&change(&[], &["bob"])).unwrap();
     assert_eq!(wanted(), 0);
-    let again = host.call(
-        &caller("bob"),
-        "set_conversation",
-        &json!({"conversation": CONVERSATION, "on": true}),
-    );
-    assert_eq!(again.unwrap_err().code, "not_a_member");
+    let choose = || {
+        let choice = json!({"conversation": CONVERSATION, "on": true});
+        host.call(&caller("bob"), "set_conversation", &choice)
+    };
+    host.set_members(CONVERSATION, &["ann"]);
+    assert_eq!(choose().unwrap_err().code, "not_a_member");
+    // Back again, which the plugin is told a moment later.
+    host.set_members(CONVERSATION, &["ann", "bob"]);
+    assert_eq!(choose().unwrap()["translated"], true);
+    assert_eq!(wanted(), 1);
+    host.after_change(&change(&[], &["bob"])).unwrap();
     host.set_clock(1_000_002);
     // Many are noted by jobs.
     let crowd: Vec<String> = (0..120)
@@ -253,6 +259,7 @@ fn whoever_writes_in_a_group_is_there_and_settings_reach_all_conversations() {
         false
     );
     assert_eq!(wanted(), [] as [&str; 0]);
+    host.set_members("01ARZ3NDEKTSV4RRFFQ69G5FAW", &["bob"]);
     let another = json!({"conversation": "01ARZ3NDEKTSV4RRFFQ69G5FAW", "on": true});
     assert_eq!(
         host.call(&caller("bob"), "set_conversation", &another)

@@ -22,6 +22,11 @@ record! {
 }
 
 record! {
+    /// An actor and a conversation of any plugin.
+    struct Member { conversation: String, actor: String }
+}
+
+record! {
     /// Who joins and who leaves.
     struct Change { conversation: String, join: Vec<String>, leave: Vec<String> }
 }
@@ -177,6 +182,11 @@ impl Clerk {
         Ok(Members { members })
     }
 
+    fn is_member(&self, cx: &Context, member: Member) -> Result<Found, Error> {
+        let found = cx.memberships().is_member(&member.conversation, &member.actor)?;
+        Ok(Found { found })
+    }
+
     fn change(&self, cx: &Context, change: Change) -> Result<Members, Error> {
         let conversations = cx.conversations();
         conversations.add_members(&change.conversation, &change.join)?;
@@ -308,7 +318,7 @@ register! {
     plugin: Clerk,
     id: "clerk",
     description: "Does with the services what its callers say.",
-    capabilities: [kv, conversations, sessions, methods, timers, annotations, events, secrets],
+    capabilities: [kv, conversations, memberships, sessions, methods, timers, annotations, events, secrets],
     hooks: [before_send(guard) { conversations: ["desk"] }, timer, connected, disconnected],
-    methods: [open, members, change, note, read, remark, withdraw, announce, lease, leased, secret, who, ping, ask, remind, forget, fired, comings, last],
+    methods: [open, members, is_member, change, note, read, remark, withdraw, announce, lease, leased, secret, who, ping, ask, remind, forget, fired, comings, last],
 }

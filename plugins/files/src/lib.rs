@@ -1,0 +1,176 @@
+//! The files plugin: what people send each other besides words, kept for the members of the conversation that it is for.
+
+mod file;
+mod inspection;
+mod picture;
+mod quota;
+pub mod record;
+mod sending;
+mod settings;
+mod showing;
+mod upload;
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use file::{ByUploader, File};
+use record::{FileInfo, Files, Nothing, Page, PageOf, Usage, Which};
+use settings::Settings;
+use showing::{ByMessage, Showing};
+
+/// The plugin.
+pub struct FilesPlugin {
+    settings: Settings,
+}
+
+impl Plugin for FilesPlugin {
+    fn start(configuration: &str) -> Result<Self, Error> {
+        Ok(Self {
+            settings: Settings::parse(configuration)?,
+        })
+    }
+
+    /// One small read and one small write: the file is there and for this conversation, and what is known of it is what the
+    /// message says.
+    fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
+        match sending::check(cx, message) {
+            Ok(Some(content)) => Verdict::Replace(content),
+            Ok(None) => Verdict::Accept,
+            Err(error) => Verdict::Reject(error),
+        }
+    }
+
+    fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+        self.was_sent(cx, message)
+    }
+
+    fn after_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
+        if act.name == "recall" {
+            self.was_recalled(cx, &act.conversation, act.target)?;
+        }
+        Ok(())
+    }
+
+    fn before_upload(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
+        self.check_upload(cx, blob, is_member)
+    }
+
+    fn complete_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        self.take_upload(cx, blob)
+    }
+
+    fn before_download(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
+        file::check_download(cx, blob, is_member)
+    }
+
+    fn before_remove(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        let file = file::own(cx, &blob.id)?;
+        // The host removes the bytes with this transaction.
+        self.forget(cx, &file)
+    }
+
+    fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
+        match &*job.name {
+            "inspect" => self.inspect(cx, &job.payload_as::<String>()?, job.attempt),
+            "sweep" => cx.transact("sweep", &job.payload_as::<String>()?),
+            "forget" => {
+                let blob: String = job.payload_as()?;
+                while cx.transact::<bool>("forget", &blob)? {}
+                Ok(())
+            }
+            "count" => quota::count(cx),
+            _ => Err(Error::new("unknown_job", "There is no such job.")),
+        }
+    }
+
+    fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        match name {
+            "task" => json(&inspection::task(cx, &read::<String>(payload)?)?),
+            "inspected" => json(&inspection::inspected(cx, read(payload)?)?),
+            "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
+            "forget" => json(&showing::forget(cx, &read::<String>(payload)?)?),
+            "counting" => json(&quota::counting(cx)?),
+            "shard" => json(&quota::shard(cx, read(payload)?)?),
+            "counted" => json(&quota::counted(cx, read(payload)?)?),
+            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+        }
+    }
+}
+
+impl FilesPlugin {
+    fn file(&self, cx: &Context, which: Which) -> Result<FileInfo, Error> {
+        Ok(file::seen(cx, &which.blob)?.info(None))
+    }
+
+    fn own(&self, cx: &Context, page: Page) -> Result<Files, Error> {
+        let own = cx.table::<File>().by(ByUploader).scan((&*cx.caller.actor,));
+        let found = own.descending().after(page.after).page(limit(page.limit))?;
+        Ok(Files {
+            files: found.rows.iter().map(|file| file.info(None)).collect(),
+            next: found.next,
+        })
+    }
+
+    fn shared(&self, cx: &Context, page: PageOf) -> Result<Files, Error> {
+        if !cx.memberships().is_member(&page.conversation, &cx.caller.actor)? {
+            return Err(upload::not_a_member());
+        }
+        let sent = cx.table::<Showing>().by(ByMessage).scan((&*page.conversation,));
+        let found = sent.descending().after(page.after).page(limit(page.limit))?;
+        let mut files = Vec::with_capacity(found.rows.len());
+        for showing in &found.rows {
+            if let Some(file) = cx.table::<File>().get(&*showing.blob)? {
+                files.push(file.info(Some(showing.seq)));
+            }
+        }
+        Ok(Files {
+            files,
+            next: found.next,
+        })
+    }
+
+    fn delete(&self, cx: &Context, which: Which) -> Result<Nothing, Error> {
+        let file = file::own(cx, &which.blob)?;
+        self.remove(cx, &file)?;
+        Ok(Nothing {})
+    }
+
+    fn usage(&self, cx: &Context, _nothing: Nothing) -> Result<Usage, Error> {
+        let used = quota::used(cx, &cx.caller.actor)?;
+        Ok(Usage {
+            bytes: used.bytes,
+            bytes_limit: self.settings.user_bytes,
+            files: used.files,
+        })
+    }
+}
+
+fn limit(asked: Option<u32>) -> usize {
+    asked.unwrap_or(50).clamp(1, 200) as usize
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "What a job handed back can't be read."))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::new("bad_value", error.to_string()))
+}
+
+register! {
+    plugin: FilesPlugin,
+    id: "files",
+    description: "Files for the members of conversations.",
+    capabilities: [kv, jobs, blobs, sessions, annotations, memberships],
+    hooks: [
+        before_send(guard) { contents: ["image", "file", "voice", "video"] },
+        after_send { contents: ["image", "file", "voice", "video"] },
+        after_act { contents: ["image", "file", "voice", "video"] },
+        before_upload, complete_upload, before_download, before_remove, action,
+    ],
+    methods: [file, own, shared, delete, usage],
+}
+
+#[cfg(test)]
+mod tests;
