@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod blobs;
+pub mod bundle;
 pub mod bus;
 pub mod clock;
 pub mod config;

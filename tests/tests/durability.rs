@@ -133,11 +133,3 @@ async fn damage_in_the_log_is_refused_with_file_and_offset_and_nothing_is_droppe
     assert_eq!(history(&mut server.sign_in("ann").await).await.len(), 5);
     server.stop().await;
 }
-
-#[tokio::test]
-async fn a_folder_in_use_is_refused() {
-    let site = Site::new("");
-    let server = site.start().await;
-    assert!(site.start_fails().await.contains("in use by another process"));
-    server.stop().await;
-}

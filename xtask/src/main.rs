@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask run`, `cargo xtask test` and their parts.
 
+mod dist;
 mod step;
 mod wasm;
 
@@ -10,6 +11,7 @@ use step::{Failed, has, run, say};
 
 const HELP: &str = "\
 cargo xtask run       build the host and the plugins, start them, and print the address
+cargo xtask dist      make one optimised file with the host, the plugins and the page inside: target/dist/courtyard
 cargo xtask test      everything that must pass: formatting, lints, dependencies, unit, plugin and end-to-end tests
 cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "test" => test(std::env::args().any(|argument| argument == "--quick")),
         "crash" => crash(&std::env::args().nth(3).unwrap_or_default()),
         "bench" => bench(std::env::args().skip(2).collect()),
+        "dist" => dist::make(),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
         "tus" => tus(),

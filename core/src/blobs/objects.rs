@@ -76,7 +76,7 @@ pub fn folder(path: &Path) -> Result<Arc<dyn ObjectStore>, BlobsError> {
     let failed = |error: std::io::Error| {
         BlobsError::Store(StoreError::Io {
             context: format!("making {}", path.display()),
-            source: error,
+            cause: error,
         })
     };
     std::fs::create_dir_all(path).map_err(failed)?;

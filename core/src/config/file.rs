@@ -12,9 +12,10 @@ use toml::Spanned;
 
 use super::blobs::BlobsTable;
 use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen, Mistake};
+use crate::bundle::Bundle;
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
-use crate::net::{NetLimits, StaticFolder, TlsFiles};
+use crate::net::{Files, NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::{PluginLimits, PluginSpec, Setup, Source};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, Secrets, ServiceLimits};
 use crate::session::SessionLimits;
@@ -23,7 +24,7 @@ use crate::store::EmbeddedOptions;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    data: Option<PathBuf>,
+    data: Option<Spanned<PathBuf>>,
     #[serde(default)]
     listen: Vec<ListenTable>,
     #[serde(default)]
@@ -95,7 +96,7 @@ struct AppTable {
 #[serde(deny_unknown_fields)]
 struct PluginTable {
     id: Spanned<String>,
-    path: PathBuf,
+    path: Spanned<PathBuf>,
     #[serde(default)]
     trusted: bool,
     #[serde(default)]
@@ -237,13 +238,27 @@ enum LogFormat {
 pub(super) struct Checker<'a> {
     text: &'a str,
     pub(super) folder: &'a Path,
+    bundle: &'a Bundle,
+    /// Whether the file is to run elsewhere, so that secrets need not be there now.
+    elsewhere: bool,
     mistakes: Vec<Mistake>,
 }
 
-pub(super) fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErrors> {
+pub(super) fn parse(text: &str, name: &str, folder: &Path, bundle: &Bundle) -> Result<Config, ConfigErrors> {
+    check(text, name, folder, bundle, false)
+}
+
+/// Finds the mistakes of a file that is to run elsewhere: where its secrets are is not looked at.
+pub(super) fn check_for_elsewhere(text: &str, name: &str, folder: &Path, bundle: &Bundle) -> Result<(), ConfigErrors> {
+    check(text, name, folder, bundle, true).map(drop)
+}
+
+fn check(text: &str, name: &str, folder: &Path, bundle: &Bundle, elsewhere: bool) -> Result<Config, ConfigErrors> {
     let mut checker = Checker {
         text,
         folder,
+        bundle,
+        elsewhere,
         mistakes: Vec::new(),
     };
     let config = match toml::from_str::<File>(text) {
@@ -336,9 +351,10 @@ impl Checker<'_> {
         let development = self.development(file.development, &listen);
         Config {
             file: None,
+            bundle: self.bundle.clone(),
             admin: self.admin(file.admin),
             watch: file.watch_ms.filter(|ms| *ms > 0).map(Duration::from_millis),
-            data: self.folder.join(file.data.unwrap_or(default.data)),
+            data: self.folder.join(file.data.map_or(default.data, Spanned::into_inner)),
             listen,
             origins: file.http.origins,
             folders: self.folders(file.http.folders),
@@ -409,21 +425,56 @@ impl Checker<'_> {
             if !at.starts_with('/') || !at.ends_with('/') {
                 self.wrong(table.at.span(), format!("{at:?} must begin and end with `/`"), None);
             }
-            let folder = self.folder.join(table.folder.get_ref());
-            if !folder.is_dir() {
-                self.wrong(
-                    table.folder.span(),
-                    format!("there is no folder {}", folder.display()),
-                    None,
-                );
-            }
+            let files = self.files(&table.folder);
             folders.push(StaticFolder {
                 at: table.at.into_inner(),
-                folder,
+                files,
             });
         }
         folders.sort_by_key(|folder| std::cmp::Reverse(folder.at.len()));
         folders
+    }
+
+    fn files(&mut self, path: &Spanned<PathBuf>) -> Files {
+        if let Some(name) = Bundle::name_in(path.get_ref()) {
+            if self.bundle.folder(name).next().is_none() {
+                self.not_inside(path.span(), name);
+            }
+            return Files::Bundled(self.bundle.clone(), name.to_owned());
+        }
+        let folder = self.folder.join(path.get_ref());
+        if !folder.is_dir() {
+            self.wrong(path.span(), format!("there is no folder {}", folder.display()), None);
+        }
+        Files::Folder(folder)
+    }
+
+    fn source(&mut self, path: Spanned<PathBuf>) -> Source {
+        let Some(name) = Bundle::name_in(path.get_ref()) else {
+            return Source::File(self.folder.join(path.into_inner()));
+        };
+        let bytes = self.bundle.part(name).cloned();
+        if bytes.is_none() {
+            self.not_inside(path.span(), name);
+        }
+        Source::Bundled {
+            part: name.to_owned(),
+            bytes: bytes.unwrap_or_default(),
+        }
+    }
+
+    fn not_inside(&mut self, span: Range<usize>, name: &str) {
+        let bundle = self.bundle;
+        let closest = bundle.parts().flat_map(|(part, _)| {
+            let folders = part.match_indices('/').map(|(end, _)| &part[..end]);
+            folders.chain([part])
+        });
+        let hint = match closest.min_by_key(|inside| distance(name, inside)) {
+            None => "this executable was made without parts; `courtyard bundle` makes one with parts".to_owned(),
+            Some(closest) if distance(name, closest) <= 3 => format!("did you mean `{}`?", Bundle::path_of(closest)),
+            Some(_) => "`courtyard serve --print-config` shows what is inside".to_owned(),
+        };
+        self.wrong(span, format!("there is no {name:?} inside this executable"), Some(hint));
     }
 
     fn apps(&mut self, tables: Vec<AppTable>, default: Vec<crate::wire::AppId>) -> Vec<crate::wire::AppId> {
@@ -467,12 +518,13 @@ impl Checker<'_> {
                     );
                 }
             }
+            let source = self.source(table.path);
             let secrets = self.secrets(table.secrets);
             let fetch = self.fetch(table.fetch, &table.limits);
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
             plugins.push(Setup {
-                source: Source::File(self.folder.join(table.path)),
+                source,
                 spec: PluginSpec {
                     id,
                     grants: table.grant.into_iter().map(Spanned::into_inner).collect(),
@@ -526,12 +578,18 @@ impl Checker<'_> {
     }
 
     fn secrets(&mut self, table: BTreeMap<String, Spanned<SecretValue>>) -> Secrets {
+        if self.elsewhere {
+            return Secrets::default();
+        }
         let found = |(name, value)| Some((name, self.secret(value)?));
         Secrets(table.into_iter().filter_map(found).collect())
     }
 
     /// Reads a secret; one that can't be read is told.
     pub(super) fn secret(&mut self, value: Spanned<SecretValue>) -> Option<String> {
+        if self.elsewhere {
+            return Some(String::new());
+        }
         let span = value.span();
         let found = match value.into_inner() {
             SecretValue::Text(text) => Ok(text),
@@ -684,14 +742,16 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> String {
-        parse(text, "test.toml", Path::new(".")).unwrap_err().to_string()
+        parse(text, "test.toml", Path::new("."), &Bundle::default())
+            .unwrap_err()
+            .to_string()
     }
 
     const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
 
     #[test]
     fn defaults_fill_what_is_left_out() {
-        let config = parse(LISTEN, "test.toml", Path::new("/etc/courtyard")).unwrap();
+        let config = Config::parse(LISTEN, "test.toml", Path::new("/etc/courtyard")).unwrap();
         assert_eq!(config.data, Path::new("/etc/courtyard/data"));
         assert_eq!(config.session, SessionLimits::default());
     }

@@ -3,12 +3,14 @@
 mod blobs;
 mod file;
 mod mistake;
+mod pack;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::blobs::{BlobLimits, Bucket};
+use crate::bundle::Bundle;
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::Setup;
 use crate::session::SessionLimits;
@@ -84,6 +86,8 @@ pub struct DevelopmentConversation {
 pub struct Config {
     /// The file that this was read from; it is read again when plugins are loaded again.
     pub file: Option<PathBuf>,
+    /// What paths that begin with `bundled:` mean.
+    pub bundle: Bundle,
     /// The folder that everything is kept in.
     pub data: PathBuf,
     /// Where operators are listened to; none without an admin interface.
@@ -124,6 +128,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             file: None,
+            bundle: Bundle::default(),
             data: PathBuf::from("data"),
             admin: Some(Admin::default()),
             watch: None,
@@ -145,15 +150,38 @@ impl Default for Config {
     }
 }
 
+/// The name of the configuration in a bundle.
+pub const BUNDLED: &str = "courtyard.toml";
+
+/// Returns the file's name and its text.
+fn read(path: &Path) -> Result<(String, String), ConfigErrors> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(ConfigErrors::unreadable(&name, &error)),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
 impl Config {
     /// Reads a file. Paths in it count from its folder.
     ///
     /// # Errors
     /// All mistakes that were found.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
-        let config = Self::parse(&text, &name, path.parent().unwrap_or(Path::new(".")))?;
+        Self::load_with(path, &Bundle::default())
+    }
+
+    /// Reads a file that may name these parts.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn load_with(path: &Path, bundle: &Bundle) -> Result<Self, ConfigErrors> {
+        let (name, text) = read(path)?;
+        let config = file::parse(&text, &name, folder_of(path), bundle)?;
         Ok(Self {
             file: Some(path.to_owned()),
             ..config
@@ -165,6 +193,27 @@ impl Config {
     /// # Errors
     /// All mistakes that were found.
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ConfigErrors> {
-        file::parse(text, name, folder)
+        file::parse(text, name, folder, &Bundle::default())
+    }
+
+    /// Understands the configuration that is one of the parts, named [`BUNDLED`]; none if there is none. Paths in it count
+    /// from `folder`.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn bundled(bundle: &Bundle, folder: &Path) -> Result<Option<Self>, ConfigErrors> {
+        let text = bundle.part(BUNDLED).map(|bytes| String::from_utf8_lossy(bytes));
+        text.map(|text| file::parse(&text, &Bundle::path_of(BUNDLED), folder, bundle))
+            .transpose()
+    }
+
+    /// Makes a bundle of a file and of what it names: its plugins and static files become parts, its data folder is
+    /// `data`, and every other line stays as it is. It may name parts of `bundle` itself.
+    ///
+    /// # Errors
+    /// All mistakes in the file, and what can't be a part: a plugin that is no Wasm file, a static file that is too large.
+    pub fn pack(path: &Path, bundle: &Bundle) -> Result<Bundle, ConfigErrors> {
+        let (name, text) = read(path)?;
+        pack::pack(&text, &name, folder_of(path), bundle)
     }
 }

@@ -12,9 +12,10 @@ use hyper::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::{Reply, ReplyBody};
+use crate::bundle::Bundle;
 
 /// Larger files are not for this.
-const MAX_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A folder whose files are served under a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,34 +23,52 @@ pub struct StaticFolder {
     /// Begins and ends with `/`.
     pub at: String,
     /// Where the files are.
-    pub folder: PathBuf,
+    pub files: Files,
+}
+
+/// Where files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// In a folder.
+    Folder(PathBuf),
+    /// Inside the executable, under this name.
+    Bundled(Bundle, String),
+}
+
+impl Files {
+    /// Reads a file; none if there is none, or it is too large.
+    async fn read(&self, relative: &str) -> Option<Bytes> {
+        match self {
+            Self::Folder(folder) => {
+                let file = folder.join(relative);
+                let meta = tokio::fs::metadata(&file).await.ok()?;
+                if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
+                    return None;
+                }
+                tokio::fs::read(&file).await.ok().map(Bytes::from)
+            }
+            Self::Bundled(bundle, folder) => bundle.part(&format!("{folder}/{relative}")).cloned(),
+        }
+    }
 }
 
 impl StaticFolder {
     /// Answers a request for a file of this folder; none if there is no such file.
     pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
-        let file = self.file(path)?;
-        let meta = tokio::fs::metadata(&file).await.ok()?;
-        if !meta.is_file() || meta.len() > MAX_BYTES {
-            return None;
-        }
-        let bytes = tokio::fs::read(&file).await.ok()?;
+        let relative = self.relative(path)?;
+        let bytes = self.files.read(relative).await?;
         let hash = Sha256::digest(&bytes);
         let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let tag = HeaderValue::from_str(&format!("\"{tag}\"")).ok()?;
         let fresh = headers.get(IF_NONE_MATCH) == Some(&tag);
-        let mut response = Response::new(ReplyBody::Left(Full::new(if fresh {
-            Bytes::new()
-        } else {
-            bytes.into()
-        })));
+        let mut response = Response::new(ReplyBody::Left(Full::new(if fresh { Bytes::new() } else { bytes })));
         if fresh {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
         let headers = response.headers_mut();
         headers.insert(ETAG, tag);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type(&file)));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type(Path::new(relative))));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         let policy = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'";
@@ -58,18 +77,18 @@ impl StaticFolder {
     }
 
     /// Finds the file of a path; none if it would leave the folder.
-    fn file(&self, path: &str) -> Option<PathBuf> {
+    fn relative<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(&self.at)?;
         // Names with escapes are not needed here, and hide dots and slashes.
         if rest.contains(['%', '\\', '\0']) {
             return None;
         }
-        let relative = Path::new(if rest.is_empty() { "index.html" } else { rest });
-        let inside = relative.components().all(|part| match part {
+        let relative = if rest.is_empty() { "index.html" } else { rest };
+        let inside = Path::new(relative).components().all(|part| match part {
             Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
             _ => false,
         });
-        inside.then(|| self.folder.join(relative))
+        inside.then_some(relative)
     }
 }
 
@@ -97,10 +116,10 @@ mod tests {
     fn no_path_leaves_the_folder() {
         let site = StaticFolder {
             at: "/app/".to_owned(),
-            folder: PathBuf::from("files"),
+            files: Files::Folder(PathBuf::from("files")),
         };
-        assert_eq!(site.file("/app/"), Some(PathBuf::from("files/index.html")));
-        assert_eq!(site.file("/app/a/b.js"), Some(PathBuf::from("files/a/b.js")));
+        assert_eq!(site.relative("/app/"), Some("index.html"));
+        assert_eq!(site.relative("/app/a/b.js"), Some("a/b.js"));
         for path in [
             "/app/../x",
             "/app/a/../../x",
@@ -109,7 +128,7 @@ mod tests {
             "/app/.git/config",
             "/other",
         ] {
-            assert_eq!(site.file(path), None, "{path}");
+            assert_eq!(site.relative(path), None, "{path}");
         }
     }
 }

@@ -32,7 +32,8 @@ use crate::session::{self, Host};
 
 use upgraded::{Carrier, Known};
 
-pub use files::StaticFolder;
+pub(crate) use files::MAX_FILE_BYTES;
+pub use files::{Files, StaticFolder};
 pub use mount::Mounted;
 pub use tls::{TlsError, TlsFiles, TlsIdentity};
 

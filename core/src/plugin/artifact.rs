@@ -45,8 +45,7 @@ impl Artifact {
     /// # Errors
     /// When it can't be read, is no WebAssembly, or has no manifest that this version understands.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
-        let bytes = std::fs::read(path).map_err(LoadError::Read)?;
-        Self::parse(bytes)
+        Self::parse(read(path)?)
     }
 
     /// Reads a plugin's file; a native library only if it is trusted. Its code runs when it is read.
@@ -54,7 +53,7 @@ impl Artifact {
     /// # Errors
     /// As [`Artifact::read`], and when a library is not trusted or can't be used.
     pub fn open(path: &Path, trusted: bool) -> Result<Self, LoadError> {
-        let bytes = std::fs::read(path).map_err(LoadError::Read)?;
+        let bytes = read(path)?;
         match (library::is_library(&bytes), trusted) {
             (false, _) => Self::parse(bytes),
             (true, false) => Err(LoadError::NotTrusted),
@@ -121,6 +120,13 @@ impl Artifact {
             manifest,
         })
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Read {
+        file: path.to_owned(),
+        source,
+    })
 }
 
 /// Finds the manifest without looking into the code.

@@ -43,11 +43,12 @@ impl CompiledCache {
     }
 
     /// Returns the compiled component: from the folder if it is there and whole, else compiled now.
-    pub(super) fn load(&self, engine: &Engine, code: &WasmCode) -> Result<Component, LoadError> {
+    pub(super) fn load(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<Component, LoadError> {
         let path = self.folder.as_ref().map(|folder| folder.join(file_name(engine, code)));
         if let Some(component) = path.as_deref().and_then(|path| read(engine, path)) {
             return Ok(component);
         }
+        tracing::info!(plugin = id, "compiling a plugin, which takes a moment");
         let bytes = component_of(code)?;
         let component =
             Component::from_binary(engine, &bytes).map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))?;

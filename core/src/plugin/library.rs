@@ -31,7 +31,10 @@ pub(super) fn is_library(bytes: &[u8]) -> bool {
 pub(super) fn open(path: &Path) -> Result<Arc<dyn Native>, LoadError> {
     let broken = |error: &dyn std::fmt::Display| LoadError::Library(error.to_string());
     // The loader looks for a bare name in the system's folders instead of here.
-    let path = std::path::absolute(path).map_err(LoadError::Read)?;
+    let path = std::path::absolute(path).map_err(|source| LoadError::Read {
+        file: path.to_owned(),
+        source,
+    })?;
     // SAFETY: the operator wrote `trusted = true`: what the library does when it is loaded is theirs to know.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| broken(&error))?;
     // SAFETY: the name belongs to the interface, and whoever exports it vouches for its type.

@@ -14,6 +14,7 @@ mod state;
 mod supervisor;
 mod wasm;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -130,8 +131,13 @@ impl PluginSpec {
 #[non_exhaustive]
 pub enum LoadError {
     /// The file can't be read.
-    #[error("the file can't be read")]
-    Read(#[source] std::io::Error),
+    #[error("{} can't be read", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file is something else.
     #[error("it is no WebAssembly: {0}")]
     NotWasm(String),
@@ -191,7 +197,7 @@ impl LoadError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Read(_) => "plugin_unreadable",
+            Self::Read { .. } => "plugin_unreadable",
             Self::NotWasm(_) => "plugin_not_wasm",
             Self::NotTrusted => "plugin_not_trusted",
             Self::Library(_) => "plugin_bad_library",
@@ -267,14 +273,14 @@ impl Loader {
                         .iter()
                         .any(|wanted| wanted.as_str() == capability))
         };
-        let (pre, exports) = self.link(&self.engine, code, Lane::Transaction, &granted)?;
+        let (pre, exports) = self.link(&self.engine, (&spec.id, code), Lane::Transaction, &granted)?;
         check_exports(&artifact.manifest, &exports)?;
         let shared = shared(spec, &artifact.manifest, &self.around)?;
         let configuration = spec.configuration.clone();
         let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
         let actions = does_jobs.then(|| -> Result<Arc<Actions>, LoadError> {
             let lane = self.lane()?;
-            let (pre, exports) = self.link(lane.engine(), code, Lane::Action, &granted)?;
+            let (pre, exports) = self.link(lane.engine(), (&spec.id, code), Lane::Action, &granted)?;
             let (shared, configuration) = (shared.clone(), configuration.clone());
             Ok(Actions::new(lane, pre, exports, shared, configuration, spec.limits))
         });
@@ -307,11 +313,11 @@ impl Loader {
     fn link(
         &self,
         engine: &WasmEngine,
-        code: &WasmCode,
+        (id, code): (&str, &WasmCode),
         lane: Lane,
         granted: &impl Fn(&str) -> bool,
     ) -> Result<(InstancePre<State>, Exports), LoadError> {
-        let component = self.cache.load(engine.get(), code)?;
+        let component = self.cache.load(engine.get(), id, code)?;
         check_imports(&component, engine.get(), granted)?;
         let mut linker = Linker::new(engine.get());
         state::link(&mut linker, lane, granted).map_err(not_a_plugin)?;

@@ -1,11 +1,12 @@
 //! Builder → running server → shutdown: the only place where the parts are wired.
 
+mod door;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use courtyard_plugin_sdk::native::Native;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::hooks::{Hooks, Jobs, Observers, Registry, Settlement, Timers};
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
@@ -26,6 +27,7 @@ use crate::session::{Host, LocalSession};
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
 use crate::workers::Workers;
+use door::Door;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +151,17 @@ impl Builder {
             bus,
             plugins,
         } = self;
+        // Before the data folder is touched, so that a server that is started twice fails at once.
+        let admin_door = config
+            .admin
+            .as_ref()
+            .map(|admin| Door::take(admin.address))
+            .transpose()?;
+        let taken = |listen: &Listen| {
+            let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
+            Ok((Door::take(listen.address)?, tls))
+        };
+        let doors: Vec<_> = config.listen.iter().map(taken).collect::<Result<_, StartError>>()?;
         let runtime = Handle::current();
         // Opening waits for the disk, and for transactions that are told of on this runtime.
         let router = Arc::new(Router::new());
@@ -182,15 +195,11 @@ impl Builder {
             trust_tokens: config.development.trust_tokens,
         });
         let (stop, stopping) = watch::channel(false);
-        let admin = match &config.admin {
-            Some(admin) => {
-                let failed = |source| StartError::Listen {
-                    address: admin.address,
-                    source,
-                };
-                let listener = TcpListener::bind(admin.address).await.map_err(failed)?;
+        let admin = match config.admin.as_ref().zip(admin_door) {
+            Some((admin, door)) => {
+                let (listener, address) = door.open()?;
                 let access = admin::Access {
-                    address: listener.local_addr().map_err(failed)?,
+                    address,
                     token: admin.token.clone().unwrap_or_else(admin::Access::make_token),
                 };
                 access.write(&config.data).map_err(StartError::Admin)?;
@@ -221,14 +230,9 @@ impl Builder {
         });
         let (alive, ended) = mpsc::channel(1);
         let (mut addresses, mut certificates) = (Vec::new(), Vec::new());
-        for listen in &config.listen {
-            let failed = |source| StartError::Listen {
-                address: listen.address,
-                source,
-            };
-            let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
-            let listener = TcpListener::bind(listen.address).await.map_err(failed)?;
-            addresses.push((listener.local_addr().map_err(failed)?, tls.is_some()));
+        for (door, tls) in doors {
+            let (listener, address) = door.open()?;
+            addresses.push((address, tls.is_some()));
             certificates.extend(tls.clone());
             tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
         }
@@ -426,9 +430,9 @@ fn loader(config: &Config) -> Result<Loader, StartError> {
 
 /// Where plugins are configured: in the file, as it is then, or in the values that the server was started with.
 fn setups(config: &Config, values: Vec<Setup>) -> Setups {
-    let (file, first) = (config.file.clone(), config.plugins.clone());
+    let (file, bundle, first) = (config.file.clone(), config.bundle.clone(), config.plugins.clone());
     Box::new(move || {
-        let configured = match file.as_deref().map(Config::load) {
+        let configured = match file.as_deref().map(|file| Config::load_with(file, &bundle)) {
             Some(Ok(config)) => config.plugins,
             Some(Err(mistakes)) => return Err(mistakes.to_string()),
             None => first.clone(),

@@ -199,12 +199,12 @@ pub enum CommitError {
 #[non_exhaustive]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("{context}: {source}")]
+    #[error("{context}: {cause}")]
     Io {
         /// What was being done, with the path.
         context: String,
-        /// The cause.
-        source: std::io::Error,
+        /// Why, in words of the operating system.
+        cause: std::io::Error,
     },
     /// Bytes on the disk are not what was written. Nothing is repaired or dropped by itself.
     #[error("{file} is damaged at byte {offset}: {reason}")]

@@ -1,13 +1,12 @@
 //! Commands for a server that runs: requests to its admin interface.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use courtyard::admin::Access;
-use courtyard::config::Config;
 use http_body_util::{BodyExt, Empty};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
@@ -15,12 +14,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::configuration::{self, Unusable};
+
 /// Which server.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// The configuration that the server runs with; its data folder says where it listens to operators.
-    #[arg(long, default_value = "config/courtyard.toml")]
-    config: PathBuf,
+    /// The configuration that the server runs with; its data folder says where it listens to operators. Without it, the one
+    /// inside this executable, or else config/courtyard.toml.
+    #[arg(long)]
+    config: Option<PathBuf>,
     /// Prints the server's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -96,11 +98,11 @@ pub(crate) enum Control {
 pub(crate) fn run(control: Control) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return super::failed("the runtime does not start", &error),
+        Err(error) => return super::failed_at("the runtime does not start", &error),
     };
     match runtime.block_on(control.act()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::failed("the server was not asked", &*error),
+        Err(error) => super::failed_at("the server was not asked", &*error),
     }
 }
 
@@ -148,7 +150,10 @@ impl Control {
 impl Target {
     /// Asks the server, and shows its answer.
     async fn ask(&self, method: Method, path: &str, show: impl FnOnce(&Value)) -> Result<(), Box<dyn Error>> {
-        let config = Config::load(&self.config)?;
+        let config = match configuration::read(self.config.as_deref()) {
+            Err(Unusable::NoneInside) => configuration::read(Some(Path::new("config/courtyard.toml"))),
+            read => read,
+        }?;
         let access = Access::read(&config.data)
             .map_err(|error| format!("no server keeps its admin.json in {}: {error}", config.data.display()))?;
         let stream = TcpStream::connect(access.address)

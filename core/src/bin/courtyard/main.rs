@@ -8,20 +8,18 @@ macro_rules! tell {
     }};
 }
 
+mod bundle;
+mod configuration;
 mod control;
+mod serve;
 
 use std::error::Error;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use courtyard::config::Config;
+use courtyard::bundle::Bundle;
 use courtyard::plugin::Artifact;
-use courtyard::server::Server;
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,15 +36,20 @@ struct Arguments {
 enum Command {
     /// Runs the server until it gets SIGTERM or SIGINT.
     Serve {
-        /// The configuration.
+        /// The configuration; without it, the one inside this executable, whose data folder is `data` in the current folder.
         #[arg(long)]
-        config: PathBuf,
+        config: Option<PathBuf>,
+        /// Prints the configuration with its comments instead of running.
+        #[arg(long)]
+        print_config: bool,
     },
     /// Reads a configuration and shows every mistake with its line.
     CheckConfig {
         /// The configuration.
         config: PathBuf,
     },
+    /// Makes one executable of this one, a configuration, and the plugins and static files that it names.
+    Bundle(bundle::Making),
     /// Works with plugins: with their files, and with those of a running server.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -56,7 +59,7 @@ enum Command {
 enum PluginCommand {
     /// Shows what a plugin declares: its hooks, its methods and what it wants to use.
     Inspect {
-        /// The plugin's file.
+        /// The plugin's file, or `bundled:` with the name of a plugin inside this executable.
         file: PathBuf,
     },
     /// Adds a manifest to a module or a component that was made without the SDK.
@@ -76,139 +79,85 @@ enum PluginCommand {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Serve { config } => serve(&config),
-        Command::CheckConfig { config } => match Config::load(&config) {
+        Command::Serve {
+            config,
+            print_config: false,
+        } => serve::run(config.as_deref()),
+        Command::Serve { config, .. } => match configuration::print(config.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(unusable) => unusable.tell(),
+        },
+        Command::CheckConfig { config } => match configuration::read(Some(&config)) {
             Ok(_) => {
                 tell!("{} is right", config.display());
                 ExitCode::SUCCESS
             }
-            Err(errors) => {
-                eprint!("{errors}");
-                ExitCode::FAILURE
-            }
+            Err(unusable) => unusable.tell(),
         },
+        Command::Bundle(making) => bundle::run(&making),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect(&file),
         Command::Plugin(PluginCommand::Pack { file, manifest, output }) => pack(&file, &manifest, &output),
         Command::Plugin(PluginCommand::Control(control)) => control::run(control),
     }
 }
 
-fn serve(path: &Path) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    if config.log_json {
-        lines.json().init();
-    } else {
-        lines.init();
-    }
-    raise_file_limit(config.net.connections);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed("the runtime does not start", &error),
-    };
-    let ended = runtime.block_on(run(config));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed("the server does not start", &*error),
-    }
-}
-
-/// Lets the process open as many files as it may: each connection is one.
-fn raise_file_limit(connections: usize) {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files can't be raised");
-    }
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
-    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
-        tracing::warn!(
-            "the system allows {most} open files, fewer than `connections` ({connections}); see `ulimit -Hn`"
-        );
-    }
-}
-
-async fn run(config: Config) -> Result<(), Box<dyn Error>> {
-    // Before anything is printed: whoever reads that the server listens may stop it at once.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let server = Server::start(config).await?;
-    for plugin in server.plugins().status() {
-        if let Some(problem) = plugin.problem {
-            tracing::error!(
-                plugin = plugin.id,
-                code = problem.code,
-                "a plugin does not run: {}",
-                problem.message
-            );
-        }
-    }
-    for (address, secure) in server.addresses() {
-        tell!("listening on {}://{address}", if *secure { "https" } else { "http" });
-    }
-    std::io::stdout().flush()?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => match server.reload_certificates() {
-                Ok(()) => tracing::info!("read the certificates again"),
-                Err(error) => tracing::error!(%error, "the certificates stay as they were"),
-            },
-        }
-    }
-    tracing::info!("stopping");
-    server.shut_down().await;
-    Ok(())
-}
-
 fn inspect(file: &Path) -> ExitCode {
-    let artifact = match Artifact::read(file) {
+    let artifact = match read_plugin(file) {
         Ok(artifact) => artifact,
-        Err(error) => return failed(&file.display().to_string(), &error),
+        Err(error) => return failed_at(&file.display().to_string(), &*error),
     };
     match serde_json::to_string_pretty(&artifact.manifest) {
         Ok(json) => {
             tell!("{json}");
             ExitCode::SUCCESS
         }
-        Err(error) => failed("the manifest can't be shown", &error),
+        Err(error) => failed_at("the manifest can't be shown", &error),
     }
+}
+
+fn read_plugin(file: &Path) -> Result<Artifact, Box<dyn Error>> {
+    let Some(name) = Bundle::name_in(file) else {
+        return Ok(Artifact::parse(std::fs::read(file)?)?);
+    };
+    let bundle = Bundle::of_executable()?;
+    let bytes = bundle
+        .part(name)
+        .ok_or("there is no such part inside this executable")?;
+    Ok(Artifact::parse(bytes.to_vec())?)
 }
 
 fn pack(file: &Path, manifest: &Path, output: &Path) -> ExitCode {
     let name = |path: &Path| path.display().to_string();
     let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
-        Err(error) => return failed(&name(file), &error),
+        Err(error) => return failed_at(&name(file), &error),
     };
     let manifest = match std::fs::read_to_string(manifest) {
         Ok(text) => text,
-        Err(error) => return failed(&name(manifest), &error),
+        Err(error) => return failed_at(&name(manifest), &error),
     };
     match Artifact::pack(bytes, &manifest) {
-        Err(error) => failed(&name(file), &error),
+        Err(error) => failed_at(&name(file), &error),
         Ok(packed) => match std::fs::write(output, packed) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&name(output), &error),
+            Err(error) => failed_at(&name(output), &error),
         },
     }
 }
 
 /// Says what failed, with all causes.
-fn failed(what: &str, error: &dyn Error) -> ExitCode {
+fn failed_at(what: &str, error: &dyn Error) -> ExitCode {
     eprint!("error: {what}: {error}");
+    caused(error)
+}
+
+/// Says what failed, with all causes.
+fn failed(error: &dyn Error) -> ExitCode {
+    eprint!("error: {error}");
+    caused(error)
+}
+
+fn caused(error: &dyn Error) -> ExitCode {
     let mut cause = error.source();
     while let Some(error) = cause {
         eprint!(": {error}");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use courtyard_plugin_sdk::native::Native;
 use parking_lot::Mutex;
 
@@ -27,6 +28,13 @@ const COUNTED: usize = 1_000;
 pub enum Source {
     /// A file: Wasm, or a native library.
     File(PathBuf),
+    /// A Wasm file inside the executable.
+    Bundled {
+        /// Its name there.
+        part: String,
+        /// What it holds.
+        bytes: Bytes,
+    },
     /// A value of this process, which is trusted: nothing ends it when it takes too long.
     Value(Arc<dyn Native>),
 }
@@ -35,6 +43,7 @@ impl Source {
     fn read(&self, trusted: bool) -> Result<Artifact, LoadError> {
         match self {
             Self::File(path) => Artifact::open(path, trusted),
+            Self::Bundled { bytes, .. } => Artifact::parse(bytes.to_vec()),
             Self::Value(plugin) => Artifact::native(plugin.clone()),
         }
     }
@@ -42,7 +51,7 @@ impl Source {
     fn stamp(&self) -> Option<Stamp> {
         match self {
             Self::File(path) => Stamp::of(path),
-            Self::Value(_) => None,
+            Self::Bundled { .. } | Self::Value(_) => None,
         }
     }
 }
@@ -51,6 +60,7 @@ impl PartialEq for Source {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(left), Self::File(right)) => left == right,
+            (Self::Bundled { bytes: left, .. }, Self::Bundled { bytes: right, .. }) => left == right,
             (Self::Value(left), Self::Value(right)) => Arc::ptr_eq(left, right),
             _ => false,
         }
@@ -397,7 +407,7 @@ impl Supervisor {
     fn describe(&self, entry: &Entry) -> PluginStatus {
         let plugin = &entry.current.plugin;
         let version = |plugin: &Plugin| plugin.manifest().map(|manifest| manifest.version.clone());
-        let count = |(start, end): (bytes::Bytes, bytes::Bytes)| {
+        let count = |(start, end): (Bytes, Bytes)| {
             let found = self.log.store().scan(&start, &end, COUNTED, false);
             found.map_or(0, |found| found.len())
         };

@@ -219,9 +219,9 @@ impl EmbeddedStore {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map_err(|source| StoreError::Io {
+    thread.map_err(|cause| StoreError::Io {
         context: format!("starting the thread {name}"),
-        source,
+        cause,
     })
 }
 
@@ -695,10 +695,10 @@ fn hash_of(key: u128) -> u64 {
     key as u64
 }
 
-fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
+fn io(doing: &str, path: &Path, cause: std::io::Error) -> StoreError {
     StoreError::Io {
         context: format!("{doing} {}", path.display()),
-        source,
+        cause,
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Scanned {
 
 /// Lists the segments of a log in order.
 pub(super) fn segments(folder: &Path) -> Result<Vec<(u32, PathBuf)>, StoreError> {
-    let io = |source| StoreError::Io {
+    let io = |cause| StoreError::Io {
         context: format!("listing {}", folder.display()),
-        source,
+        cause,
     };
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {

@@ -1,0 +1,94 @@
+//! Makes one executable of this one, a configuration, and what that names.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use courtyard::bundle::{Bundle, executable};
+use courtyard::config::Config;
+use sha2::{Digest, Sha256};
+
+use super::configuration::Unusable;
+
+/// What is put together, and where.
+#[derive(Args)]
+pub(crate) struct Making {
+    /// The configuration; its plugins and static files come along.
+    #[arg(long)]
+    config: PathBuf,
+    /// Where the executable is written to.
+    #[arg(long)]
+    output: PathBuf,
+    /// Writes the SHA-256 of the executable beside it, for `sha256sum --check`.
+    #[arg(long)]
+    checksum: bool,
+}
+
+pub(crate) fn run(making: &Making) -> ExitCode {
+    let own = match Bundle::of_executable() {
+        Ok(own) => own,
+        Err(error) => return super::failed(&error),
+    };
+    let bundle = match Config::pack(&making.config, &own) {
+        Ok(bundle) => bundle,
+        Err(mistakes) => return Unusable::from(mistakes).tell(),
+    };
+    match making.write(&bundle) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => super::failed_at(&making.output.display().to_string(), &*error),
+    }
+}
+
+impl Making {
+    fn write(&self, bundle: &Bundle) -> Result<(), Box<dyn Error>> {
+        // Aside first, so that there is never half an executable, and one that runs can be replaced.
+        let aside = self.output.with_extension(format!("{}.new", std::process::id()));
+        let written = write_executable(bundle, &aside).and_then(|()| Ok(std::fs::rename(&aside, &self.output)?));
+        if let Err(error) = written {
+            // It may not even be there.
+            let _ = std::fs::remove_file(&aside);
+            return Err(error);
+        }
+        for (name, bytes) in bundle.parts() {
+            tell!("{:>12}  {name}", bytes.len());
+        }
+        tell!(
+            "{:>12}  {}",
+            std::fs::metadata(&self.output)?.len(),
+            self.output.display()
+        );
+        if self.checksum {
+            let name = self.output.file_name().unwrap_or_default().to_string_lossy();
+            let line = format!("{}  {name}\n", sha256(&self.output)?);
+            std::fs::write(self.output.with_extension("sha256"), line)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_executable(bundle: &Bundle, path: &Path) -> Result<(), Box<dyn Error>> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o755);
+    let mut output = BufWriter::new(options.open(path)?);
+    bundle.write_behind(executable()?, &mut output)?;
+    output.flush()?;
+    Ok(())
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            let digits = hash.finalize();
+            return Ok(digits.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(&buffer[..read]);
+    }
+}
