@@ -119,3 +119,6 @@ chat.addEventListener("state", ({ detail: { state } }) => {
   // Adding a third party to an account is finished by whoever is signed in.
   if (waiting && (state === "anonymous" || state === "online")) void finish();
 });
+
+// Before all of this was loaded, a form would have gone to the server as browsers send forms: with the password in the address.
+for (const button of $("door").querySelectorAll("button")) button.disabled = false;

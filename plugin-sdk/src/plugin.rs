@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 use crate::Metrics;
 use crate::{
     Act, Annotations, Blob, Blobs, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job,
-    Jobs, Kv, Log, Memberships, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches,
-    service,
+    Jobs, Kv, Log, Memberships, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches, service,
 };
 
 /// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
@@ -253,7 +252,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     }
 
     /// Decides about something that is done to a message in the log, such as a recall, and whether the others may know that
-    /// somebody is writing (`typing`, about no message, and read only). An edit asks [`Plugin::before_send`].
+    /// somebody is writing (`typing`) or has received and read (`receipt`, in conversations of two), both about no message,
+    /// and read only. An edit asks [`Plugin::before_send`].
     ///
     /// # Errors
     /// When it is not to be done.

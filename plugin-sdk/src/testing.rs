@@ -453,8 +453,10 @@ impl<P: Registered> TestHost<P> {
     pub fn after_send(&self, message: &TestMessage) -> Result<(), Error> {
         let (bytes, ends) = message.pack();
         transaction(|| {
-            self.plugin
-                .after_send(&Context::default(), &Message::new(&bytes, ends, message.seq, message.edits, 0))
+            self.plugin.after_send(
+                &Context::default(),
+                &Message::new(&bytes, ends, message.seq, message.edits, 0),
+            )
         })
     }
 }

@@ -423,9 +423,8 @@ pub(crate) mod service {
     }
 
     pub(crate) fn is_member(conversation: &str, actor: &str) -> Result<bool, ServiceError> {
-        wit::memberships::is_member(conversation, actor).map_err(|wit::memberships::Failure::Unavailable| {
-            ServiceError::Unavailable
-        })
+        wit::memberships::is_member(conversation, actor)
+            .map_err(|wit::memberships::Failure::Unavailable| ServiceError::Unavailable)
     }
 
     pub(crate) fn annotate(conversation: &str, seq: u64, name: &str, value: &[u8]) -> Result<(), ServiceError> {

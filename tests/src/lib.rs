@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use yawc::{Frame, MaybeTlsStream, OpCode, WebSocket};
 
 /// What no answer may take longer than; tests never wait for this to pass.
@@ -266,6 +266,13 @@ impl Server {
     }
 }
 
+/// What comes over a connection in some time.
+pub enum Heard {
+    Frame(Value),
+    Nothing,
+    End,
+}
+
 /// One WebSocket, frame by frame.
 pub struct Client {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
@@ -314,6 +321,35 @@ impl Client {
             match frame.opcode() {
                 OpCode::Text => return serde_json::from_str(frame.as_str()).ok(),
                 OpCode::Close => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Connects, unless nobody answers.
+    pub async fn try_connect(port: u16) -> Option<Self> {
+        let url = format!("ws://127.0.0.1:{port}/v1/ws").parse().unwrap();
+        let socket = timeout(PATIENCE, WebSocket::connect(url)).await.unwrap().ok()?;
+        Some(Self { socket })
+    }
+
+    /// Sends a frame; false if the connection has ended.
+    pub async fn try_send(&mut self, frame: &Value) -> bool {
+        let sent = self.socket.send(Frame::text(frame.to_string()));
+        timeout(PATIENCE, sent).await.unwrap().is_ok()
+    }
+
+    /// Waits for the next frame until a time; loses nothing when it is dropped.
+    pub async fn next_until(&mut self, until: Instant) -> Heard {
+        loop {
+            let frame = match timeout_at(until, self.socket.next_frame()).await {
+                Err(_) => return Heard::Nothing,
+                Ok(Err(_)) => return Heard::End,
+                Ok(Ok(frame)) => frame,
+            };
+            match frame.opcode() {
+                OpCode::Text => return Heard::Frame(serde_json::from_str(frame.as_str()).unwrap()),
+                OpCode::Close => return Heard::End,
                 _ => {}
             }
         }

@@ -5,8 +5,7 @@
 use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const CLERK: &str =
-    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
+const CLERK: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start() -> (Site, Server) {
     let configure = |id: &str, grant: &str| {

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use courtyard_tests::{CONVERSATION, Server, Site, operate, plugin};
 use serde_json::{Value, json};
 
-const CLERK: &str =
-    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
+const CLERK: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 /// What a client is told on the path of each hook, when it breaks down there; none if it is not told.
 const TABLE: [(&str, Option<&str>); 21] = [

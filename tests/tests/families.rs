@@ -5,8 +5,7 @@
 use courtyard_tests::{Client, Server, Site, operate, plugin};
 use serde_json::{Value, json};
 
-const CLERK: &str =
-    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"]";
+const CLERK: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"]";
 
 async fn start(steward: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {

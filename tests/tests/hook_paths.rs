@@ -11,8 +11,13 @@ use serde_json::{Value, json};
 
 /// What a client does, and how often each hook fires for it. All plugins together have every hook once, but `before_send`,
 /// which the watcher and the users plugin have.
-const TABLE: [(Path, &[(&str, u64)]); 22] = [
+const TABLE: [(Path, &[(&str, u64)]); 30] = [
     (Path::SignIn, &[("authenticate", 1), ("connected", 1)]),
+    // Somebody who was nobody at first, and leaves again.
+    (
+        Path::Auth,
+        &[("authenticate", 1), ("connected", 1), ("disconnected", 1)],
+    ),
     // Bob is online, so his copy is rendered; Ann gets an ack instead.
     (Path::Send, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
     (Path::Resend, &[("before_send", 2)]),
@@ -23,13 +28,27 @@ const TABLE: [(Path, &[(&str, u64)]); 22] = [
     // Bob's copy of the new content is rendered as the first one was.
     (Path::Edit, &[("before_send", 2), ("after_send", 1), ("render", 1)]),
     (Path::React, &[("before_act", 1), ("after_act", 1)]),
+    (Path::Unreact, &[("before_act", 1), ("after_act", 1)]),
     // Plugins that ask for acts on some kinds of contents only are not asked.
     (Path::Typing, &[]),
+    (Path::Receipt, &[]),
     (Path::Recall, &[("before_act", 1), ("after_act", 1)]),
     (Path::Begin, &[("method", 1), ("before_change", 1), ("after_change", 1)]),
     (Path::Join, &[("method", 2), ("before_change", 1), ("after_change", 1)]),
+    // A plugin's message is no plugin's to decide about. Ann and Bob see it; Cleo is not there.
+    (
+        Path::Append,
+        &[("method", 2), ("after_send", 1), ("render", 2), ("push", 1)],
+    ),
+    (Path::Annotate, &[("method", 2)]),
+    (Path::Withdraw, &[("method", 2), ("after_act", 1)]),
+    (
+        Path::Depart,
+        &[("method", 2), ("before_change", 1), ("after_change", 1)],
+    ),
     (Path::Publish, &[("method", 1), ("event", 1)]),
     (Path::Http, &[("http", 1)]),
+    (Path::HttpOfSomebody, &[("authenticate", 1), ("http", 1)]),
     // Each request is of somebody, and so is each part that is to count.
     (Path::BeginUpload, &[("authenticate", 1), ("before_upload", 1)]),
     (Path::EndUpload, &[("authenticate", 2), ("complete_upload", 1)]),
@@ -47,6 +66,7 @@ const TABLE: [(Path, &[(&str, u64)]); 22] = [
 #[derive(Clone, Copy, Debug)]
 enum Path {
     SignIn,
+    Auth,
     Send,
     Resend,
     History,
@@ -55,12 +75,19 @@ enum Path {
     Timer,
     Edit,
     React,
+    Unreact,
     Typing,
+    Receipt,
     Recall,
     Begin,
     Join,
+    Append,
+    Annotate,
+    Withdraw,
+    Depart,
     Publish,
     Http,
+    HttpOfSomebody,
     BeginUpload,
     EndUpload,
     Job,
@@ -73,6 +100,14 @@ enum Path {
 async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut Client, blob: &mut String) {
     if let Path::SignIn = path {
         *ann = Some(server.sign_in("ann").await);
+        return;
+    }
+    if let Path::Auth = path {
+        let mut cleo = server.connect().await;
+        cleo.send(&json!({"type": "hello", "protocol": 1})).await;
+        assert_eq!(cleo.next().await["type"], "welcome");
+        let auth = json!({"type": "auth", "id": "a", "token": "cleo", "device": "test"});
+        assert_eq!(cleo.request(auth).await["actor"], "cleo");
         return;
     }
     if let Path::Leave = path {
@@ -113,7 +148,7 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
             let called = ann.request(call("clerk.remind", remind)).await;
             assert_eq!(called["type"], "result");
         }
-        Path::Edit | Path::React | Path::Recall => {
+        Path::Edit | Path::React | Path::Unreact | Path::Recall => {
             let name = format!("{path:?}").to_lowercase();
             let act = json!({
                 "type": name, "id": name, "conversation": CONVERSATION, "target": 1, "emoji": "👍",
@@ -126,25 +161,53 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
             ann.send(&json!({"type": "typing", "conversation": CONVERSATION})).await;
             assert_eq!(bob.next().await["type"], "typing");
         }
+        Path::Receipt => {
+            let receipt = json!({"type": "receipt", "id": "r", "conversation": CONVERSATION, "read": 1});
+            assert_eq!(ann.request(receipt).await["type"], "marked");
+            assert_eq!(bob.next().await["type"], "receipt");
+        }
         Path::Begin => {
             let open = json!({"address": "room", "members": ["ann", "bob"]});
             assert_eq!(ann.request(call("clerk.open", open)).await["type"], "result");
         }
-        Path::Join => {
+        Path::Join | Path::Append | Path::Annotate | Path::Withdraw | Path::Depart => {
             let open = json!({"address": "room", "members": ["ann"]});
             // It is there already, and this changes nothing.
             let room = ann.request(call("clerk.open", open)).await["value"]["conversation"].clone();
-            let join = json!({"conversation": room, "join": ["cleo"], "leave": []});
-            assert_eq!(ann.request(call("clerk.change", join)).await["type"], "result");
+            let (method, params) = match path {
+                Path::Join => (
+                    "clerk.change",
+                    json!({"conversation": room, "join": ["cleo"], "leave": []}),
+                ),
+                // Behind the event that Cleo joined.
+                Path::Append => (
+                    "clerk.note",
+                    json!({"conversation": room, "sender": "clerk", "text": "Welcome"}),
+                ),
+                Path::Annotate => (
+                    "clerk.remark",
+                    json!({"conversation": room, "seq": 2, "name": "x", "text": "x"}),
+                ),
+                Path::Withdraw => ("clerk.withdraw", json!({"conversation": room, "seq": 2})),
+                _ => (
+                    "clerk.change",
+                    json!({"conversation": room, "join": [], "leave": ["cleo"]}),
+                ),
+            };
+            assert_eq!(ann.request(call(method, params)).await["type"], "result");
         }
         Path::Publish => {
             let news = json!({"name": "news"});
             assert_eq!(ann.request(call("clerk.announce", news)).await["type"], "result");
         }
-        Path::Http => {
+        Path::Http | Path::HttpOfSomebody => {
             let address = format!("127.0.0.1:{}", server.port);
-            let answered = operate(&address, "GET", "/v1/plugins/steward/whoami", "").await;
-            assert_eq!(answered.status, 200);
+            let (token, who) = match path {
+                Path::Http => ("", "\"\""),
+                _ => ("authorization: Bearer ann\r\n", "\"ann\""),
+            };
+            let answered = operate(&address, "GET", "/v1/plugins/steward/whoami", token).await;
+            assert_eq!((answered.status, &*answered.body), (200, who));
         }
         Path::Job => {
             let id = json!({"id": blob.rsplit('/').next()});
@@ -170,7 +233,7 @@ async fn walk(path: Path, server: &Server, ann: &mut Option<Client>, bob: &mut C
                 place.clone_into(blob);
             }
         }
-        Path::SignIn | Path::Leave | Path::SendToAbsent => {}
+        Path::SignIn | Path::Auth | Path::Leave | Path::SendToAbsent => {}
     }
 }
 
@@ -190,6 +253,34 @@ async fn counts(site: &Site) -> BTreeMap<String, u64> {
 #[tokio::test]
 async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
     walk_all(plugin).await;
+}
+
+/// The table of hooks as authors of plugins read it.
+const GUIDE: &str = include_str!("../../docs/plugins.md");
+
+#[test]
+fn every_hook_of_the_guide_fires_on_some_path() {
+    let head = "| hook, SDK method |";
+    let rows = GUIDE.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    let mut hooks = BTreeMap::new();
+    for row in rows.take_while(|row| row.starts_with('|')) {
+        let cell = row.split('|').nth(1).unwrap();
+        for name in cell.split(',') {
+            let name = name.trim().trim_matches('`').split('(').next().unwrap();
+            let counted = match name {
+                // What begins an instance, and what takes over keys, is on no path of a client.
+                "start" | "migrate" => continue,
+                "methods" => "method",
+                "transact" => "transaction",
+                name => name,
+            };
+            let fires = TABLE
+                .iter()
+                .any(|(_, fires)| fires.iter().any(|(hook, _)| *hook == counted));
+            hooks.insert(name, fires);
+        }
+    }
+    assert!(hooks.len() >= 20 && hooks.values().all(|fires| *fires), "{hooks:?}");
 }
 
 /// Plugins that were built when the contract was declared are never built again: what runs them runs all of its version.

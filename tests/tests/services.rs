@@ -5,8 +5,7 @@
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-const GRANT: &str =
-    "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
+const GRANT: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
 async fn start(grant: &str) -> (Site, Server) {
     let configure = |id: &str, grant: &str| {
@@ -88,7 +87,11 @@ async fn members_join_and_leave_with_the_transaction() {
         (&json!("nonsense"), "ann", false),
         (&json!("01ARZ3NDEKTSV4RRFFQ69G5FAA"), "ann", false),
     ] {
-        assert_eq!(is_member(&mut ann, conversation, actor).await, found, "{conversation} {actor}");
+        assert_eq!(
+            is_member(&mut ann, conversation, actor).await,
+            found,
+            "{conversation} {actor}"
+        );
     }
 
     let change = json!({"conversation": room, "join": [], "leave": ["bob", "nobody"]});

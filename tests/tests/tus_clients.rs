@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,11 @@ fn tool(path: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let found = target.join("python/bin").join(path);
-    assert!(found.exists(), "{} is missing; `cargo xtask test` installs it", found.display());
+    assert!(
+        found.exists(),
+        "{} is missing; `cargo xtask test` installs it",
+        found.display()
+    );
     found
 }
 
@@ -72,7 +76,10 @@ impl Bucket {
     /// Counts the objects.
     async fn objects(&self) -> usize {
         let listed = ask(self.port, "", "GET", "/chat?list-type=2&max-keys=1000", "", b"").await;
-        String::from_utf8(listed.body).unwrap().matches("<Key>some/where/").count()
+        String::from_utf8(listed.body)
+            .unwrap()
+            .matches("<Key>some/where/")
+            .count()
     }
 }
 
@@ -175,15 +182,17 @@ fn write_file(path: &Path) {
 /// Downloads a blob and compares it with what was made.
 async fn check(port: u16, place: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let head =
-        format!("GET {place} HTTP/1.1\r\nhost: here\r\nconnection: close\r\nauthorization: Bearer bob\r\n\r\n");
+    let head = format!("GET {place} HTTP/1.1\r\nhost: here\r\nconnection: close\r\nauthorization: Bearer bob\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(stream.read_u8().await.unwrap());
     }
     let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: 200000000\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: 200000000\r\n"),
+        "{answer}"
+    );
     let (mut random, mut piece) = (random(), vec![0; 1_000_000]);
     let mut read = vec![0; 1_000_000];
     for index in 0..LENGTH / 1_000_000 {
@@ -210,7 +219,11 @@ async fn upload(mut client: Command, more: &str) {
     let client = tokio::spawn(client);
     let begun = Instant::now();
     while line.sent.load(Ordering::Relaxed) < KILL {
-        assert!(begun.elapsed() < PATIENCE && !client.is_finished(), "{:?}", client.await);
+        assert!(
+            begun.elapsed() < PATIENCE && !client.is_finished(),
+            "{:?}",
+            client.await
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     server.kill().await;
@@ -303,9 +316,15 @@ async fn a_bucket_has_the_objects_of_blobs_and_nothing_that_is_removed() {
 #[tokio::test]
 async fn a_bucket_that_can_not_be_used_keeps_the_server_from_starting() {
     let bucket = Bucket::start().await;
-    for (port, name, reason) in [(free_port(), "chat", "Connect"), (bucket.port, "absent", "NoSuchBucket")] {
+    for (port, name, reason) in [
+        (free_port(), "chat", "Connect"),
+        (bucket.port, "absent", "NoSuchBucket"),
+    ] {
         let said = Site::new(&configuration(port, name)).start_fails().await;
-        assert!(said.contains(&format!("the bucket \"{name}\" can't be written and read")), "{said}");
+        assert!(
+            said.contains(&format!("the bucket \"{name}\" can't be written and read")),
+            "{said}"
+        );
         assert!(said.contains(reason), "{said}");
         assert!(!said.contains("secret"), "{said}");
     }

@@ -232,7 +232,13 @@ fn tus_clients() -> Result<(), Failed> {
             "{reason}; the tests of uploads need Python 3 with venv (Debian: python3-venv)"
         ))
     })?;
-    let options = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    let options = [
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--requirement",
+    ];
     run(Command::new(folder.join("bin/pip")).args(options).arg(&wanted))?;
     std::fs::write(&copy, read(&wanted)?).map_err(|error| Failed(format!("{}: {error}", copy.display())))
 }

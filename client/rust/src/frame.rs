@@ -294,7 +294,15 @@ mod tests {
             ..LogEvent::default()
         };
         assert_eq!(message(json!(3)).reply_to(), Some(3));
-        for wrong in [json!(null), json!(0), json!(-1), json!(1.5), json!("3"), json!(5), json!(6)] {
+        for wrong in [
+            json!(null),
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!("3"),
+            json!(5),
+            json!(6),
+        ] {
             assert_eq!(message(wrong.clone()).reply_to(), None, "{wrong}");
         }
         assert_eq!(LogEvent::default().reply_to(), None);

@@ -201,6 +201,8 @@ impl HttpConnector for Connector {
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let late = |error| HttpError::new(HttpErrorKind::Timeout, error);
-        tokio::time::timeout(self.timeout, self.send(request)).await.map_err(late)?
+        tokio::time::timeout(self.timeout, self.send(request))
+            .await
+            .map_err(late)?
     }
 }

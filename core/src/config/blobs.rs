@@ -50,7 +50,11 @@ impl Checker<'_> {
         let default = BlobLimits::default();
         if let (Some(path), Some(_)) = (&table.path, &table.s3) {
             let message = "blobs are either in a folder or in a bucket".to_owned();
-            self.wrong(path.span(), message, Some("leave out `path` or `[blobs.s3]`".to_owned()));
+            self.wrong(
+                path.span(),
+                message,
+                Some("leave out `path` or `[blobs.s3]`".to_owned()),
+            );
         }
         BlobsConfig {
             path: table.path.map(|path| self.folder.join(path.into_inner())),
@@ -155,7 +159,10 @@ mod tests {
              access_key = \"id\"\nsecret_key = \"0penSesame\"\nroots = [\"ca.pem\"]\n",
         );
         let bucket = config.unwrap().blobs.bucket.unwrap();
-        assert_eq!((&*bucket.name, &*bucket.region, &*bucket.prefix), ("chat", "us-east-1", "a/b"));
+        assert_eq!(
+            (&*bucket.name, &*bucket.region, &*bucket.prefix),
+            ("chat", "us-east-1", "a/b")
+        );
         assert_eq!(bucket.roots, [Path::new("/etc/courtyard/ca.pem")]);
         assert_eq!(bucket.keys.as_ref().unwrap().secret_key, "0penSesame");
         assert!(!format!("{bucket:?}").contains("0penSesame"));
@@ -166,20 +173,47 @@ mod tests {
         for (blobs, place, part) in [
             ("[blobs.s3]\nbucket = \"Chat\"\n", "4:10", "no name of a bucket"),
             ("[blobs.s3]\nregion = \"x\"\n", "3:1", "missing field `bucket`"),
-            ("[blobs.s3]\nbucket = \"chat\"\nendpoint = \"http://s3\"\n", "5:12", "allow_http = true"),
-            ("[blobs.s3]\nbucket = \"chat\"\nendpoint = \"s3.example\"\n", "5:12", "is no endpoint"),
-            ("[blobs.s3]\nbucket = \"chat\"\nprefix = \"/a\"\n", "5:10", "is no prefix"),
-            ("[blobs.s3]\nbucket = \"chat\"\naccess_key = \"a\"\n", "5:14", "belong together"),
+            (
+                "[blobs.s3]\nbucket = \"chat\"\nendpoint = \"http://s3\"\n",
+                "5:12",
+                "allow_http = true",
+            ),
+            (
+                "[blobs.s3]\nbucket = \"chat\"\nendpoint = \"s3.example\"\n",
+                "5:12",
+                "is no endpoint",
+            ),
+            (
+                "[blobs.s3]\nbucket = \"chat\"\nprefix = \"/a\"\n",
+                "5:10",
+                "is no prefix",
+            ),
+            (
+                "[blobs.s3]\nbucket = \"chat\"\naccess_key = \"a\"\n",
+                "5:14",
+                "belong together",
+            ),
             (
                 "[blobs.s3]\nbucket = \"chat\"\naccess_key = \"a\"\nsecret_key = { env = \"COURTYARD_TEST_ABSENT\" }\n",
                 "6:14",
                 "COURTYARD_TEST_ABSENT",
             ),
-            ("[blobs]\npath = \"a\"\n[blobs.s3]\nbucket = \"chat\"\n", "4:8", "either in a folder"),
-            ("[blobs.s3]\nbucket = \"chat\"\nacces_key = \"a\"\n", "5:1", "did you mean `access_key`?"),
+            (
+                "[blobs]\npath = \"a\"\n[blobs.s3]\nbucket = \"chat\"\n",
+                "4:8",
+                "either in a folder",
+            ),
+            (
+                "[blobs.s3]\nbucket = \"chat\"\nacces_key = \"a\"\n",
+                "5:1",
+                "did you mean `access_key`?",
+            ),
         ] {
             let shown = parsed(blobs).unwrap_err();
-            assert!(shown.contains(&format!("test.toml:{place}")) && shown.contains(part), "{part}: {shown}");
+            assert!(
+                shown.contains(&format!("test.toml:{place}")) && shown.contains(part),
+                "{part}: {shown}"
+            );
         }
     }
 }

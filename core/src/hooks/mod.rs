@@ -236,6 +236,16 @@ impl Hooks {
         (call, Ok(()))
     }
 
+    /// Whether some plugin decides about acts in conversations of a kind that are about no message.
+    #[must_use]
+    pub fn decides_about_acts(&self, conversation_kind: &str) -> bool {
+        let registry = self.registry.load();
+        registry
+            .before_act
+            .iter()
+            .any(|link| link.matches(conversation_kind, ""))
+    }
+
     /// Asks the plugins about a change of a conversation that a plugin has made in a call, in order. Neither that plugin nor
     /// those that wait in the call are asked. The first refusal ends the chain.
     ///

@@ -9,7 +9,7 @@ use super::requests::{commit_failed, storage_failed, unknown_conversation};
 use super::{Host, Place, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call};
+use crate::hooks::{Access, Call, origin};
 use crate::log::{Conversation, Draft, Log, LogError, Watermark};
 use crate::router::{Item, Queue};
 use crate::store::{Outcome, Submitter, Transaction};
@@ -28,6 +28,8 @@ struct Moving {
     conversation: Arc<Conversation>,
     id: String,
     to: Watermark,
+    /// Whether the other members may hear of it.
+    is_told: bool,
     /// As it is with the transaction, and whether that moves it.
     moved: (Watermark, bool),
     /// Among the requests of the session, until it is answered.
@@ -35,20 +37,36 @@ struct Moving {
 }
 
 impl Session {
-    /// Notes up to where the actor has a conversation.
+    /// Notes up to where the actor has a conversation. What a plugin has to say about it is waited for beside the session.
     pub(super) fn receipt(&self, app: &AppId, id: &str, conversation: ConversationId, to: Watermark) {
-        if let Err(error) = self.move_watermark(app, id, conversation, to) {
-            self.refuse(Some(id), &error);
+        let mut moving = match self.moving(app, id, conversation, to) {
+            Ok(moving) => moving,
+            Err(error) => return self.refuse(Some(id), &error),
+        };
+        if !is_asked_about(&self.host, &moving.conversation) {
+            return moving.submit();
         }
+        tokio::spawn(async move {
+            let workers = moving.host.workers.clone();
+            let turn = workers.turn().await;
+            let submitted = workers.begin(move || {
+                moving.is_told = may_be_told(&moving.host, &moving.conversation, &moving.actor);
+                moving.submit();
+            });
+            if let Err(error) = submitted.await {
+                tracing::error!(%error, "moving a watermark failed");
+            }
+            drop(turn);
+        });
     }
 
-    fn move_watermark(
+    fn moving(
         &self,
         app: &AppId,
         id: &str,
         conversation: ConversationId,
         to: Watermark,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Box<Moving>, RequestError> {
         let (place, conversation) = (self.take_place()?, self.conversation(app, conversation)?);
         let store = self.host.log.store();
         let head = store.head(&conversation.log).map_err(|error| storage_failed(&error))?;
@@ -56,7 +74,7 @@ impl Session {
             let message = "The conversation has no event of this number yet.";
             return Err(RequestError::new(Code::UnknownMessage, message));
         }
-        let moving = Box::new(Moving {
+        Ok(Box::new(Moving {
             host: self.host.clone(),
             queue: self.queue.clone(),
             session: self.id,
@@ -64,13 +82,10 @@ impl Session {
             conversation,
             id: id.to_owned(),
             to,
+            is_told: true,
             moved: Default::default(),
             _place: place,
-        });
-        if let Some(transaction) = moving.prepare() {
-            store.submit(transaction);
-        }
-        Ok(())
+        }))
     }
 
     /// Lists up to where the members have a conversation.
@@ -83,13 +98,14 @@ impl Session {
         limit: usize,
     ) {
         let place = self.take_place();
-        let answer = match (self.conversation(app, conversation), place) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(conversation), Ok(_place)) => {
+        let answer = match (self.conversation(app, conversation), self.actor().cloned(), place) {
+            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+            (Ok(conversation), Ok(viewer), Ok(_place)) => {
                 let (host, id) = (self.host.clone(), id.to_owned());
                 let read = move || {
                     let found = host.log.watermarks(&conversation.log, after.as_ref(), limit);
-                    let found = found.map_err(|error| storage_failed(&error))?;
+                    let mut found = found.map_err(|error| storage_failed(&error))?;
+                    keep_told(&host, &conversation, &viewer, &mut found);
                     let views: Vec<_> = found.iter().map(|(actor, mark)| view(actor, *mark)).collect();
                     Ok(reply::receipts(&id, conversation.log.conversation, &views))
                 };
@@ -124,18 +140,7 @@ impl Session {
             reply::typing(conversation.log.conversation, actor.as_str()),
         );
         let tell = move || {
-            let act = sdk::Act {
-                name: "typing".to_owned(),
-                app: conversation.log.app.as_str().to_owned(),
-                conversation: conversation.id.to_string(),
-                conversation_kind: conversation.kind.to_string(),
-                actor: actor.to_string(),
-                target: 0,
-                target_sender: String::new(),
-                target_kind: String::new(),
-                value: String::new(),
-                time_ms: now_ms(),
-            };
+            let act = act("typing", &conversation, &actor);
             let draft = Draft::new(host.log.store().clone());
             let mut call = Call::new(conversation.log.app.clone(), Access::Read, draft);
             call.caller = signed.caller();
@@ -155,7 +160,57 @@ impl Session {
     }
 }
 
+/// Returns what plugins are asked about that is about no message.
+fn act(name: &str, conversation: &Conversation, actor: &ActorId) -> sdk::Act {
+    sdk::Act {
+        name: name.to_owned(),
+        app: conversation.log.app.as_str().to_owned(),
+        conversation: conversation.id.to_string(),
+        conversation_kind: conversation.kind.to_string(),
+        actor: actor.to_string(),
+        target: 0,
+        target_sender: String::new(),
+        target_kind: String::new(),
+        value: String::new(),
+        time_ms: now_ms(),
+    }
+}
+
+/// Whether plugins are asked about who may hear of receipts: only two can have something between them.
+fn is_asked_about(host: &Host, conversation: &Conversation) -> bool {
+    conversation.members.len() == 2 && host.hooks.decides_about_acts(&conversation.kind)
+}
+
+/// Whether the other member may hear of the receipts of one, for all that the plugins have against it.
+fn may_be_told(host: &Host, conversation: &Conversation, actor: &ActorId) -> bool {
+    let app = conversation.log.app.clone();
+    let draft = Draft::new(host.log.store().clone());
+    let mut call = Call::new(app.clone(), Access::Read, draft);
+    call.origin = Some(origin(&app, actor.as_str()));
+    let act = act("receipt", conversation, actor);
+    host.hooks.before_act(call, &act).1.is_ok()
+}
+
+/// Leaves out the receipts of others that a viewer may not hear of. May wait.
+pub(super) fn keep_told(
+    host: &Host,
+    conversation: &Conversation,
+    viewer: &ActorId,
+    receipts: &mut Vec<(ActorId, Watermark)>,
+) {
+    if is_asked_about(host, conversation) {
+        receipts.retain(|(actor, _)| actor == viewer || may_be_told(host, conversation, actor));
+    }
+}
+
 impl Moving {
+    fn submit(self: Box<Self>) {
+        let store = self.host.log.store().clone();
+        if let Some(transaction) = self.prepare() {
+            store.submit(transaction);
+        }
+    }
+
     /// Makes the transaction; none if there is an answer already.
     fn prepare(mut self: Box<Self>) -> Option<Transaction> {
         match self.draft() {
@@ -195,7 +250,7 @@ impl Moving {
         if !moved {
             return;
         }
-        let all = self.conversation.members.len() <= self.host.limits.signal_members;
+        let all = self.is_told && self.conversation.members.len() <= self.host.limits.signal_members;
         self.host.bus.publish(Notice {
             app: log.app.clone(),
             actors: if all {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::receipts::view;
+use super::receipts::{keep_told, view};
 use super::rendered::Rendered;
 use super::requests::{commit_failed, storage_failed};
 use super::{Host, Session};
@@ -109,6 +109,7 @@ impl Entry {
             receipts = log.watermarks(&conversation.log, None, 2 * FEW).map_err(failed)?;
             let found = receipts.iter().find_map(own).unwrap_or_default();
             receipts.retain(|(member, _)| member != actor && conversation.has_member(member));
+            keep_told(host, &conversation, actor, &mut receipts);
             found
         } else {
             log.watermark(&conversation.log, actor).map_err(failed)?

@@ -45,7 +45,10 @@ fn key(actor: &str) -> String {
 /// `quota`.
 pub(crate) fn check(cx: &Context, settings: &Settings, actor: &str, bytes: u64) -> Result<(), Error> {
     if used(cx, actor)?.bytes.saturating_add(bytes) > settings.user_bytes {
-        return Err(Error::new("quota", "Your files take up all the room that there is for them."));
+        return Err(Error::new(
+            "quota",
+            "Your files take up all the room that there is for them.",
+        ));
     }
     if settings.app_bytes > 0 && total(cx)?.bytes.saturating_add(bytes) > settings.app_bytes {
         return Err(Error::new("quota", "There is no room for more files here."));
@@ -123,7 +126,13 @@ pub(crate) fn count(cx: &Context) -> Result<(), Error> {
 
 pub(crate) fn counting(cx: &Context) -> Result<(), Error> {
     let counting_ms = 0;
-    set_total(cx, Total { counting_ms, ..total(cx)? })
+    set_total(
+        cx,
+        Total {
+            counting_ms,
+            ..total(cx)?
+        },
+    )
 }
 
 pub(crate) fn shard(cx: &Context, number: u32) -> Result<u64, Error> {

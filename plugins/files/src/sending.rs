@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
+use serde_json::Map;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::FilesPlugin;
 use crate::file::{File, State, unknown};
@@ -57,7 +57,7 @@ fn replaced(file: &File, message: &Message<'_>) -> Result<Option<Vec<u8>>, Error
     known.insert("name".to_owned(), (&*file.name).into());
     known.insert("media_type".to_owned(), (&*file.media_type).into());
     known.insert("size".to_owned(), file.size.into());
-    known.retain(|_, value| *value != Value::from(""));
+    known.retain(|_, value| value.as_str() != Some(""));
     // Nobody looks into a film, and so its size is its sender's to say.
     let is_film = message.kind() == "video" && file.state == State::Plain;
     content.retain(|name, _| {

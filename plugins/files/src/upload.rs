@@ -94,7 +94,13 @@ impl FilesPlugin {
             return Ok(());
         }
         // Some may have been broken off since, which nobody tells.
-        let uploads: Vec<Upload> = cx.table().by(UploadsOf).scan(actor).into_iter().take(most).collect::<Result<_, _>>()?;
+        let uploads: Vec<Upload> = cx
+            .table()
+            .by(UploadsOf)
+            .scan(actor)
+            .into_iter()
+            .take(most)
+            .collect::<Result<_, _>>()?;
         for upload in uploads {
             if let Err(ServiceError::NotFound) = cx.blobs().get(&upload.blob) {
                 self.release(cx, &upload)?;

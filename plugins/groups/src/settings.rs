@@ -62,7 +62,7 @@ impl Default for Settings {
             unread_mentions: 200,
             name_characters: 64,
             description_characters: 1_000,
-            directory: "users.profiles".to_owned(),
+            directory: "users.reachable".to_owned(),
         }
     }
 }

@@ -77,6 +77,7 @@ pub(crate) fn check_act(cx: &Context, act: &Act) -> Result<(), Error> {
     let charter = charter(cx, &act.conversation)?;
     let standing = standing(cx, &charter, &act.conversation, &act.actor)?;
     match &*act.name {
+        "receipt" => {}
         "unreact" => charter.check_open()?,
         "recall" if act.actor == act.target_sender => {
             charter.check_open()?;

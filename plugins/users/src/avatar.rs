@@ -4,7 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
 use crate::person::unknown;
-use crate::{Users, account};
+use crate::{Users, account, direct};
 
 /// What a picture may be.
 #[derive(Debug, Deserialize)]
@@ -61,11 +61,11 @@ impl Users {
         Ok(())
     }
 
-    pub(crate) fn may_see_picture(&self, cx: &Context) -> Result<(), Error> {
-        if self.settings.avatar.public || !cx.caller.actor.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::new("unauthenticated", "Sign in first."))
+    pub(crate) fn may_see_picture(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        match &*cx.caller.actor {
+            _ if self.settings.avatar.public => Ok(()),
+            "" => Err(Error::new("unauthenticated", "Sign in first.")),
+            own => direct::check(cx, own, &blob.uploader),
         }
     }
 

@@ -39,6 +39,13 @@ pub(crate) fn blocks(cx: &Context, owner: &str, other: &str) -> Result<bool, Err
     Ok(cx.table::<Block>().contains((owner, other))?)
 }
 
+/// Keeps people from bringing somebody in whom something keeps apart from them.
+pub(crate) fn check_change(cx: &Context, change: &Change) -> Result<(), Error> {
+    let by = change.actor.as_str();
+    let mut others = change.joined.iter().filter(|joined| !by.is_empty() && *joined != by);
+    others.try_for_each(|other| direct::check(cx, by, other))
+}
+
 impl Users {
     pub(crate) fn block(&self, cx: &Context, params: Whom) -> Result<Nothing, Error> {
         let (own, other) = (cx.caller.actor.as_str(), params.actor.as_str());

@@ -71,6 +71,10 @@ impl Plugin for Users {
         self.check_act(cx, act)
     }
 
+    fn before_change(&self, cx: &Context, change: &Change) -> Result<(), Error> {
+        block::check_change(cx, change)
+    }
+
     fn before_upload(&self, cx: &Context, blob: &Blob, _is_member: bool) -> Result<(), Error> {
         self.check_picture(cx, blob)
     }
@@ -79,8 +83,8 @@ impl Plugin for Users {
         avatar::replace(cx, &blob.uploader, Some(blob.id.clone()))
     }
 
-    fn before_download(&self, cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
-        self.may_see_picture(cx)
+    fn before_download(&self, cx: &Context, blob: &Blob, _is_member: bool) -> Result<(), Error> {
+        self.may_see_picture(cx, blob)
     }
 
     fn before_remove(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
@@ -138,11 +142,11 @@ register! {
     hooks: [
         authenticate, connected, disconnected,
         before_send(guard) { conversations: ["direct"] },
-        before_act { conversations: ["direct"] },
+        before_act { conversations: ["direct"] }, before_change,
         before_upload, complete_upload, before_download, before_remove, action,
     ],
     methods: [
-        register(anonymous), login(anonymous), logout, whoami, people, profiles, open_direct, close_account,
+        register(anonymous), login(anonymous), logout, whoami, people, profiles, reachable, open_direct, close_account,
         change_password, sessions, end_session, end_other_sessions, refresh,
         request_code(anonymous), sign_in(anonymous), addresses, add_address, confirm_address, remove_address,
         oidc_providers(anonymous), oidc_start(anonymous), oidc_finish(anonymous), oidc_result(anonymous),

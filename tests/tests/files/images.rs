@@ -43,7 +43,10 @@ async fn an_image_has_a_size_and_a_thumbnail_that_members_see() {
             break frame;
         }
     };
-    assert_eq!((&signal["plugin"], &signal["name"]), (&json!("files"), &json!("inspected")));
+    assert_eq!(
+        (&signal["plugin"], &signal["name"]),
+        (&json!("files"), &json!("inspected"))
+    );
     let look = signal["payload"].clone();
     let thumbnail = look["thumbnail"].as_str().unwrap();
     let size = json!({"blob": blob, "state": "ready", "width": 300, "height": 150, "thumbnail": thumbnail,
@@ -81,13 +84,18 @@ async fn readers_of_an_image_that_is_sent_at_once_know_its_size_in_the_end() {
     loop {
         let page = json!({"type": "history", "id": "h", "conversation": CONVERSATION});
         let events = bob.request(page).await["events"].clone();
-        let sizes = events.as_array().unwrap().iter().filter(|event| event["type"] == "message").map(|event| {
-            let preview = &event["annotations"][0]["value"];
-            match event["content"]["width"].as_u64() {
-                Some(width) => Some(width),
-                None => preview["width"].as_u64(),
-            }
-        });
+        let sizes = events
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|event| event["type"] == "message")
+            .map(|event| {
+                let preview = &event["annotations"][0]["value"];
+                match event["content"]["width"].as_u64() {
+                    Some(width) => Some(width),
+                    None => preview["width"].as_u64(),
+                }
+            });
         if sizes.collect::<Vec<_>>() == [Some(3_000); 6] {
             break;
         }
@@ -112,10 +120,22 @@ async fn image_bombs_are_unreadable_and_nothing_breaks() {
     let gif = b"GIF89a\x60\xea\x60\xea\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x60\xea\x60\xea\0\x02\x02\x44\x01\0;";
     let jpeg = b"\xff\xd8\xff\xc0\0\x11\x08\xea\x60\xea\x60\x03\x01\x11\0\x02\x11\0\x03\x11\0\xff\xd9";
     for (name, bytes, state) in [
-        ("a header of 60,000 by 60,000", png_of(60_000, 60_000, &[], &few), "unreadable"),
+        (
+            "a header of 60,000 by 60,000",
+            png_of(60_000, 60_000, &[], &few),
+            "unreadable",
+        ),
         ("no pixels", png_of(0, 100, &[], &few), "unreadable"),
-        ("fewer lines than it says", png_of(7_000, 7_000, &[], &few), "unreadable"),
-        ("more lines than it says", png_of(100, 100, &[], &vec![0; 64_000_000]), "ready"),
+        (
+            "fewer lines than it says",
+            png_of(7_000, 7_000, &[], &few),
+            "unreadable",
+        ),
+        (
+            "more lines than it says",
+            png_of(100, 100, &[], &vec![0; 64_000_000]),
+            "ready",
+        ),
         ("49 million pixels in some kilobytes", png(7_000, 7_000), "ready"),
         ("50 million pixels in one line", png(49_999_999, 1), "ready"),
         ("a large text", png_of(100, 100, &[text], &few), "ready"),
@@ -124,7 +144,11 @@ async fn image_bombs_are_unreadable_and_nothing_breaks() {
         ("a GIF of 60,000 by 60,000", gif.to_vec(), "unreadable"),
         ("a JPEG of 60,000 by 60,000", jpeg.to_vec(), "unreadable"),
         ("nothing", Vec::new(), "unreadable"),
-        ("a page", b"<html><script>alert()</script></html>".to_vec(), "unreadable"),
+        (
+            "a page",
+            b"<html><script>alert()</script></html>".to_vec(),
+            "unreadable",
+        ),
         ("a drawing", b"<svg onload=\"alert()\"/>".to_vec(), "unreadable"),
     ] {
         let blob = upload(port, "ann", &image(), &bytes).await;
@@ -154,7 +178,10 @@ async fn an_inspection_that_a_kill_ends_is_done_after_it() {
     let mut ann = server.sign_in("ann").await;
     for blob in &blobs {
         let file = inspected(&mut ann, blob).await;
-        assert_eq!((&file["state"], &file["thumbnail_width"]), (&json!("ready"), &json!(480)));
+        assert_eq!(
+            (&file["state"], &file["thumbnail_width"]),
+            (&json!("ready"), &json!(480))
+        );
         let thumbnail = file["thumbnail"].as_str().unwrap();
         assert_eq!(read(server.port, "bob", thumbnail).await.status, 200);
     }

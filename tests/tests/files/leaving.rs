@@ -53,9 +53,15 @@ async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
     let part = ask(port, "bob", "GET", &path(&blob), "range: bytes=0-9\r\n", b"").await;
     assert_eq!(part.status, 403);
     let which = json!({"blob": blob});
-    assert_eq!(call(&mut bob, "file", which.clone()).await["code"], "files.unknown_file");
+    assert_eq!(
+        call(&mut bob, "file", which.clone()).await["code"],
+        "files.unknown_file"
+    );
     let here = json!({"conversation": room});
-    assert_eq!(call(&mut bob, "shared", here.clone()).await["code"], "files.not_a_member");
+    assert_eq!(
+        call(&mut bob, "shared", here.clone()).await["code"],
+        "files.not_a_member"
+    );
     let new = tus::upload(port, "files", "bob", &about("d", "", &room), b"d").await;
     assert_eq!(new.code(), "files.not_a_member");
     let end = patch(port, "bob", &late, 0, "", b"hello").await;

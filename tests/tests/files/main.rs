@@ -41,7 +41,11 @@ async fn done(client: &mut Client, method: &str, params: Value) -> Value {
 
 /// What a file says of itself, for a conversation.
 fn about(name: &str, media_type: &str, conversation: &str) -> String {
-    metadata(&[("filename", name), ("filetype", media_type), ("conversation", conversation)])
+    metadata(&[
+        ("filename", name),
+        ("filetype", media_type),
+        ("conversation", conversation),
+    ])
 }
 
 fn text() -> String {
@@ -137,9 +141,15 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
     }
     let mut eve = server.sign_in("eve").await;
     let which = json!({"blob": blob});
-    assert_eq!(call(&mut eve, "file", which.clone()).await["code"], "files.unknown_file");
+    assert_eq!(
+        call(&mut eve, "file", which.clone()).await["code"],
+        "files.unknown_file"
+    );
     let here = json!({"conversation": CONVERSATION});
-    assert_eq!(call(&mut eve, "shared", here.clone()).await["code"], "files.not_a_member");
+    assert_eq!(
+        call(&mut eve, "shared", here.clone()).await["code"],
+        "files.not_a_member"
+    );
 
     let mut file = done(&mut bob, "file", which.clone()).await;
     assert_eq!((&file["uploader"], &file["state"]), (&json!("ann"), &json!("plain")));
@@ -176,7 +186,13 @@ async fn names_with_paths_and_control_characters_are_names_and_nothing_else() {
         let blob = upload(port, "ann", &about(said, "text/plain", CONVERSATION), b"a").await;
         let file = done(&mut ann, "file", json!({"blob": blob})).await;
         assert_eq!(file["name"], kept, "{said:?}");
-        let ack = send(&mut ann, &format!("m{index}"), "file", json!({"blob": blob, "name": said})).await;
+        let ack = send(
+            &mut ann,
+            &format!("m{index}"),
+            "file",
+            json!({"blob": blob, "name": said}),
+        )
+        .await;
         let shown = ack["content"]["name"].as_str().unwrap_or_default();
         assert_eq!(shown, kept, "{said:?}");
         let head = read(port, "ann", &blob).await.head;
@@ -230,7 +246,10 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
     let not_hers = ask(port, "bob", "DELETE", &path(&blob), "", b"").await;
     assert_eq!(not_hers.code(), "files.not_yours");
     assert_eq!(ask(port, "ann", "DELETE", &path(&blob), "", b"").await.status, 204);
-    assert_eq!(usage(&mut ann).await, json!({"bytes": 0, "bytes_limit": 1000, "files": 0}));
+    assert_eq!(
+        usage(&mut ann).await,
+        json!({"bytes": 0, "bytes_limit": 1000, "files": 0})
+    );
     never_failed(&site).await;
     server.stop().await;
 }
@@ -258,8 +277,14 @@ async fn wrong_offsets_and_checksums_change_nothing() {
         assert_eq!(head.header("upload-offset"), Some("0"), "{code}");
     }
     let blob = place.rsplit('/').next().unwrap();
-    assert_eq!(call(&mut ann, "file", json!({"blob": blob})).await["code"], "files.unknown_file");
-    assert_eq!(send(&mut ann, "m1", "file", json!({"blob": blob})).await["code"], "files.unknown_file");
+    assert_eq!(
+        call(&mut ann, "file", json!({"blob": blob})).await["code"],
+        "files.unknown_file"
+    );
+    assert_eq!(
+        send(&mut ann, "m1", "file", json!({"blob": blob})).await["code"],
+        "files.unknown_file"
+    );
     assert_eq!(patch(port, "ann", &place, 0, "", b"hello").await.status, 204);
     assert_eq!(patch(port, "ann", &place, 5, "", b" world").await.status, 204);
     assert_eq!(read(port, "ann", blob).await.body, b"hello world");
@@ -293,11 +318,12 @@ async fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
         let answer = send(&mut ann, id, kind, json!({"blob": blob})).await;
         assert_eq!(answer["code"], code, "{answer}");
     }
-    assert_eq!(send(&mut ann, "m6", "file", json!({"blob": broken})).await["type"], "ack");
+    assert_eq!(
+        send(&mut ann, "m6", "file", json!({"blob": broken})).await["type"],
+        "ack"
+    );
     // An edit asks as well, and what fits passes.
-    let edit = |id: &str, blob: &str| {
-        json!({"type": "edit", "id": id, "conversation": CONVERSATION, "target": 1, "content": {"blob": blob}})
-    };
+    let edit = |id: &str, blob: &str| json!({"type": "edit", "id": id, "conversation": CONVERSATION, "target": 1, "content": {"blob": blob}});
     assert_eq!(
         ann.request(edit("e1", &elsewhere)).await["code"],
         "files.other_conversation"
@@ -321,7 +347,12 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
     // The plugin has seen the recall when the list has one less.
     let here = json!({"conversation": CONVERSATION});
     let begun = Instant::now();
-    while done(&mut ann, "shared", here.clone()).await["files"].as_array().unwrap().len() != 1 {
+    while done(&mut ann, "shared", here.clone()).await["files"]
+        .as_array()
+        .unwrap()
+        .len()
+        != 1
+    {
         assert!(begun.elapsed().as_secs() < 30);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -71,7 +71,10 @@ pub(crate) fn gif(width: u16, height: u16, interlaced: bool) -> Vec<u8> {
     } else {
         (0..height).collect()
     };
-    let pixels: Vec<u8> = lines.into_iter().flat_map(|y| (0..width).map(move |x| pixel(x, y))).collect();
+    let pixels: Vec<u8> = lines
+        .into_iter()
+        .flat_map(|y| (0..width).map(move |x| pixel(x, y)))
+        .collect();
     let frame = gif::Frame {
         width,
         height,

@@ -40,7 +40,10 @@ fn quarters(pixels: &RgbaImage) -> String {
             _ => '?',
         }
     };
-    [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| place(x, y)).iter().collect()
+    [(1, 1), (3, 1), (1, 3), (3, 3)]
+        .map(|(x, y)| place(x, y))
+        .iter()
+        .collect()
 }
 
 #[test]
@@ -91,10 +94,7 @@ fn a_picture_is_shown_as_its_exif_data_turns_it() {
 #[test]
 fn a_small_picture_is_its_own_thumbnail() {
     let picture = read_with(&samples::png(64, 20), LIMITS).unwrap();
-    assert_eq!(
-        (picture.width, picture.height, picture.thumbnail),
-        (64, 20, None)
-    );
+    assert_eq!((picture.width, picture.height, picture.thumbnail), (64, 20, None));
 }
 
 #[test]

@@ -44,9 +44,7 @@ pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits
     }
     decoder.set_memory_limit(limits.bytes);
     let samples = if decoder.has_alpha() { 4 } else { 3 };
-    let size = decoder
-        .output_buffer_size()
-        .ok_or_else(|| damaged("it is too large"))?;
+    let size = decoder.output_buffer_size().ok_or_else(|| damaged("it is too large"))?;
     let mut bytes = vec![0; size];
     decoder.read_image(&mut bytes).map_err(damaged)?;
     drop(decoder);

@@ -74,7 +74,10 @@ fn readers_of_what_was_sent_early_are_told_later() {
     assert!(matches!(host.before_send(&late), Verdict::Replace(_)));
     host.run_jobs().unwrap();
     let preview = host.annotation(CONVERSATION, 1, "preview").unwrap();
-    assert_eq!((&preview["width"], &preview["thumbnail_height"]), (&json!(64), &json!(16)));
+    assert_eq!(
+        (&preview["width"], &preview["thumbnail_height"]),
+        (&json!(64), &json!(16))
+    );
     assert_eq!(
         host.annotation(CONVERSATION, 2, "preview"),
         Some(json!({"state": "unreadable"}))

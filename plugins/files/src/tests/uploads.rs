@@ -43,7 +43,10 @@ fn members_and_the_uploader_read_a_file_and_nobody_else_does() {
         })
     );
     assert_eq!(code(call(&host, "eve", "file", json!({"blob": blob}))), "unknown_file");
-    assert_eq!(code(call(&host, "ann", "file", json!({"blob": "none"}))), "unknown_file");
+    assert_eq!(
+        code(call(&host, "ann", "file", json!({"blob": "none"}))),
+        "unknown_file"
+    );
     assert_eq!(host.download(&caller("bob"), &blob, true).unwrap(), b"hello");
     assert_eq!(code(host.download(&caller("bob"), &blob, false)), "not_a_member");
     assert_eq!(code(host.download(&caller(""), &blob, false)), "not_a_member");

@@ -15,7 +15,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod walk;
+pub(crate) mod walk;
 
 pub(crate) use authority::RoleChange;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::charter::LISTED;
 use super::*;
 
 /// SplitMix64, so that each run is the same.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -15,12 +15,12 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.roll() % bound as u64).unwrap()
     }
 
     /// Draws few permissions, or many.
-    fn permissions(&mut self) -> Permissions {
+    pub(crate) fn permissions(&mut self) -> Permissions {
         let dense = self.below(2) == 0;
         let inside = Permission::ALL.iter().filter(|_| (self.below(4) == 0) != dense);
         Permissions::of(&inside.copied().collect::<Vec<_>>())

@@ -79,7 +79,7 @@ fn invitations_that_wait_are_bounded() {
 fn people_of_whom_nobody_knows_are_not_invited() {
     let host = host_with(&json!({}));
     host.set_answer(
-        "users.profiles",
+        "users.reachable",
         json!({"people": [{"actor": "bob", "name": "bob"}], "next": null}),
     );
     let group = done(&host, "ann", "create", json!({"name": "Chess"}))["group"].clone();

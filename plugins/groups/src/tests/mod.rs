@@ -2,10 +2,12 @@
 
 mod coming_and_going;
 mod ends;
+mod matrix;
 mod reads;
 mod roles;
 mod said;
 mod speaking;
+mod walk;
 
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_plugin_sdk::testing::TestHost;
