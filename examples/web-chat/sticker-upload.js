@@ -40,6 +40,9 @@ function inspected(blob) {
   });
 }
 
+/** One after the other, so that stickers of one pack don't ask for the same place in it. */
+let adding = Promise.resolve();
+
 /** Makes a sticker of a file; shows how far it is in a list. Returns whether it worked. */
 export async function uploadSticker(pack, file, shown) {
   const words = element("span", {}, `${file.name}: uploading…`);
@@ -57,7 +60,9 @@ export async function uploadSticker(pack, file, shown) {
     if (state !== "ready") return void say(FLAWS[flaw] ?? "it is refused", "refused");
     const keywords = file.name.replace(/\.[^.]*$/, "").split(/[^\p{L}\p{N}]+/u).filter(Boolean);
     const named = keywords.map((word) => word.toLowerCase().slice(0, 32)).slice(0, 10);
-    noteStickers([await chat.call("stickers.add_sticker", { pack, blob, keywords: named })]);
+    const added = adding.then(() => chat.call("stickers.add_sticker", { pack, blob, keywords: named }));
+    adding = added.catch(() => {});
+    noteStickers([await added]);
     line.remove();
     return true;
   } catch (error) {
