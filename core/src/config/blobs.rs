@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::BlobsConfig;
-use super::file::{AtLeastOne, Checker, SecretValue, ms_or, or};
+use super::file::{AtLeastOne, Checker, ms_or, or};
+use super::plugins::SecretValue;
 use crate::blobs::{BlobLimits, Bucket, BucketKeys};
 
 /// How long a request to a bucket may take.

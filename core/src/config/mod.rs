@@ -4,6 +4,7 @@ mod blobs;
 mod file;
 mod mistake;
 mod pack;
+mod plugins;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
