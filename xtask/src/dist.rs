@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::step::{Failed, has, run, say};
-use crate::{cargo, plugins, root, shown_to_the_configuration, target};
+use crate::{cargo, root, shipped_plugins, shown_to_the_configuration, target};
 
 /// Builds everything as it ships, and puts it into one executable.
 pub(crate) fn make() -> Result<(), Failed> {
@@ -11,7 +11,7 @@ pub(crate) fn make() -> Result<(), Failed> {
         let reason = "this needs `strip`, which comes with C compilers (Debian: binutils)";
         return Err(Failed(reason.to_owned()));
     }
-    plugins()?;
+    shipped_plugins()?;
     shown_to_the_configuration().map_err(|error| Failed(format!("the plugins can't be copied: {error}")))?;
     say("building the host with optimisation (the first time takes many minutes)");
     run(cargo().args(["build", "--release", "--package", "courtyard"]))?;

@@ -74,7 +74,7 @@ fn cargo() -> Command {
 }
 
 fn serve() -> Result<(), Failed> {
-    plugins()?;
+    shipped_plugins()?;
     say("building the host (the first time takes some minutes: it has a compiler in it)");
     run(cargo().args(["build", "--package", "courtyard"]))?;
     shown_to_the_configuration().map_err(|error| Failed(format!("the plugins can't be copied: {error}")))?;
@@ -340,22 +340,41 @@ fn tool(name: &str) -> Result<PathBuf, Failed> {
     Ok(binary)
 }
 
-/// Builds every plugin package for WebAssembly and copies the files to target/plugins.
+/// Builds every plugin package.
 fn plugins() -> Result<(), Failed> {
+    build_plugins(&plugin_packages()?)
+}
+
+/// Builds the plugins that config/courtyard.toml names, and leaves those for tests alone.
+fn shipped_plugins() -> Result<(), Failed> {
+    let file = root().join("config/courtyard.toml");
+    let text = std::fs::read_to_string(&file).map_err(|error| Failed(format!("{}: {error}", file.display())))?;
+    let mut packages = plugin_packages()?;
+    packages.retain(|(_, name)| {
+        let path = format!("path = \"../target/plugins/{name}.wasm\"");
+        text.lines().any(|line| line == path)
+    });
+    if packages.is_empty() {
+        return Err(Failed(format!("{} names no plugin of this workspace", file.display())));
+    }
+    build_plugins(&packages)
+}
+
+/// Builds plugin packages for WebAssembly and copies the files to target/plugins.
+fn build_plugins(packages: &[(String, String)]) -> Result<(), Failed> {
     let toolchain = wasm::toolchain()?;
-    let packages = plugin_packages()?;
     let names: Vec<&str> = packages.iter().map(|(_, name)| name.as_str()).collect();
     say(&format!("building the plugins {} for WebAssembly", names.join(", ")));
     let mut command = toolchain.cargo(&root());
     command.args(["build", "--profile", "plugin", "--target", wasm::TARGET]);
-    for (package, _) in &packages {
+    for (package, _) in packages {
         command.args(["--package", package]);
     }
     run(&mut command)?;
     let folder = target().join("plugins");
     let built = target().join(wasm::TARGET).join("plugin");
     std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
-    for (package, name) in &packages {
+    for (package, name) in packages {
         let from = built.join(format!("{}.wasm", package.replace('-', "_")));
         let to = folder.join(format!("{name}.wasm"));
         std::fs::copy(&from, &to).map_err(|error| Failed(format!("{}: {error}", from.display())))?;
