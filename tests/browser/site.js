@@ -1,15 +1,16 @@
 // A server of its own for a test file, with the plugins of the default configuration, and a browser.
 
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { chromium } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../..");
 const binary = process.env.COURTYARD_BIN ?? join(root, "target/debug/courtyard");
 const plugins = process.env.COURTYARD_PLUGINS ?? join(root, "target/plugins");
+const compiled = resolve(dirname(binary), "compiled");
 const pictures = join(root, "target/screenshots");
 
 export const PASSWORD = "correct horse";
@@ -70,6 +71,10 @@ export class Site {
       site.port = port ?? await freePort();
       site.address = `http://127.0.0.1:${site.port}`;
       mkdirSync(pictures, { recursive: true });
+      // Compiled code is shared with the other tests, as in tests/src/lib.rs.
+      mkdirSync(compiled, { recursive: true });
+      mkdirSync(join(site.#folder, "data"));
+      symlinkSync(compiled, join(site.#folder, "data/compiled"));
       writeFileSync(join(site.#folder, "courtyard.toml"), [
         'data = "data"', top, `[[listen]]\naddress = "127.0.0.1:${site.port}"`,
         folderOf("/", "examples/web-chat"), folderOf("/client/", "client/js"),

@@ -72,6 +72,14 @@ pub fn plugin(name: &str) -> PathBuf {
     built("COURTYARD_PLUGINS", "target/plugins").join(format!("{name}.wasm"))
 }
 
+/// Makes a data folder whose compiled code all tests share: compiling a plugin takes longer than most tests do.
+pub fn share_compiled(data: &Path) {
+    let shared = std::path::absolute(binary().with_file_name("compiled")).unwrap();
+    std::fs::create_dir_all(&shared).unwrap();
+    std::fs::create_dir(data).unwrap();
+    std::os::unix::fs::symlink(shared, data.join("compiled")).unwrap();
+}
+
 /// A server's folder and configuration; the process may come and go.
 pub struct Site {
     pub folder: TempDir,
@@ -99,6 +107,7 @@ impl Site {
     pub fn bare(more: &str) -> Self {
         let port = free_port();
         let folder = tempfile::tempdir().unwrap();
+        share_compiled(&folder.path().join("data"));
         let text = format!("data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:{port}\"\n{more}");
         std::fs::write(folder.path().join("courtyard.toml"), text).unwrap();
         Self { folder, port }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use courtyard_tests::{Client, binary, operate, plugin};
+use courtyard_tests::{Client, binary, free_port, operate, plugin, share_compiled};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -35,11 +35,6 @@ fn shipped(port: u16) -> String {
         assert!(text.contains(from), "{from} is not in\n{text}");
         text.replace(from, to)
     })
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// One executable, and an empty folder to run it in.
@@ -235,6 +230,7 @@ async fn the_configuration_inside_keeps_its_comments_and_works_as_a_file_from_an
     std::fs::write(&file, &printed).unwrap();
     let file = file.to_str().unwrap();
     text(&product.output(&["check-config", file]).await);
+    share_compiled(&elsewhere.path().join("data"));
     let mut running = product.start(&["serve", "--config", file]).await;
     assert_eq!(product.get("/").await, (200, source("examples/web-chat/index.html")));
     assert!(elsewhere.path().join("data/admin.json").exists());

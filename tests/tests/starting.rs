@@ -23,7 +23,7 @@ async fn an_address_that_is_taken_is_named_before_the_data_folder_is_made() {
         &second.start_fails().await,
         &[&address, "hint: another program listens there", "`address`"],
     );
-    assert!(!second.folder.path().join("data").exists());
+    assert!(!second.folder.path().join("data/log").exists());
     server.stop().await;
 }
 
