@@ -16,6 +16,9 @@ use crate::showing::Showing;
 /// Attempts after which an image that ends them all is taken for unreadable.
 const ATTEMPTS: u32 = 3;
 
+/// After which an image is inspected whose bytes can't be reached now.
+const LATER_MS: u64 = 60_000;
+
 /// Bytes of a file that are in memory at a time.
 const WINDOW: u32 = 256 << 10;
 
@@ -52,22 +55,41 @@ impl FilesPlugin {
         let Some(task) = cx.transact::<Option<Task>>("task", &blob)? else {
             return Ok(());
         };
-        let image = if attempt > ATTEMPTS {
-            None
-        } else {
-            let failure = RefCell::new(None);
-            let picture = picture::read(Content::new(cx, blob, task.length, &failure), self.settings.limits());
-            match failure.into_inner() {
-                // It was removed meanwhile.
-                Some(Error { code, .. }) if code == "blob_not_found" => return Ok(()),
-                Some(error) if error.retry => return Err(error),
-                Some(_) => None,
-                None => picture.ok().map(|picture| keep(cx, &task, picture)).transpose()?,
-            }
+        let image = match self.look(cx, blob, &task, attempt) {
+            Ok(image) => image,
+            // It was removed meanwhile.
+            Err(error) if error.code == "blob_not_found" => return Ok(()),
+            // That is not the image's fault, and no attempt of it.
+            Err(error) if error.retry => return cx.transact("later", &blob),
+            Err(_) => None,
         };
         let blob = blob.to_owned();
         cx.transact("inspected", &Inspected { blob, image })
     }
+
+    /// Returns what an image is, or none if it is none.
+    ///
+    /// # Errors
+    /// When its bytes can't be read.
+    fn look(&self, cx: &Context, blob: &str, task: &Task, attempt: u32) -> Result<Option<Image>, Error> {
+        if attempt > ATTEMPTS {
+            return Ok(None);
+        }
+        let failure = RefCell::new(None);
+        let picture = picture::read(Content::new(cx, blob, task.length, &failure), self.settings.limits());
+        match failure.into_inner() {
+            Some(error) => Err(error),
+            None => picture.ok().map(|picture| keep(cx, task, picture)).transpose(),
+        }
+    }
+}
+
+/// Adds the job anew.
+pub(crate) fn later(cx: &Context, blob: &str) -> Result<(), Error> {
+    if task(cx, blob)?.is_some() {
+        cx.jobs().add_at("inspect", cx.now_ms() + LATER_MS, &blob)?;
+    }
+    Ok(())
 }
 
 /// Writes the thumbnail of a picture.

@@ -87,6 +87,7 @@ impl Plugin for FilesPlugin {
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
             "task" => json(&inspection::task(cx, &read::<String>(payload)?)?),
+            "later" => json(&inspection::later(cx, &read::<String>(payload)?)?),
             "inspected" => json(&inspection::inspected(cx, read(payload)?)?),
             "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
             "forget" => json(&showing::forget(cx, &read::<String>(payload)?)?),
