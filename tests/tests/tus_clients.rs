@@ -44,7 +44,7 @@ fn tool(path: &str) -> PathBuf {
 
 /// A server of S3 with a bucket.
 struct Bucket {
-    _child: Child,
+    child: Child,
     port: u16,
 }
 
@@ -65,7 +65,7 @@ impl Bucket {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(ask(port, "", "PUT", "/chat", "", b"").await.status, 200);
-        Self { _child: child, port }
+        Self { child, port }
     }
 
     /// Returns the configuration of a server that keeps its blobs there.
@@ -273,13 +273,11 @@ async fn tuspy_uploads_to_a_bucket_over_a_line_that_breaks() {
 }
 
 #[tokio::test]
-#[ignore = "takes long; `cargo xtask tus` runs it"]
 async fn tuspy_uploads_to_a_folder_over_a_line_that_breaks() {
     upload(tuspy(), "").await;
 }
 
 #[tokio::test]
-#[ignore = "takes long; `cargo xtask tus` runs it"]
 async fn tus_js_client_uploads_to_a_bucket_over_a_line_that_breaks() {
     let bucket = Bucket::start().await;
     upload(tus_js_client(), &bucket.configuration()).await;
@@ -328,4 +326,25 @@ async fn a_bucket_that_can_not_be_used_keeps_the_server_from_starting() {
         assert!(said.contains(reason), "{said}");
         assert!(!said.contains("secret"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn while_the_bucket_is_gone_uploads_wait_and_downloads_break_off() {
+    let mut bucket = Bucket::start().await;
+    let (_site, server) = start(&bucket.configuration()).await;
+    let port = server.port;
+    let about = metadata(&[("filename", "a.txt"), ("conversation", CONVERSATION)]);
+    let there = tus::upload(port, "files", "ann", &about, b"hello").await;
+    let there = there.header("location").unwrap();
+    let begun = tus::begin(port, "files", "ann", 5, &about).await;
+    let begun = begun.header("location").unwrap();
+    bucket.child.kill().await.unwrap();
+    let refused = tus::patch(port, "ann", begun, 0, "", b"hello").await;
+    assert_eq!((refused.status, &*refused.code()), (503, "storage_failed"));
+    let head = ask(port, "ann", "HEAD", begun, TUS, b"").await;
+    assert_eq!((head.status, head.header("upload-offset")), (200, Some("0")));
+    let broken = ask(port, "ann", "GET", there, "", b"").await;
+    assert_eq!((broken.status, broken.body.len()), (200, 0));
+    let log = server.stop().await;
+    assert!(log.contains("a blob can't be written or read") && !log.contains("secret"), "{log}");
 }

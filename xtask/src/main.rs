@@ -7,7 +7,7 @@ mod wasm;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use step::{Failed, has, run, say};
+use step::{Failed, apt_get, has, run, say};
 
 const HELP: &str = "\
 cargo xtask run       build the host and the plugins, start them, and print the address
@@ -17,7 +17,6 @@ cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|fanout|sync|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
-cargo xtask tus       upload 200 MB by each of two clients that others wrote, to a folder and to a bucket, over a line that breaks
 cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
@@ -35,7 +34,6 @@ fn main() -> ExitCode {
         "dist" => dist::make(),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
-        "tus" => tus(),
         "apertium" => apertium(),
         "archive" => archive(),
         "" | "help" | "--help" => {
@@ -197,14 +195,7 @@ fn browser() -> Result<(), Failed> {
     if !Path::new(&chromium).exists() {
         let sentence = "the browser tests need Chromium: run `apt-get install chromium` as root, \
                         or name one in COURTYARD_CHROMIUM";
-        if !has("apt-get") {
-            return Err(Failed(sentence.to_owned()));
-        }
-        say("installing Chromium with apt-get");
-        let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
-        install(&["update", "--quiet"])
-            .and_then(|()| install(&["install", "--yes", "--quiet", "--no-install-recommends", "chromium"]))
-            .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))?;
+        apt_get(&["chromium"], sentence)?;
     }
     say("running the tests in Chromium");
     let folder = root().join("tests/browser");
@@ -228,12 +219,12 @@ fn tus_clients() -> Result<(), Failed> {
     if copy.exists() && read(&copy)? == read(&wanted)? {
         return Ok(());
     }
-    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    made.map_err(|Failed(reason)| {
-        Failed(format!(
-            "{reason}; the tests of uploads need Python 3 with venv (Debian: python3-venv)"
-        ))
-    })?;
+    let make = || run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    if make().is_err() {
+        let sentence = "the tests of uploads need Python 3 with venv: run `apt-get install python3-venv` as root";
+        apt_get(&["python3-venv"], sentence)?;
+        make()?;
+    }
     let options = [
         "install",
         "--quiet",
@@ -245,33 +236,11 @@ fn tus_clients() -> Result<(), Failed> {
     std::fs::write(&copy, read(&wanted)?).map_err(|error| Failed(format!("{}: {error}", copy.display())))
 }
 
-/// Runs all tests with clients of tus that others wrote, also those that take long.
-fn tus() -> Result<(), Failed> {
-    tus_clients()?;
-    plugins()?;
-    run(cargo().args(["build", "--package", "courtyard"]))?;
-    run(Command::new(nextest()?)
-        .args(["nextest", "run", "--package", "courtyard-tests", "--run-ignored", "all"])
-        .args(["--filterset", "binary(tus_clients)"])
-        .env("COURTYARD_BIN", target().join("debug/courtyard"))
-        .env("COURTYARD_PLUGINS", target().join("plugins"))
-        .current_dir(root()))
-}
-
 /// Runs the test that needs a real Apertium server.
 fn apertium() -> Result<(), Failed> {
-    const PACKAGES: [&str; 2] = ["apertium-apy", "apertium-eng-spa"];
     if !Path::new("/usr/share/apertium/modes/eng-spa.mode").exists() || !has("apertium-apy") {
         let sentence = "this needs Apertium: run `apt-get install apertium-apy apertium-eng-spa` as root";
-        if !has("apt-get") {
-            return Err(Failed(sentence.to_owned()));
-        }
-        say("installing Apertium with apt-get");
-        let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
-        let options = ["install", "--yes", "--quiet", "--no-install-recommends"];
-        install(&["update", "--quiet"])
-            .and_then(|()| install(&[&options[..], &PACKAGES[..]].concat()))
-            .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))?;
+        apt_get(&["apertium-apy", "apertium-eng-spa"], sentence)?;
     }
     plugins()?;
     run(cargo().args(["build", "--package", "courtyard"]))?;

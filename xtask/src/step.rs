@@ -30,3 +30,16 @@ pub(crate) fn has(program: &str) -> bool {
         .status();
     quiet.is_ok_and(|status| status.success())
 }
+
+/// Installs packages of Debian, or says what is needed.
+pub(crate) fn apt_get(packages: &[&str], sentence: &str) -> Result<(), Failed> {
+    if !has("apt-get") {
+        return Err(Failed(sentence.to_owned()));
+    }
+    say(&format!("installing {} with apt-get", packages.join(" and ")));
+    let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
+    let options = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    install(&["update", "--quiet"])
+        .and_then(|()| install(&[&options[..], packages].concat()))
+        .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))
+}
