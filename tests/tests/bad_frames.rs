@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::time::{Duration, Instant};
+
 use courtyard_tests::{CONVERSATION, Site};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use yawc::Frame;
 
 #[tokio::test]
@@ -130,6 +134,54 @@ async fn a_silent_link_is_asked_for_a_sign_of_life_and_then_closed() {
     assert_eq!(ann.closed().await, 4000);
     assert!(!reading.is_finished());
     reading.abort();
+    server.stop().await;
+}
+
+/// Opens a session of Ann's by hand, with as little room for what the server says as there can be.
+async fn narrow(port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let upgrade = "GET /v1/ws HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    let hello = json!({"type": "hello", "protocol": 1, "device": "d", "token": "ann"}).to_string();
+    // A masked text of less than 126 bytes, with a mask that changes nothing.
+    let length = 0x80 | u8::try_from(hello.len()).unwrap();
+    stream.write_all(&[0x81, length, 0, 0, 0, 0]).await.unwrap();
+    stream.write_all(hello.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("welcome") {
+        assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0);
+    }
+    stream
+}
+
+/// A server that waited for such a connection to take more never came to look whether anybody was there.
+#[tokio::test]
+async fn a_link_that_takes_nothing_more_is_given_up_as_a_silent_one_is() {
+    let site = Site::new("[limits]\nheartbeat_ms = 300\n");
+    let server = site.start().await;
+    let ann = narrow(site.port).await;
+    let mut bob = server.sign_in("bob").await;
+    let begun = Instant::now();
+    let mut sent = 0;
+    // Far more than the buffers of the system have room for, until nobody takes it any more.
+    loop {
+        for _ in 0..16 {
+            bob.text(&format!("m{sent}"), &"x".repeat(60_000)).await;
+            sent += 1;
+        }
+        for _ in 0..16 {
+            assert_eq!(bob.next().await["type"], "ack");
+        }
+        let figures = site.operate("GET", "/metrics").await.body;
+        if figures.lines().any(|line| line == "courtyard_actors_online 1") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{sent} messages, and Ann is still there");
+    }
+    drop(ann);
     server.stop().await;
 }
 

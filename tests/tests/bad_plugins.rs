@@ -158,12 +158,18 @@ async fn plugins_that_can_not_run_are_named_with_a_code_and_what_they_guard_stay
         path
     };
     let good = std::fs::read(plugin("hostile")).unwrap();
-    let old = replaced(&good, b"\"contract\":\"1.0.0\"", b"\"contract\":\"9.0.0\"");
+    let of_contract = |version: &str| {
+        let stamp = |version: &str| format!("\"contract\":\"{version}\"").into_bytes();
+        replaced(&good, &stamp("1.0.0"), &stamp(version))
+    };
+    let of_the_future = replaced(&good, b"\"hook\":\"before_send\"", b"\"hook\":\"before_dawn\"");
     let cases = [
         (file("text.wasm", b"I am no plugin"), "", "plugin_not_wasm"),
         (file("empty.wasm", b"\0asm\x01\0\0\0"), "", "plugin_bad_manifest"),
         (file("cut.wasm", &good[..good.len() / 2]), "", "plugin_not_wasm"),
-        (file("old.wasm", &old), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
+        (file("old.wasm", &of_contract("0.9.0")), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
+        (file("new.wasm", &of_contract("2.0.0")), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
+        (file("future.wasm", &of_the_future), "grant = [\"kv\"]\n", "plugin_bad_manifest"),
         (folder.path().join("missing.wasm"), "", "plugin_unreadable"),
         (plugin("hostile"), "", "plugin_not_granted"),
         (
@@ -215,6 +221,42 @@ async fn plugins_that_can_not_run_are_named_with_a_code_and_what_they_guard_stay
 }
 
 #[tokio::test]
+async fn a_plugin_of_a_later_minor_version_runs_if_the_host_has_what_it_uses() {
+    let site = Site::new("[[plugins]]\nid = \"hostile\"\npath = \"later.wasm\"\ngrant = [\"kv\"]\n");
+    let built = std::fs::read(plugin("hostile")).unwrap();
+    let later = replaced(&built, b"\"contract\":\"1.0.0\"", b"\"contract\":\"1.7.0\"");
+    std::fs::write(site.folder.path().join("later.wasm"), later).unwrap();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    assert_eq!(answer(&mut ann, "m1", "do:replace").await["content"]["text"], "replaced");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_of_a_method_belongs_to_one_plugin() {
+    // Two that call themselves the same would answer to the same methods.
+    let twice = Site::new(&(hostile("\"kv\"", "") + &hostile("\"kv\"", "")));
+    let said = twice.start_fails().await;
+    assert!(said.contains("the plugin \"hostile\" is configured twice"), "{said}");
+    // One that comes under another name than its own.
+    let path = plugin("hostile");
+    let other = Site::new(&format!("[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = [\"kv\"]\n"));
+    let server = other.start().await;
+    let status = other.operate("GET", "/v1/plugins/users").await.json();
+    assert_eq!(status["plugin"]["problem"]["code"], "plugin_wrong_id");
+    server.stop().await;
+    // One that declares a method twice.
+    let site = Site::new("[[plugins]]\nid = \"hostile\"\npath = \"double.wasm\"\ngrant = [\"kv\"]\n");
+    let built = std::fs::read(&path).unwrap();
+    let double = replaced(&built, b"{\"name\":\"last\"", b"{\"name\":\"act\" ");
+    std::fs::write(site.folder.path().join("double.wasm"), double).unwrap();
+    let server = site.start().await;
+    let status = site.operate("GET", "/v1/plugins/hostile").await.json();
+    assert_eq!(status["plugin"]["problem"]["code"], "plugin_bad_manifest");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_operator_can_say_that_a_plugin_guards_nothing() {
     let more = "[[plugins]]\nid = \"gone\"\npath = \"gone.wasm\"\nwhen_missing = \"skip\"\n";
     let site = Site::new(more);
@@ -253,6 +295,31 @@ async fn a_plugin_that_hoards_is_refused_until_it_makes_room() {
         assert!(begun.elapsed().as_secs() < 60, "there is room, and nobody noticed");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn all_instances_together_stay_within_their_total() {
+    // One alone could have far more.
+    let limits = "[plugins.limits]\ntotal_memory_bytes = 8388608\nhook_ms = 5000\nmethod_ms = 5000\nstrikes = 100\n";
+    let site = Site::new(&hostile("\"kv\"", limits));
+    let server = site.start().await;
+    let act = json!({"type": "call", "id": "a", "method": "hostile.act", "params": {"deed": "memory"}});
+    let mut hoarders = Vec::new();
+    for number in 0..4 {
+        let mut client = server.sign_in(&format!("actor{number}")).await;
+        let act = act.clone();
+        hoarders.push(tokio::spawn(async move { client.request(act).await["code"].clone() }));
+    }
+    for hoarder in hoarders {
+        assert_eq!(hoarder.await.unwrap(), "plugin_failed");
+    }
+    let status = site.operate("GET", "/v1/plugins/hostile").await.json()["plugin"].clone();
+    let methods = status["hooks"].as_array().unwrap().iter().find(|hook| hook["hook"] == "method").unwrap();
+    assert_eq!(methods["failures"], json!([["limit", 4]]));
+    assert!(status["usage"]["memory_bytes"].as_u64().unwrap() <= 8_388_608, "{status}");
+    let mut ann = server.sign_in("ann").await;
+    assert_eq!(answer(&mut ann, "m1", "Hello").await["seq"], 1);
     server.stop().await;
 }
 

@@ -145,6 +145,28 @@ async fn strangers_neither_read_nor_write() {
     server.stop().await;
 }
 
+/// Requests that came together were answered together, and closed the session if that was more than its queue has room for:
+/// a device with many conversations to catch up with never did.
+#[tokio::test]
+async fn whoever_asks_for_much_at_a_time_gets_all_of_it() {
+    let site = Site::new("[limits]\nqueue_bytes = 8192\n");
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for number in 0..5 {
+        ann.text(&format!("m{number}"), &"x".repeat(500)).await;
+        assert_eq!(ann.next().await["type"], "ack");
+    }
+    let ask = |number: u32| json!({"type": "history", "id": format!("h{number}"), "conversation": CONVERSATION});
+    for number in 0..200 {
+        ann.send(&ask(number)).await;
+    }
+    for number in 0..200 {
+        let page = ann.next().await;
+        assert_eq!((&page["id"], page["events"].as_array().unwrap().len()), (&json!(format!("h{number}")), 5));
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_page_of_history_is_as_long_as_fits() {
     let site = Site::new("[limits]\nqueue_bytes = 8192\n");

@@ -113,6 +113,23 @@ async fn what_is_sent_before_there_is_a_server_is_sent_when_there_is_one() {
     server.stop().await;
 }
 
+/// What a server does not take at a time it puts off; what was sent behind it then stood before it.
+#[tokio::test]
+async fn far_more_messages_than_the_server_takes_at_a_time_keep_their_order() {
+    const MESSAGES: u64 = 1_000;
+    let site = Site::new("[limits]\nin_flight = 8\n");
+    let (client, events) = Client::connect(options(&site, "ann"));
+    let say = |number: u64| client.send(CONVERSATION, "text", json!({"text": number.to_string()}));
+    let sendings: Vec<_> = (1..=MESSAGES).map(say).collect();
+    let reader = tokio::spawn(read(events, 1_000));
+    let server = site.start().await;
+    for (sending, number) in sendings.into_iter().zip(1..) {
+        assert_eq!(timeout(PATIENCE, sending).await.unwrap().unwrap().seq, number);
+    }
+    assert_eq!(reader.await.unwrap().len(), 1_000);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_full_outbox_and_a_refusal_are_told_to_the_sender() {
     let site = Site::new("");

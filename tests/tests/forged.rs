@@ -32,13 +32,19 @@ fn module(call: &str, more: &str) -> String {
     )
 }
 
+/// The world of a plugin with a method.
+const WORLD: &str = "package forged:guest;
+    world forged { export courtyard:plugin/lifecycle@1.0.0; export courtyard:plugin/method@1.0.0; }";
+
 /// Gives a module its place in the contract, and a manifest.
 fn plugin(text: &str, manifest: &str) -> Vec<u8> {
+    plugin_of(WORLD, text, manifest)
+}
+
+fn plugin_of(world: &str, text: &str, manifest: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit");
     resolve.push_dir(wit).unwrap();
-    let world = "package forged:guest;
-        world forged { export courtyard:plugin/lifecycle@1.0.0; export courtyard:plugin/method@1.0.0; }";
     let package = resolve.push_str("forged.wit", world).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut bytes = wat::parse_str(text).unwrap();
@@ -152,6 +158,26 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
         let log = server.stop().await;
         assert!(log.contains(code), "{code} is not in\n{log}\n{text}");
     }
+}
+
+#[tokio::test]
+async fn what_only_a_later_host_has_is_named() {
+    let world = "package courtyard:future@1.3.0;
+        interface telepathy { read: func(); }
+        world forged {
+            import telepathy;
+            export courtyard:plugin/lifecycle@1.0.0;
+            export courtyard:plugin/method@1.0.0;
+        }";
+    let import = "(module (import \"courtyard:future/telepathy@1.3.0\" \"read\" (func))\n";
+    let text = module("i32.const 128", "").replacen("(module\n", import, 1);
+    let site = site(&plugin_of(world, &text, MANIFEST));
+    let server = site.start().await;
+    let status = site.operate("GET", "/v1/plugins/forged").await.json();
+    let problem = &status["plugin"]["problem"];
+    assert_eq!(problem["code"], "plugin_unknown_import", "{problem}");
+    assert!(problem["message"].as_str().unwrap().contains("telepathy"), "{problem}");
+    server.stop().await;
 }
 
 #[tokio::test]

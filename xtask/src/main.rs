@@ -17,6 +17,8 @@ cargo xtask lint      formatting, lints, licences and sources of dependencies
 cargo xtask plugins   build the plugins into target/plugins
 cargo xtask bench hook|chat|fanout|sync|idle|disturbed   measure; see the text that each prints, and the line of JSON at its end
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
+cargo xtask histories --minutes N   let 20 people with 3 devices each live through kills and broken connections, one seed
+                      after another, and compare what every device saw with the log; COURTYARD_SEED names the first seed
 cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "run" => serve(),
         "test" => test(std::env::args().any(|argument| argument == "--quick")),
         "crash" => crash(&std::env::args().nth(3).unwrap_or_default()),
+        "histories" => histories(&std::env::args().nth(3).unwrap_or_default()),
         "bench" => bench(std::env::args().skip(2).collect()),
         "dist" => dist::make(),
         "lint" => lint().and_then(|()| dependencies()),
@@ -119,6 +122,23 @@ fn crash(kills: &str) -> Result<(), Failed> {
         .args(["--", "--nocapture", "kills_at_random_moments"])
         .env("COURTYARD_KILLS", kills)
         .env("COURTYARD_BIN", target().join("debug/courtyard")))
+}
+
+/// Lets many devices live through kills, again and again; each run ends with one line of JSON.
+fn histories(minutes: &str) -> Result<(), Failed> {
+    if minutes.parse::<u64>().is_err() {
+        return Err(Failed("say how long: cargo xtask histories --minutes 10".to_owned()));
+    }
+    plugins()?;
+    say("building the host");
+    run(cargo().args(["build", "--package", "courtyard"]))?;
+    say(&format!("histories for {minutes} minutes, each with a seed of its own"));
+    run(cargo()
+        .args(["test", "--quiet", "--package", "courtyard-tests", "--test", "histories"])
+        .args(["--", "--nocapture", "histories_of_many_devices"])
+        .env("COURTYARD_MINUTES", minutes)
+        .env("COURTYARD_BIN", target().join("debug/courtyard"))
+        .env("COURTYARD_PLUGINS", target().join("plugins")))
 }
 
 /// Builds everything as it ships, and measures it: the generator on one processor, the server on another one.

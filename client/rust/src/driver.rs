@@ -1,5 +1,8 @@
 //! The task behind a client: one connection after another, and what has to survive them.
 
+mod catch_up;
+mod outbox;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -11,12 +14,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::frame::{Envelope, Refusal};
 use crate::link::{Link, Received};
 use crate::timeline::Timeline;
-use crate::{Ack, Conversation, Error, Event, History, LogEvent, Options, Page, Unsent, Welcome};
+use crate::{Ack, Error, Event, History, LogEvent, Options, Page, Unsent, Welcome};
+use outbox::Waiting;
 
 /// How long opening a connection and its first answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Events in one request for missing ones.
 const FILL: u32 = 200;
+/// Requests for missing events at a time, of all conversations.
+const FILLS: usize = 4;
 
 /// Where an answer goes.
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
@@ -68,12 +74,6 @@ enum Over {
     Closed,
 }
 
-/// What waits for its ack.
-struct Waiting {
-    unsent: Unsent,
-    answer: Option<Answer<Ack>>,
-}
-
 pub(crate) struct Driver {
     options: Options,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -83,6 +83,16 @@ pub(crate) struct Driver {
     requests: HashMap<String, Request>,
     /// Counts requests.
     number: u64,
+    /// Conversations whose missing events are to be asked for.
+    fills: VecDeque<String>,
+    /// Requests for missing events without an answer.
+    filling: usize,
+    /// Whether the server has yet to be asked what there is.
+    is_behind: bool,
+    /// When what was put off is asked for again.
+    again_at: Option<Instant>,
+    /// How much of the outbox may be on its way: more than the server takes at a time would be put off, and be overtaken.
+    window: usize,
     actor: Option<String>,
     pause: Duration,
     heartbeat: Duration,
@@ -95,7 +105,7 @@ impl Driver {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let unsent = std::mem::take(&mut options.unsent);
-        let waiting = |unsent| Waiting { unsent, answer: None };
+        let waiting = |unsent| Waiting::new(unsent, None);
         Self {
             outbox: unsent.into_iter().map(waiting).collect(),
             pause: options.first_pause,
@@ -105,6 +115,11 @@ impl Driver {
             timelines: HashMap::new(),
             requests: HashMap::new(),
             number: 0,
+            fills: VecDeque::new(),
+            filling: 0,
+            is_behind: false,
+            again_at: None,
+            window: 1,
             actor: None,
             heartbeat: PATIENCE,
         }
@@ -124,6 +139,8 @@ impl Driver {
             for timeline in self.timelines.values_mut() {
                 timeline.filling = false;
             }
+            self.fills.clear();
+            (self.filling, self.is_behind) = (0, false);
             match over {
                 Over::Broken => {}
                 Over::Ended(code) => return self.tell(Event::Ended { code }).await,
@@ -166,9 +183,7 @@ impl Driver {
                 done = &mut wait => return Ok(done),
                 command = self.commands.recv() => match command {
                     None | Some(Command::Close) => return Err(Closed),
-                    Some(Command::Put { unsent, answer }) => {
-                        self.keep(unsent, answer);
-                    }
+                    Some(Command::Put { unsent, answer }) => self.keep(unsent, answer),
                     Some(Command::Unsent { answer }) => self.list_unsent(answer),
                     Some(Command::Call { answer, .. }) => drop(answer.send(Err(Error::Offline))),
                     Some(Command::History { answer, .. }) => drop(answer.send(Err(Error::Offline))),
@@ -182,14 +197,15 @@ impl Driver {
     async fn stay(&mut self, mut link: Link) -> Over {
         self.heartbeat = PATIENCE;
         let mut silent_at = Instant::now() + self.heartbeat;
-        let (mut asked, mut resend_at) = (false, None);
+        let mut asked = false;
+        self.again_at = None;
         loop {
             tokio::select! {
                 received = link.next() => {
                     (asked, silent_at) = (false, Instant::now() + self.heartbeat);
                     let outcome = match received {
                         Received::Life => Ok(()),
-                        Received::Text(text) => self.receive(&mut link, &text, &mut resend_at).await,
+                        Received::Text(text) => self.receive(&mut link, &text).await,
                         Received::End(code) => Err(ending(code)),
                     };
                     if let Err(over) = outcome {
@@ -211,10 +227,10 @@ impl Driver {
                     }
                     silent_at = Instant::now() + self.heartbeat;
                 }
-                () = sleep_until(resend_at.unwrap_or(silent_at)), if resend_at.is_some() => {
-                    resend_at = None;
-                    if self.resend(&mut link).await.is_err() {
-                        return Over::Broken;
+                () = sleep_until(self.again_at.unwrap_or(silent_at)), if self.again_at.is_some() => {
+                    self.again_at = None;
+                    if let Err(over) = self.resend(&mut link).await {
+                        return over;
                     }
                 }
             }
@@ -223,10 +239,10 @@ impl Driver {
 
     async fn command(&mut self, link: &mut Link, command: Command) -> Result<(), Broken> {
         match command {
-            Command::Put { unsent, answer } => match self.keep(unsent, answer) {
-                Some(at) if self.actor.is_some() => self.write(link, at).await,
-                _ => Ok(()),
-            },
+            Command::Put { unsent, answer } => {
+                self.keep(unsent, answer);
+                self.write(link).await
+            }
             Command::Call { method, params, answer } => {
                 let frame = json!({"type": "call", "method": method, "params": params});
                 self.request(link, frame, Request::Call(answer)).await
@@ -260,62 +276,15 @@ impl Driver {
         link.send(&frame).await.map_err(|_| Broken)
     }
 
-    /// Puts something into the outbox, and returns its place; refuses it if that is full.
-    fn keep(&mut self, unsent: Unsent, answer: Answer<Ack>) -> Option<usize> {
-        let place = self.outbox.len();
-        if place < self.options.outbox {
-            let answer = Some(answer);
-            self.outbox.push_back(Waiting { unsent, answer });
-            Some(place)
-        } else {
-            // Whoever does not wait for the answer does not want to know.
-            let _ = answer.send(Err(Error::Full));
-            None
-        }
+    /// Asks once more for what was put off, or what a new connection begins with.
+    async fn resend(&mut self, link: &mut Link) -> Result<(), Over> {
+        let broken = |Broken| Over::Broken;
+        self.sync(link).await.map_err(broken)?;
+        self.ask_for_missing(link).await?;
+        self.write_again(link).await.map_err(broken)
     }
 
-    /// Writes what stands at a place of the outbox, if it is its turn: acts that are on their way together may overtake
-    /// each other, so those on one message go one after the other.
-    async fn write(&self, link: &mut Link, at: usize) -> Result<(), Broken> {
-        let Some(Waiting { unsent, .. }) = self.outbox.get(at) else {
-            return Ok(());
-        };
-        if self.first_about(unsent).is_some_and(|first| first < at) {
-            return Ok(());
-        }
-        link.send(&frame_of(unsent)).await.map_err(|_| Broken)
-    }
-
-    /// Returns the place of the first act on the same message.
-    fn first_about(&self, unsent: &Unsent) -> Option<usize> {
-        unsent.action.target()?;
-        self.outbox
-            .iter()
-            .position(|waiting| waiting.unsent.shares_target(unsent))
-    }
-
-    /// Writes what waited for something that has its answer now.
-    async fn write_next(&self, link: &mut Link, settled: &Unsent) -> Result<(), Over> {
-        match self.first_about(settled) {
-            Some(at) if self.actor.is_some() => self.write(link, at).await.map_err(|Broken| Over::Broken),
-            _ => Ok(()),
-        }
-    }
-
-    fn list_unsent(&self, answer: Answer<Vec<Unsent>>) {
-        let unsent = self.outbox.iter().map(|waiting| waiting.unsent.clone()).collect();
-        // As above.
-        let _ = answer.send(Ok(unsent));
-    }
-
-    async fn resend(&mut self, link: &mut Link) -> Result<(), Broken> {
-        for at in 0..self.outbox.len() {
-            self.write(link, at).await?;
-        }
-        Ok(())
-    }
-
-    async fn receive(&mut self, link: &mut Link, text: &str, resend_at: &mut Option<Instant>) -> Result<(), Over> {
+    async fn receive(&mut self, link: &mut Link, text: &str) -> Result<(), Over> {
         let Ok(Envelope { frame_type, id }) = serde_json::from_str(text) else {
             return Err(Over::Broken);
         };
@@ -340,11 +309,11 @@ impl Driver {
                 Ok(())
             }
             ("ack", _) => self.acked(link, parse(text)?).await,
-            ("gap", _) => self
-                .request(link, json!({"type": "sync"}), Request::Sync)
-                .await
-                .map_err(|Broken| Over::Broken),
-            ("error", _) => self.refused(link, parse(text)?, resend_at).await,
+            ("gap", _) => {
+                self.is_behind = true;
+                self.sync(link).await.map_err(|Broken| Over::Broken)
+            }
+            ("error", _) => self.refused(link, parse(text)?).await,
             (_, Some(id)) => match self.requests.remove(&id) {
                 Some(request) => self.answered(link, request, text).await,
                 None => Ok(()),
@@ -354,15 +323,15 @@ impl Driver {
         }
     }
 
-    /// Begins what a signed-in connection begins with: sync, and what the last one did not send.
+    /// Begins what a signed-in connection begins with: sync, and what the last one did not write.
     async fn welcomed(&mut self, link: &mut Link, welcome: Welcome) -> Result<(), Over> {
         self.actor.clone_from(&welcome.actor);
+        // The rest is for other requests.
+        self.window = (welcome.limits.in_flight / 2).max(1);
         self.tell(Event::Online(welcome)).await;
         if self.actor.is_some() {
-            let synced = self.request(link, json!({"type": "sync"}), Request::Sync).await;
-            if synced.is_err() || self.resend(link).await.is_err() {
-                return Err(Over::Broken);
-            }
+            self.is_behind = true;
+            self.resend(link).await?;
         }
         Ok(())
     }
@@ -398,102 +367,7 @@ impl Driver {
         }
     }
 
-    async fn synced(&mut self, link: &mut Link, text: &str) -> Result<(), Over> {
-        #[derive(serde::Deserialize)]
-        struct Frame {
-            conversations: Vec<Conversation>,
-        }
-        let Frame { conversations } = parse(text)?;
-        for conversation in &conversations {
-            let behind = match conversation.last {
-                Some(_) => conversation.seq.saturating_sub(1),
-                None => conversation.seq,
-            };
-            let anew = self
-                .timelines
-                .entry(conversation.id.clone())
-                .or_insert_with(|| Timeline::behind(behind))
-                .set_epoch(conversation.epoch);
-            if anew {
-                let (conversation, epoch) = (conversation.id.clone(), conversation.epoch);
-                self.tell(Event::Reset { conversation, epoch }).await;
-            }
-            if let Some(last) = &conversation.last {
-                self.arrive(link, last.clone()).await?;
-            }
-        }
-        self.tell(Event::Synced(conversations)).await;
-        Ok(())
-    }
-
-    async fn arrive(&mut self, link: &mut Link, event: LogEvent) -> Result<(), Over> {
-        let conversation = event.conversation.clone();
-        let timeline = self
-            .timelines
-            .entry(conversation.clone())
-            .or_insert_with(|| Timeline::behind(event.seq.saturating_sub(1)));
-        let ready = timeline.arrive(event);
-        for event in ready {
-            self.show(event).await;
-        }
-        self.fill(link, conversation).await
-    }
-
-    /// Asks for events that are missing.
-    async fn fill(&mut self, link: &mut Link, conversation: String) -> Result<(), Over> {
-        let Some(timeline) = self.timelines.get_mut(&conversation) else {
-            return Ok(());
-        };
-        match timeline.missing_behind() {
-            Some(behind) if !timeline.filling => {
-                timeline.filling = true;
-                let frame = history_frame(&conversation, Page::After(behind), FILL);
-                self.request(link, frame, Request::Fill { conversation })
-                    .await
-                    .map_err(|Broken| Over::Broken)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn filled(&mut self, link: &mut Link, conversation: &str, history: History) -> Result<(), Over> {
-        let Some(timeline) = self.timelines.get_mut(conversation) else {
-            return Ok(());
-        };
-        timeline.filling = false;
-        if history.events.is_empty() {
-            // What is missing is not readable yet, or never was; the next event asks again.
-            return Ok(());
-        }
-        let mut ready = Vec::new();
-        for event in history.events {
-            ready.extend(timeline.arrive(event));
-        }
-        for event in ready {
-            self.show(event).await;
-        }
-        self.fill(link, conversation.to_owned()).await
-    }
-
-    async fn acked(&mut self, link: &mut Link, ack: Ack) -> Result<(), Over> {
-        let found = self.outbox.iter().position(|waiting| waiting.unsent.id == ack.id);
-        let Some(Waiting { unsent, answer }) = found.and_then(|at| self.outbox.remove(at)) else {
-            return Ok(());
-        };
-        if let Some(answer) = answer {
-            let _ = answer.send(Ok(ack.clone()));
-        }
-        self.write_next(link, &unsent).await?;
-        let event = unsent.event(ack, self.actor.clone().unwrap_or_default());
-        self.arrive(link, event).await
-    }
-
-    async fn refused(
-        &mut self,
-        link: &mut Link,
-        refusal: Refusal,
-        resend_at: &mut Option<Instant>,
-    ) -> Result<(), Over> {
+    async fn refused(&mut self, link: &mut Link, refusal: Refusal) -> Result<(), Over> {
         let Refusal {
             id,
             code,
@@ -502,39 +376,19 @@ impl Driver {
         } = refusal;
         let Some(id) = id else { return Ok(()) };
         let error = Error::Refused { code, message, retry };
-        if let Some(request) = self.requests.remove(&id) {
-            if let Request::Fill { conversation } = &request
-                && let Some(timeline) = self.timelines.get_mut(conversation)
-            {
-                timeline.filling = false;
+        match self.requests.remove(&id) {
+            None => self.not_done(link, &id, error).await,
+            Some(Request::Fill { conversation }) => self.not_filled(link, conversation, retry).await,
+            Some(Request::Sync) if retry => {
+                self.is_behind = true;
+                self.put_off();
+                Ok(())
             }
-            refuse(request, error);
-            return Ok(());
+            Some(request) => {
+                refuse(request, error);
+                Ok(())
+            }
         }
-        let Some(at) = self.outbox.iter().position(|waiting| waiting.unsent.id == id) else {
-            return Ok(());
-        };
-        if retry {
-            // All of them, so that they keep their order; what the server has it answers once more.
-            resend_at.get_or_insert(Instant::now() + self.pause);
-            return Ok(());
-        }
-        let Some(Waiting { unsent, answer }) = self.outbox.remove(at) else {
-            return Ok(());
-        };
-        if let Some(answer) = answer {
-            let _ = answer.send(Err(error));
-        }
-        self.write_next(link, &unsent).await
-    }
-
-    async fn show(&self, event: LogEvent) {
-        self.tell(if event.is_message() {
-            Event::Message(event)
-        } else {
-            Event::Change(event)
-        })
-        .await;
     }
 
     async fn tell(&self, event: Event) {

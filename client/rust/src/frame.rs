@@ -160,6 +160,29 @@ pub struct Welcome {
     pub heartbeat_ms: u64,
     /// Milliseconds since 1970, on the server.
     pub time: u64,
+    /// What the server takes of this session.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What a server takes of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of a frame.
+    pub frame_bytes: u64,
+    /// Requests without an answer.
+    pub in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 65_536,
+            in_flight: 256,
+        }
+    }
 }
 
 /// Something that the server has not acknowledged.

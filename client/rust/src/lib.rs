@@ -38,7 +38,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use frame::{Ack, Action, Annotation, Conversation, History, LogEvent, Reaction, Signal, Unsent, Welcome};
+pub use frame::{Ack, Action, Annotation, Conversation, History, Limits, LogEvent, Reaction, Signal, Unsent, Welcome};
 pub use messages::MessageList;
 pub use options::Options;
 

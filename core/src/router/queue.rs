@@ -81,6 +81,12 @@ impl Queue {
         }
     }
 
+    /// Whether half of what it has room for waits.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.state.lock().bytes > self.limit / 2
+    }
+
     /// Ends the session after what is in the queue.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.state.lock();

@@ -230,8 +230,13 @@ async fn run(
                     waiting.entry(id).or_default().push(answer);
                     frames.push(frame);
                 }
-                if session.receive(&frames).await.is_err() {
-                    return;
+                let mut rest = &frames[..];
+                while !rest.is_empty() {
+                    let Ok(count) = session.receive(rest).await else { return };
+                    rest = &rest[count..];
+                    if !rest.is_empty() && !hand_out(session, &mut waiting, events).await {
+                        return;
+                    }
                 }
             }
             () = poll_fn(|context| queue.poll_ready(context)) => {

@@ -231,9 +231,8 @@ impl Session {
             };
             match input {
                 Input::Texts(texts) => {
-                    if let Err(code) = self.receive(&texts).await {
-                        let _ = self.drain(link).await;
-                        return End::Close(code);
+                    if let Err(end) = self.take_in(link, &texts).await {
+                        return end;
                     }
                 }
                 Input::Queue => {
@@ -244,6 +243,27 @@ impl Session {
                 Input::End(end) => return end,
             }
         }
+    }
+
+    /// Handles frames. Whoever asks for much at a time is no slow reader: they get it before more is taken from them.
+    async fn take_in<S>(&mut self, link: &mut Link<S>, mut texts: &[Bytes]) -> Result<(), End>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        while !texts.is_empty() {
+            match self.receive(texts).await {
+                Ok(count) => texts = &texts[count..],
+                Err(code) => {
+                    // What led to it.
+                    let _ = self.drain(link).await;
+                    return Err(End::Close(code));
+                }
+            }
+            if !texts.is_empty() {
+                self.drain(link).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is in the queue, all of it in one go.
@@ -284,13 +304,14 @@ impl Session {
         }
     }
 
-    /// Handles frames in order. Messages that follow each other are sent together.
-    async fn receive(&mut self, texts: &[Bytes]) -> Result<(), CloseCode> {
+    /// Handles frames in order, until the answers take up half of the queue; returns how many. Messages that follow each
+    /// other are sent together.
+    async fn receive(&mut self, texts: &[Bytes]) -> Result<usize, CloseCode> {
         let mut messages = Vec::with_capacity(texts.len());
-        let mut outcome = Ok(());
-        for bytes in texts {
-            outcome = self.receive_one(bytes, &mut messages).await;
-            if outcome.is_err() {
+        let mut outcome = Ok(0);
+        for (count, bytes) in (1..).zip(texts) {
+            outcome = self.receive_one(bytes, &mut messages).await.map(|()| count);
+            if outcome.is_err() || self.queue.is_half_full() {
                 break;
             }
         }
@@ -494,16 +515,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
     }
 
     async fn feed_frame(&mut self, frame: Frame) -> Result<(), ()> {
-        poll_fn(|context| Pin::new(&mut self.socket).poll_ready(context))
-            .await
-            .map_err(drop)?;
+        self.wait_for(|socket, context| socket.poll_ready(context).map_err(drop)).await?;
         Pin::new(&mut self.socket).start_send(frame).map_err(drop)
     }
 
     async fn flush(&mut self) -> Result<(), ()> {
-        poll_fn(|context| Pin::new(&mut self.socket).poll_flush(context))
-            .await
-            .map_err(drop)
+        self.wait_for(|socket, context| socket.poll_flush(context).map_err(drop)).await
+    }
+
+    /// Waits for the socket to take more, and listens meanwhile: the other side is given up once it has neither taken
+    /// everything nor said anything for as long as it may be silent.
+    async fn wait_for(
+        &mut self,
+        step: impl Fn(Pin<&mut WebSocket<S>>, &mut Context<'_>) -> Poll<Result<(), ()>>,
+    ) -> Result<(), ()> {
+        let mut is_silent = false;
+        poll_fn(|context| {
+            if let Poll::Ready(done) = step(Pin::new(&mut self.socket), context) {
+                return Poll::Ready(done);
+            }
+            self.poll_frames(context);
+            while self.timer.as_mut().poll(context).is_ready() {
+                if !std::mem::take(&mut self.heard) && std::mem::replace(&mut is_silent, true) {
+                    return Poll::Ready(Err(()));
+                }
+                self.timer.as_mut().reset(Instant::now() + self.heartbeat);
+            }
+            match self.end {
+                Some(End::Gone) => Poll::Ready(Err(())),
+                _ => Poll::Pending,
+            }
+        })
+        .await
     }
 
     async fn close(&mut self, code: CloseCode) -> Result<(), ()> {

@@ -1,0 +1,265 @@
+//! What the server says.
+
+use courtyard_client::LogEvent;
+
+use super::room::{Came, is_leaving};
+use super::*;
+use crate::record::{Answer, Deed, Mark, Outcome, Sight};
+
+/// Codes after which nobody knows whether something was done.
+const UNKNOWN: [&str; 2] = ["storage_failed", "shutting_down"];
+
+/// Returns the frame that asks for something.
+pub(super) fn of_deed(id: &str, conversation: &str, deed: &Deed) -> Value {
+    let more = match deed {
+        Deed::Send { kind, content } => json!({"type": "send", "kind": kind, "content": content}),
+        Deed::Edit { target, content } => json!({"type": "edit", "target": target, "content": content}),
+        Deed::Recall { target } => json!({"type": "recall", "target": target}),
+        Deed::React { target, emoji, on } => {
+            json!({"type": if *on { "react" } else { "unreact" }, "target": target, "emoji": emoji})
+        }
+    };
+    let mut frame = json!({"id": id, "conversation": conversation});
+    frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    frame
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn mark_of(value: &Value) -> Mark {
+    let number = |name: &str| value[name].as_u64().unwrap_or_default();
+    Mark { delivered: number("delivered"), read: number("read") }
+}
+
+impl Plain {
+    pub(super) async fn receive(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
+        let id = text(&frame["id"]);
+        match text(&frame["type"]) {
+            "event" => self.hear(client, event_of(&frame["event"]), true, 0).await,
+            "ack" => self.acked(client, frame).await,
+            "error" => self.refused(client, id, frame).await,
+            "events" => self.filled(client, id, frame).await,
+            "synced" => self.synced(client, frame).await,
+            "result" => {
+                if let Some(Some(index)) = self.connection.calls.remove(id) {
+                    self.town.answered(index, Answer::Done);
+                }
+                Ok(())
+            }
+            "marked" => {
+                let mark = mark_of(frame);
+                if let Some(index) = self.connection.marks.remove(id) {
+                    self.town.marked(index, mark);
+                }
+                let me = self.owner.actor.clone();
+                self.told(text(&frame["conversation"]), &me, mark);
+                Ok(())
+            }
+            "receipt" => {
+                self.told(text(&frame["conversation"]), text(&frame["actor"]), mark_of(frame));
+                Ok(())
+            }
+            "gap" => {
+                self.town.gaps.fetch_add(1, Ordering::Relaxed);
+                self.rooms.values_mut().for_each(Room::lose_track);
+                (self.connection.is_told, self.connection.sync_again) = (false, true);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn told(&mut self, conversation: &str, actor: &str, mark: Mark) {
+        if let Some(room) = self.rooms.get_mut(conversation) {
+            room.mark(&self.owner.actor, actor, mark);
+        }
+    }
+
+    /// Takes an event; one of history has everything up to `as_of` in it.
+    async fn hear(&mut self, client: &mut Client, event: LogEvent, live: bool, as_of: u64) -> Result<(), Over> {
+        let conversation = event.conversation.clone();
+        if let Some(sync) = &mut self.connection.sync {
+            sync.heard.insert(conversation.clone());
+        }
+        if !self.rooms.contains_key(&conversation) {
+            // What there is to know about it besides its events.
+            self.connection.sync_again = true;
+        }
+        let room = self.rooms.entry(conversation.clone());
+        let room = room.or_insert_with(|| Room::new(&conversation));
+        let (seq, upto) = (event.seq, room.view.upto);
+        if let Came::Skipped = room.take(Sight { event, live }) {
+            let text = format!("{} got {seq} behind {upto} of {conversation} without a gap", self.owner.device);
+            self.town.odd(text);
+        }
+        self.show(client, &conversation, as_of).await
+    }
+
+    /// Shows what can be shown, and asks for what is missing.
+    async fn show(&mut self, client: &mut Client, conversation: &str, as_of: u64) -> Result<(), Over> {
+        let me = self.owner.actor.clone();
+        while let Some(room) = self.rooms.get_mut(conversation) {
+            let Some(event) = room.show(&me, as_of) else { break };
+            if is_leaving(&event, &me) {
+                self.leave(conversation, End::Left, event.seq);
+            }
+        }
+        self.fill(client, conversation).await
+    }
+
+    /// Puts a conversation away that ended with a number; what came behind it is the beginning of another stay.
+    fn leave(&mut self, conversation: &str, end: End, seq: u64) {
+        let Some(mut room) = self.rooms.remove(conversation) else { return };
+        let later = room.take_waiting_behind(seq);
+        self.ended.push(room.end(end));
+        if !later.is_empty() {
+            let mut room = Room::new(conversation);
+            for sight in later {
+                room.take(sight);
+            }
+            self.rooms.insert(conversation.to_owned(), room);
+            self.connection.sync_again = true;
+        }
+    }
+
+    async fn fill(&mut self, client: &mut Client, conversation: &str) -> Result<(), Over> {
+        let id = self.next_id();
+        let limit = self.owner.random.random_range(1..200);
+        let Some(room) = self.rooms.get_mut(conversation) else { return Ok(()) };
+        let Some(after) = room.missing_behind(self.connection.is_told) else { return Ok(()) };
+        room.is_filling = true;
+        self.connection.fills.insert(id.clone(), conversation.to_owned());
+        let frame = json!({"type": "history", "id": id, "conversation": conversation, "after": after, "limit": limit});
+        self.send(client, &frame).await
+    }
+
+    async fn filled(&mut self, client: &mut Client, id: &str, frame: &Value) -> Result<(), Over> {
+        let Some(conversation) = self.connection.fills.remove(id) else { return Ok(()) };
+        let head = frame["head"].as_u64().unwrap_or_default();
+        if let Some(room) = self.rooms.get_mut(&conversation) {
+            (room.is_filling, room.head) = (false, room.head.max(head));
+            for event in frame["events"].as_array().into_iter().flatten() {
+                let event = event_of(event);
+                room.take(Sight { event, live: false });
+            }
+        }
+        self.show(client, &conversation, head).await
+    }
+
+    async fn acked(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
+        let Some(at) = self.letters.iter().position(|letter| letter.frame["id"] == frame["id"]) else {
+            self.town.odd(format!("{} got an ack that it does not wait for: {frame}", self.owner.device));
+            return Ok(());
+        };
+        let letter = self.letters.remove(at).unwrap();
+        let (seq, event) = (frame["seq"].as_u64().unwrap_or_default(), text(&frame["event"]).to_owned());
+        let deed = self.town.asked(letter.asked, |asked| {
+            asked.outcome = Outcome::Acked { seq, event };
+            asked.deed.clone()
+        });
+        let kind = match &deed {
+            Deed::Send { kind, .. } => &**kind,
+            _ => "",
+        };
+        let event = json!({
+            "id": frame["event"], "conversation": frame["conversation"], "seq": seq, "type": deed.event_type(),
+            "target": deed.target(), "kind": kind, "sender": self.owner.actor, "client_id": frame["id"],
+            "content": frame.get("content").cloned().unwrap_or_else(|| deed.content()), "time": frame["time"],
+        });
+        // An answer to a repetition may be older than the membership.
+        if self.rooms.contains_key(text(&frame["conversation"])) {
+            self.hear(client, event_of(&event), true, 0).await?;
+        }
+        Ok(())
+    }
+
+    async fn refused(&mut self, client: &mut Client, id: &str, frame: &Value) -> Result<(), Over> {
+        let code = text(&frame["code"]).to_owned();
+        let retry = frame["retry"] == true;
+        if let Some(at) = self.letters.iter().position(|letter| letter.frame["id"] == id) {
+            let letter = &mut self.letters[at];
+            if retry {
+                (letter.is_sent, letter.due) = (false, Instant::now() + Duration::from_millis(100));
+                self.town.asked(letter.asked, |asked| asked.put_off = true);
+            } else {
+                self.town.asked(letter.asked, |asked| asked.outcome = Outcome::Refused { code });
+                self.letters.remove(at);
+            }
+        } else if let Some(conversation) = self.connection.fills.remove(id) {
+            let me = self.owner.actor.clone();
+            if let Some(room) = self.rooms.get_mut(&conversation) {
+                room.is_filling = false;
+                // What it missed before it left is not for it any more.
+                if let Some(seq) = room.waits_with_leaving(&me) {
+                    self.leave(&conversation, End::Away, seq);
+                    self.show(client, &conversation, 0).await?;
+                } else if retry {
+                    self.fill(client, &conversation).await?;
+                }
+            }
+        } else if let Some(index) = self.connection.calls.remove(id) {
+            if let (Some(index), false) = (index, UNKNOWN.contains(&&*code)) {
+                self.town.answered(index, Answer::Refused);
+            }
+        } else if self.connection.marks.remove(id).is_none() {
+            if self.connection.sync.as_ref().is_some_and(|sync| sync.id == id) {
+                self.connection.sync_again = true;
+                self.connection.sync = None;
+            } else {
+                self.town.odd(format!("{} got an error for nothing: {frame}", self.owner.device));
+            }
+        }
+        Ok(())
+    }
+
+    async fn synced(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
+        let Some(Sync { heard, is_full, .. }) = self.connection.sync.take() else { return Ok(()) };
+        let listed = frame["conversations"].as_array().cloned().unwrap_or_default();
+        if is_full {
+            let count = |entry: &Value| Count {
+                mark: mark_of(entry),
+                unread: usize::try_from(entry["unread"].as_u64().unwrap_or_default()).unwrap(),
+            };
+            let counts = listed.iter().map(|entry| (text(&entry["id"]).to_owned(), count(entry)));
+            self.fresh = Some(counts.collect());
+            return Ok(());
+        }
+        self.position = Some(frame["position"].clone());
+        // An answer to what was asked before a gap tells of less.
+        self.connection.is_told = !self.connection.sync_again;
+        for id in frame["left"].as_array().into_iter().flatten().map(text) {
+            if heard.contains(id) {
+                // It may have been joined again since the answer was made.
+                self.connection.sync_again = true;
+            } else {
+                self.leave(id, End::Away, u64::MAX - 1);
+            }
+        }
+        for entry in &listed {
+            self.listed(client, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn listed(&mut self, client: &mut Client, entry: &Value) -> Result<(), Over> {
+        let (id, me) = (text(&entry["id"]), self.owner.actor.clone());
+        if entry["epoch"] != 0 {
+            self.town.odd(format!("{id} has another epoch: {}", entry["epoch"]));
+        }
+        let room = self.rooms.entry(id.to_owned()).or_insert_with(|| Room::new(id));
+        room.head = room.head.max(entry["seq"].as_u64().unwrap_or_default());
+        let members = entry["members"].as_array().into_iter().flatten().map(text);
+        room.view.others = members.filter(|member| *member != me).map(str::to_owned).collect();
+        room.mark(&me, &me, mark_of(entry));
+        for receipt in entry["receipts"].as_array().into_iter().flatten() {
+            room.mark(&me, text(&receipt["actor"]), mark_of(receipt));
+        }
+        self.fill(client, id).await
+    }
+}
+
+fn event_of(value: &Value) -> LogEvent {
+    serde_json::from_value(value.clone()).unwrap()
+}
