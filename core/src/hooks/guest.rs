@@ -201,6 +201,12 @@ impl Call {
         self.origin.unwrap_or_else(|| origin(&self.app, actor()))
     }
 
+    /// Takes back all that the call has led to; what was read stays relied on.
+    pub fn forget(&mut self) {
+        self.draft.forget_writes();
+        self.effects = Effects::default();
+    }
+
     /// Notes what the call has led to so far.
     #[must_use]
     pub fn mark(&self) -> CallMark {

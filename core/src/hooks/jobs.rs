@@ -16,7 +16,6 @@ use super::outbox::{About, Note};
 use super::{Access, Call, Failure, Plugin, PluginError, Settlement, Transact, guest};
 use crate::clock::now_ms;
 use crate::log::{Draft, LogError, key};
-use crate::store::CommitError;
 use crate::wire::AppId;
 
 /// How long the next job is slept for at most: the clock of the machine may be set.
@@ -27,8 +26,6 @@ const FIRST_PAUSE_MS: u64 = 1_000;
 const LONGEST_PAUSE_MS: u64 = 3_600_000;
 /// The pause of a job whose plugin can't be asked.
 const ABSENT_PAUSE_MS: u64 = 1_000;
-/// How often a transaction of a job that conflicts with others is made again.
-const ATTEMPTS: u32 = 8;
 
 /// A job in the store: postcard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,7 +265,7 @@ impl Transact for Transactions {
         let Some(plugin) = registry.plugin(&self.plugin) else {
             return Err(PluginError::new("unavailable", "The plugin is gone.").retryable());
         };
-        for _ in 0..ATTEMPTS {
+        self.settlement.run(|| {
             let draft = Draft::new(outbox.log().store().clone());
             let mut call = Call::new(self.app.clone(), Access::Write, draft);
             call.origin = Some(super::origin(&self.app, name));
@@ -277,17 +274,8 @@ impl Transact for Transactions {
                 payload: payload.to_vec(),
             };
             let (call, outcome) = plugin.enter(call, request, guest::bytes);
-            let value = match outcome {
-                Ok(value) => value?,
-                Err(failure) => return Err(PluginError::new("failed", failure.to_string()).retryable()),
-            };
-            match self.settlement.commit(*call, |_| {}) {
-                Ok(()) => return Ok(value),
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(PluginError::new("unavailable", error.to_string()).retryable()),
-            }
-        }
-        let message = "Too many others changed the same things.";
-        Err(PluginError::new("conflict", message).retryable())
+            let failed = |failure: Failure| Err(PluginError::new("failed", failure.to_string()).retryable());
+            Ok((call, outcome.unwrap_or_else(failed)))
+        })
     }
 }

@@ -21,6 +21,7 @@ pub use meter::{BUCKETS_NS, HookCounts, Meter};
 pub use observers::Observers;
 pub use outbox::{Audience, DeadLetter, DeadMessage, Outbox};
 pub use registry::{Plugin, Registry, SessionChange, WhenMissing};
+pub(crate) use settlement::ATTEMPTS;
 pub use settlement::{Sealed, Settlement};
 pub use timers::{Timer, Timers, cancel_timer, set_timer};
 

@@ -6,13 +6,16 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::outbox::{Audience, Outbox};
-use super::{Call, Effects, Hooks};
+use super::{Call, Effects, Hooks, PluginError};
 use crate::bus::{Bus, Notice};
 use crate::log::{Draft, Log};
 use crate::router::Router;
 use crate::store::{Append, Appended, CommitError, Outcome};
-use crate::wire::{ActorId, AppId, reply};
+use crate::wire::{ActorId, AppId, Code, RequestError, reply};
 use crate::workers::Workers;
+
+/// How often work that conflicts with others is done.
+pub(crate) const ATTEMPTS: u32 = 8;
 
 /// What is left to be done after a commit.
 #[derive(Debug)]
@@ -199,6 +202,60 @@ impl Settlement {
         receiver.recv().unwrap_or(Err(CommitError::Closed))
     }
 
+    /// Takes back what a call that is refused has led to, and waits until what it has read is durable: a refusal is an answer
+    /// too. For threads that may wait.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when what it has read is no longer true, or never was at one time: the refusal counts for
+    /// nothing then.
+    pub fn refuse(&self, call: Call) -> Result<(), CommitError> {
+        let mut draft = call.draft;
+        draft.forget_writes();
+        if !draft.relies_on_reads() {
+            return Ok(());
+        }
+        draft.commit_blocking().map(drop)
+    }
+
+    /// Does work in calls of their own, eight at most, until one holds: what it did is committed as by
+    /// [`Settlement::commit`], a refusal is held against what it was made of. `work` may also give up without a call. For
+    /// threads that may wait.
+    ///
+    /// # Errors
+    /// The refusal; or what stands for the error of the commit.
+    pub fn run<T, E: From<CommitError>>(
+        self: &Arc<Self>,
+        mut work: impl FnMut() -> Result<(Box<Call>, Result<T, E>), E>,
+    ) -> Result<T, E> {
+        self.run_then(|| {
+            let (call, outcome) = work()?;
+            Ok((call, outcome.map(|value| (value, |_: &[Appended]| {}))))
+        })
+    }
+
+    /// As [`Settlement::run`], with what is to be done with the commit.
+    ///
+    /// # Errors
+    /// As [`Settlement::run`].
+    pub fn run_then<T, E: From<CommitError>, A: FnOnce(&[Appended]) + Send + 'static>(
+        self: &Arc<Self>,
+        mut work: impl FnMut() -> Result<(Box<Call>, Result<(T, A), E>), E>,
+    ) -> Result<T, E> {
+        for _ in 0..ATTEMPTS {
+            let (call, outcome) = work()?;
+            let (held, outcome) = match outcome {
+                Ok((value, then)) => (self.commit(*call, then), Ok(value)),
+                Err(error) => (self.refuse(*call), Err(error)),
+            };
+            match held {
+                Ok(()) => return outcome,
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
     fn publish(&self, app: &AppId, actors: Arc<[ActorId]>, ephemeral: bool, frame: Bytes) {
         self.bus.publish(Notice {
             app: app.clone(),
@@ -207,5 +264,29 @@ impl Settlement {
             ephemeral,
             frame,
         });
+    }
+}
+
+impl From<CommitError> for RequestError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::DedupConflict(_) => Self::new(Code::IdConflict, "This id was used for another message."),
+            CommitError::Conflict => Self::new(Code::Conflict, "Too many others changed the same things."),
+            CommitError::Closed => Self::new(Code::ShuttingDown, "The server is stopping."),
+            error => {
+                tracing::error!(%error, "a transaction can't be committed");
+                Self::new(Code::StorageFailed, "The server can't write.")
+            }
+        }
+    }
+}
+
+impl From<CommitError> for PluginError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::new("conflict", "Too many others changed the same things."),
+            error => Self::new("unavailable", error.to_string()),
+        }
+        .retryable()
     }
 }

@@ -156,6 +156,19 @@ impl Draft {
         self.touches.truncate(mark.touches);
     }
 
+    /// Takes back all writes, but goes on relying on the reads.
+    pub fn forget_writes(&mut self) {
+        self.writes.clear();
+        self.appends.clear();
+        self.touches.clear();
+    }
+
+    /// Whether it relies on anything.
+    #[must_use]
+    pub fn relies_on_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// Notes the writes so far.
     #[must_use]
     pub fn mark(&self) -> Mark {

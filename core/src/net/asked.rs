@@ -11,6 +11,7 @@ use super::{Reply, ReplyBody};
 use crate::hooks::{Access, Call, CallerName, Identity, origin};
 use crate::log::Draft;
 use crate::session::Host;
+use crate::store::CommitError;
 use crate::wire::{AppId, Code, RequestError};
 
 /// Where a request goes: the app, the plugin, and the path behind them.
@@ -105,6 +106,12 @@ impl From<RequestError> for Refused {
             StatusCode::BAD_REQUEST
         };
         Self(status, error)
+    }
+}
+
+impl From<CommitError> for Refused {
+    fn from(error: CommitError) -> Self {
+        RequestError::from(error).into()
     }
 }
 

@@ -25,9 +25,6 @@ use crate::session::Host;
 use crate::store::{CommitError, LogId};
 use crate::wire::{Code, ConversationId, RequestError};
 
-/// How often a request that conflicts with others is answered anew.
-pub(super) const ATTEMPTS: u32 = 8;
-
 /// What stands as it is in the name of a file (RFC 8187, `attr-char`).
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
@@ -159,29 +156,25 @@ async fn remove(site: &Arc<Site>, asked: Asked) -> Result<Reply, Refused> {
 /// Removes a blob, if the plugin agrees; its uploader may also break an upload off.
 pub(super) fn removed(host: &Arc<Host>, asked: &Asked) -> Result<(), Refused> {
     let identity = asked.signed_in(host)?;
-    for _ in 0..ATTEMPTS {
+    host.settlement.run(|| {
         let mut call = asked.target.call(host, Access::Write, Some(&identity));
         let (name, record) = asked.find(&mut call.draft)?;
+        let mut outcome = Ok(());
         if record.complete {
             let question = Question::BeforeRemove(record.seen(&name));
-            let outcome;
-            (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
+            let answer;
+            (call, answer) = host.hooks.blob(call, &asked.target.plugin, question);
             let nobody = || {
                 let message = "Nobody may remove blobs of this plugin.";
                 Refused::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
             };
-            allowed(Some(outcome.ok_or_else(nobody)?))?;
+            outcome = allowed(Some(answer.ok_or_else(nobody)?));
         } else if record.uploader != identity.actor.as_str() {
             return Err(unknown());
         }
         blobs::remove(&mut call.draft, &name, &record);
-        match host.settlement.commit(*call, |_| {}) {
-            Ok(()) => return Ok(()),
-            Err(CommitError::Conflict) => {}
-            Err(error) => return Err(storage(error.into())),
-        }
-    }
-    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
+        Ok((call, outcome))
+    })
 }
 
 /// Sends a blob, or a part of it, to whoever may have it.
@@ -189,23 +182,20 @@ async fn download(site: &Arc<Site>, asked: Asked, headers: &HeaderMap, head: boo
     let host = site.host.clone();
     let permitted = move || {
         let identity = asked.identify(&host)?;
-        let mut call = asked.target.call(&host, Access::Read, identity.as_ref());
-        let (name, record) = asked.find(&mut call.draft)?;
-        if !record.complete {
-            return Err(unknown());
-        }
-        let is_member = is_member(&host, &mut call.draft, &asked.target, &record, identity.as_ref())?;
-        let question = Question::BeforeDownload {
-            blob: record.seen(&name),
-            is_member,
-        };
-        let (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
-        allowed(outcome)?;
-        // What the plugin read must be durable before others see what it led to.
-        match call.draft.commit_blocking() {
-            Ok(_) | Err(CommitError::Conflict) => Ok((name, record)),
-            Err(error) => Err(storage(error.into())),
-        }
+        host.settlement.run(|| {
+            let mut call = asked.target.call(&host, Access::Read, identity.as_ref());
+            let (name, record) = asked.find(&mut call.draft)?;
+            if !record.complete {
+                return Err(unknown());
+            }
+            let is_member = is_member(&host, &mut call.draft, &asked.target, &record, identity.as_ref())?;
+            let question = Question::BeforeDownload {
+                blob: record.seen(&name),
+                is_member,
+            };
+            let (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
+            Ok((call, allowed(outcome).map(|()| (name, record))))
+        })
     };
     let (name, record) = in_turn(&site.host, permitted).await?;
     let tag = HeaderValue::from_str(&format!("\"{}\"", name.text())).map_err(|_| unknown())?;

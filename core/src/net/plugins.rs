@@ -13,14 +13,11 @@ use hyper::{Request, Response, StatusCode};
 
 use crate::hooks::Access;
 use crate::session::Host;
-use crate::store::CommitError;
-use crate::wire::{Code, RequestError};
+use crate::wire::Code;
 
 use super::asked::{Refused, Target, bearer, in_turn};
 use super::{Reply, ReplyBody, Site};
 
-/// How often a request that conflicts with others is answered anew.
-const ATTEMPTS: u32 = 8;
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -115,32 +112,21 @@ fn readable(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 /// Asks the plugin until its transaction holds.
 fn committed(host: &Arc<Host>, target: &Target, token: Option<&str>, request: &HttpRequest) -> Result<Reply, Refused> {
     let identity = target.identify(host, token)?;
-    for _ in 0..ATTEMPTS {
+    host.settlement.run(|| {
         let call = target.call(host, Access::Write, identity.as_ref());
-        let (call, outcome) = host.hooks.http(call, &target.plugin, request.clone());
+        let (mut call, outcome) = host.hooks.http(call, &target.plugin, request.clone());
         let Some(outcome) = outcome else {
             let message = "There is no such plugin, or it answers no HTTP.";
             return Err(Refused::new(StatusCode::NOT_FOUND, Code::UnknownMethod, message));
         };
-        let answered = outcome??;
-        let response = checked(&target.plugin, &answered)?;
-        if answered.status >= 400 {
-            return Ok(response);
-        }
-        match host.settlement.commit(*call, |_| {}) {
-            Ok(()) => return Ok(response),
-            Err(CommitError::Conflict) => {}
-            Err(CommitError::Closed) => {
-                let message = "The server is stopping.";
-                return Err(RequestError::new(Code::ShuttingDown, message).into());
+        let response = outcome.flatten().map_err(Refused::from).and_then(|answered| {
+            if answered.status >= 400 {
+                call.forget();
             }
-            Err(error) => {
-                tracing::error!(%error, "a request to a plugin can't be committed");
-                return Err(RequestError::new(Code::StorageFailed, "The server can't write.").into());
-            }
-        }
-    }
-    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
+            checked(&target.plugin, &answered)
+        });
+        Ok((call, response))
+    })
 }
 
 /// Makes the response of what a plugin answered.

@@ -16,13 +16,12 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::asked::{Refused, in_turn};
-use super::blobs::{ATTEMPTS, Asked, allowed, empty, insert, is_member, removed, storage, unknown};
+use super::blobs::{Asked, allowed, empty, insert, is_member, removed, storage, unknown};
 use super::{Reply, Site};
 use crate::blobs::{self, BlobName, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES, Part, Record};
 use crate::hooks::{Access, Identity};
 use crate::session::Host;
-use crate::store::CommitError;
-use crate::wire::{Code, ConversationId, RequestError};
+use crate::wire::{Code, ConversationId};
 
 const RESUMABLE: &str = "tus-resumable";
 const VERSION: &str = "1.0.0";
@@ -242,32 +241,28 @@ fn begin(
     record.name = metadata.name;
     record.media_type = metadata.media_type;
     record.conversation = metadata.conversation;
-    for _ in 0..ATTEMPTS {
+    let now = host.settlement.run(|| {
         let mut call = asked.target.call(host, Access::Write, Some(&identity));
         let question = Question::BeforeUpload {
             blob: record.seen(&name),
             is_member: is_member(host, &mut call.draft, &asked.target, &record, Some(&identity))?,
         };
-        let (mut call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
-        allowed(outcome)?;
+        let (mut call, answer) = host.hooks.blob(call, &asked.target.plugin, question);
+        let mut outcome = allowed(answer);
         let mut now = record.clone();
-        if length == 0 {
-            let outcome;
-            (call, outcome) = host
+        if length == 0 && outcome.is_ok() {
+            let answer;
+            (call, answer) = host
                 .hooks
                 .blob(call, &asked.target.plugin, Question::CompleteUpload(record.seen(&name)));
-            allowed(outcome.or(Some(Ok(()))))?;
+            outcome = allowed(answer.or(Some(Ok(()))));
             now.complete = true;
             now.until_ms = 0;
         }
         blobs::put(&mut call.draft, &name, None, &now);
-        match host.settlement.commit(*call, |_| {}) {
-            Ok(()) => return Ok((name, now)),
-            Err(CommitError::Conflict) => {}
-            Err(error) => return Err(storage(error.into())),
-        }
-    }
-    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
+        Ok((call, outcome.map(|()| now)))
+    })?;
+    Ok((name, now))
 }
 
 /// Some bytes of an upload on their way.
@@ -423,32 +418,37 @@ fn advance(
     let identity = asked.signed_in(host)?;
     let mut now = before.clone();
     now.parts.extend(parts);
-    for _ in 0..ATTEMPTS {
+    if now.offset() == now.length {
+        now.complete = true;
+        now.until_ms = 0;
+    }
+    let mut is_refused = false;
+    let advanced = host.settlement.run(|| {
         let mut call = asked.target.call(host, Access::Write, Some(&identity));
         if asked.find(&mut call.draft)?.1 != *before {
             return Err(conflict());
         }
-        if now.offset() == now.length {
-            now.complete = true;
-            now.until_ms = 0;
-            let question = Question::CompleteUpload(now.seen(name));
-            let outcome;
-            (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
-            if let Err(refused) = allowed(outcome.or(Some(Ok(())))) {
-                if !refused.1.retry {
-                    give_up(host, asked, name, before, &identity)?;
-                }
-                return Err(refused);
-            }
+        let mut outcome = Ok(());
+        if now.complete {
+            let answer;
+            (call, answer) = host
+                .hooks
+                .blob(call, &asked.target.plugin, Question::CompleteUpload(now.seen(name)));
+            outcome = allowed(answer.or(Some(Ok(()))));
         }
+        is_refused = outcome.as_ref().is_err_and(|refused| !refused.1.retry);
         blobs::put(&mut call.draft, name, Some(before), &now);
-        match host.settlement.commit(*call, |_| {}) {
-            Ok(()) => return Ok(now),
-            Err(CommitError::Conflict) => {}
-            Err(error) => return Err(storage(error.into())),
+        Ok((call, outcome))
+    });
+    match advanced {
+        Ok(()) => Ok(now),
+        Err(refused) => {
+            if is_refused {
+                give_up(host, asked, name, before, &identity)?;
+            }
+            Err(refused)
         }
     }
-    Err(RequestError::new(Code::Conflict, "Too many others changed the same things.").into())
 }
 
 /// Removes an upload that the plugin does not take.
@@ -461,9 +461,7 @@ fn give_up(
 ) -> Result<(), Refused> {
     let mut call = asked.target.call(host, Access::Write, Some(identity));
     blobs::remove(&mut call.draft, name, record);
-    host.settlement
-        .commit(*call, |_| {})
-        .map_err(|error| storage(error.into()))
+    host.settlement.commit(*call, |_| {}).map_err(Refused::from)
 }
 
 /// What the bytes of a request must add up to.

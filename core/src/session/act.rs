@@ -7,11 +7,11 @@ use courtyard_plugin_sdk as sdk;
 use tokio::sync::oneshot;
 
 use super::identity::Signed;
-use super::requests::{ATTEMPTS, commit_failed, storage_failed, unknown_conversation};
+use super::requests::{storage_failed, unknown_conversation};
 use super::{Host, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, Message};
+use crate::hooks::{ATTEMPTS, Access, Call, Message};
 use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
@@ -117,10 +117,10 @@ impl Doing {
                     self.acknowledge(&first, content.as_deref());
                     return Ok(());
                 }
-                Err(error) => return Err(commit_failed(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(commit_failed(&CommitError::Conflict))
+        Err(CommitError::Conflict.into())
     }
 
     /// Returns what a plugin put in the place of the content of an edit.
@@ -171,9 +171,17 @@ impl Doing {
         }
         let mut call = Call::new(self.app.clone(), Access::Write, draft);
         call.caller = self.signed.caller();
-        let (mut call, event) = self.ask(call, &conversation, &body, &mut revision)?;
-        Log::revise(&mut call.draft, &log, self.target, &revision);
-        Ok(self.append(*call, &conversation, event, dedup))
+        let (mut call, outcome) = self.ask(call, &conversation, &body, &mut revision);
+        match outcome {
+            Ok(event) => {
+                Log::revise(&mut call.draft, &log, self.target, &revision);
+                Ok(self.append(*call, &conversation, event, dedup))
+            }
+            Err(error) => match host.settlement.refuse(*call) {
+                Ok(()) => Err(error),
+                Err(failed) => Ok(Err(failed)),
+            },
+        }
     }
 
     /// Checks the act, asks the plugins, and changes what has become of the message.
@@ -183,26 +191,29 @@ impl Doing {
         conversation: &Conversation,
         target: &Body<'_>,
         revision: &mut Revision,
-    ) -> Result<(Box<Call>, Event), RequestError> {
+    ) -> (Box<Call>, Result<Event, RequestError>) {
         let own = target.sender == self.actor().as_str();
         match &self.act {
-            Act::Edit { .. } | Act::Recall if !own => Err(not_yours()),
+            Act::Edit { .. } | Act::Recall if !own => (call, Err(not_yours())),
             Act::Edit { content } => self.edit(call, conversation, target, revision, content),
             Act::Recall => {
-                let call = self.allowed(call, conversation, target, ("recall", ""))?;
-                revision.recall();
-                Ok((
-                    call,
-                    Event::new(EventType::Recall, target.kind, Bytes::from_static(b"{}")),
-                ))
+                let (call, allowed) = self.allowed(call, conversation, target, ("recall", ""));
+                let event = allowed.map(|()| {
+                    revision.recall();
+                    Event::new(EventType::Recall, target.kind, Bytes::from_static(b"{}"))
+                });
+                (call, event)
             }
             Act::React { emoji, on } => {
                 let name = if *on { "react" } else { "unreact" };
-                let call = self.allowed(call, conversation, target, (name, emoji))?;
-                let full = |error: crate::log::Full| RequestError::new(Code::Limit, format!("{error}."));
-                revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
-                let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
-                Ok((call, Event::new(EventType::Reaction, target.kind, content.into())))
+                let (call, allowed) = self.allowed(call, conversation, target, (name, emoji));
+                let event = allowed.and_then(|()| {
+                    let full = |error: crate::log::Full| RequestError::new(Code::Limit, format!("{error}."));
+                    revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
+                    let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
+                    Ok(Event::new(EventType::Reaction, target.kind, content.into()))
+                });
+                (call, event)
             }
         }
     }
@@ -214,9 +225,10 @@ impl Doing {
         target: &Body<'_>,
         revision: &mut Revision,
         content: &str,
-    ) -> Result<(Box<Call>, Event), RequestError> {
-        let bad = |error: content::ContentError| RequestError::new(Code::BadContent, error.to_string());
-        content::check(target.kind, content).map_err(bad)?;
+    ) -> (Box<Call>, Result<Event, RequestError>) {
+        if let Err(error) = content::check(target.kind, content) {
+            return (call, Err(RequestError::new(Code::BadContent, error.to_string())));
+        }
         let message = Message {
             app: self.app.as_str(),
             conversation: &conversation.id,
@@ -231,16 +243,19 @@ impl Doing {
             time_ms: now_ms(),
         };
         let (call, passed) = self.host.hooks.before_send(call, &message);
-        let passed = passed?.content;
-        let replaced = passed.is_some();
-        let content = passed.unwrap_or_else(|| Bytes::copy_from_slice(content.as_bytes()));
-        revision.edit(message.time_ms, &content);
-        let event = Event {
-            kind: target.kind.to_owned(),
-            replaced,
-            ..Event::new(EventType::Edit, target.kind, content)
-        };
-        Ok((call, event))
+        let event = passed.map(|passed| {
+            let replaced = passed.content.is_some();
+            let content = passed
+                .content
+                .unwrap_or_else(|| Bytes::copy_from_slice(content.as_bytes()));
+            revision.edit(message.time_ms, &content);
+            Event {
+                kind: target.kind.to_owned(),
+                replaced,
+                ..Event::new(EventType::Edit, target.kind, content)
+            }
+        });
+        (call, event)
     }
 
     fn allowed(
@@ -249,7 +264,7 @@ impl Doing {
         conversation: &Conversation,
         target: &Body<'_>,
         (name, value): (&str, &str),
-    ) -> Result<Box<Call>, RequestError> {
+    ) -> (Box<Call>, Result<(), RequestError>) {
         let act = sdk::Act {
             name: name.to_owned(),
             app: self.app.as_str().to_owned(),
@@ -262,8 +277,7 @@ impl Doing {
             value: value.to_owned(),
             time_ms: now_ms(),
         };
-        let (call, outcome) = self.host.hooks.before_act(call, &act);
-        outcome.map(|()| call)
+        self.host.hooks.before_act(call, &act)
     }
 
     /// Returns what makes the act idempotent.

@@ -8,7 +8,6 @@ use crate::store::CommitError;
 use crate::wire::reply::Welcome;
 use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOCOL, RequestError, reply};
 
-use super::requests::ATTEMPTS;
 use super::{Host, Session};
 
 /// Who is signed in.
@@ -54,17 +53,16 @@ impl Signed {
 
 /// Tells one plugin of a change of a session, until its transaction holds.
 fn told(host: &Host, plugin: &Plugin, app: &AppId, signed: &Signed, change: SessionChange) {
-    for _ in 0..ATTEMPTS {
+    let outcome = host.settlement.run(|| {
         let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
         call.caller = signed.caller();
-        let (call, Ok(_)) = plugin.session(call, change) else {
-            return;
-        };
-        match host.settlement.commit(*call, |_| {}) {
-            Ok(()) => return,
-            Err(CommitError::Conflict) => {}
-            Err(error) => return tracing::debug!(%error, "a plugin's word on a session is lost"),
-        }
+        let (call, outcome) = plugin.session(call, change);
+        // Its failures are told already.
+        Ok((call, outcome.map(drop).map_err(|_| None)))
+    });
+    if let Err(Some(error)) = outcome {
+        let error: CommitError = error;
+        tracing::debug!(%error, "a plugin's word on a session is lost");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use courtyard_plugin_sdk as sdk;
 
-use super::requests::{commit_failed, storage_failed, unknown_conversation};
+use super::requests::{storage_failed, unknown_conversation};
 use super::{Host, Place, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
@@ -277,7 +277,7 @@ impl Submitter for Moving {
     fn settled(self: Box<Self>, outcome: Outcome<'_>) {
         match outcome {
             Ok(_) => self.publish(),
-            Err(error) => self.refuse(&commit_failed(&error)),
+            Err(error) => self.refuse(&error.into()),
         }
     }
 }

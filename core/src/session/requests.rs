@@ -7,15 +7,12 @@ use bytes::Bytes;
 use crate::hooks::{Access, Call, Hooks, origin};
 use crate::log::{Conversation, Draft, Log};
 use crate::router::Item;
-use crate::store::{CommitError, LogId};
+use crate::store::{Appended, LogId};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
 use super::identity::Signed;
 use super::rendered::Rendered;
 use super::{Place, Session};
-
-/// How often a method that conflicts with others is called again.
-pub(super) const ATTEMPTS: u32 = 8;
 
 pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
     tracing::error!(%error, cause = error.source().map(tracing::field::display), "reading failed");
@@ -27,15 +24,6 @@ pub(super) fn unknown_conversation() -> RequestError {
         Code::UnknownConversation,
         "There is no such conversation, or you are no member.",
     )
-}
-
-pub(super) fn commit_failed(error: &CommitError) -> RequestError {
-    match error {
-        CommitError::DedupConflict(_) => RequestError::new(Code::IdConflict, "This id was used for another message."),
-        CommitError::Conflict => RequestError::new(Code::Conflict, "Too many others changed the same things."),
-        CommitError::Closed => RequestError::new(Code::ShuttingDown, "The server is stopping."),
-        _ => RequestError::new(Code::StorageFailed, "The server can't write."),
-    }
 }
 
 impl Session {
@@ -156,7 +144,7 @@ fn call_committed<A: FnOnce() + Send + 'static>(
     (method, params): (&str, &str),
     answer: impl Fn(&Bytes) -> A,
 ) -> Result<(), RequestError> {
-    for _ in 0..ATTEMPTS {
+    host.settlement.run_then(|| {
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, draft);
         if signed.is_none() {
@@ -165,14 +153,12 @@ fn call_committed<A: FnOnce() + Send + 'static>(
         }
         call.caller = signed.map(Signed::caller).unwrap_or_default();
         let (call, outcome) = host.hooks.call(call, method, params);
-        let answer = answer(&outcome?);
-        match host.settlement.commit(*call, move |_| answer()) {
-            Ok(()) => return Ok(()),
-            Err(CommitError::Conflict) => {}
-            Err(error) => return Err(commit_failed(&error)),
-        }
-    }
-    Err(commit_failed(&CommitError::Conflict))
+        let answer = outcome.map(|value| {
+            let answer = answer(&value);
+            ((), move |_: &[Appended]| answer())
+        });
+        Ok((call, answer))
+    })
 }
 
 /// Reads a page that fits into the queue of a session: of fewer events than asked for, if need be.

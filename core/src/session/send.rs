@@ -98,6 +98,8 @@ pub(super) struct Outgoing {
     dedup: Dedup,
     /// What plugins left to be done with it.
     sealed: Option<Box<Sealed>>,
+    /// Why a plugin rejects it.
+    refusal: Option<Box<RequestError>>,
     /// Whether an observer is to see it.
     noted: bool,
     /// Among the requests of the session, until it is answered.
@@ -168,13 +170,15 @@ impl Session {
             replaced: None,
             dedup,
             sealed: None,
+            refusal: None,
             noted: false,
             _place: place,
         }))
     }
 }
 
-/// Asks the plugins, which may wait for other transactions if `patient`; none if one of them rejected the message, which the sender has then been told.
+/// Asks the plugins, which may wait for other transactions if `patient`; none if that failed, which the sender has then been
+/// told. Also a rejection is a transaction: it counts once what it was made of is durable and still true.
 fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
     let (host, conversation) = (&outgoing.host, &outgoing.conversation);
     let mut draft = Draft::since(host.log.store().clone(), outgoing.since);
@@ -209,7 +213,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
             };
             Some(finish(outgoing, draft))
         }
-        (_, Err(error)) => match host.log.find(outgoing.dedup) {
+        (call, Err(error)) => match host.log.find(outgoing.dedup) {
             // It was committed before, and gets the same answer again: a plugin decides once.
             Ok(Some(_)) => {
                 // Should it be forgotten by the time of the commit: the conversation has been written since the beginning,
@@ -219,8 +223,10 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
                 Some(finish(outgoing, draft))
             }
             Ok(None) => {
-                outgoing.refuse(&error);
-                None
+                let mut draft = call.draft;
+                draft.forget_writes();
+                outgoing.refusal = Some(Box::new(error));
+                Some(draft.into_transaction(outgoing))
             }
             Err(failure) => {
                 outgoing.refuse(&super::requests::storage_failed(&failure));
@@ -267,7 +273,7 @@ impl Submitter for Outgoing {
         match self.host.log.conversations().get(&self.conversation.log) {
             Ok(Some(conversation)) if conversation.has_member(&self.sender) => {
                 self.conversation = conversation;
-                (self.replaced, self.sealed) = (None, None);
+                (self.replaced, self.sealed, self.refusal) = (None, None, None);
                 prepare(self, false)
             }
             Ok(_) => {
@@ -284,6 +290,11 @@ impl Submitter for Outgoing {
     fn settled(mut self: Box<Self>, outcome: Outcome<'_>) {
         match outcome {
             Ok(appended) => {
+                if let Some(error) = self.refusal {
+                    return self
+                        .queue
+                        .push(Item::Answer(reply::error(Some(self.parts.id()), &error)));
+                }
                 // What plugins appended stands before the message.
                 if let Some((message, before)) = appended.split_last() {
                     if let Some(sealed) = self.sealed.take() {
@@ -354,7 +365,7 @@ impl Outgoing {
                 let content = self.changed_content(&first);
                 self.acknowledge(&first, content.as_deref());
             }
-            error => self.refuse(&super::requests::commit_failed(&error)),
+            error => self.refuse(&error.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::receipts::{keep_told, view};
 use super::rendered::Rendered;
-use super::requests::{commit_failed, storage_failed};
+use super::requests::storage_failed;
 use super::{Host, Session};
 use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Watermark};
 use crate::store::{CommitError, Head, LogId, Position};
@@ -54,7 +54,7 @@ fn durable(log: &Log, position: Position) -> Result<Position, RequestError> {
         Ok(_) => Ok(position),
         // It can still be read, but nobody knows from where on the next time.
         Err(CommitError::Failed(_)) => Ok(Position::default()),
-        Err(error) => Err(commit_failed(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
