@@ -1,14 +1,20 @@
 //! Commands that are run one after another.
 
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Instant;
+
+/// When the first step began.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Why an xtask ended.
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
-/// Says what happens next.
+/// Says what happens next, and how many minutes have passed.
 pub(crate) fn say(text: &str) {
-    println!("==> {text}");
+    let seconds = BEGUN.elapsed().as_secs();
+    println!("==> {}:{:02} {text}", seconds / 60, seconds % 60);
 }
 
 /// Runs a command that must succeed.
