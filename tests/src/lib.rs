@@ -318,7 +318,7 @@ impl Client {
             match frame.opcode() {
                 OpCode::Text => return serde_json::from_str(frame.as_str()).unwrap(),
                 OpCode::Ping | OpCode::Pong => {}
-                other => panic!("{other:?} instead of a frame"),
+                other => panic!("{other:?} instead of a frame, code {:?}", frame.close_code()),
             }
         }
     }

@@ -162,14 +162,14 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
 
 #[tokio::test]
 async fn what_only_a_later_host_has_is_named() {
-    let world = "package courtyard:future@1.3.0;
+    let world = "package courtyard:tomorrow@1.3.0;
         interface telepathy { read: func(); }
         world forged {
             import telepathy;
             export courtyard:plugin/lifecycle@1.0.0;
             export courtyard:plugin/method@1.0.0;
         }";
-    let import = "(module (import \"courtyard:future/telepathy@1.3.0\" \"read\" (func))\n";
+    let import = "(module (import \"courtyard:tomorrow/telepathy@1.3.0\" \"read\" (func))\n";
     let text = module("i32.const 128", "").replacen("(module\n", import, 1);
     let site = site(&plugin_of(world, &text, MANIFEST));
     let server = site.start().await;

@@ -304,14 +304,17 @@ impl Session {
         }
     }
 
-    /// Handles frames in order, until the answers take up half of the queue; returns how many. Messages that follow each
+    /// Handles frames in order, as long as less than half of the queue waits; returns how many. Messages that follow each
     /// other are sent together.
     async fn receive(&mut self, texts: &[Bytes]) -> Result<usize, CloseCode> {
         let mut messages = Vec::with_capacity(texts.len());
         let mut outcome = Ok(0);
         for (count, bytes) in (1..).zip(texts) {
+            if self.queue.is_half_full() {
+                break;
+            }
             outcome = self.receive_one(bytes, &mut messages).await.map(|()| count);
-            if outcome.is_err() || self.queue.is_half_full() {
+            if outcome.is_err() {
                 break;
             }
         }
