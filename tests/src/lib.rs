@@ -7,6 +7,7 @@
 )]
 
 pub mod accounts;
+pub mod line;
 pub mod tus;
 
 use std::path::{Path, PathBuf};

@@ -7,16 +7,15 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use courtyard_tests::line::{self, Fault, Line};
 use courtyard_tests::tus::{self, TUS, ask, metadata};
 use courtyard_tests::{CONVERSATION, Server, Site, plugin};
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -95,64 +94,6 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A line to the server that breaks after some bytes.
-struct Line {
-    port: u16,
-    sent: Arc<AtomicU64>,
-    breaks: Arc<Mutex<Vec<u64>>>,
-}
-
-impl Line {
-    async fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = Self {
-            port: listener.local_addr().unwrap().port(),
-            sent: Arc::default(),
-            breaks: Arc::new(Mutex::new(BREAKS.to_vec())),
-        };
-        let (sent, breaks) = (line.sent.clone(), line.breaks.clone());
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server, sent.clone(), breaks.clone()));
-            }
-        });
-        line
-    }
-}
-
-/// Carries the bytes of one connection, until it ends or breaks.
-async fn carry(client: TcpStream, server: u16, sent: Arc<AtomicU64>, breaks: Arc<Mutex<Vec<u64>>>) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
-        return;
-    };
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-    let mut bytes = vec![0; 64 << 10];
-    loop {
-        let read = match from_client.read(&mut bytes).await {
-            Ok(0) | Err(_) => break,
-            Ok(read) => read,
-        };
-        let all = sent.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
-        let is_broken = {
-            let mut breaks = breaks.lock().unwrap();
-            let is_due = breaks.first().is_some_and(|at| *at <= all);
-            is_due.then(|| breaks.remove(0)).is_some()
-        };
-        if is_broken {
-            answers.abort();
-            return;
-        }
-        if to_server.write_all(&bytes[..read]).await.is_err() {
-            answers.abort();
-            return;
-        }
-    }
-    let _ = to_server.shutdown().await;
-    let _ = answers.await;
-}
-
 /// Starts a server with the files plugin and more configuration.
 async fn start(more: &str) -> (Site, Server) {
     let files = plugin("files");
@@ -208,7 +149,8 @@ async fn upload(mut client: Command, more: &str) {
     let (site, server) = start(more).await;
     let file = site.folder.path().join("large.bin");
     write_file(&file);
-    let line = Line::to(server.port).await;
+    let breaks = BREAKS.map(|at| (at, Fault::Cut));
+    let line = Line::to(server.port, line::From::Client, &breaks).await;
     let client = client
         .arg(format!("http://127.0.0.1:{}/v1/blobs/files", line.port))
         .args(["ann", CONVERSATION])
@@ -218,7 +160,7 @@ async fn upload(mut client: Command, more: &str) {
         .output();
     let client = tokio::spawn(client);
     let begun = Instant::now();
-    while line.sent.load(Ordering::Relaxed) < KILL {
+    while line.carried() < KILL {
         assert!(
             begun.elapsed() < PATIENCE && !client.is_finished(),
             "{:?}",
@@ -231,7 +173,7 @@ async fn upload(mut client: Command, more: &str) {
     let output = timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert_eq!(*line.breaks.lock().unwrap(), [0; 0], "not every connection broke");
+    assert_eq!(line.left(), 0, "not every connection broke");
     let place = String::from_utf8(output.stdout).unwrap();
     let (_, place) = place.trim().split_once("/v1/").unwrap();
     check(server.port, &format!("/v1/{place}")).await;

@@ -23,13 +23,16 @@ pub enum Error {
     /// The client has ended.
     #[error("the client has ended")]
     Closed,
+    /// What is uploaded can't be read, or what is downloaded can't be written.
+    #[error("the file can't be read or written: {0}")]
+    File(String),
     /// The server's answer is not what the protocol says.
     #[error("the answer can't be understood: {0}")]
     Protocol(String),
 }
 
 impl Error {
-    /// Returns the stable code: the server's, or `offline`, `full`, `closed`, `protocol`.
+    /// Returns the stable code: the server's, or `offline`, `full`, `closed`, `file`, `protocol`.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
@@ -37,7 +40,18 @@ impl Error {
             Self::Offline => "offline",
             Self::Full => "full",
             Self::Closed => "closed",
+            Self::File(_) => "file",
             Self::Protocol(_) => "protocol",
+        }
+    }
+
+    /// Whether the same request can succeed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Refused { retry, .. } => *retry,
+            Self::Offline | Self::Full => true,
+            Self::Closed | Self::File(_) | Self::Protocol(_) => false,
         }
     }
 }

@@ -21,14 +21,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Files go through [`Blobs`], over HTTP and beside the connection of a client.
 
+mod blobs;
+mod download;
 mod driver;
 mod error;
 mod frame;
+mod line;
 mod link;
 mod messages;
 mod options;
 mod timeline;
+mod upload;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,10 +43,13 @@ use std::task::{Context, Poll};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use blobs::Blobs;
+pub use download::Download;
 pub use error::Error;
 pub use frame::{Ack, Action, Annotation, Conversation, History, Limits, LogEvent, Reaction, Signal, Unsent, Welcome};
 pub use messages::MessageList;
 pub use options::Options;
+pub use upload::Upload;
 
 use driver::{Command, Driver};
 

@@ -15,8 +15,25 @@ use yawc::{Frame, OpCode, WebSocket};
 use crate::Options;
 
 /// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to the host of a URL, with TLS for `wss` and `https`.
+pub(crate) async fn connect(url: &Url, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Failure> {
+    let host = url.host_str().ok_or("the URL has no host")?.to_owned();
+    let port = url.port_or_known_default().ok_or("the URL has no port")?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    stream.set_nodelay(true)?;
+    if !matches!(url.scheme(), "wss" | "https") {
+        return Ok(Box::new(stream));
+    }
+    let tls = match tls {
+        Some(tls) => tls.clone(),
+        None => trust_the_system()?,
+    };
+    let name = ServerName::try_from(host)?;
+    Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
+}
 
 /// An open connection.
 pub(crate) struct Link(WebSocket<Box<dyn Stream>>);
@@ -30,26 +47,13 @@ pub(crate) enum Received {
     End(Option<u16>),
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Link {
     /// Opens a connection.
     pub(crate) async fn open(options: &Options) -> Result<Self, Failure> {
         let url: Url = options.url.parse()?;
-        let host = url.host_str().ok_or("the URL has no host")?.to_owned();
-        let port = url.port_or_known_default().ok_or("the URL has no port")?;
-        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
-        stream.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = if url.scheme() == "wss" {
-            let tls = match &options.tls {
-                Some(tls) => tls.clone(),
-                None => trust_the_system()?,
-            };
-            let name = ServerName::try_from(host)?;
-            Box::new(TlsConnector::from(tls).connect(name, stream).await?)
-        } else {
-            Box::new(stream)
-        };
+        let stream = connect(&url, options.tls.as_ref()).await?;
         let settings = yawc::Options::default().with_max_payload_read(16 << 20);
         Ok(Self(WebSocket::handshake(url, stream, settings).await?))
     }
@@ -78,7 +82,8 @@ impl Link {
     }
 }
 
-fn trust_the_system() -> Result<Arc<ClientConfig>, Failure> {
+/// Trusts the certificates that the operating system trusts.
+pub(crate) fn trust_the_system() -> Result<Arc<ClientConfig>, Failure> {
     let mut roots = rustls::RootCertStore::empty();
     // Some certificates of a system are often of a kind that is not supported; the others are still good.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

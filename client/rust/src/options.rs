@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 
 use crate::Unsent;
 
-/// How a [`crate::Client`] connects.
+/// How a [`crate::Client`] connects, and [`crate::Blobs`] do.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) url: String,
@@ -95,5 +95,11 @@ impl Options {
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
         self
+    }
+
+    /// Returns the pause after so many failures in a row, without the first.
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
+        let pause = self.first_pause.saturating_mul(1 << failures.min(20));
+        pause.min(self.longest_pause).mul_f64(0.5 + rand::random::<f64>() / 2.0)
     }
 }
