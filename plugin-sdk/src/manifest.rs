@@ -132,7 +132,10 @@ impl HookName {
     /// Whether it can be asked for in some conversations alone that the plugin chooses while it runs.
     #[must_use]
     pub const fn can_be_watched(self) -> bool {
-        matches!(self, Self::AfterSend | Self::AfterAct | Self::Push)
+        matches!(
+            self,
+            Self::BeforeSend | Self::AfterSend | Self::BeforeAct | Self::AfterAct | Self::Push
+        )
     }
 
     /// Returns the capability that a plugin needs to be entered there.

@@ -20,7 +20,7 @@ export const DESK = { viewport: { width: 1280, height: 800 } };
 /** What each plugin may do, as in config/courtyard.toml, and what its tables say besides. */
 const PLUGINS = {
   users: {
-    grant: ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"],
+    grant: ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets", "watches"],
     // Hashing is made cheap, and presence may change at once: what they cost is no matter of these tests.
     more: "[plugins.config.presence]\ninterval_ms = 0\n[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },

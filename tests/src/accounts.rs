@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{Client, Server, Site, plugin};
 
 /// What the users plugin wants to use.
-pub const GRANT: &str = r#"["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets"]"#;
+pub const GRANT: &str =
+    r#"["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets", "watches"]"#;
 
 /// Makes a site with the users plugin, and `more` in its configuration.
 pub fn site(more: &str) -> Site {

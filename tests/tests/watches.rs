@@ -1,4 +1,4 @@
-//! Plugins that choose while they run what they observe.
+//! Plugins that choose while they run what they are asked about and what they observe.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -77,6 +77,36 @@ async fn only_what_is_watched_is_observed() {
     call(&mut ann, "watch_actor", json!({"id": "bob", "on": true})).await;
     assert_eq!(send(&mut ann, "m7", CONVERSATION).await, 5);
     observed(&mut ann, &["message 2", "react 1", "message 2", "message 5"]).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_guard_is_asked_where_it_watches_and_holds_there_alone_when_it_does_not_run() {
+    let site = site();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    let text = |id: &str, conversation: &str| json!({"type": "send", "id": id, "conversation": conversation, "kind": "text", "content": {"text": id}});
+    let react = json!({"type": "react", "id": "r", "conversation": CONVERSATION, "target": 1, "emoji": "🚫"});
+    send(&mut ann, "m1", CONVERSATION).await;
+    send(&mut ann, "m2", OTHER).await;
+
+    call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": true})).await;
+    let refused = ann.request(text("unwanted", CONVERSATION)).await;
+    assert_eq!(refused["code"], "lookout.unwanted", "{refused}");
+    assert_eq!(ann.request(react.clone()).await["code"], "lookout.unwanted");
+    assert_eq!(ann.request(text("unwanted", OTHER)).await["type"], "ack");
+
+    let disabled = site.operate("POST", "/v1/plugins/lookout/disable").await;
+    assert_eq!(disabled.status, 200, "{}", disabled.body);
+    let refused = ann.request(text("m3", CONVERSATION)).await;
+    assert_eq!(refused["code"], "plugin_unavailable", "{refused}");
+    assert_eq!(ann.request(text("m4", OTHER)).await["type"], "ack");
+    let enabled = site.operate("POST", "/v1/plugins/lookout/enable").await;
+    assert_eq!(enabled.status, 200, "{}", enabled.body);
+
+    call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": false})).await;
+    assert_eq!(ann.request(text("unwanted", CONVERSATION)).await["type"], "ack");
+    assert_eq!(ann.request(react).await["type"], "ack");
     server.stop().await;
 }
 

@@ -34,6 +34,7 @@ use courtyard_plugin_sdk::hook::Request;
 use courtyard_plugin_sdk::manifest::HookName;
 use courtyard_plugin_sdk::{Act, Change, HttpRequest, HttpResponse};
 
+use crate::log::Conversation;
 use crate::wire::{Code, RequestError, content};
 use registry::Link;
 
@@ -84,11 +85,16 @@ impl Hooks {
     ///
     /// # Errors
     /// The rejection of a plugin; or `plugin_failed` or `plugin_unavailable` when a guard could not decide.
-    pub fn before_send(&self, mut call: Box<Call>, message: &Message<'_>) -> (Box<Call>, Result<Passed, RequestError>) {
+    pub fn before_send(
+        &self,
+        mut call: Box<Call>,
+        conversation: &Conversation,
+        message: &Message<'_>,
+    ) -> (Box<Call>, Result<Passed, RequestError>) {
         let registry = self.registry.load();
         let mut replaced: Option<Bytes> = None;
         for link in &registry.before_send {
-            if !link.matches(message.conversation_kind, message.kind) {
+            if !link.matches(message.conversation_kind, message.kind) || !link.is_for(&mut call, conversation) {
                 continue;
             }
             let current = Message {
@@ -222,10 +228,15 @@ impl Hooks {
     ///
     /// # Errors
     /// The refusal of a plugin; or `plugin_failed` or `plugin_unavailable` when one could not decide.
-    pub fn before_act(&self, mut call: Box<Call>, act: &Act) -> (Box<Call>, Result<(), RequestError>) {
+    pub fn before_act(
+        &self,
+        mut call: Box<Call>,
+        conversation: &Conversation,
+        act: &Act,
+    ) -> (Box<Call>, Result<(), RequestError>) {
         let registry = self.registry.load();
         for link in &registry.before_act {
-            if !link.matches(&act.conversation_kind, &act.target_kind) {
+            if !link.matches(&act.conversation_kind, &act.target_kind) || !link.is_for(&mut call, conversation) {
                 continue;
             }
             let outcome;

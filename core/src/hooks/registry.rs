@@ -8,7 +8,7 @@ use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
 use super::guest::{self, Taken, Transact};
 use super::{Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, namespaced};
-use crate::log::EventType;
+use crate::log::{Conversation, EventType, Watches};
 use crate::wire::{AppId, Code, RequestError};
 
 /// What happened to a session.
@@ -314,6 +314,12 @@ impl Link {
     /// Whether the plugin asked for such conversations.
     pub(super) fn wants_conversation(&self, kind: &str) -> bool {
         self.conversation_kinds.is_empty() || self.conversation_kinds.iter().any(|listed| listed == kind)
+    }
+
+    /// Whether a call is about a conversation that the plugin watches, or the plugin need not watch it to be asked.
+    pub(super) fn is_for(&self, call: &mut Call, conversation: &Conversation) -> bool {
+        // A store that can't be read commits nothing either; if it does, a guard is better asked once too often.
+        !self.watched || Watches::relied_on(&mut call.draft, &self.plugin.id, conversation).unwrap_or(true)
     }
 
     /// Whether the plugin asked for such messages.

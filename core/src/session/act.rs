@@ -242,7 +242,7 @@ impl Doing {
             edits: self.target,
             time_ms: now_ms(),
         };
-        let (call, passed) = self.host.hooks.before_send(call, &message);
+        let (call, passed) = self.host.hooks.before_send(call, conversation, &message);
         let event = passed.map(|passed| {
             let replaced = passed.content.is_some();
             let content = passed
@@ -277,7 +277,7 @@ impl Doing {
             value: value.to_owned(),
             time_ms: now_ms(),
         };
-        self.host.hooks.before_act(call, &act)
+        self.host.hooks.before_act(call, conversation, &act)
     }
 
     /// Returns what makes the act idempotent.

@@ -144,7 +144,7 @@ impl Session {
             let draft = Draft::new(host.log.store().clone());
             let mut call = Call::new(conversation.log.app.clone(), Access::Read, draft);
             call.caller = signed.caller();
-            if host.hooks.before_act(call, &act).1.is_ok() {
+            if host.hooks.before_act(call, &conversation, &act).1.is_ok() {
                 let others = conversation.members.iter().filter(|member| **member != actor);
                 host.bus.publish(Notice {
                     app: conversation.log.app.clone(),
@@ -188,7 +188,7 @@ fn may_be_told(host: &Host, conversation: &Conversation, actor: &ActorId) -> boo
     let mut call = Call::new(app.clone(), Access::Read, draft);
     call.origin = Some(origin(&app, actor.as_str()));
     let act = act("receipt", conversation, actor);
-    host.hooks.before_act(call, &act).1.is_ok()
+    host.hooks.before_act(call, conversation, &act).1.is_ok()
 }
 
 /// Leaves out the receipts of others that a viewer may not hear of. May wait.

@@ -200,7 +200,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
     let mut call = Call::new(conversation.log.app.clone(), Access::Write, draft);
     call.patient = patient;
     call.caller.actor = Some(outgoing.sender.clone());
-    match host.hooks.before_send(call, &message) {
+    match host.hooks.before_send(call, conversation, &message) {
         (call, Ok(passed)) => {
             outgoing.replaced = passed.content;
             // Seldom, so that a message has no room for it otherwise.

@@ -1,7 +1,8 @@
 //! Conversations of two.
 //!
 //! `direct/ACTOR/OTHER` is there on both sides once there is a conversation, and `shut/ONE+OTHER`, the ids in order, while
-//! nothing goes between the two: the one small record that decides about each message.
+//! nothing goes between the two. The plugin watches the conversations that are shut, so that messages of all others are
+//! none of its business.
 
 use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
@@ -11,7 +12,7 @@ use crate::person::{Whom, other};
 use crate::{Users, account, block};
 
 /// Conversations that are shut in one transaction, when an account is closed.
-const BATCH: u32 = 500;
+const BATCH: u32 = 200;
 
 record! {
     /// A conversation.
@@ -45,8 +46,7 @@ impl Shut {
 }
 
 fn shut_key(one: &str, other: &str) -> String {
-    let (first, second) = if one <= other { (one, other) } else { (other, one) };
-    ["shut/", first, "+", second].concat()
+    ["shut/", &address(one, other)].concat()
 }
 
 fn direct_key(actor: &str, other: &str) -> String {
@@ -79,12 +79,28 @@ pub(crate) fn settle(cx: &Context, one: &str, other: &str) -> Result<(), Error> 
     } else {
         None
     };
+    set_shut(cx, one, other, shut)
+}
+
+fn set_shut(cx: &Context, one: &str, other: &str, shut: Option<Shut>) -> Result<(), Error> {
     let key = shut_key(one, other);
     match shut {
         Some(shut) => cx.kv().set(key, shut.text())?,
         None => cx.kv().delete(key)?,
     }
+    match cx.conversations().find(&address(one, other)) {
+        Ok(conversation) => cx.watches().conversation(&conversation.id, shut.is_some())?,
+        // None begins while it is shut.
+        Err(ServiceError::NotFound) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
+}
+
+/// Names the conversation of two people.
+fn address(one: &str, other: &str) -> String {
+    let (first, second) = if one <= other { (one, other) } else { (other, one) };
+    [first, "+", second].concat()
 }
 
 /// Tells whether two people have a conversation.
@@ -120,7 +136,7 @@ impl Shutting {
         let mut last = None;
         for (key, _) in found {
             let other = String::from_utf8_lossy(&key[first.len()..]).into_owned();
-            cx.kv().set(shut_key(&self.actor, &other), Shut::Closed.text())?;
+            set_shut(cx, &self.actor, &other, Some(Shut::Closed))?;
             last = Some(other);
         }
         Ok(last.map(|after| Self {
@@ -140,7 +156,7 @@ impl Users {
         check(cx, own, &other)?;
         let mut members = [own.to_owned(), other.clone()];
         members.sort();
-        let conversation = cx.conversations().open(&members.join("+"), "direct", &members)?;
+        let conversation = cx.conversations().open(&address(own, &other), "direct", &members)?;
         if !have_one(cx, own, &other)? {
             cx.kv().set(direct_key(own, &other), "")?;
             cx.kv().set(direct_key(&other, own), "")?;

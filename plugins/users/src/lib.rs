@@ -138,11 +138,11 @@ register! {
     plugin: Users,
     id: "users",
     description: "Accounts, logins, profiles, friends, presence and direct conversations.",
-    capabilities: [kv, conversations, sessions, events, jobs, fetch, blobs, secrets],
+    capabilities: [kv, conversations, sessions, events, jobs, fetch, blobs, secrets, watches],
     hooks: [
         authenticate, connected, disconnected,
-        before_send(guard) { conversations: ["direct"] },
-        before_act { conversations: ["direct"] }, before_change,
+        before_send(guard) { conversations: ["direct"], watched },
+        before_act { conversations: ["direct"], watched }, before_change,
         before_upload, complete_upload, before_download, before_remove, action,
     ],
     methods: [

@@ -21,6 +21,8 @@ pub(crate) enum Subject {
     Relay,
     Bare,
     Users,
+    /// The users plugin, and a guard that reads a key for every message.
+    Guarded,
     /// All plugins of the default configuration.
     Product,
     /// Five plugins whose filters match no message.
@@ -28,13 +30,14 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    const CHAT: [Self; 4] = [Self::Relay, Self::Bare, Self::Users, Self::Product];
+    const CHAT: [Self; 5] = [Self::Relay, Self::Bare, Self::Users, Self::Product, Self::Guarded];
 
     fn name(self) -> &'static str {
         match self {
             Self::Relay => "the bare relay with group commit",
             Self::Bare => "Courtyard without plugins",
-            Self::Users => "Courtyard with the guard of the users plugin",
+            Self::Users => "Courtyard with the users plugin, whose guard asked for conversations that are shut",
+            Self::Guarded => "Courtyard with the users plugin and a guard that reads a key for every message",
             Self::Product => "Courtyard with all plugins of the default configuration",
             Self::Unmatched => "Courtyard with five plugins that did not ask for these messages",
         }
@@ -45,11 +48,11 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
         "{PAIRS} pairs write texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it \
          is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
-         processor 1. In each round all four are measured one after the other; the median of the rounds counts."
+         processor 1. In each round all are measured one after the other; the median of the rounds counts."
     );
     let runtime = runtime();
-    let mut rates: [Vec<Throughput>; 4] = Default::default();
-    let mut delays: [Vec<Latencies>; 4] = Default::default();
+    let mut rates: [Vec<Throughput>; 5] = Default::default();
+    let mut delays: [Vec<Latencies>; 5] = Default::default();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
         for (index, subject) in Subject::CHAT.into_iter().enumerate() {
@@ -102,6 +105,7 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
         json!({
             "bench": "chat",
             "cpu_ratio_to_relay": round3(ratio(2, 0, per_cpu_s)),
+            "cpu_ratio_with_guard_of_every_message_to_relay": round3(ratio(4, 0, per_cpu_s)),
             "cpu_ratio_with_to_without_plugins": round3(ratio(2, 1, per_cpu_s)),
             "cpu_ratio_with_all_to_without_plugins": round3(ratio(3, 1, per_cpu_s)),
             "p99_ratio_to_relay_at_2000_per_s": round3(p99_ratio),
@@ -177,6 +181,11 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
             let configuration = format!("{HEAD}{}", product::plugins(built, Some(&["users"])));
             Process::courtyard(built, folder, &configuration)
         }
+        Subject::Guarded => {
+            let (users, guard) = (product::plugins(built, Some(&["users"])), product::guard(built));
+            let configuration = format!("{HEAD}{users}{guard}");
+            Process::courtyard(built, folder, &configuration)
+        }
         Subject::Product => {
             let configuration = format!("{HEAD}{}", product::plugins(built, None));
             Process::courtyard(built, folder, &configuration)
@@ -234,7 +243,7 @@ impl People {
                     Subject::Bare | Subject::Unmatched => {
                         ([format!("a{pair}"), format!("b{pair}")], conversation(pair))
                     }
-                    Subject::Users | Subject::Product => self.sign_up(pair).await,
+                    Subject::Users | Subject::Guarded | Subject::Product => self.sign_up(pair).await,
                 };
                 self.tokens.push(tokens);
                 self.conversations.push(conversation);

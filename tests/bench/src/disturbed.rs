@@ -28,7 +28,7 @@ const RELOADS_PER_S: u64 = 25;
 
 pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
-        "{PER_S} messages in each second go past the guard of the users plugin, for {seconds} s each: in peace; with \
+        "{PER_S} messages in each second go past a guard that reads a key for each, for {seconds} s each: in peace; with \
          {RELOADS_PER_S} reloads of that plugin in each second; and beside a plugin that {TELLERS} sessions tell to loop, to trap, to \
          hoard memory, to recurse, to call the host and to flood the log, for up to {DEED_MS} ms each, one deed after the other: \
          with quarantine as it is by default, and with none at all. The server has one processor for all of that; the median of \
@@ -93,13 +93,14 @@ impl Stage {
         let head = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"off\"\n";
         let hostile = built.plugins.canonicalize().unwrap().join("hostile.wasm");
         let configuration = format!(
-            "{head}{}[[plugins]]\nid = \"hostile\"\npath = {hostile:?}\ngrant = [\"kv\"]\n\
+            "{head}{}{}[[plugins]]\nid = \"hostile\"\npath = {hostile:?}\ngrant = [\"kv\"]\n\
              limits = {{ method_ms = {DEED_MS}{limits} }}\n",
-            product::plugins(built, Some(&["users"]))
+            product::plugins(built, Some(&["users"])),
+            product::guard(built)
         );
         let server = Process::courtyard(built, folder.path(), &configuration);
         Self {
-            people: People::new(server.address, Subject::Users),
+            people: People::new(server.address, Subject::Guarded),
             server,
             folder,
         }
@@ -171,7 +172,7 @@ impl Disturbance {
 async fn reload(access: Value, counted: Rc<Cell<u64>>) {
     let (address, token) = (access["address"].as_str().unwrap(), access["token"].as_str().unwrap());
     let request = format!(
-        "POST /v1/plugins/users/reload HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+        "POST /v1/plugins/probe/reload HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
          authorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n"
     );
     let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(RELOADS_PER_S).unwrap());

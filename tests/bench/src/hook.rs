@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry};
-use courtyard::log::Draft;
+use courtyard::log::{Conversation, Conversations, Draft, Log, Record};
 use courtyard::plugin::{Artifact, CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
-use courtyard::store::{EmbeddedOptions, EmbeddedStore, Store};
+use courtyard::store::{EmbeddedOptions, EmbeddedStore, LogId, Store};
 use courtyard::wire::AppId;
 use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
@@ -45,7 +45,8 @@ pub(crate) fn run(built: &Built) {
         content: b"",
         ..message
     };
-    let time = |hooks: &Hooks, message: &Message<'_>| ns_per_call(hooks, &store, message);
+    let place = Place::make(store);
+    let time = |hooks: &Hooks, message: &Message<'_>| ns_per_call(hooks, &place, message);
 
     let none = time(&Hooks::new(Registry::default()), &message);
     println!("  no plugin: {none:.0} ns (the transaction alone)");
@@ -62,7 +63,7 @@ pub(crate) fn run(built: &Built) {
     println!("  replaced by a text of 200 bytes, which is checked: {replace:.0} ns");
     let read = time(&hooks("read"), &message);
     println!("  accepted after reading a key: {read:.0} ns");
-    let trap = us_per_trap(&hooks("trap"), &store, &message);
+    let trap = us_per_trap(&hooks("trap"), &place, &message);
     println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
     let users = built.plugins.join("users.wasm");
     let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
@@ -156,6 +157,7 @@ fn spec(id: &str, configuration: &str) -> PluginSpec {
             "fetch",
             "blobs",
             "secrets",
+            "watches",
         ]
         .map(str::to_owned)
         .into(),
@@ -168,28 +170,54 @@ fn spec(id: &str, configuration: &str) -> PluginSpec {
     }
 }
 
-fn enter(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> bool {
-    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(store.clone()));
-    hooks.before_send(call, message).1.is_ok()
+/// Where messages are sent to.
+struct Place {
+    store: Arc<dyn Store>,
+    conversation: Arc<Conversation>,
 }
 
-fn ns_per_call(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> f64 {
+impl Place {
+    fn make(store: Arc<dyn Store>) -> Self {
+        let log = LogId {
+            app: AppId::default_app(),
+            conversation: message(b"").conversation.parse().unwrap(),
+        };
+        let record = Record {
+            kind: "direct".to_owned(),
+            owner: "probe".to_owned(),
+            members: vec![message(b"").sender.to_owned(), message(b"").receiver.to_owned()],
+        };
+        let mut draft = Draft::new(store.clone());
+        Conversations::create(&mut draft, &log.app, log.conversation, "", &record);
+        draft.commit_blocking().unwrap();
+        let conversations = Log::open(store.clone()).unwrap();
+        let conversation = conversations.conversations().get(&log).unwrap().unwrap();
+        Self { store, conversation }
+    }
+}
+
+fn enter(hooks: &Hooks, place: &Place, message: &Message<'_>) -> bool {
+    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(place.store.clone()));
+    hooks.before_send(call, &place.conversation, message).1.is_ok()
+}
+
+fn ns_per_call(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {
     let mut samples = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let begin = Instant::now();
         for _ in 0..CALLS {
-            assert!(enter(hooks, store, message));
+            assert!(enter(hooks, place, message));
         }
         samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
     }
     median(&mut samples)
 }
 
-fn us_per_trap(hooks: &Hooks, store: &Arc<dyn Store>, message: &Message<'_>) -> f64 {
+fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {
     let mut samples = Vec::new();
     for _ in 0..1_000 {
         let begin = Instant::now();
-        assert!(!enter(hooks, store, message));
+        assert!(!enter(hooks, place, message));
         samples.push(begin.elapsed().as_secs_f64() * 1e6);
     }
     median(&mut samples)

@@ -37,6 +37,12 @@ pub(crate) fn plugins(built: &Built, ids: Option<&[&str]>) -> String {
     configuration
 }
 
+/// Configures a guard that reads a key for every direct message.
+pub(crate) fn guard(built: &Built) -> String {
+    let path = built.plugins.join("probe.wasm").canonicalize().unwrap();
+    format!("[[plugins]]\nid = \"probe\"\npath = {path:?}\ngrant = [\"kv\"]\nconfig = {{ deed = \"read\" }}\n")
+}
+
 /// Somebody who signed up.
 pub(crate) struct Person {
     pub(crate) actor: String,

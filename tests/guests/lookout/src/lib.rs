@@ -1,4 +1,4 @@
-//! A plugin that chooses while it runs what it observes, for the host's tests.
+//! A plugin that chooses while it runs what it is asked about and what it observes, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -23,6 +23,20 @@ record! {
 impl Plugin for Lookout {
     fn start(_configuration: &str) -> Result<Self, Error> {
         Ok(Self)
+    }
+
+    fn before_send(&self, _cx: &Context, message: &Message<'_>) -> Verdict {
+        if message.client_id() == "unwanted" {
+            return Verdict::Reject(Error::new("unwanted", "Not here."));
+        }
+        Verdict::Accept
+    }
+
+    fn before_act(&self, _cx: &Context, act: &Act) -> Result<(), Error> {
+        if act.value == "🚫" {
+            return Err(Error::new("unwanted", "Not here."));
+        }
+        Ok(())
     }
 
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
@@ -64,6 +78,6 @@ register! {
     id: "lookout",
     description: "Observes what it is told to.",
     capabilities: [kv, watches],
-    hooks: [after_send { watched }, after_act { watched }],
+    hooks: [before_send(guard) { watched }, before_act { watched }, after_send { watched }, after_act { watched }],
     methods: [watch_conversation, watch_actor, seen],
 }
