@@ -179,7 +179,10 @@ async fn a_link_that_takes_nothing_more_is_given_up_as_a_silent_one_is() {
         if figures.lines().any(|line| line == "courtyard_actors_online 1") {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{sent} messages, and Ann is still there");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{sent} messages, and Ann is still there"
+        );
     }
     drop(ann);
     server.stop().await;

@@ -167,9 +167,21 @@ async fn plugins_that_can_not_run_are_named_with_a_code_and_what_they_guard_stay
         (file("text.wasm", b"I am no plugin"), "", "plugin_not_wasm"),
         (file("empty.wasm", b"\0asm\x01\0\0\0"), "", "plugin_bad_manifest"),
         (file("cut.wasm", &good[..good.len() / 2]), "", "plugin_not_wasm"),
-        (file("old.wasm", &of_contract("0.9.0")), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
-        (file("new.wasm", &of_contract("2.0.0")), "grant = [\"kv\"]\n", "plugin_wrong_contract"),
-        (file("future.wasm", &of_the_future), "grant = [\"kv\"]\n", "plugin_bad_manifest"),
+        (
+            file("old.wasm", &of_contract("0.9.0")),
+            "grant = [\"kv\"]\n",
+            "plugin_wrong_contract",
+        ),
+        (
+            file("new.wasm", &of_contract("2.0.0")),
+            "grant = [\"kv\"]\n",
+            "plugin_wrong_contract",
+        ),
+        (
+            file("future.wasm", &of_the_future),
+            "grant = [\"kv\"]\n",
+            "plugin_bad_manifest",
+        ),
         (folder.path().join("missing.wasm"), "", "plugin_unreadable"),
         (plugin("hostile"), "", "plugin_not_granted"),
         (
@@ -228,7 +240,10 @@ async fn a_plugin_of_a_later_minor_version_runs_if_the_host_has_what_it_uses() {
     std::fs::write(site.folder.path().join("later.wasm"), later).unwrap();
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
-    assert_eq!(answer(&mut ann, "m1", "do:replace").await["content"]["text"], "replaced");
+    assert_eq!(
+        answer(&mut ann, "m1", "do:replace").await["content"]["text"],
+        "replaced"
+    );
     server.stop().await;
 }
 
@@ -240,7 +255,9 @@ async fn a_name_of_a_method_belongs_to_one_plugin() {
     assert!(said.contains("the plugin \"hostile\" is configured twice"), "{said}");
     // One that comes under another name than its own.
     let path = plugin("hostile");
-    let other = Site::new(&format!("[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = [\"kv\"]\n"));
+    let other = Site::new(&format!(
+        "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = [\"kv\"]\n"
+    ));
     let server = other.start().await;
     let status = other.operate("GET", "/v1/plugins/users").await.json();
     assert_eq!(status["plugin"]["problem"]["code"], "plugin_wrong_id");
@@ -315,9 +332,17 @@ async fn all_instances_together_stay_within_their_total() {
         assert_eq!(hoarder.await.unwrap(), "plugin_failed");
     }
     let status = site.operate("GET", "/v1/plugins/hostile").await.json()["plugin"].clone();
-    let methods = status["hooks"].as_array().unwrap().iter().find(|hook| hook["hook"] == "method").unwrap();
+    let methods = status["hooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|hook| hook["hook"] == "method")
+        .unwrap();
     assert_eq!(methods["failures"], json!([["limit", 4]]));
-    assert!(status["usage"]["memory_bytes"].as_u64().unwrap() <= 8_388_608, "{status}");
+    assert!(
+        status["usage"]["memory_bytes"].as_u64().unwrap() <= 8_388_608,
+        "{status}"
+    );
     let mut ann = server.sign_in("ann").await;
     assert_eq!(answer(&mut ann, "m1", "Hello").await["seq"], 1);
     server.stop().await;

@@ -162,7 +162,10 @@ async fn whoever_asks_for_much_at_a_time_gets_all_of_it() {
     }
     for number in 0..200 {
         let page = ann.next().await;
-        assert_eq!((&page["id"], page["events"].as_array().unwrap().len()), (&json!(format!("h{number}")), 5));
+        assert_eq!(
+            (&page["id"], page["events"].as_array().unwrap().len()),
+            (&json!(format!("h{number}")), 5)
+        );
     }
     server.stop().await;
 }

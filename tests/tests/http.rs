@@ -32,7 +32,10 @@ async fn asks_at_once(sender: SendRequest<Full<Bytes>>, origin: &str) {
             .unwrap();
         asked.push(tokio::spawn(async move {
             let response = sender.send_request(whoami).await.unwrap();
-            assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
+            assert_eq!(
+                (response.status(), response.version()),
+                (StatusCode::OK, Version::HTTP_2)
+            );
             let body = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, format!("\"{actor}\""));
         }));
@@ -72,7 +75,11 @@ async fn one_connection_over_tls_that_asks_for_http_2_gets_it() {
     let site = steward("tls = { certificate = \"cert.pem\", key = \"key.pem\" }\n");
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(site.folder.path().join("cert.pem"), certified.cert.pem()).unwrap();
-    std::fs::write(site.folder.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+    std::fs::write(
+        site.folder.path().join("key.pem"),
+        certified.signing_key.serialize_pem(),
+    )
+    .unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -85,7 +92,10 @@ async fn one_connection_over_tls_that_asks_for_http_2_gets_it() {
     let server = site.start().await;
     let stream = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
     let name = "localhost".try_into().unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     asks_at_once(talk(stream).await, &format!("https://localhost:{}", site.port)).await;
     server.stop().await;
@@ -100,8 +110,16 @@ async fn a_socket_is_not_opened_over_http_2_and_the_connection_goes_on() {
     tokio::spawn(connection);
     for (path, is_there) in [("/v1/ws", false), ("/health", true)] {
         let request = Request::get(format!("http://127.0.0.1:{}{path}", site.port));
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
-        assert_eq!(response.status() == StatusCode::OK, is_there, "{path}: {}", response.status());
+        let response = sender
+            .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            response.status() == StatusCode::OK,
+            is_there,
+            "{path}: {}",
+            response.status()
+        );
         assert!(!response.status().is_server_error(), "{path}: {}", response.status());
     }
     server.stop().await;

@@ -43,8 +43,16 @@ const TABLE: [(Deed, Loss, &[&str]); 9] = [
     (Deed::Edit, Loss::Muted, &["groups.muted"]),
     (Deed::React, Loss::Muted, &["groups.muted"]),
     (Deed::Announce, Loss::Muted, &["groups.muted"]),
-    (Deed::Edit, Loss::Removed, &["unknown_conversation", "groups.not_a_member"]),
-    (Deed::React, Loss::Removed, &["unknown_conversation", "groups.not_a_member"]),
+    (
+        Deed::Edit,
+        Loss::Removed,
+        &["unknown_conversation", "groups.not_a_member"],
+    ),
+    (
+        Deed::React,
+        Loss::Removed,
+        &["unknown_conversation", "groups.not_a_member"],
+    ),
     (Deed::Mute, Loss::Removed, &["groups.not_a_member"]),
     (Deed::Mute, Loss::Demoted, &["groups.no_permission"]),
     (Deed::Announce, Loss::Demoted, &["groups.no_permission"]),
@@ -116,7 +124,9 @@ async fn do_until_refused(
                 "ack" | "result" => answered += 1,
                 _ => {}
             }
-            if answered >= 20 && let Some(first) = first.take() {
+            if answered >= 20
+                && let Some(first) = first.take()
+            {
                 first.send(()).unwrap();
             }
         }
@@ -154,14 +164,25 @@ async fn what_somebody_does_stands_before_the_moment_at_which_they_lose_the_righ
             done(person, "join", json!({"group": group})).await;
         }
         let of_abe = json!({"group": group, "actor": abe.actor});
-        done(&mut ann, "set_role", json!({"group": group, "actor": abe.actor, "role": "admin"})).await;
+        done(
+            &mut ann,
+            "set_role",
+            json!({"group": group, "actor": abe.actor, "role": "admin"}),
+        )
+        .await;
         let say = json!({"type": "send", "id": format!("{deed:?}{loss:?}"), "conversation": group, "kind": "text", "content": {"text": "0"}});
         let own = abe.client.request(say).await["seq"].as_u64().unwrap();
         let taken = match loss {
             Loss::Muted => ("mute", of_abe),
             Loss::Removed => ("remove", json!({"group": group, "actors": [abe.actor]})),
-            Loss::Demoted => ("set_role", json!({"group": group, "actor": abe.actor, "role": "member"})),
-            Loss::Denied => ("set_overrides", json!({"group": group, "actor": abe.actor, "allow": [], "deny": ["pin"]})),
+            Loss::Demoted => (
+                "set_role",
+                json!({"group": group, "actor": abe.actor, "role": "member"}),
+            ),
+            Loss::Denied => (
+                "set_overrides",
+                json!({"group": group, "actor": abe.actor, "allow": [], "deny": ["pin"]}),
+            ),
         };
         // Ids of acts are good once.
         let prefix = format!("{deed:?}{loss:?}");
@@ -184,9 +205,18 @@ async fn what_somebody_does_stands_before_the_moment_at_which_they_lose_the_righ
             Loss::Denied => event["content"]["event"] == "role" && event["seq"].as_u64().unwrap() > own,
         };
         let end = events.iter().find(is_end).unwrap()["seq"].as_u64().unwrap();
-        let of_abe = |event: &&Value| event["sender"] == abe.actor || (event["type"] == "annotation" && matches!(deed, Deed::Pin));
-        let late: Vec<&Value> = events.iter().filter(of_abe).filter(|event| event["seq"].as_u64().unwrap() > end).collect();
-        assert!(late.is_empty(), "{deed:?} {loss:?} ended with {end}, and then came {late:?}");
+        let of_abe = |event: &&Value| {
+            event["sender"] == abe.actor || (event["type"] == "annotation" && matches!(deed, Deed::Pin))
+        };
+        let late: Vec<&Value> = events
+            .iter()
+            .filter(of_abe)
+            .filter(|event| event["seq"].as_u64().unwrap() > end)
+            .collect();
+        assert!(
+            late.is_empty(),
+            "{deed:?} {loss:?} ended with {end}, and then came {late:?}"
+        );
         let before = events.iter().filter(of_abe).count();
         assert!(before > 10, "{deed:?} {loss:?}: only {before} were under way");
     }

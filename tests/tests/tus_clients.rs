@@ -346,5 +346,8 @@ async fn while_the_bucket_is_gone_uploads_wait_and_downloads_break_off() {
     let broken = ask(port, "ann", "GET", there, "", b"").await;
     assert_eq!((broken.status, broken.body.len()), (200, 0));
     let log = server.stop().await;
-    assert!(log.contains("a blob can't be written or read") && !log.contains("secret"), "{log}");
+    assert!(
+        log.contains("a blob can't be written or read") && !log.contains("secret"),
+        "{log}"
+    );
 }

@@ -515,12 +515,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
     }
 
     async fn feed_frame(&mut self, frame: Frame) -> Result<(), ()> {
-        self.wait_for(|socket, context| socket.poll_ready(context).map_err(drop)).await?;
+        self.wait_for(|socket, context| socket.poll_ready(context).map_err(drop))
+            .await?;
         Pin::new(&mut self.socket).start_send(frame).map_err(drop)
     }
 
     async fn flush(&mut self) -> Result<(), ()> {
-        self.wait_for(|socket, context| socket.poll_flush(context).map_err(drop)).await
+        self.wait_for(|socket, context| socket.poll_flush(context).map_err(drop))
+            .await
     }
 
     /// Waits for the socket to take more, and listens meanwhile: the other side is given up once it has neither taken
