@@ -38,6 +38,16 @@ pub(super) fn commit_failed(error: &CommitError) -> RequestError {
     }
 }
 
+/// Waits until all that was read is on the disk: nobody is to see what a crash takes back. Returns whether it is; a store
+/// that can't write any more can still be read.
+pub(super) fn until_durable(log: &Log) -> Result<bool, RequestError> {
+    match Draft::new(log.store().clone()).commit_blocking() {
+        Ok(_) => Ok(true),
+        Err(CommitError::Failed(_)) => Ok(false),
+        Err(error) => Err(commit_failed(&error)),
+    }
+}
+
 impl Session {
     pub(super) fn actor(&self) -> Result<&ActorId, RequestError> {
         let signed = self
@@ -193,6 +203,7 @@ fn read_page(
         let views = rendered.views()?;
         let frame = reply::events(id, conversation.log.conversation, head.epoch, head.seq, &views);
         if views.len() <= 1 || frame.len() <= host.limits.queue_bytes / 2 {
+            until_durable(log)?;
             return Ok(frame);
         }
         limit = views.len() / 2;
