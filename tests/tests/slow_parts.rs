@@ -4,9 +4,11 @@
 
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
+use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
 use courtyard::store::{
     Appended, CommitError, EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Outcome, Position, Store, StoreError,
     StoredEvent, Submitter, Transaction,
@@ -250,5 +252,61 @@ async fn the_repetition_of_an_act_is_acked_once_the_first_one_is_on_the_disk_and
     assert_eq!((&event["type"], &event["event"]["seq"]), (&json!("event"), &json!(2)));
     let ack = desk.next().await;
     assert_eq!((&ack["type"], &ack["seq"]), (&json!("ack"), &json!(2)));
+    server.shut_down().await;
+}
+
+/// A bus on which ann is spoken to all the time.
+#[derive(Default)]
+struct Noisy {
+    bus: LocalBus,
+    subscriber: OnceLock<Arc<dyn Subscriber>>,
+    is_over: AtomicBool,
+}
+
+impl Noisy {
+    fn speak(&self) {
+        let subscriber = self.subscriber.get().unwrap();
+        let notice = Notice {
+            app: AppId::default_app(),
+            actors: ["ann".parse().unwrap()].into(),
+            except: None,
+            ephemeral: false,
+            frame: Bytes::from_static(b"{\"type\":\"event\"}"),
+        };
+        while !self.is_over.load(Ordering::Relaxed) {
+            subscriber.notice(&notice);
+        }
+    }
+}
+
+impl Bus for Noisy {
+    fn publish(&self, notice: Notice) {
+        self.bus.publish(notice);
+    }
+
+    fn subscribe(&self, subscriber: Arc<dyn Subscriber>) {
+        assert!(self.subscriber.set(subscriber.clone()).is_ok());
+        self.bus.subscribe(subscriber);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_frame_is_the_welcome_whatever_comes_in_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Arc::new(Noisy::default());
+    let mut config = config(folder.path());
+    // What is left of the noise is soon sent.
+    config.session.queue_bytes = 1_024;
+    let server = Server::builder(config).bus(bus.clone()).start().await.unwrap();
+    let speaking = tokio::task::spawn_blocking({
+        let bus = bus.clone();
+        move || bus.speak()
+    });
+    for _ in 0..50 {
+        // It looks at the first frame.
+        sign_in(&server, "ann").await;
+    }
+    bus.is_over.store(true, Ordering::Relaxed);
+    speaking.await.unwrap();
     server.shut_down().await;
 }
