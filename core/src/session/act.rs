@@ -149,12 +149,14 @@ impl Doing {
         draft.rely_on(conversation.key.clone());
         let dedup = self.dedup();
         if let Some(found) = host.log.find(dedup).map_err(|error| storage_failed(&error))? {
-            // A plugin decides once, and what was done may be undone by now.
-            return Ok(Err(if found.fingerprint == dedup.fingerprint {
+            // A plugin decides once, and what was done may be undone by now. It may be on its way to the disk still, and
+            // nobody has been told of it then.
+            let first = if found.fingerprint == dedup.fingerprint {
                 CommitError::Duplicate(found.appended)
             } else {
                 CommitError::DedupConflict(found.appended)
-            }));
+            };
+            return Ok(Err(draft.commit_blocking().err().unwrap_or(first)));
         }
         let target = host.log.event(&log, self.target).map_err(failed)?;
         let target = target.ok_or_else(unknown_message)?;

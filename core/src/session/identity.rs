@@ -87,7 +87,7 @@ impl Session {
         }
         if let Some(credentials) = credentials {
             match self.identify(&app, &credentials).await {
-                Ok(identity) => self.sign_in(&app, identity, credentials.device),
+                Ok(identity) => self.sign_in(identity, credentials.device),
                 Err(error) => {
                     self.refuse(None, &error);
                     return Err(if error.retry {
@@ -100,6 +100,7 @@ impl Session {
         }
         self.app = Some(app);
         self.welcome(None);
+        self.appear();
         Ok(())
     }
 
@@ -114,8 +115,9 @@ impl Session {
         }
         match self.identify(app, &credentials).await {
             Ok(identity) => {
-                self.sign_in(app, identity, credentials.device);
+                self.sign_in(identity, credentials.device);
                 self.welcome(Some(id));
+                self.appear();
             }
             Err(error) => self.refuse(Some(id), &error),
         }
@@ -126,18 +128,12 @@ impl Session {
         self.blocking(move || host.identify(&app, &token)).await?
     }
 
-    pub(super) fn sign_in(&mut self, app: &AppId, identity: Identity, device: DeviceId) {
+    pub(super) fn sign_in(&mut self, identity: Identity, device: DeviceId) {
         let Identity {
             actor,
             credential,
             expires_at_ms,
         } = identity;
-        let endpoint = Endpoint {
-            id: self.id,
-            credential: credential.clone(),
-            queue: self.queue.clone(),
-        };
-        self.host.router.add(app, &actor, endpoint);
         if expires_at_ms > 0 {
             let (queue, left) = (
                 std::sync::Arc::downgrade(&self.queue),
@@ -156,8 +152,19 @@ impl Session {
             device,
             credential,
         });
-        self.app.get_or_insert_with(|| app.clone());
-        self.tell(SessionChange::Connected);
+    }
+
+    /// Is told from now on what comes in to the actor who is signed in, if somebody is.
+    pub(super) fn appear(&mut self) {
+        if let (Some(app), Some(signed)) = (&self.app, &self.signed) {
+            let endpoint = Endpoint {
+                id: self.id,
+                credential: signed.credential.clone(),
+                queue: self.queue.clone(),
+            };
+            self.host.router.add(app, &signed.actor, endpoint);
+            self.tell(SessionChange::Connected);
+        }
     }
 
     pub(super) fn sign_out(&mut self) {

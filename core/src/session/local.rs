@@ -117,7 +117,9 @@ impl LocalSession {
             credential: String::new(),
             expires_at_ms: 0,
         };
-        session.sign_in(&app, identity, device);
+        session.app = Some(app);
+        session.sign_in(identity, device);
+        session.appear();
         let sender = events.clone();
         tokio::spawn(async move {
             run(&mut session, received, &sender, stopping).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use courtyard_plugin_sdk as sdk;
 
-use super::requests::{storage_failed, unknown_conversation};
+use super::requests::{storage_failed, unknown_conversation, until_durable};
 use super::{Host, Place, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
@@ -105,6 +105,7 @@ impl Session {
                 let read = move || {
                     let found = host.log.watermarks(&conversation.log, after.as_ref(), limit);
                     let mut found = found.map_err(|error| storage_failed(&error))?;
+                    until_durable(&host.log)?;
                     keep_told(&host, &conversation, &viewer, &mut found);
                     let views: Vec<_> = found.iter().map(|(actor, mark)| view(actor, *mark)).collect();
                     Ok(reply::receipts(&id, conversation.log.conversation, &views))

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::hooks::{Access, Call, Hooks, origin};
 use crate::log::{Conversation, Draft, Log};
 use crate::router::Item;
-use crate::store::{Appended, LogId};
+use crate::store::{Appended, CommitError, LogId};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
 use super::identity::Signed;
@@ -24,6 +24,16 @@ pub(super) fn unknown_conversation() -> RequestError {
         Code::UnknownConversation,
         "There is no such conversation, or you are no member.",
     )
+}
+
+/// Waits until all that was read is on the disk: nobody is to see what a crash takes back. Returns whether it is; a store
+/// that can't write any more can still be read.
+pub(super) fn until_durable(log: &Log) -> Result<bool, RequestError> {
+    match Draft::new(log.store().clone()).commit_blocking() {
+        Ok(_) => Ok(true),
+        Err(CommitError::Failed(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Session {
@@ -179,6 +189,7 @@ fn read_page(
         let views = rendered.views()?;
         let frame = reply::events(id, conversation.log.conversation, head.epoch, head.seq, &views);
         if views.len() <= 1 || frame.len() <= host.limits.queue_bytes / 2 {
+            until_durable(log)?;
             return Ok(frame);
         }
         limit = views.len() / 2;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::receipts::{keep_told, view};
 use super::rendered::Rendered;
-use super::requests::storage_failed;
+use super::requests::{storage_failed, until_durable};
 use super::{Host, Session};
-use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Watermark};
-use crate::store::{CommitError, Head, LogId, Position};
+use crate::log::{Body, Conversation, EventType, Log, LogError, Watermark};
+use crate::store::{Head, LogId, Position};
 use crate::wire::reply::{ConversationView, ReceiptView};
 use crate::wire::{ActorId, AppId, Page, RequestError, reply};
 
@@ -48,16 +48,6 @@ impl Session {
     }
 }
 
-/// Waits until a position holds whatever happens: a crash must not lead to it a second time, with other changes behind it.
-fn durable(log: &Log, position: Position) -> Result<Position, RequestError> {
-    match Draft::new(log.store().clone()).commit_blocking() {
-        Ok(_) => Ok(position),
-        // It can still be read, but nobody knows from where on the next time.
-        Err(CommitError::Failed(_)) => Ok(Position::default()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Position>) -> Result<Bytes, RequestError> {
     let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
     // Taken before the first read: what comes meanwhile is in the next answer again.
@@ -74,7 +64,13 @@ fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Pos
             entries.push(Entry::read(host, actor, conversation)?);
         }
     }
-    let position = durable(log, position)?;
+    // A crash must not lead to the position a second time, with other changes behind it. If the disk takes nothing any
+    // more, nobody knows from where on the next time.
+    let position = if until_durable(log)? {
+        position
+    } else {
+        Position::default()
+    };
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.newest_ms));
     let receipts: Vec<Vec<ReceiptView<'_>>> = entries.iter().map(Entry::receipts).collect();
     let mut views = Vec::with_capacity(entries.len());
@@ -101,7 +97,12 @@ fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Pos
 impl Entry {
     fn read(host: &Host, actor: &ActorId, conversation: Arc<Conversation>) -> Result<Self, RequestError> {
         let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
-        let (head, newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
+        let (head, mut newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
+        if newest.is_empty() && head.seq > 0 {
+            // It has its number, but can't be read before it is on the disk. Neither can it be counted.
+            until_durable(log)?;
+            newest.extend(log.event(&conversation.log, head.seq).map_err(failed)?);
+        }
         let newest_ms = newest.first().map_or_else(crate::clock::now_ms, |event| event.time_ms);
         let mut receipts = Vec::new();
         let own = if conversation.members.len() <= FEW {
