@@ -48,6 +48,9 @@ test("a sticker is found by word and emoji, sent, seen moving, and found again a
   await bob.page.waitForSelector("#panel[data-page=pack-page] [data-test=pack-grid] [data-drawn=lottie]");
   assert.match(await bob.page.textContent("#panel"), /Pip.*MIT OR Apache-2\.0/);
   await site.picture(bob.page, "phone-pack");
+  // Whoever comes back sees which one it was before the conversation is opened.
+  await bob.page.reload();
+  await bob.page.waitForSelector("[data-test=person-ann]:has-text('🥳 Sticker')");
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
