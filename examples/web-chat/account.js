@@ -26,7 +26,7 @@ function password() {
   const old = secret("current-password", false);
   const fresh = secret("new-password");
   return [heading("Password"), form("password-form", "Change the password", [
-    field("Password now", old, "old-password", "Left out by those who never had one."),
+    field("Password now", old, "old-password", "Leave it empty if you never had one."),
     field("New password", fresh, "new-password", "8 characters at least. All your other devices are signed out."),
   ], async (form) => {
     await chat.call("users.change_password", { new_password: fresh.value, ...(old.value ? { password: old.value } : {}) });
@@ -47,7 +47,7 @@ function ownAddresses(addresses) {
 }
 
 function asking() {
-  const address = input({ autocomplete: "email", required: true, maxLength: 254, placeholder: "ann@example.com or +41441234567" });
+  const address = input({ autocomplete: "email", required: true, maxLength: 254, placeholder: "ann@example.com or +41…" });
   return form("address-form", "Add it", [field("E-mail address or phone number", address, "new-address")], async () => {
     const { sent_by: by } = await chat.call("users.add_address", { address: address.value });
     adding = { address: address.value, by };
@@ -88,7 +88,10 @@ function thirdParties(known, identities) {
       await chat.call("users.remove_identity", { provider, subject });
       redrawPanel("account-page");
     }, { className: "small" })));
-  const add = known.map(({ id, name }) => action(`Add ${name}`, `link-${id}`, () => beginThirdParty(id, true)));
+  const add = known.map(({ id, name }) => {
+    const isKnown = identities.some(({ provider }) => provider === id);
+    return action(isKnown ? `Add another account of ${name}` : `Add ${name}`, `link-${id}`, () => beginThirdParty(id, true));
+  });
   return [list(rows, "identities", "None yet."), buttons(...add)];
 }
 

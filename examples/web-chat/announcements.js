@@ -9,6 +9,7 @@ import { groupOf, load, may } from "./groups.js";
 import { openPanel, redrawPanel, startPanel } from "./panel.js";
 import { area, buttons, field, form, heading, paged, personRow, risky } from "./parts.js";
 import { ago, learn, nameOf } from "./people.js";
+import { redraw } from "./room.js";
 
 /** Announcements that were said to be seen, as group and number. */
 const said = new Set();
@@ -18,12 +19,18 @@ kinds.set("custom:announcement", {
     element("strong", {}, "📣 Announcement"),
     element("span", { className: "words" }, ...linked(content.text)),
     ...(knowsReaders(conversation, sender)
-      ? [action("Who has seen it", `seen-${content.announcement}`, () => startPanel(readersPage(conversation, content.announcement)), { className: "small" })]
+      ? [action("Who has seen it", `seen-${content.announcement}`, () => startPanel(readersPage(conversation, content.announcement, sender)), { className: "small" })]
       : [])),
   preview: ({ content }) => `📣 ${content.text}`,
 });
 
 const knowsReaders = (id, by) => by === chat.actor || may(id, "announce");
+
+// What one may do in a group is known later than its messages.
+on("groups", ({ group }) => {
+  if (current?.id !== group) return;
+  redraw(...current.list.messages.filter(({ kind }) => kind === "custom:announcement").map(({ seq }) => seq));
+});
 
 // Whoever has an announcement before their eyes has seen it.
 on("read", () => {
@@ -60,7 +67,7 @@ async function build(body, id) {
 
 function card(id, { announcement, text, by, at_ms }) {
   const acts = knowsReaders(id, by) ? [
-    action("Who has seen it", `readers-${announcement}`, () => openPanel(readersPage(id, announcement)), { className: "small" }),
+    action("Who has seen it", `readers-${announcement}`, () => openPanel(readersPage(id, announcement, by)), { className: "small" }),
     risky("Remove", "Really?", `remove-announcement-${announcement}`, async () => {
       await chat.call("groups.remove_announcement", { group: id, announcement });
       redrawPanel("announcements-page");
@@ -71,7 +78,8 @@ function card(id, { announcement, text, by, at_ms }) {
     element("small", { className: "quiet" }, `${nameOf(by)} · ${ago(at_ms)}`), buttons(...acts));
 }
 
-const readersPage = (id, announcement) => ({
+/** Whoever announced something is not counted. */
+const readersPage = (id, announcement, by) => ({
   title: "Who has seen it",
   test: "readers-page",
   async build(body) {
@@ -85,7 +93,7 @@ const readersPage = (id, announcement) => ({
     const unseen = await paged("unseen-list", async (after) => {
       const { actors, next } = await chat.call("groups.unseen", { ...params, ...(after ? { after } : {}) });
       await learn(actors);
-      const others = actors.filter((actor) => actor !== chat.actor);
+      const others = actors.filter((actor) => actor !== by);
       return { rows: others.map((actor) => personRow(actor, { line: "", dot: false, test: `not-seen-${nameOf(actor)}` })), next };
     }, "Everybody has seen it.");
     const most = conversationOf(id).members.length - 1;

@@ -11,7 +11,8 @@ export const devicesPage = { title: "Devices", test: "devices-page", build };
 async function build(body) {
   const { sessions } = await chat.call("users.sessions");
   const others = sessions.filter(({ current }) => !current);
-  body.append(list(sessions.map(row), "sessions"));
+  const own = sessions.filter(({ current }) => current);
+  body.append(list([...own, ...others].map(row), "sessions"));
   if (others.length > 0) {
     body.append(buttons(risky("Sign out all others", "Really all others?", "end-others", async () => {
       await chat.call("users.end_other_sessions");

@@ -3,7 +3,7 @@
 import { button, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { kinds } from "./content.js";
-import { current } from "./conversations.js";
+import { changed, current } from "./conversations.js";
 import { furtherActs } from "./menu.js";
 import { urlOf } from "./cache.js";
 import { blobs } from "./pictures.js";
@@ -118,8 +118,10 @@ kinds.set("sticker", {
     return box;
   },
   preview: ({ content }) => {
-    const sticker = known.get(nameOf(content));
-    return `${pictured(sticker?.emoji?.[0]) ?? "🩹"} Sticker`;
+    const name = nameOf(content);
+    // Lists show it with its emoji as soon as that is known.
+    if (!known.has(name)) void resolve(content).then((sticker) => sticker && changed("list"), () => {});
+    return [pictured(known.get(name)?.emoji?.[0]), "Sticker"].filter(Boolean).join(" ");
   },
 });
 

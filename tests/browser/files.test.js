@@ -1,13 +1,12 @@
 // Files on the page: sent through a broken link, shown, saved, listed and removed.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { setting, shows, talk } from "./page.js";
+import { attach, moved, offsets, save, send, setting, shows, sum, talk, waits } from "./page.js";
 
 /** Parts that count are small here, so that little of what was sent before a kill is sent again. */
 const LIMITS = "[blobs]\npart_bytes = 262144\nmax_bytes = 20000000";
@@ -22,8 +21,6 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
-
 /** Makes a file of so many bytes on the disk. */
 function file(name, length) {
   const path = join(folder, name);
@@ -37,22 +34,6 @@ async function throttle(page, bytes) {
   page.link ??= await page.context().newCDPSession(page);
   await page.link.send("Network.emulateNetworkConditions",
     { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytes || -1 });
-}
-
-const attach = (page, ...files) => page.setInputFiles("[data-test=choose-files]", files);
-const send = (page) => page.press("[data-test=text]", "Enter");
-
-/** Waits until so many bytes of a file are on their way. */
-const moved = (page, bytes) => page.waitForFunction((bytes) =>
-  Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
-
-/** The offsets at which a page sends bytes, from now on. */
-function offsets(page) {
-  const found = [];
-  page.on("request", (request) => {
-    if (request.method() === "PATCH") found.push(Number(request.headers()["upload-offset"]));
-  });
-  return found;
 }
 
 async function pair(left, right, how = DESK) {
@@ -72,7 +53,7 @@ test("a file goes on behind a broken link and a killed server, and comes out who
   await moved(ann.page, 2_000_000);
   await site.picture(ann.page, "desk-upload");
   await site.kill();
-  await ann.page.waitForFunction(() => document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
+  await waits(ann.page);
   await site.picture(ann.page, "desk-upload-waiting");
   await throttle(ann.page, 0);
   await site.start();
@@ -82,9 +63,9 @@ test("a file goes on behind a broken link and a killed server, and comes out who
   assert.ok(sent[1] > 0, `what was there already was sent again: ${sent}`);
 
   assert.match(await bob.page.textContent("[data-test=file]"), /plans for the garden\.zip12\.0 MB · ZIP/);
-  const [saved] = await Promise.all([bob.page.waitForEvent("download"), bob.page.click("[data-test=download]")]);
-  assert.equal(saved.suggestedFilename(), "plans for the garden.zip");
-  assert.equal(sum(readFileSync(await saved.path())), big.sum);
+  const saved = await save(bob.page);
+  assert.equal(saved.name, "plans for the garden.zip");
+  assert.equal(sum(readFileSync(saved.path)), big.sum);
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 

@@ -3,15 +3,15 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, backTo, bubble, choose, group, groupSetting, line, newGroup, open, says, shows, write } from "./page.js";
+import {
+  act, announce, backTo, bubble, choose, giveRole, group, groupSetting, line, member, newGroup, newRole, open, says, seenBy, shows, titled,
+  write,
+} from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
 afterEach(() => site.empty());
 after(() => site?.close());
-
-const titled = (page, title) =>
-  page.waitForFunction((title) => document.querySelector("[data-test=title]").textContent === title, title);
 
 test("people come into a group by invitation and by link, and everybody sees who says what and who has read it", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
@@ -96,13 +96,6 @@ test("whoever asks to join an open-minded group is let in by those who decide", 
   assert.deepEqual([...gert.complaints, ...hedi.complaints], []);
 });
 
-/** Opens the page of a member. */
-async function member(page, name) {
-  await groupSetting(page, "members");
-  await page.click(`[data-test=member-${name}] .person`);
-  await page.waitForSelector("#panel[data-page=member-page]");
-}
-
 test("roles decide who may do what: a moderator mutes, a new owner takes over, and who is banned stays out", async () => {
   const [olga, max, nora] = [await site.join("olga", DESK), await site.join("max", DESK), await site.join("nora", PHONE)];
   await newGroup(olga.page, "Garden", ["max", "nora"]);
@@ -110,18 +103,11 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
     await page.click("[data-test=accept-Garden]");
     await titled(page, "Garden");
   }
-  await groupSetting(olga.page, "roles");
-  await olga.page.click("[data-test=new-role]");
-  await olga.page.fill("[data-test=role-title]", "Gardener");
-  await olga.page.fill("[data-test=role-rank]", "50");
-  await olga.page.check("[data-test=may-mute]");
-  await olga.page.check("[data-test=may-recall_others]");
+  await newRole(olga.page, "Gardener", 50, "mute", "recall_others");
   await site.picture(olga.page, "desk-role");
   await olga.page.click("[data-test=role-new-submit]");
   await olga.page.waitForSelector("[data-test=role-Gardener]");
-  await member(olga.page, "max");
-  await olga.page.selectOption("[data-test=member-role]", { label: "Gardener" });
-  await olga.page.click("[data-test=role-form-submit]");
+  await giveRole(olga.page, "max", "Gardener");
   await line(max.page, "olga gave you the role Gardener");
   await site.picture(olga.page, "desk-member");
 
@@ -207,16 +193,9 @@ test("mentions reach those who are meant, announcements tell who has seen them, 
   await quin.page.waitForSelector(".mention.mine");
   await quin.page.waitForSelector("[data-test=group-Office] [data-test=mentions]", { state: "detached" });
 
-  await groupSetting(pia.page, "announcements");
-  await pia.page.fill("[data-test=announcement]", "The office is closed on Friday.");
-  await pia.page.click("[data-test=announce-form-submit]");
+  await announce(pia.page, "The office is closed on Friday.");
   await quin.page.waitForSelector(".announcement:has-text('closed on Friday')");
-  await pia.page.click("[data-test=readers-1]");
-  await pia.page.waitForSelector("#panel[data-page=readers-page]");
-  while (!(await pia.page.locator("[data-test=seen-list] [data-test=saw-quin]").count())) {
-    await pia.page.click("[data-test=readers-again]");
-    await pia.page.waitForSelector("#panel[data-page=readers-page]");
-  }
+  await seenBy(pia.page, 1, "quin");
   await site.picture(pia.page, "desk-announcement");
 
   await open(pia.page, "Lunch at noon, @quin ?");

@@ -1,10 +1,22 @@
 // What people do on the page, and what they see there.
 
+import { createHash } from "node:crypto";
+
+/** Waits until somebody is signed in. */
+export const me = (page, name) => reads(page, "[data-test=me]", name);
+
+/** Waits until a conversation is open. */
+export const titled = (page, title) => reads(page, "[data-test=title]", title);
+
+/** Waits until a node has this text and nothing else. */
+const reads = (page, selector, text) =>
+  page.waitForFunction(([selector, text]) => document.querySelector(selector)?.textContent === text, [selector, text]);
+
 /** Finds someone and opens the conversation. */
 export async function talk(page, partner) {
   await page.fill("[data-test=search]", partner);
-  await page.click(`[data-test=person-${partner}]`);
-  await page.waitForFunction((name) => document.querySelector("[data-test=title]").textContent === name, partner);
+  await page.click(`[data-test="person-${partner}"]`);
+  await titled(page, partner);
 }
 
 export async function write(page, text) {
@@ -24,7 +36,7 @@ export const shows = (page, count) => page.waitForFunction((count) => {
 
 /** Waits until the conversation with someone shows so many unread messages. */
 export const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
-  const badge = document.querySelector(`[data-test=person-${partner}] [data-test=unread]`);
+  const badge = document.querySelector(`[data-test="person-${partner}"] [data-test=unread]`);
   return Number(badge?.textContent ?? 0) === count;
 }, [partner, count]);
 
@@ -66,6 +78,30 @@ export async function profileOf(page, words, name) {
   await page.fill("[data-test=search]", "");
 }
 
+/** Asks somebody to be a contact, in these words. */
+export async function befriend(page, name, words) {
+  await profileOf(page, name, name);
+  await page.click("[data-test=request-friend]");
+  await page.fill("[data-test=request-text]", words);
+  await page.click("[data-test=request-form-submit]");
+  await page.waitForSelector("[data-test=withdraw-friend]");
+}
+
+/** Accepts whoever asks to be a contact. */
+export async function accept(page, name) {
+  await contacts(page);
+  await page.click(`[data-test="accept-${name}"]`);
+  await page.waitForSelector(`[data-test="friend-${name}"]`);
+}
+
+/** Blocks whoever the open conversation is with. */
+export async function block(page) {
+  await page.click("[data-test=details]");
+  await page.click("[data-test=block]");
+  await page.click("[data-test=block]");
+  await page.waitForSelector("[data-test=blocked-note]");
+}
+
 /** Opens a page of the settings. */
 export async function setting(page, name) {
   if (await page.locator("[data-test=panel-close]").isVisible()) await page.click("[data-test=panel-close]");
@@ -96,7 +132,7 @@ export async function newGroup(page, name, members = [], description = "") {
   }
   for (const member of members) {
     await page.fill("[data-test=members-search]", member);
-    await page.check(`[data-test=pick-${member}]`);
+    await page.check(`[data-test="pick-${member}"]`);
   }
   await page.click(name ? "[data-test=create-group-submit]" : "[data-test=create-discussion-submit]");
   await page.waitForSelector("#panel", { state: "hidden" });
@@ -106,7 +142,7 @@ export async function newGroup(page, name, members = [], description = "") {
 /** Opens a group from the list. */
 export async function choose(page, name) {
   await page.click(`[data-test="group-${name}"]`);
-  await page.waitForFunction((name) => document.querySelector("[data-test=title]").textContent === name, name);
+  await titled(page, name);
 }
 
 /** Opens the page of the group whose conversation is open. */
@@ -123,6 +159,49 @@ export async function groupSetting(page, name) {
   await page.waitForSelector(`#panel[data-page^="${name}"]`);
 }
 
+/** Opens the page of a member. */
+export async function member(page, name) {
+  await groupSetting(page, "members");
+  await page.click(`[data-test="member-${name}"] .person`);
+  await page.waitForSelector("#panel[data-page=member-page]");
+}
+
+/** Makes a role that may do something besides what members may. */
+export async function newRole(page, title, rank, ...permissions) {
+  await groupSetting(page, "roles");
+  await page.click("[data-test=new-role]");
+  await page.fill("[data-test=role-title]", title);
+  await page.fill("[data-test=role-rank]", String(rank));
+  for (const permission of permissions) await page.check(`[data-test=may-${permission}]`);
+}
+
+/** Gives a role to a member. */
+export async function giveRole(page, name, role) {
+  await member(page, name);
+  await page.selectOption("[data-test=member-role]", { label: role });
+  await page.click("[data-test=role-form-submit]");
+}
+
+/** Announces something in the group whose conversation is open. */
+export async function announce(page, text) {
+  await groupSetting(page, "announcements");
+  await page.fill("[data-test=announcement]", text);
+  await page.click("[data-test=announce-form-submit]");
+  await page.waitForSelector(`#panel .card:has-text("${text}")`);
+}
+
+/** Opens the list of those who have seen an announcement, and looks again until these are in it. */
+export async function seenBy(page, announcement, ...names) {
+  await page.click(`[data-test=readers-${announcement}]`);
+  await page.waitForSelector("#panel[data-page=readers-page]");
+  for (const name of names) {
+    while (!(await page.locator(`[data-test=seen-list] [data-test="saw-${name}"]`).count())) {
+      await page.click("[data-test=readers-again]");
+      await page.waitForSelector("#panel[data-page=readers-page]");
+    }
+  }
+}
+
 /** Goes back in the panel until a page is there. */
 export async function backTo(page, name) {
   await page.click("[data-test=panel-back]");
@@ -135,3 +214,65 @@ export const line = (page, text) => page.waitForSelector(`#messages .happened:ha
 /** Waits until somebody's message stands under their name. */
 export const says = (page, name, text) =>
   page.waitForSelector(`#messages .row:has(.sender:has-text("${name}")) .note[data-text="${text}"]`);
+
+/** Puts files beside the text, to be sent with it. */
+export const attach = (page, ...files) => page.setInputFiles("[data-test=choose-files]", files);
+
+/** Sends what waits. */
+export const send = (page) => page.press("[data-test=text]", "Enter");
+
+/** Waits until so many bytes of a file are on their way. */
+export const moved = (page, bytes) => page.waitForFunction((bytes) =>
+  Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
+
+/** Waits until a file waits for the link to be back. */
+export const waits = (page) => page.waitForFunction(() =>
+  document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
+
+/** The offsets at which a page sends bytes, from now on. */
+export function offsets(page) {
+  const found = [];
+  page.on("request", (request) => {
+    if (request.method() === "PATCH") found.push(Number(request.headers()["upload-offset"]));
+  });
+  return found;
+}
+
+/** Saves the newest file of the open conversation, and returns the name and the path of what was saved. */
+export async function save(page) {
+  const get = page.locator("#messages [data-test=download]").last();
+  const [saved] = await Promise.all([page.waitForEvent("download"), get.click()]);
+  return { name: saved.suggestedFilename(), path: await saved.path() };
+}
+
+export const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** Opens the picker of stickers. */
+export async function openPicker(page) {
+  await page.click("[data-test=stickers]");
+  await page.waitForSelector("[data-test=sticker-grid] [data-drawn]");
+}
+
+/** Waits until the newest message is a sticker that is drawn in this way. */
+export const newestSticker = (page, format) => page.waitForFunction((format) =>
+  document.querySelector("#messages li:last-child [data-test=sticker] [data-drawn]")?.dataset.drawn === format, format);
+
+/** Chooses one's language in the settings. */
+export async function speak(page, language) {
+  await setting(page, "translation");
+  await page.selectOption("[data-test=language]", language);
+  await page.click("[data-test=translation-settings-submit]");
+  await page.waitForFunction(async (language) => (await import("/translation.js")).settings.language === language, language);
+  await page.click("[data-test=panel-close]");
+}
+
+/** Waits until the message that was written so shows these words, and returns what stands below them. */
+export async function translated(page, original, words = original) {
+  await page.waitForFunction(([original, words]) =>
+    document.querySelector(`#messages .note[data-text="${original}"] .words`)?.textContent === words, [original, words]);
+  const line = bubble(page, original).locator("[data-test=translated]");
+  return (await line.count()) > 0 ? line.textContent() : undefined;
+}
+
+/** Turns between a translation and its original. */
+export const flip = (page, original) => bubble(page, original).locator("[data-test=flip]").click();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { PASSWORD, PHONE, DESK, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
-import { bubble, contacts, find, picture, profileOf, setting, talk, write } from "./page.js";
+import { accept, befriend, block, bubble, contacts, find, me, picture, profileOf, setting, talk, titled, write } from "./page.js";
 
 let site, party;
 
@@ -18,8 +18,6 @@ after(async () => {
   await site?.close();
   party?.close();
 });
-
-const me = (page, name) => page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
 
 test("somebody signs in with a code from the server's log, and others see the profile and the picture", async () => {
   const { page, complaints } = await site.visit(PHONE);
@@ -60,17 +58,13 @@ const dot = (page, name, state) => page.waitForSelector(`[data-test="friend-${na
 
 test("two people become contacts, see at once how the other is, and keep notes about each other", async () => {
   const [cleo, dirk] = [await site.join("cleo", DESK), await site.join("dirk", PHONE)];
-  await profileOf(cleo.page, "dirk", "dirk");
-  await cleo.page.click("[data-test=request-friend]");
-  await cleo.page.fill("[data-test=request-text]", "It is me, from the fountain");
-  await cleo.page.click("[data-test=request-form-submit]");
-  await cleo.page.waitForSelector("[data-test=withdraw-friend]");
+  await befriend(cleo.page, "dirk", "It is me, from the fountain");
 
   await dirk.page.waitForSelector("[data-test=wishes]:has-text('1')");
   await contacts(dirk.page);
   await dirk.page.waitForSelector("[data-test=asking-cleo]:has-text('from the fountain')");
   await site.picture(dirk.page, "phone-request");
-  await dirk.page.tap("[data-test=accept-cleo]");
+  await accept(dirk.page, "cleo");
   await dot(dirk.page, "cleo", "online");
   await contacts(cleo.page);
   await dot(cleo.page, "dirk", "online");
@@ -109,10 +103,7 @@ test("nobody who is blocked gets through, and a message that was refused can be 
   await write(fred.page, "Buy now!");
   await talk(elsa.page, "fred");
   await bubble(elsa.page, "Buy now!").waitFor();
-  await elsa.page.click("[data-test=details]");
-  await elsa.page.click("[data-test=block]");
-  await elsa.page.click("[data-test=block]");
-  await elsa.page.waitForSelector("[data-test=blocked-note]");
+  await block(elsa.page);
 
   await write(fred.page, "Only today!");
   await fred.page.waitForSelector("[data-test=failure]:has-text('reach')");
@@ -224,7 +215,7 @@ test("people are found by the words of their names, with the keyboard alone", as
   await page.focus("[data-test=search]");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.querySelector("[data-test=title]").textContent === "juri");
+  await titled(page, "juri");
   await page.keyboard.type("Hello");
   await page.keyboard.press("Enter");
   await bubble(page, "Hello").waitFor();

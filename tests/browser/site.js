@@ -6,12 +6,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { chromium } from "playwright-core";
+import { me } from "./page.js";
 
 const root = resolve(import.meta.dirname, "../..");
 const binary = process.env.COURTYARD_BIN ?? join(root, "target/debug/courtyard");
 const plugins = process.env.COURTYARD_PLUGINS ?? join(root, "target/plugins");
 const compiled = resolve(dirname(binary), "compiled");
-const pictures = join(root, "target/screenshots");
+const pictures = resolve(root, process.env.COURTYARD_SCREENSHOTS ?? "target/screenshots");
 
 export const PASSWORD = "correct horse";
 export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
@@ -63,7 +64,7 @@ export class Site {
   /**
    * Starts a server with the page, and a browser.
    *
-   * @param options {plugins: which ones, further: id → TOML that goes into the tables of a plugin, limits, port}
+   * @param options {plugins: which ones, further: id → TOML that goes into the tables of a plugin, port, top: TOML above them}
    */
   static async open({ plugins = ["users"], further = {}, port, top = "" } = {}) {
     const site = new Site();
@@ -145,14 +146,17 @@ export class Site {
     await Promise.all(this.browser.contexts().map((context) => context.close()));
   }
 
-  /** Opens a page of its own, which nobody is signed in to. What goes wrong in it is in `complaints`. */
+  /**
+   * Opens a page of its own, which nobody is signed in to: at a path of the site, or at an address that leads to it. What goes
+   * wrong in it is in `complaints`.
+   */
   async visit(options = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(120_000);
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
-    await page.goto(`${this.address}${path}`);
+    await page.goto(new URL(path, this.address).href);
     return { page, complaints };
   }
 
@@ -168,10 +172,10 @@ export class Site {
     await page.fill("[data-test=name]", name);
     await page.fill("[data-test=password]", PASSWORD);
     await page.click(`[data-test=${how}]`);
-    await page.waitForFunction((name) => document.querySelector("[data-test=me]").textContent === name, name);
+    await me(page, name);
   }
 
-  /** Takes a picture for whoever wants to see how it looks. */
+  /** Takes a picture for whoever wants to see how it looks, in target/screenshots or the folder COURTYARD_SCREENSHOTS. */
   picture(page, name) {
     return page.screenshot({ path: join(pictures, `${name}.png`) });
   }

@@ -3,23 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, picture, talk } from "./page.js";
+import { act, newestSticker, openPicker, picture, talk } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "stickers"] })));
 after(() => site?.close());
 
-const openPicker = async (page) => {
-  await page.click("[data-test=stickers]");
-  await page.waitForSelector("[data-test=sticker-grid] [data-drawn]");
-};
 const inPicker = (page) => page.$$eval("[data-test=sticker-grid] > button", (cells) => cells.map((cell) => cell.dataset.test));
-
-/** Waits until the newest message is a sticker that is drawn, and returns how. */
-async function newest(page, format) {
-  await page.waitForFunction((format) =>
-    document.querySelector("#messages li:last-child [data-test=sticker] [data-drawn]")?.dataset.drawn === format, format);
-}
 
 test("a sticker is found by word and emoji, sent, seen moving, and found again among recent ones and favourites", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
@@ -32,8 +22,8 @@ test("a sticker is found by word and emoji, sent, seen moving, and found again a
   await ann.page.waitForFunction(() => document.querySelectorAll("[data-test=sticker-grid] > button").length === 1);
   await ann.page.fill("[data-test=sticker-search]", "birth");
   await ann.page.click("[data-test=sticker-grid] [data-test=sticker-party]");
-  await newest(ann.page, "lottie");
-  await newest(bob.page, "lottie");
+  await newestSticker(ann.page, "lottie");
+  await newestSticker(bob.page, "lottie");
   // It moves: what is drawn at one moment differs from what is drawn at another.
   const drawing = () => bob.page.$eval("[data-test=sticker] svg", (svg) => svg.innerHTML);
   const first = await drawing();
@@ -58,6 +48,9 @@ test("a sticker is found by word and emoji, sent, seen moving, and found again a
   await bob.page.waitForSelector("#panel[data-page=pack-page] [data-test=pack-grid] [data-drawn=lottie]");
   assert.match(await bob.page.textContent("#panel"), /Pip.*MIT OR Apache-2\.0/);
   await site.picture(bob.page, "phone-pack");
+  // Whoever comes back sees which one it was before the conversation is opened.
+  await bob.page.reload();
+  await bob.page.waitForSelector("[data-test=person-ann]:has-text('🥳 Sticker')");
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
@@ -110,7 +103,7 @@ test("somebody makes a pack, what is no sticker is refused with a reason, and an
   await cleo.page.click("[data-test=panel-close]");
   await openPicker(cleo.page);
   await cleo.page.click("[data-test=sticker-grid] > button:has([data-drawn=png])");
-  await newest(dan.page, "png");
+  await newestSticker(dan.page, "png");
 
   await dan.page.click("[data-test=sticker]");
   await dan.page.waitForSelector("#panel[data-page=pack-page] [data-test=keep-pack].main");
@@ -119,8 +112,8 @@ test("somebody makes a pack, what is no sticker is refused with a reason, and an
   await dan.page.click("[data-test=panel-close]");
   await openPicker(dan.page);
   await dan.page.click("[data-test=sticker-grid] > button:has([data-drawn=lottie])");
-  await newest(cleo.page, "lottie");
-  await newest(dan.page, "lottie");
+  await newestSticker(cleo.page, "lottie");
+  await newestSticker(dan.page, "lottie");
   // What was published is found by its emoji, as soon as the server has come to it.
   for (let found = 0; found === 0;) {
     ({ stickers: { length: found } } = await dan.page.evaluate(() => globalThis.chat.call("stickers.search", { query: "🟥" })));

@@ -3,30 +3,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, bubble, open, setting, shows, talk, write } from "./page.js";
+import { act, flip, open, setting, shows, speak, talk, translated, write } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "translation"] })));
 after(() => site?.close());
-
-/** Chooses one's language in the settings. */
-async function speak(page, language) {
-  await setting(page, "translation");
-  await page.selectOption("[data-test=language]", language);
-  await page.click("[data-test=translation-settings-submit]");
-  await page.waitForFunction(async (language) => (await import("/translation.js")).settings.language === language, language);
-  await page.click("[data-test=panel-close]");
-}
-
-/** Waits until the message that was written so shows these words, and returns what stands below them. */
-async function reads(page, original, words = original) {
-  await page.waitForFunction(([original, words]) =>
-    document.querySelector(`#messages .note[data-text="${original}"] .words`)?.textContent === words, [original, words]);
-  const line = bubble(page, original).locator("[data-test=translated]");
-  return (await line.count()) > 0 ? line.textContent() : undefined;
-}
-
-const flip = (page, original) => bubble(page, original).locator("[data-test=flip]").click();
 
 test("each reads the other in their language, with the original one tap away, and again after a reload", async () => {
   const [ann, bernd] = [await site.join("anna", DESK), await site.join("bernd", PHONE)];
@@ -34,7 +15,7 @@ test("each reads the other in their language, with the original one tap away, an
   await write(ann.page, "Good morning!");
   await talk(bernd.page, "anna");
   await shows(bernd.page, 1);
-  assert.equal(await reads(bernd.page, "Good morning!"), undefined);
+  assert.equal(await translated(bernd.page, "Good morning!"), undefined);
 
   // What was written before is translated when it is asked for.
   await bernd.page.click("[data-test=back]");
@@ -43,32 +24,32 @@ test("each reads the other in their language, with the original one tap away, an
   await bernd.page.tap("#messages .note[data-text='Good morning!']");
   await bernd.page.waitForSelector("[data-test=menu]:popover-open");
   await act(bernd.page, "translate");
-  assert.equal(await reads(bernd.page, "Good morning!", "Guten Morgen!"), "Translated from English · Show original");
+  assert.equal(await translated(bernd.page, "Good morning!", "Guten Morgen!"), "Translated from English · Show original");
 
   await write(ann.page, "Thank you!");
-  assert.equal(await reads(bernd.page, "Thank you!", "Danke!"), "Translated from English · Show original");
+  assert.equal(await translated(bernd.page, "Thank you!", "Danke!"), "Translated from English · Show original");
   // Whoever wrote it sees what they wrote.
-  assert.equal(await reads(ann.page, "Thank you!"), undefined);
+  assert.equal(await translated(ann.page, "Thank you!"), undefined);
   await site.picture(bernd.page, "phone-translated");
   await flip(bernd.page, "Thank you!");
-  assert.equal(await reads(bernd.page, "Thank you!"), "Original · Show translation");
+  assert.equal(await translated(bernd.page, "Thank you!"), "Original · Show translation");
   await flip(bernd.page, "Thank you!");
-  await reads(bernd.page, "Thank you!", "Danke!");
+  await translated(bernd.page, "Thank you!", "Danke!");
 
   await speak(ann.page, "en");
   await write(bernd.page, "Guten Morgen!");
-  assert.equal(await reads(ann.page, "Guten Morgen!", "Good morning!"), "Translated from German · Show original");
+  assert.equal(await translated(ann.page, "Guten Morgen!", "Good morning!"), "Translated from German · Show original");
   await site.picture(ann.page, "desk-translated");
 
   // An edit is translated anew.
   await open(ann.page, "Thank you!");
   await act(ann.page, "edit");
   await write(ann.page, "Good night!");
-  assert.equal(await reads(bernd.page, "Good night!", "Gute Nacht!"), "Translated from English · Show original");
+  assert.equal(await translated(bernd.page, "Good night!", "Gute Nacht!"), "Translated from English · Show original");
 
   await bernd.page.reload();
   await talk(bernd.page, "anna");
-  await reads(bernd.page, "Good night!", "Gute Nacht!");
+  await translated(bernd.page, "Good night!", "Gute Nacht!");
   await bernd.page.click("[data-test=back]");
   assert.match(await bernd.page.textContent("[data-test=person-anna]"), /Guten Morgen!/);
   assert.deepEqual([...ann.complaints, ...bernd.complaints], []);
@@ -80,22 +61,22 @@ test("a conversation can be left as it is, and what nobody can translate says so
   await speak(dirk.page, "de");
   await write(carla.page, "Good morning!");
   await talk(dirk.page, "carla");
-  await reads(dirk.page, "Good morning!", "Guten Morgen!");
+  await translated(dirk.page, "Good morning!", "Guten Morgen!");
   const pressed = (is) => dirk.page.waitForSelector(`[data-test=translate-conversation][aria-pressed=${is}]`);
   await pressed(true);
   await dirk.page.click("[data-test=translate-conversation]");
   await pressed(false);
-  assert.equal(await reads(dirk.page, "Good morning!"), undefined);
+  assert.equal(await translated(dirk.page, "Good morning!"), undefined);
   await dirk.page.click("[data-test=translate-conversation]");
   await pressed(true);
-  await reads(dirk.page, "Good morning!", "Guten Morgen!");
+  await translated(dirk.page, "Good morning!", "Guten Morgen!");
 
   await write(carla.page, "Colourless green ideas sleep furiously.");
   await shows(dirk.page, 2);
   await open(dirk.page, "Colourless green ideas sleep furiously.");
   await act(dirk.page, "translate");
   await dirk.page.waitForFunction(() => document.querySelector("#notice").textContent.includes("translate"));
-  await reads(dirk.page, "Colourless green ideas sleep furiously.");
+  await translated(dirk.page, "Colourless green ideas sleep furiously.");
 
   await setting(dirk.page, "translation");
   assert.equal(await dirk.page.inputValue("[data-test=language]"), "de");
@@ -107,7 +88,7 @@ test("a conversation can be left as it is, and what nobody can translate says so
   // English stays as it is from now on; Spanish, which comes behind it, does not.
   await write(carla.page, "Good night!");
   await write(carla.page, "Buenos días!");
-  await reads(dirk.page, "Buenos días!", "Guten Morgen!");
-  assert.equal(await reads(dirk.page, "Good night!"), undefined);
+  await translated(dirk.page, "Buenos días!", "Guten Morgen!");
+  assert.equal(await translated(dirk.page, "Good night!"), undefined);
   assert.deepEqual([...carla.complaints, ...dirk.complaints], []);
 });

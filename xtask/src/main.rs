@@ -19,7 +19,6 @@ cargo xtask bench hook|chat|fanout|sync|idle|disturbed   measure; see the text t
 cargo xtask crash --kills N   kill the server N times under load, and count what was lost, doubled or skipped
 cargo xtask histories --minutes N   let 20 people with 3 devices each live through kills and broken connections, one seed
                       after another, and compare what every device saw with the log; COURTYARD_SEED names the first seed
-cargo xtask apertium  run the translation plugin against a real Apertium server, installed with apt-get if it is not there
 
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract; for when one is declared
 
@@ -37,7 +36,6 @@ fn main() -> ExitCode {
         "dist" => dist::make(),
         "lint" => lint().and_then(|()| dependencies()),
         "plugins" => plugins(),
-        "apertium" => apertium(),
         "archive" => archive(),
         "" | "help" | "--help" => {
             print!("{HELP}");
@@ -191,6 +189,7 @@ fn test(quick: bool) -> Result<(), Failed> {
     say("installing the provider of OpenID Connect for the tests");
     npm_ci(&root().join("tests/oidc"))?;
     tus_clients()?;
+    apertium()?;
     say("running the examples in the SDK's documentation");
     run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
     say("running the tests of the JavaScript client");
@@ -256,28 +255,14 @@ fn tus_clients() -> Result<(), Failed> {
     std::fs::write(&copy, read(&wanted)?).map_err(|error| Failed(format!("{}: {error}", copy.display())))
 }
 
-/// Runs the test that needs a real Apertium server.
+/// Installs a server of Apertium, which translates for tests in Rust and in the browser.
 fn apertium() -> Result<(), Failed> {
-    if !Path::new("/usr/share/apertium/modes/eng-spa.mode").exists() || !has("apertium-apy") {
-        let sentence = "this needs Apertium: run `apt-get install apertium-apy apertium-eng-spa` as root";
-        apt_get(&["apertium-apy", "apertium-eng-spa"], sentence)?;
+    if Path::new("/usr/share/apertium/modes/eng-spa.mode").exists() && has("apertium-apy") {
+        return Ok(());
     }
-    plugins()?;
-    run(cargo().args(["build", "--package", "courtyard"]))?;
-    let mut test = Command::new(nextest()?);
-    test.args([
-        "nextest",
-        "run",
-        "--package",
-        "courtyard-tests",
-        "--run-ignored",
-        "only",
-    ])
-    .args(["--filterset", "test(a_real_apertium_server_translates)"]);
-    run(test
-        .env("COURTYARD_BIN", target().join("debug/courtyard"))
-        .env("COURTYARD_PLUGINS", target().join("plugins"))
-        .current_dir(root()))
+    let sentence = "the tests of translation need Apertium: run \
+                    `apt-get install --no-install-recommends apertium-apy apertium-eng-spa` as root";
+    apt_get(&["apertium-apy", "apertium-eng-spa"], sentence)
 }
 
 /// Installs what a package of JavaScript depends on, as its lock file says.

@@ -7,7 +7,7 @@ mod provider;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
+use courtyard_tests::{CONVERSATION, Client, Server, Site, free_port, plugin};
 use provider::{Provider, libre, ok, response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -453,20 +453,15 @@ async fn a_text_is_translated_for_whoever_asks() {
 
 /// `apt-get install --no-install-recommends apertium-apy apertium-eng-spa` has all that it needs.
 #[tokio::test]
-#[ignore = "needs an Apertium APY server on the machine"]
 async fn a_real_apertium_server_translates() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let mut apertium = tokio::process::Command::new("apertium-apy")
         .args(["--port", &port.to_string(), "/usr/share/apertium"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
+        .expect("apertium-apy is installed");
     // What comes before it listens is translated all the same.
     let provider = Provider {
         port,
@@ -474,7 +469,8 @@ async fn a_real_apertium_server_translates() {
         answer: Arc::new(Mutex::new(Box::new(|_, _| Vec::new()))),
         held: Arc::new(watch::Sender::new(false)),
     };
-    let (_site, server) = start(&provider, "apertium", "").await;
+    // It starts what translates with the first text, which takes a busy machine a while.
+    let (_site, server) = start_with(&provider, "apertium", "", 20_000).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     wants(&mut ann, json!({"language": "en"})).await;
     wants(&mut bob, json!({"language": "es", "everywhere": true})).await;
