@@ -86,7 +86,7 @@ async fn a_guard_is_asked_where_it_watches_and_holds_there_alone_when_it_does_no
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
     let text = |id: &str, conversation: &str| json!({"type": "send", "id": id, "conversation": conversation, "kind": "text", "content": {"text": id}});
-    let react = json!({"type": "react", "id": "r", "conversation": CONVERSATION, "target": 1, "emoji": "🚫"});
+    let react = json!({"type": "react", "id": "react", "conversation": CONVERSATION, "target": 1, "emoji": "🚫"});
     send(&mut ann, "m1", CONVERSATION).await;
     send(&mut ann, "m2", OTHER).await;
 
@@ -94,7 +94,7 @@ async fn a_guard_is_asked_where_it_watches_and_holds_there_alone_when_it_does_no
     let refused = ann.request(text("unwanted", CONVERSATION)).await;
     assert_eq!(refused["code"], "lookout.unwanted", "{refused}");
     assert_eq!(ann.request(react.clone()).await["code"], "lookout.unwanted");
-    assert_eq!(ann.request(text("unwanted", OTHER)).await["type"], "ack");
+    assert_eq!(ann.request(text("unwanted elsewhere", OTHER)).await["type"], "ack");
 
     let disabled = site.operate("POST", "/v1/plugins/lookout/disable").await;
     assert_eq!(disabled.status, 200, "{}", disabled.body);
@@ -105,7 +105,10 @@ async fn a_guard_is_asked_where_it_watches_and_holds_there_alone_when_it_does_no
     assert_eq!(enabled.status, 200, "{}", enabled.body);
 
     call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": false})).await;
-    assert_eq!(ann.request(text("unwanted", CONVERSATION)).await["type"], "ack");
+    assert_eq!(
+        ann.request(text("unwanted at first", CONVERSATION)).await["type"],
+        "ack"
+    );
     assert_eq!(ann.request(react).await["type"], "ack");
     server.stop().await;
 }

@@ -26,7 +26,7 @@ impl Plugin for Lookout {
     }
 
     fn before_send(&self, _cx: &Context, message: &Message<'_>) -> Verdict {
-        if message.client_id() == "unwanted" {
+        if message.client_id().starts_with("unwanted") {
             return Verdict::Reject(Error::new("unwanted", "Not here."));
         }
         Verdict::Accept
