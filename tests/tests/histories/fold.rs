@@ -46,7 +46,14 @@ impl Message {
             (Some(one), Some(other)) => one.abs_diff(other) < MOMENT_MS,
             (one, other) => one == other,
         };
-        edits && Self { edited: None, ..self.clone() } == Self { edited: None, ..other.clone() }
+        edits
+            && Self {
+                edited: None,
+                ..self.clone()
+            } == Self {
+                edited: None,
+                ..other.clone()
+            }
     }
 
     /// Applies a later event that is about it.
@@ -75,9 +82,8 @@ impl Message {
             }
             "annotation" => {
                 let value = event.content["value"].clone();
-                let said = |(plugin, name, _): &&mut (String, String, Value)| {
-                    *plugin == event.sender && *name == event.kind
-                };
+                let said =
+                    |(plugin, name, _): &&mut (String, String, Value)| *plugin == event.sender && *name == event.kind;
                 match self.annotations.iter_mut().find(said) {
                     Some(known) => known.2 = value,
                     None => self.annotations.push((event.sender.clone(), event.kind.clone(), value)),

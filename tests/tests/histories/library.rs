@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use courtyard_client::{Client, Conversation, Error, Event, Events, LogEvent, MessageList, Options, Page, Sending, Unsent};
+use courtyard_client::{
+    Client, Conversation, Error, Event, Events, LogEvent, MessageList, Options, Page, Sending, Unsent,
+};
 use rand::Rng;
 use tokio::time::{Instant, timeout_at};
 
@@ -112,7 +114,9 @@ impl Library {
         room.stay.conversation.clone_from(&conversation);
         room.view.see(&self.owner.actor, &event);
         room.list.add(event.clone());
-        let left = event.content["left"].as_array().is_some_and(|left| left.iter().any(|left| *left == self.owner.actor));
+        let left = event.content["left"]
+            .as_array()
+            .is_some_and(|left| left.iter().any(|left| *left == self.owner.actor));
         let is_leaving = event.event_type == "members" && left;
         // The library does not tell what came live and what it has asked for.
         room.stay.sights.push(Sight { event, live: false });
@@ -131,7 +135,10 @@ impl Library {
         for conversation in conversations {
             let room = self.rooms.entry(conversation.id.clone()).or_default();
             room.stay.conversation.clone_from(&conversation.id);
-            let others = conversation.members.iter().filter(|member| **member != self.owner.actor);
+            let others = conversation
+                .members
+                .iter()
+                .filter(|member| **member != self.owner.actor);
             room.view.others = others.cloned().collect();
         }
         let is_listed = |id: &String| conversations.iter().any(|conversation| conversation.id == *id);
@@ -170,10 +177,20 @@ impl Library {
             Deed::Send { kind, content } => client.send(conversation, &kind, content),
             Deed::Edit { target, content } => client.edit(conversation, target, content),
             Deed::Recall { target } => client.recall(conversation, target),
-            Deed::React { target, emoji, on: true } => client.react(conversation, target, &emoji),
-            Deed::React { target, emoji, on: false } => client.unreact(conversation, target, &emoji),
+            Deed::React {
+                target,
+                emoji,
+                on: true,
+            } => client.react(conversation, target, &emoji),
+            Deed::React {
+                target,
+                emoji,
+                on: false,
+            } => client.unreact(conversation, target, &emoji),
         };
-        let index = self.town.ask(&self.owner.actor, &self.owner.device, sending.id(), conversation, deed);
+        let index = self
+            .town
+            .ask(&self.owner.actor, &self.owner.device, sending.id(), conversation, deed);
         // It resends by itself, and nobody knows how often.
         self.town.asked(index, |asked| asked.tries = u32::MAX);
         let (town, pending) = (self.town.clone(), self.pending.clone());
@@ -216,13 +233,23 @@ impl Library {
         self.client.close();
         (self.client, self.events) = connect(&self.owner, unsent);
         for (_, room) in std::mem::take(&mut self.rooms) {
-            self.ended.push(Stay { end: End::Forgotten, ..room.stay });
+            self.ended.push(Stay {
+                end: End::Forgotten,
+                ..room.stay
+            });
         }
     }
 
     async fn settle(&mut self) {
         let waits = match self.pending.load(Ordering::Relaxed) {
-            0 => self.client.unsent().await.unwrap_or_default().into_iter().map(|unsent| format!("{unsent:?}")).collect(),
+            0 => self
+                .client
+                .unsent()
+                .await
+                .unwrap_or_default()
+                .into_iter()
+                .map(|unsent| format!("{unsent:?}"))
+                .collect(),
             pending => format!("{pending} answers"),
         };
         self.town.wait(&self.owner.device, waits);
@@ -243,7 +270,8 @@ impl Library {
                 let page = match self.client.history(&id, Page::After(after), limit).await {
                     Ok(page) => page,
                     Err(error) => {
-                        self.town.odd(format!("{} can't read {id}: {error:?}", self.owner.device));
+                        self.town
+                            .odd(format!("{} can't read {id}: {error:?}", self.owner.device));
                         break;
                     }
                 };
@@ -253,7 +281,11 @@ impl Library {
                     break;
                 }
             }
-            room.stay.messages = room.list.iter().map(|message| (message.seq, Message::of(message))).collect();
+            room.stay.messages = room
+                .list
+                .iter()
+                .map(|message| (message.seq, Message::of(message)))
+                .collect();
             self.ended.push(room.stay);
         }
         self.client.close();

@@ -82,7 +82,10 @@ async fn settle_in(server: &Server) -> (Vec<Person>, Vec<Group>) {
             let params = json!({"name": format!("Group {number}"), "join": "open"});
             let created = call(&mut client, "groups.create", params).await;
             let id = created["value"]["group"].as_str().unwrap().to_owned();
-            groups.push(Group { id, owner: actor.clone() });
+            groups.push(Group {
+                id,
+                owner: actor.clone(),
+            });
         }
         people.push(Person { actor, tokens });
     }
@@ -95,7 +98,10 @@ async fn run(plan: &Plan) -> (Record, Value) {
     let site = quarter();
     let mut server = site.start().await;
     let (people, groups) = settle_in(&server).await;
-    let town = Arc::new(Town::new(people.iter().map(|person| person.actor.clone()).collect(), groups));
+    let town = Arc::new(Town::new(
+        people.iter().map(|person| person.actor.clone()).collect(),
+        groups,
+    ));
     let down = Arc::new(AtomicBool::new(false));
     let (mut lines, mut devices) = (Vec::new(), JoinSet::new());
     for person in &people {
@@ -134,13 +140,18 @@ async fn run(plan: &Plan) -> (Record, Value) {
     let nobody = waits.wait_for(|waits| waits.len() == PEOPLE * DEVICES && waits.values().all(String::is_empty));
     if timeout(PATIENCE, nobody).await.is_err() {
         let waits = town.waits.borrow();
-        panic!("{:?}", waits.iter().filter(|(_, what)| !what.is_empty()).collect::<Vec<_>>());
+        panic!(
+            "{:?}",
+            waits.iter().filter(|(_, what)| !what.is_empty()).collect::<Vec<_>>()
+        );
     }
 
     let logs = read_logs(&server, &people, &town.groups).await;
     *town.heads.lock().unwrap() = logs.iter().map(|(id, log)| (id.clone(), log.head)).collect();
     town.phase.send_replace(Phase::Closing);
-    let seen = timeout(PATIENCE, devices.join_all()).await.expect("a device does not get everything");
+    let seen = timeout(PATIENCE, devices.join_all())
+        .await
+        .expect("a device does not get everything");
     server.stop().await;
     let mut record = town.take_record();
     (record.logs, record.devices) = (logs, seen);
@@ -157,7 +168,10 @@ async fn disturb(town: &Town, lines: &[Arc<Line>], random: &mut StdRng, until: u
         disturbed += 1;
         if random.random_ratio(1, 3) {
             line.hold(true);
-            held.push((Instant::now() + Duration::from_millis(random.random_range(100..4_000)), line));
+            held.push((
+                Instant::now() + Duration::from_millis(random.random_range(100..4_000)),
+                line,
+            ));
         } else {
             line.cut();
         }
@@ -184,10 +198,21 @@ async fn read_logs(server: &Server, people: &[Person], groups: &[Group]) -> BTre
                 continue;
             }
             let members: BTreeSet<String> = serde_json::from_value(entry["members"].clone()).unwrap();
-            let founder = groups.iter().find(|group| group.id == id).map(|group| group.owner.clone());
+            let founder = groups
+                .iter()
+                .find(|group| group.id == id)
+                .map(|group| group.owner.clone());
             let founders = founder.map_or_else(|| members.clone(), |founder| [founder].into());
             let (head, events) = history(&mut client, id).await;
-            logs.insert(id.to_owned(), Log { founders, members, head, events });
+            logs.insert(
+                id.to_owned(),
+                Log {
+                    founders,
+                    members,
+                    head,
+                    events,
+                },
+            );
         }
     }
     logs
@@ -226,7 +251,9 @@ fn judge(complaints: &[Complaint], mut summary: Value) {
     for complaint in complaints {
         by_fault.entry(complaint.fault).or_default().push(&complaint.text);
     }
-    let counts = by_fault.iter().map(|(fault, texts)| (format!("{fault:?}").to_lowercase(), texts.len()));
+    let counts = by_fault
+        .iter()
+        .map(|(fault, texts)| (format!("{fault:?}").to_lowercase(), texts.len()));
     summary["complaints"] = json!(counts.collect::<BTreeMap<_, _>>());
     println!("{summary}");
     for (fault, texts) in &by_fault {
@@ -241,8 +268,12 @@ fn judge(complaints: &[Complaint], mut summary: Value) {
 
 #[tokio::test]
 async fn histories_of_many_devices_agree_with_the_log_after_kills_and_broken_connections() {
-    let given = std::env::var("COURTYARD_SEED").ok().map(|seed| seed.parse().expect("COURTYARD_SEED is a number"));
-    let minutes: Option<u64> = std::env::var("COURTYARD_MINUTES").ok().map(|minutes| minutes.parse().unwrap());
+    let given = std::env::var("COURTYARD_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("COURTYARD_SEED is a number"));
+    let minutes: Option<u64> = std::env::var("COURTYARD_MINUTES")
+        .ok()
+        .map(|minutes| minutes.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(0));
     let mut seed = given.unwrap_or_else(rand::random);
     loop {

@@ -155,7 +155,11 @@ impl Plain {
             let waits = self.letters.iter().filter(|letter| !letter.is_sent);
             let due = waits.map(|letter| letter.due.max(now + Duration::from_millis(2))).min();
             let until = due.into_iter().fold(now + Duration::from_millis(20), Instant::min);
-            let until = if self.phase() == Phase::Living { until.min(next) } else { until };
+            let until = if self.phase() == Phase::Living {
+                until.min(next)
+            } else {
+                until
+            };
             match client.next_until(until).await {
                 Heard::Frame(frame) => self.receive(client, &frame).await?,
                 Heard::Nothing => {}
@@ -226,8 +230,15 @@ impl Plain {
     fn write(&mut self, conversation: &str, deed: crate::record::Deed) {
         let id = self.next_id();
         let frame = frames::of_deed(&id, conversation, &deed);
-        let asked = self.town.ask(&self.owner.actor, &self.owner.device, &id, conversation, deed);
-        self.letters.push_back(Letter { asked, frame, is_sent: false, due: Instant::now() });
+        let asked = self
+            .town
+            .ask(&self.owner.actor, &self.owner.device, &id, conversation, deed);
+        self.letters.push_back(Letter {
+            asked,
+            frame,
+            is_sent: false,
+            due: Instant::now(),
+        });
     }
 
     /// Does something, or breaks the connection.
@@ -250,21 +261,29 @@ impl Plain {
                 self.send(client, &frame).await
             }
             Some(Wish::Typing { conversation }) => {
-                self.send(client, &json!({"type": "typing", "conversation": conversation})).await
+                self.send(client, &json!({"type": "typing", "conversation": conversation}))
+                    .await
             }
             Some(Wish::Call { group, call }) => {
                 let (name, params) = method(&group, &call);
                 let index = self.town.call(&self.owner.actor, &group, call);
                 self.call(client, name, params, Some(index)).await
             }
-            Some(Wish::Open { whom }) => self.call(client, "users.open_direct", json!({"actor": whom}), None).await,
+            Some(Wish::Open { whom }) => {
+                self.call(client, "users.open_direct", json!({"actor": whom}), None)
+                    .await
+            }
         }
     }
 
     async fn call(&mut self, client: &mut Client, name: &str, params: Value, index: Option<usize>) -> Result<(), Over> {
         let id = self.next_id();
         self.connection.calls.insert(id.clone(), index);
-        self.send(client, &json!({"type": "call", "id": id, "method": name, "params": params})).await
+        self.send(
+            client,
+            &json!({"type": "call", "id": id, "method": name, "params": params}),
+        )
+        .await
     }
 
     async fn send(&self, client: &mut Client, frame: &Value) -> Result<(), Over> {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::Rng;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -49,12 +49,25 @@ pub(crate) struct Town {
 /// What somebody does next.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    Write { conversation: String, deed: Deed },
-    Mark { conversation: String, to: Mark },
-    Typing { conversation: String },
-    Call { group: String, call: Call },
+    Write {
+        conversation: String,
+        deed: Deed,
+    },
+    Mark {
+        conversation: String,
+        to: Mark,
+    },
+    Typing {
+        conversation: String,
+    },
+    Call {
+        group: String,
+        call: Call,
+    },
     /// Opens a conversation of two.
-    Open { whom: String },
+    Open {
+        whom: String,
+    },
 }
 
 /// What somebody sees of a conversation.
@@ -87,7 +100,8 @@ impl Town {
 
     /// Says what a device waits for.
     pub(crate) fn wait(&self, device: &str, what: String) {
-        self.waits.send_if_modified(|waits| waits.insert(device.to_owned(), what.clone()) != Some(what));
+        self.waits
+            .send_if_modified(|waits| waits.insert(device.to_owned(), what.clone()) != Some(what));
     }
 
     pub(crate) fn odd(&self, text: String) {
@@ -156,28 +170,46 @@ impl Town {
         }
         let (conversation, view) = views.choose(random)?;
         let conversation = (*conversation).clone();
-        let write = |deed| Some(Wish::Write { conversation: conversation.clone(), deed });
+        let write = |deed| {
+            Some(Wish::Write {
+                conversation: conversation.clone(),
+                deed,
+            })
+        };
         let text = |random: &mut StdRng| {
             // Some are long, so that segments of the log and queues fill at different places.
-            let length = if random.random_ratio(1, 12) { random.random_range(500..3_000) } else { 0 };
+            let length = if random.random_ratio(1, 12) {
+                random.random_range(500..3_000)
+            } else {
+                0
+            };
             json!({"text": format!("{me}-{number}{}", "x".repeat(length))})
         };
         match dice {
             0..50 => {
                 let content = text(random);
-                write(Deed::Send { kind: "text".to_owned(), content })
+                write(Deed::Send {
+                    kind: "text".to_owned(),
+                    content,
+                })
             }
             50..60 => {
                 let (target, content) = (*view.own.choose(random)?, text(random));
                 write(Deed::Edit { target, content })
             }
-            60..63 => write(Deed::Recall { target: *view.own.choose(random)? }),
+            60..63 => write(Deed::Recall {
+                target: *view.own.choose(random)?,
+            }),
             63..76 => {
                 let emoji = (*["👍", "🎉", "🐢"].choose(random)?).to_owned();
                 // Of late, so that several react to the same message.
                 let recent = &view.messages[view.messages.len().saturating_sub(5)..];
                 let target = *recent.choose(random)?;
-                write(Deed::React { target, emoji, on: random.random_ratio(2, 3) })
+                write(Deed::React {
+                    target,
+                    emoji,
+                    on: random.random_ratio(2, 3),
+                })
             }
             76..89 => {
                 let delivered = view.upto;
@@ -205,7 +237,9 @@ impl Town {
                     0 | 1 => Call::Remove { whom },
                     2 => Call::Mute { whom },
                     3 | 4 => Call::Unmute { whom },
-                    _ => Call::TakeBack { target: *view.messages.choose(random)? },
+                    _ => Call::TakeBack {
+                        target: *view.messages.choose(random)?,
+                    },
                 }
             }
             Some(_) if random.random_ratio(1, 3) => Call::Leave,
@@ -231,7 +265,13 @@ impl View {
             let left = list("left");
             self.others.retain(|other| !left.iter().any(|left| left == other));
             let joined = list("joined");
-            self.others.extend(joined.iter().filter_map(Value::as_str).filter(|actor| *actor != me).map(str::to_owned));
+            self.others.extend(
+                joined
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .filter(|actor| *actor != me)
+                    .map(str::to_owned),
+            );
         }
     }
 }

@@ -12,7 +12,10 @@ impl Checker<'_> {
             self.check_stay(device, stay);
         }
         for (conversation, log) in &self.record.logs {
-            let open = device.stays.iter().filter(|stay| stay.conversation == *conversation && stay.end == End::Open);
+            let open = device
+                .stays
+                .iter()
+                .filter(|stay| stay.conversation == *conversation && stay.end == End::Open);
             let (open, is_member) = (open.count(), log.members.contains(&device.actor));
             match (is_member, open) {
                 (true, 0) => self.complain(Fault::Lost, format!("{} does not know of {conversation}", device.name)),
@@ -27,10 +30,19 @@ impl Checker<'_> {
         for (conversation, counts) in &device.counts {
             let what = format!("{} in {conversation}", device.name);
             let right = self.count(&device.actor, conversation, counts.fresh.mark.read);
-            self.check_count(&format!("{what}, asked anew,"), device, conversation, counts.fresh, right);
+            self.check_count(
+                &format!("{what}, asked anew,"),
+                device,
+                conversation,
+                counts.fresh,
+                right,
+            );
             self.check_count(&what, device, conversation, counts.kept, right);
             if counts.kept.mark != counts.fresh.mark {
-                let text = format!("{what} keeps {:?}, and the server says {:?}", counts.kept.mark, counts.fresh.mark);
+                let text = format!(
+                    "{what} keeps {:?}, and the server says {:?}",
+                    counts.kept.mark, counts.fresh.mark
+                );
                 self.complain(Fault::Watermark, text);
             }
             if let Some(others) = &counts.others {
@@ -84,7 +96,10 @@ impl Checker<'_> {
     fn check_sight(&mut self, what: &str, conversation: &str, sight: &Sight) {
         let event = &sight.event;
         let Some(raw) = self.raw.get(conversation).and_then(|raw| raw.get(&event.seq)) else {
-            let text = format!("{what} shows {} {}, which the log does not have", event.event_type, event.seq);
+            let text = format!(
+                "{what} shows {} {}, which the log does not have",
+                event.event_type, event.seq
+            );
             return self.complain(Fault::Invented, text);
         };
         let mut is_same = raw.id == event.id
@@ -112,7 +127,9 @@ impl Checker<'_> {
         let events = self.raw.get(&*raw.conversation);
         raw.is_message()
             && events.is_some_and(|events| {
-                let mut edits = events.values().filter(|edit| edit.event_type == "edit" && edit.target == Some(raw.seq));
+                let mut edits = events
+                    .values()
+                    .filter(|edit| edit.event_type == "edit" && edit.target == Some(raw.seq));
                 edits.any(|edit| edit.content == event.content)
             })
     }
@@ -129,7 +146,10 @@ impl Checker<'_> {
             match stay.messages.get(seq) {
                 Some(found) if found.is_like(wanted) => {}
                 None => self.complain(Fault::Lost, format!("{what} has no message {seq}")),
-                found => self.complain(Fault::Folded, format!("{what} has {found:?}, and by its events it is {wanted:?}")),
+                found => self.complain(
+                    Fault::Folded,
+                    format!("{what} has {found:?}, and by its events it is {wanted:?}"),
+                ),
             }
         }
         for seq in stay.messages.keys().filter(|seq| !wanted.contains_key(*seq)) {
@@ -146,11 +166,15 @@ impl Checker<'_> {
 
     fn check_count(&mut self, what: &str, device: &Device, conversation: &str, count: Count, right: usize) {
         if count.unread.min(UNREAD) != right {
-            self.complain(Fault::Unread, format!("{what} says {count:?} instead of {right} unread"));
+            self.complain(
+                Fault::Unread,
+                format!("{what} says {count:?} instead of {right} unread"),
+            );
         }
         let (least, most) = self.bounds(&device.actor, conversation);
         let Mark { delivered, read } = count.mark;
-        let is_within = (least.read..=most.read).contains(&read) && (least.delivered..=most.delivered).contains(&delivered);
+        let is_within =
+            (least.read..=most.read).contains(&read) && (least.delivered..=most.delivered).contains(&delivered);
         if !is_within || read > delivered {
             let text = format!("{what} says {count:?}, where {least:?} was acknowledged and {most:?} asked for");
             self.complain(Fault::Watermark, text);
@@ -169,7 +193,12 @@ impl Checker<'_> {
 
     /// Compares the watermarks of others with what they themselves are told.
     fn check_others(&mut self, what: &str, device: &Device, conversation: &str, others: &BTreeMap<String, Mark>) {
-        let members = self.record.logs.get(conversation).map(|log| log.members.clone()).unwrap_or_default();
+        let members = self
+            .record
+            .logs
+            .get(conversation)
+            .map(|log| log.members.clone())
+            .unwrap_or_default();
         for member in members.iter().filter(|member| **member != device.actor) {
             let theirs = self.record.devices.iter().filter(|device| device.actor == *member);
             let Some(right) = theirs.filter_map(|device| device.counts.get(conversation)).next() else {

@@ -15,15 +15,27 @@ impl Checker<'_> {
             };
             let found = self.raw.get(&*asked.conversation).and_then(|raw| raw.get(seq));
             let is_it = |found: &LogEvent| found.sender == asked.actor && found.client_id == asked.id;
-            let what = format!("{} {} of {} as {seq} in {}", asked.id, asked.deed.event_type(), asked.device, asked.conversation);
+            let what = format!(
+                "{} {} of {} as {seq} in {}",
+                asked.id,
+                asked.deed.event_type(),
+                asked.device,
+                asked.conversation
+            );
             match found {
                 Some(found) if is_it(found) && found.id == *event => {}
                 found => {
                     let elsewhere = self.record.logs.get(&asked.conversation);
                     let elsewhere = elsewhere.and_then(|log| log.events.iter().find(|event| is_it(event)));
                     let (fault, place) = match elsewhere {
-                        Some(event) => (Fault::Reordered, format!("it is {} with the id {}", event.seq, event.id)),
-                        None => (Fault::Lost, format!("there is {:?}", found.map(|found| &found.client_id))),
+                        Some(event) => (
+                            Fault::Reordered,
+                            format!("it is {} with the id {}", event.seq, event.id),
+                        ),
+                        None => (
+                            Fault::Lost,
+                            format!("there is {:?}", found.map(|found| &found.client_id)),
+                        ),
                     };
                     self.complain(fault, format!("{what} was acknowledged, but {place}"));
                     continue;
@@ -32,7 +44,10 @@ impl Checker<'_> {
             if asked.deed.target().is_none() && !asked.put_off {
                 let before = last.insert((&asked.device, &asked.conversation), *seq);
                 if before.is_some_and(|before| before > *seq) {
-                    self.complain(Fault::Reordered, format!("{what} stands before what the device sent earlier"));
+                    self.complain(
+                        Fault::Reordered,
+                        format!("{what} stands before what the device sent earlier"),
+                    );
                 }
             }
         }
@@ -43,7 +58,10 @@ impl Checker<'_> {
         let (mut ids, mut client_ids) = (BTreeSet::new(), BTreeSet::new());
         let mut next = 1;
         for event in &log.events {
-            let what = format!("{} {} of {} in {conversation}", event.event_type, event.seq, event.sender);
+            let what = format!(
+                "{} {} of {} in {conversation}",
+                event.event_type, event.seq, event.sender
+            );
             if event.seq != next {
                 let fault = if event.seq < next { Fault::Reordered } else { Fault::Gap };
                 self.complain(fault, format!("{what} stands where {next} is to stand"));
@@ -55,12 +73,18 @@ impl Checker<'_> {
             match self.origin(event) {
                 Some(asked) => self.check_origin(&what, conversation, event, asked),
                 None if self.is_of_a_plugin(conversation, event) => {}
-                None => self.complain(Fault::Invented, format!("{what} was never asked for: {}", event.content)),
+                None => self.complain(
+                    Fault::Invented,
+                    format!("{what} was never asked for: {}", event.content),
+                ),
             }
             self.check_fold(&what, conversation, event);
         }
         if next != log.head + 1 {
-            self.complain(Fault::Gap, format!("{conversation} ends with {} instead of {}", next - 1, log.head));
+            self.complain(
+                Fault::Gap,
+                format!("{conversation} ends with {} instead of {}", next - 1, log.head),
+            );
         }
     }
 
@@ -76,11 +100,18 @@ impl Checker<'_> {
             && !matches!(deed, crate::record::Deed::Send { kind, .. } if *kind != event.kind);
         // What a message says now is compared with the fold of its events.
         let mut contents = vec![deed.content()];
-        if event.event_type == "edit" && event.target.is_some_and(|target| self.is_recalled(conversation, target)) {
+        if event.event_type == "edit"
+            && event
+                .target
+                .is_some_and(|target| self.is_recalled(conversation, target))
+        {
             contents = vec![json!({})];
         }
         if !is_same || (!event.is_message() && !contents.contains(&event.content)) {
-            self.complain(Fault::Altered, format!("{what} is not what was asked for: {} and {asked:?}", event.content));
+            self.complain(
+                Fault::Altered,
+                format!("{what} is not what was asked for: {} and {asked:?}", event.content),
+            );
         }
     }
 
@@ -102,7 +133,10 @@ impl Checker<'_> {
         if !event.is_message() {
             return;
         }
-        let wanted = self.messages.get(conversation).and_then(|messages| messages.get(&event.seq));
+        let wanted = self
+            .messages
+            .get(conversation)
+            .and_then(|messages| messages.get(&event.seq));
         let mut found = Message::of(event);
         // What a plugin said is known from history alone.
         if self.origin(event).is_none() && !found.recalled {
@@ -120,7 +154,10 @@ impl Checker<'_> {
         let mut muted = BTreeSet::new();
         let (mut joins, mut leaves) = (BTreeMap::new(), BTreeMap::new());
         for event in &log.events {
-            let what = format!("{} {} of {} in {conversation}", event.event_type, event.seq, event.sender);
+            let what = format!(
+                "{} {} of {} in {conversation}",
+                event.event_type, event.seq, event.sender
+            );
             if self.origin(event).is_some() && !members.contains(&event.sender) {
                 self.complain(Fault::Membership, format!("{what} is of somebody who was no member"));
             }
@@ -166,7 +203,12 @@ impl Checker<'_> {
     fn check_calls(&mut self, conversation: &str, what: &str, found: &BTreeMap<String, u32>) {
         use crate::record::Answer;
         let mut wanted: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-        for called in self.record.called.iter().filter(|called| called.conversation == conversation) {
+        for called in self
+            .record
+            .called
+            .iter()
+            .filter(|called| called.conversation == conversation)
+        {
             let whom = match (&called.call, what) {
                 (Call::Join, "join") | (Call::Leave, "leave") => &called.actor,
                 (Call::Remove { whom }, "leave") => whom,
@@ -179,7 +221,11 @@ impl Checker<'_> {
                 Answer::Refused => {}
             }
         }
-        let everybody: BTreeSet<&str> = wanted.keys().copied().chain(found.keys().map(|actor| &**actor)).collect();
+        let everybody: BTreeSet<&str> = wanted
+            .keys()
+            .copied()
+            .chain(found.keys().map(|actor| &**actor))
+            .collect();
         for actor in everybody {
             let (done, open) = wanted.get(actor).copied().unwrap_or_default();
             let count = found.get(actor).copied().unwrap_or_default();

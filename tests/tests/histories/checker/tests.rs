@@ -10,7 +10,10 @@ fn event(seq: u64, event_type: &str, sender: &str, members: Value) -> LogEvent {
         "id": format!("e{seq}"), "conversation": ROOM, "seq": seq, "type": event_type, "sender": sender,
         "client_id": format!("c{seq}"), "time": 1_000 + seq, "content": {},
     });
-    event.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    event
+        .as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     serde_json::from_value(event).unwrap()
 }
 
@@ -23,12 +26,18 @@ fn asked(event: &LogEvent, deed: Deed) -> Asked {
         deed,
         tries: 1,
         put_off: false,
-        outcome: Outcome::Acked { seq: event.seq, event: event.id.clone() },
+        outcome: Outcome::Acked {
+            seq: event.seq,
+            event: event.id.clone(),
+        },
     }
 }
 
 fn send(text: &str) -> Deed {
-    Deed::Send { kind: "text".to_owned(), content: json!({"text": text}) }
+    Deed::Send {
+        kind: "text".to_owned(),
+        content: json!({"text": text}),
+    }
 }
 
 /// Ann, whose room it is, and Bob, who joined; he said something and changed it, she reacted. Both have two devices.
@@ -38,25 +47,51 @@ fn right() -> Record {
         event(1, "members", "bob", json!({"content": {"joined": ["bob"], "left": []}})),
         event(2, "message", "bob", text("Helo")),
         event(3, "message", "ann", text("Hi")),
-        event(4, "edit", "bob", json!({"target": 2, "kind": "text", "content": {"text": "Hello"}})),
-        event(5, "reaction", "ann", json!({"target": 2, "content": {"emoji": "+", "on": true}})),
+        event(
+            4,
+            "edit",
+            "bob",
+            json!({"target": 2, "kind": "text", "content": {"text": "Hello"}}),
+        ),
+        event(
+            5,
+            "reaction",
+            "ann",
+            json!({"target": 2, "content": {"emoji": "+", "on": true}}),
+        ),
         event(6, "message", "bob", text("Bye")),
     ];
     let deeds = [
         send("Helo"),
         send("Hi"),
-        Deed::Edit { target: 2, content: json!({"text": "Hello"}) },
-        Deed::React { target: 2, emoji: "+".to_owned(), on: true },
+        Deed::Edit {
+            target: 2,
+            content: json!({"text": "Hello"}),
+        },
+        Deed::React {
+            target: 2,
+            emoji: "+".to_owned(),
+            on: true,
+        },
         send("Bye"),
     ];
-    let asked = raw[1..].iter().zip(deeds).map(|(event, deed)| asked(event, deed)).collect();
+    let asked = raw[1..]
+        .iter()
+        .zip(deeds)
+        .map(|(event, deed)| asked(event, deed))
+        .collect();
     let mut events = raw.to_vec();
     events[1].content = json!({"text": "Hello"});
     events[1].edited = Some(1_004);
     events[1].reactions = serde_json::from_value(json!([{"emoji": "+", "actors": ["ann"]}])).unwrap();
     let messages = [1, 2, 5].map(|index: usize| (events[index].seq, Message::of(&events[index])));
     let mark = |delivered, read| Mark { delivered, read };
-    let marked = |actor: &str, to| Marked { actor: actor.to_owned(), conversation: ROOM.to_owned(), to, answer: Some(to) };
+    let marked = |actor: &str, to| Marked {
+        actor: actor.to_owned(),
+        conversation: ROOM.to_owned(),
+        to,
+        answer: Some(to),
+    };
     let device = |actor: &str, number: u32, own: Mark, unread, other: (&str, Mark)| {
         let count = Count { mark: own, unread };
         let others = Some([(other.0.to_owned(), other.1)].into());
@@ -66,20 +101,48 @@ fn right() -> Record {
             from_the_first: true,
             stays: vec![Stay {
                 conversation: ROOM.to_owned(),
-                sights: raw.iter().map(|event| Sight { event: event.clone(), live: true }).collect(),
+                sights: raw
+                    .iter()
+                    .map(|event| Sight {
+                        event: event.clone(),
+                        live: true,
+                    })
+                    .collect(),
                 end: End::Open,
                 messages: messages.clone().into(),
             }],
-            counts: [(ROOM.to_owned(), Counts { kept: count, fresh: count, others })].into(),
+            counts: [(
+                ROOM.to_owned(),
+                Counts {
+                    kept: count,
+                    fresh: count,
+                    others,
+                },
+            )]
+            .into(),
         }
     };
     let (anns, bobs) = (mark(6, 2), mark(3, 3));
     let names = || ["ann".to_owned(), "bob".to_owned()];
     Record {
         asked,
-        called: vec![Called { actor: "bob".to_owned(), conversation: ROOM.to_owned(), call: Call::Join, answer: Answer::Done }],
+        called: vec![Called {
+            actor: "bob".to_owned(),
+            conversation: ROOM.to_owned(),
+            call: Call::Join,
+            answer: Answer::Done,
+        }],
         marked: vec![marked("ann", anns), marked("bob", bobs)],
-        logs: [(ROOM.to_owned(), Log { founders: ["ann".to_owned()].into(), members: names().into(), head: 6, events })].into(),
+        logs: [(
+            ROOM.to_owned(),
+            Log {
+                founders: ["ann".to_owned()].into(),
+                members: names().into(),
+                head: 6,
+                events,
+            },
+        )]
+        .into(),
         devices: vec![
             device("ann", 0, anns, 1, ("bob", bobs)),
             device("ann", 1, anns, 1, ("bob", bobs)),
@@ -177,7 +240,9 @@ fn events_in_another_order_are_found_in_the_log_and_on_devices() {
             }
         }
     });
-    assert!(!faults(|record| record.asked.iter_mut().for_each(|asked| asked.put_off = true)).contains(&Fault::Reordered));
+    assert!(
+        !faults(|record| record.asked.iter_mut().for_each(|asked| asked.put_off = true)).contains(&Fault::Reordered)
+    );
 }
 
 #[test]
@@ -186,10 +251,14 @@ fn an_event_that_is_invented_is_found_in_the_log_and_on_devices() {
         // It was acknowledged to nobody, and asked for by nobody.
         record.asked.remove(1);
     });
-    assert_faults!([Invented], |record| record.asked[1].outcome = Outcome::Refused { code: "forbidden".to_owned() });
+    assert_faults!([Invented], |record| record.asked[1].outcome = Outcome::Refused {
+        code: "forbidden".to_owned()
+    });
     assert_faults!([], |record| {
         // Refused the second time, it may have been done the first time.
-        record.asked[1].outcome = Outcome::Refused { code: "unknown_conversation".to_owned() };
+        record.asked[1].outcome = Outcome::Refused {
+            code: "unknown_conversation".to_owned(),
+        };
         record.asked[1].tries = 2;
     });
     assert_faults!([Invented, Lost], |record| {
@@ -208,14 +277,20 @@ fn an_event_that_is_invented_is_found_in_the_log_and_on_devices() {
 
 #[test]
 fn what_is_not_as_it_was_said_is_found() {
-    assert_faults!([Altered], |record| stay(record).sights[2].event.content = json!({"text": "Ho"}));
-    assert_faults!([Altered], |record| stay(record).sights[2].event.sender = "bob".to_owned());
-    assert_faults!([Altered], |record| stay(record).sights[1].event.content = json!({"text": "Hello"}));
-    assert_faults!([Altered], |record| log(record).events[4].content = json!({"emoji": "-", "on": true}));
+    assert_faults!([Altered], |record| stay(record).sights[2].event.content =
+        json!({"text": "Ho"}));
+    assert_faults!([Altered], |record| stay(record).sights[2].event.sender =
+        "bob".to_owned());
+    assert_faults!([Altered], |record| stay(record).sights[1].event.content =
+        json!({"text": "Hello"}));
+    assert_faults!([Altered], |record| log(record).events[4].content =
+        json!({"emoji": "-", "on": true}));
     assert_faults!([Folded], |record| log(record).events[2].content = json!({"text": "Ho"}));
     assert_faults!([Folded], |record| log(record).events[1].reactions.clear());
-    assert_faults!([Folded], |record| stay(record).messages.get_mut(&2).unwrap().edited = None);
-    assert_faults!([Folded], |record| stay(record).messages.get_mut(&2).unwrap().recalled = true);
+    assert_faults!([Folded], |record| stay(record).messages.get_mut(&2).unwrap().edited =
+        None);
+    assert_faults!([Folded], |record| stay(record).messages.get_mut(&2).unwrap().recalled =
+        true);
 }
 
 #[test]
@@ -229,7 +304,16 @@ fn unread_counts_and_watermarks_that_are_wrong_are_found() {
             let counts = device.counts.get_mut(ROOM).unwrap();
             (counts.kept.mark.delivered, counts.fresh.mark.delivered) = (5, 5);
         }
-        record.devices[2].counts.get_mut(ROOM).unwrap().others.as_mut().unwrap().get_mut("ann").unwrap().delivered = 5;
+        record.devices[2]
+            .counts
+            .get_mut(ROOM)
+            .unwrap()
+            .others
+            .as_mut()
+            .unwrap()
+            .get_mut("ann")
+            .unwrap()
+            .delivered = 5;
     });
     assert_faults!([Watermark], |record| record.marked.clear());
     assert_faults!([Watermark], |record| counts(record).others.as_mut().unwrap().clear());
@@ -238,7 +322,9 @@ fn unread_counts_and_watermarks_that_are_wrong_are_found() {
 #[test]
 fn who_is_where_they_are_not_to_be_is_found() {
     assert_faults!([Membership], |record| assert!(log(record).members.remove("bob")));
-    assert_faults!([Membership], |record| assert!(log(record).founders.insert("bob".to_owned())));
+    assert_faults!([Membership], |record| assert!(
+        log(record).founders.insert("bob".to_owned())
+    ));
     assert_faults!([Membership], |record| {
         // The room was Bob's, so Ann was never in it.
         log(record).founders = ["cleo".to_owned()].into();

@@ -30,7 +30,10 @@ fn text(value: &Value) -> &str {
 
 fn mark_of(value: &Value) -> Mark {
     let number = |name: &str| value[name].as_u64().unwrap_or_default();
-    Mark { delivered: number("delivered"), read: number("read") }
+    Mark {
+        delivered: number("delivered"),
+        read: number("read"),
+    }
 }
 
 impl Plain {
@@ -91,7 +94,10 @@ impl Plain {
         let room = room.or_insert_with(|| Room::new(&conversation));
         let (seq, upto) = (event.seq, room.view.upto);
         if let Came::Skipped = room.take(Sight { event, live }) {
-            let text = format!("{} got {seq} behind {upto} of {conversation} without a gap", self.owner.device);
+            let text = format!(
+                "{} got {seq} behind {upto} of {conversation} without a gap",
+                self.owner.device
+            );
             self.town.odd(text);
         }
         self.show(client, &conversation, as_of).await
@@ -111,7 +117,9 @@ impl Plain {
 
     /// Puts a conversation away that ended with a number; what came behind it is the beginning of another stay.
     fn leave(&mut self, conversation: &str, end: End, seq: u64) {
-        let Some(mut room) = self.rooms.remove(conversation) else { return };
+        let Some(mut room) = self.rooms.remove(conversation) else {
+            return;
+        };
         let later = room.take_waiting_behind(seq);
         self.ended.push(room.end(end));
         if !later.is_empty() {
@@ -127,8 +135,12 @@ impl Plain {
     async fn fill(&mut self, client: &mut Client, conversation: &str) -> Result<(), Over> {
         let id = self.next_id();
         let limit = self.owner.random.random_range(1..200);
-        let Some(room) = self.rooms.get_mut(conversation) else { return Ok(()) };
-        let Some(after) = room.missing_behind(self.connection.is_told) else { return Ok(()) };
+        let Some(room) = self.rooms.get_mut(conversation) else {
+            return Ok(());
+        };
+        let Some(after) = room.missing_behind(self.connection.is_told) else {
+            return Ok(());
+        };
         room.is_filling = true;
         self.connection.fills.insert(id.clone(), conversation.to_owned());
         let frame = json!({"type": "history", "id": id, "conversation": conversation, "after": after, "limit": limit});
@@ -136,7 +148,9 @@ impl Plain {
     }
 
     async fn filled(&mut self, client: &mut Client, id: &str, frame: &Value) -> Result<(), Over> {
-        let Some(conversation) = self.connection.fills.remove(id) else { return Ok(()) };
+        let Some(conversation) = self.connection.fills.remove(id) else {
+            return Ok(());
+        };
         let head = frame["head"].as_u64().unwrap_or_default();
         if let Some(room) = self.rooms.get_mut(&conversation) {
             (room.is_filling, room.head) = (false, room.head.max(head));
@@ -150,11 +164,17 @@ impl Plain {
 
     async fn acked(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
         let Some(at) = self.letters.iter().position(|letter| letter.frame["id"] == frame["id"]) else {
-            self.town.odd(format!("{} got an ack that it does not wait for: {frame}", self.owner.device));
+            self.town.odd(format!(
+                "{} got an ack that it does not wait for: {frame}",
+                self.owner.device
+            ));
             return Ok(());
         };
         let letter = self.letters.remove(at).unwrap();
-        let (seq, event) = (frame["seq"].as_u64().unwrap_or_default(), text(&frame["event"]).to_owned());
+        let (seq, event) = (
+            frame["seq"].as_u64().unwrap_or_default(),
+            text(&frame["event"]).to_owned(),
+        );
         let deed = self.town.asked(letter.asked, |asked| {
             asked.outcome = Outcome::Acked { seq, event };
             asked.deed.clone()
@@ -184,7 +204,8 @@ impl Plain {
                 (letter.is_sent, letter.due) = (false, Instant::now() + Duration::from_millis(100));
                 self.town.asked(letter.asked, |asked| asked.put_off = true);
             } else {
-                self.town.asked(letter.asked, |asked| asked.outcome = Outcome::Refused { code });
+                self.town
+                    .asked(letter.asked, |asked| asked.outcome = Outcome::Refused { code });
                 self.letters.remove(at);
             }
         } else if let Some(conversation) = self.connection.fills.remove(id) {
@@ -208,14 +229,17 @@ impl Plain {
                 self.connection.sync_again = true;
                 self.connection.sync = None;
             } else {
-                self.town.odd(format!("{} got an error for nothing: {frame}", self.owner.device));
+                self.town
+                    .odd(format!("{} got an error for nothing: {frame}", self.owner.device));
             }
         }
         Ok(())
     }
 
     async fn synced(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
-        let Some(Sync { heard, is_full, .. }) = self.connection.sync.take() else { return Ok(()) };
+        let Some(Sync { heard, is_full, .. }) = self.connection.sync.take() else {
+            return Ok(());
+        };
         let listed = frame["conversations"].as_array().cloned().unwrap_or_default();
         if is_full {
             let count = |entry: &Value| Count {

@@ -40,8 +40,14 @@ pub(super) enum Came {
 impl Room {
     pub(super) fn new(conversation: &str) -> Self {
         let conversation = conversation.to_owned();
-        let stay = Stay { conversation, ..Stay::default() };
-        Self { stay, ..Self::default() }
+        let stay = Stay {
+            conversation,
+            ..Stay::default()
+        };
+        Self {
+            stay,
+            ..Self::default()
+        }
     }
 
     /// Knows no more whether it has everything.
@@ -123,7 +129,10 @@ impl Room {
     pub(super) fn count(&self, me: &str) -> Count {
         let messages = self.stay.messages.values();
         let unread = messages.filter(|message| message.sender != me && message.seq > self.own.read);
-        Count { mark: self.own, unread: unread.count() }
+        Count {
+            mark: self.own,
+            unread: unread.count(),
+        }
     }
 
     pub(super) fn others_if_few(&self) -> Option<BTreeMap<String, Mark>> {
