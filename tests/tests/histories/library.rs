@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::fold::Message;
 use crate::plain::Owner;
 use crate::record::{Answer, Deed, Device, End, Outcome, Sight, Stay};
-use crate::town::{Phase, Town, View, Wish, method};
+use crate::town::{BUSY, Phase, Town, View, Wish, method};
 
 /// How long what is missing may take to come by itself; no run waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,7 +88,8 @@ impl Library {
                 }
                 Phase::Closing => {
                     let begun = *closing.get_or_insert_with(Instant::now);
-                    if begun.elapsed() > PATIENCE || !self.is_behind() {
+                    let views = self.rooms.iter().map(|(id, room)| (id, &room.view));
+                    if begun.elapsed() > PATIENCE || !self.town.is_behind(&self.owner.actor, views) {
                         break;
                     }
                 }
@@ -154,6 +155,9 @@ impl Library {
     async fn act(&mut self) {
         if self.owner.random.random_ratio(1, 200) {
             return self.restart().await;
+        }
+        if self.pending.load(Ordering::Relaxed) >= BUSY {
+            return;
         }
         self.number += 1;
         let views: Vec<(&String, &View)> = self.rooms.iter().map(|(id, room)| (id, &room.view)).collect();
@@ -253,12 +257,6 @@ impl Library {
             pending => format!("{pending} answers"),
         };
         self.town.wait(&self.owner.device, waits);
-    }
-
-    fn is_behind(&self) -> bool {
-        let heads = self.town.heads.lock().unwrap();
-        let behind = |(id, room): (&String, &Room)| heads.get(id).is_some_and(|head| room.view.upto < *head);
-        self.rooms.iter().any(behind)
     }
 
     /// Reads all that was before it as well.

@@ -16,11 +16,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::line::Line;
 use crate::record::{Count, Counts, Device, End, Stay};
-use crate::town::{Phase, Town, View, Wish, method};
+use crate::town::{BUSY, Phase, Town, View, Wish, method};
 use room::Room;
 
-/// Messages and acts without an answer, on one connection.
-const IN_FLIGHT: usize = 16;
 /// How long what is missing may take to come when nobody says anything new; no run waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -221,6 +219,10 @@ impl Plain {
     }
 
     fn wish(&mut self) -> Option<Wish> {
+        let Connection { calls, marks, .. } = &self.connection;
+        if self.letters.len() + calls.len() + marks.len() >= BUSY {
+            return None;
+        }
         self.number += 1;
         let views: Vec<(&String, &View)> = self.rooms.iter().map(|(id, room)| (id, &room.view)).collect();
         let Owner { actor, random, .. } = &mut self.owner;
@@ -290,15 +292,14 @@ impl Plain {
         client.try_send(frame).await.then_some(()).ok_or(Over)
     }
 
-    /// Sends what waits, the oldest first, as far as there is room for it.
+    /// Sends what waits, the oldest first.
     async fn write_letters(&mut self, client: &mut Client) -> Result<(), Over> {
-        let mut room = IN_FLIGHT.saturating_sub(self.letters.iter().filter(|letter| letter.is_sent).count());
         for index in 0..self.letters.len() {
             let letter = &mut self.letters[index];
-            if room == 0 || letter.is_sent || letter.due > Instant::now() {
+            if letter.is_sent || letter.due > Instant::now() {
                 continue;
             }
-            (letter.is_sent, room) = (true, room - 1);
+            letter.is_sent = true;
             let (frame, asked) = (letter.frame.clone(), letter.asked);
             self.town.asked(asked, |asked| asked.tries += 1);
             self.send(client, &frame).await?;
@@ -329,11 +330,8 @@ impl Plain {
     /// Gets what is missing, first by itself, then by asking; returns whether that is done.
     async fn close(&mut self, client: &mut Client, begun: Instant) -> Result<bool, Over> {
         let late = begun.elapsed() > PATIENCE;
-        let is_behind = {
-            let heads = self.town.heads.lock().unwrap();
-            let behind = |(id, room): (&String, &Room)| heads.get(id).is_some_and(|head| room.view.upto < *head);
-            self.rooms.iter().any(behind)
-        };
+        let views = self.rooms.iter().map(|(id, room)| (id, &room.view));
+        let is_behind = self.town.is_behind(&self.owner.actor, views);
         if self.connection.sync.is_some() || self.connection.sync_again || (is_behind && !late) {
             return Ok(false);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -10,7 +10,10 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::record::{Answer, Asked, Call, Called, Deed, Mark, Marked, Outcome, Record};
+use crate::record::{Answer, Asked, Call, Called, Deed, Log, Mark, Marked, Outcome, Record};
+
+/// How much a device begins that has no answer yet: more would only make a slow server slower.
+pub(crate) const BUSY: usize = 8;
 
 /// What devices do at this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,11 +38,7 @@ pub(crate) struct Town {
     pub(crate) actors: Vec<String>,
     pub(crate) groups: Vec<Group>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Where the conversations end, once nothing more comes.
-    pub(crate) heads: Mutex<BTreeMap<String, u64>>,
     record: Mutex<Record>,
-    /// How many things were begun.
-    pub(crate) begun: AtomicU64,
     /// What devices wait for; nothing for one that has brought everything to an end.
     pub(crate) waits: watch::Sender<BTreeMap<String, String>>,
     /// How often a device was told that it was too slow.
@@ -86,12 +85,30 @@ impl Town {
             actors,
             groups,
             phase: watch::Sender::new(Phase::Living),
-            heads: Mutex::default(),
             record: Mutex::default(),
-            begun: AtomicU64::new(0),
             waits: watch::Sender::default(),
             gaps: AtomicU64::new(0),
         }
+    }
+
+    /// Takes note of what the logs have, once nothing more comes.
+    pub(crate) fn read(&self, logs: BTreeMap<String, Log>) {
+        self.record.lock().unwrap().logs = logs;
+    }
+
+    /// Whether something is missing, or too much, on a device that has these conversations up to these numbers.
+    pub(crate) fn is_behind<'a>(&self, me: &str, views: impl Iterator<Item = (&'a String, &'a View)>) -> bool {
+        let logs = &self.record.lock().unwrap().logs;
+        let wanted = logs
+            .iter()
+            .filter(|(_, log)| log.members.contains(me))
+            .map(|(id, log)| (id, log.head));
+        // That a conversation begins is told with its first event.
+        let is_begun = |(_, upto): &(&String, u64)| *upto > 0;
+        !views
+            .map(|(id, view)| (id, view.upto))
+            .filter(is_begun)
+            .eq(wanted.filter(is_begun))
     }
 
     pub(crate) fn take_record(&self) -> Record {
@@ -110,7 +127,6 @@ impl Town {
 
     /// Notes that something is to be written; returns where that is noted.
     pub(crate) fn ask(&self, actor: &str, device: &str, id: &str, conversation: &str, deed: Deed) -> usize {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         let asked = &mut self.record.lock().unwrap().asked;
         asked.push(Asked {
             actor: actor.to_owned(),
@@ -125,13 +141,18 @@ impl Town {
         asked.len() - 1
     }
 
+    /// Returns how much of what was to be written has its answer.
+    pub(crate) fn done(&self) -> usize {
+        let asked = &self.record.lock().unwrap().asked;
+        asked.iter().filter(|asked| asked.outcome != Outcome::Open).count()
+    }
+
     pub(crate) fn asked<T>(&self, index: usize, change: impl FnOnce(&mut Asked) -> T) -> T {
         change(&mut self.record.lock().unwrap().asked[index])
     }
 
     /// Notes that a method is called.
     pub(crate) fn call(&self, actor: &str, conversation: &str, call: Call) -> usize {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         let called = &mut self.record.lock().unwrap().called;
         called.push(Called {
             actor: actor.to_owned(),
@@ -214,8 +235,10 @@ impl Town {
             76..89 => {
                 let delivered = view.upto;
                 let read = random.random_range(0..=delivered);
-                let to = Mark::default().merged(Mark { delivered, read });
-                Some(Wish::Mark { conversation, to })
+                Some(Wish::Mark {
+                    conversation,
+                    to: Mark { delivered, read },
+                })
             }
             _ => Some(Wish::Typing { conversation }),
         }
@@ -260,11 +283,12 @@ impl View {
                 self.own.push(event.seq);
             }
         }
-        let list = |name: &str| event.content[name].as_array().cloned().unwrap_or_default();
         if event.event_type == "members" {
-            let left = list("left");
-            self.others.retain(|other| !left.iter().any(|left| left == other));
-            let joined = list("joined");
+            let list = |name: &str| event.content[name].as_array().cloned().unwrap_or_default();
+            let (joined, left) = (list("joined"), list("left"));
+            // Those who joined may be known from elsewhere.
+            self.others
+                .retain(|other| !left.iter().chain(&joined).any(|actor| actor == other));
             self.others.extend(
                 joined
                     .iter()

@@ -2,7 +2,6 @@
 
 use courtyard_client::LogEvent;
 
-use super::room::{Came, is_leaving};
 use super::*;
 use crate::record::{Answer, Deed, Mark, Outcome, Sight};
 
@@ -40,7 +39,7 @@ impl Plain {
     pub(super) async fn receive(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
         let id = text(&frame["id"]);
         match text(&frame["type"]) {
-            "event" => self.hear(client, event_of(&frame["event"]), true, 0).await,
+            "event" => self.hear(client, event_of(&frame["event"])).await,
             "ack" => self.acked(client, frame).await,
             "error" => self.refused(client, id, frame).await,
             "events" => self.filled(client, id, frame).await,
@@ -80,9 +79,8 @@ impl Plain {
         }
     }
 
-    /// Takes an event; one of history has everything up to `as_of` in it.
-    async fn hear(&mut self, client: &mut Client, event: LogEvent, live: bool, as_of: u64) -> Result<(), Over> {
-        let conversation = event.conversation.clone();
+    async fn hear(&mut self, client: &mut Client, event: LogEvent) -> Result<(), Over> {
+        let (conversation, seq) = (event.conversation.clone(), event.seq);
         if let Some(sync) = &mut self.connection.sync {
             sync.heard.insert(conversation.clone());
         }
@@ -92,24 +90,29 @@ impl Plain {
         }
         let room = self.rooms.entry(conversation.clone());
         let room = room.or_insert_with(|| Room::new(&conversation));
-        let (seq, upto) = (event.seq, room.view.upto);
-        if let Came::Skipped = room.take(Sight { event, live }) {
-            let text = format!(
-                "{} got {seq} behind {upto} of {conversation} without a gap",
-                self.owner.device
-            );
-            self.town.odd(text);
+        if room.is_skipped_by(seq) {
+            let (device, upto) = (&self.owner.device, room.view.upto);
+            self.town.odd(format!(
+                "{device} got {seq} behind {upto} of {conversation} without a gap"
+            ));
         }
-        self.show(client, &conversation, as_of).await
+        let sight = Sight { event, live: true };
+        if seq <= room.view.upto && sight.ends_stay_of(&self.owner.actor) {
+            // A page of history was faster.
+            self.leave(&conversation, End::Away, seq);
+        } else {
+            room.take(sight, seq);
+        }
+        self.show(client, &conversation).await
     }
 
     /// Shows what can be shown, and asks for what is missing.
-    async fn show(&mut self, client: &mut Client, conversation: &str, as_of: u64) -> Result<(), Over> {
+    async fn show(&mut self, client: &mut Client, conversation: &str) -> Result<(), Over> {
         let me = self.owner.actor.clone();
-        while let Some(room) = self.rooms.get_mut(conversation) {
-            let Some(event) = room.show(&me, as_of) else { break };
-            if is_leaving(&event, &me) {
-                self.leave(conversation, End::Left, event.seq);
+        while let Some(sight) = self.rooms.get_mut(conversation).and_then(|room| room.show(&me)) {
+            if sight.ends_stay_of(&me) {
+                let seq = sight.event.seq;
+                self.leave(conversation, End::Left, seq);
             }
         }
         self.fill(client, conversation).await
@@ -120,16 +123,12 @@ impl Plain {
         let Some(mut room) = self.rooms.remove(conversation) else {
             return;
         };
-        let later = room.take_waiting_behind(seq);
-        self.ended.push(room.end(end));
-        if !later.is_empty() {
-            let mut room = Room::new(conversation);
-            for sight in later {
-                room.take(sight);
-            }
-            self.rooms.insert(conversation.to_owned(), room);
+        if let Some(next) = room.split_off(seq) {
+            self.rooms.insert(conversation.to_owned(), next);
+            // What happened between the two is not told by itself.
             self.connection.sync_again = true;
         }
+        self.ended.push(room.end(end));
     }
 
     async fn fill(&mut self, client: &mut Client, conversation: &str) -> Result<(), Over> {
@@ -153,13 +152,18 @@ impl Plain {
         };
         let head = frame["head"].as_u64().unwrap_or_default();
         if let Some(room) = self.rooms.get_mut(&conversation) {
-            (room.is_filling, room.head) = (false, room.head.max(head));
+            room.is_filling = false;
             for event in frame["events"].as_array().into_iter().flatten() {
-                let event = event_of(event);
-                room.take(Sight { event, live: false });
+                room.take(
+                    Sight {
+                        event: event_of(event),
+                        live: false,
+                    },
+                    head,
+                );
             }
         }
-        self.show(client, &conversation, head).await
+        self.show(client, &conversation).await
     }
 
     async fn acked(&mut self, client: &mut Client, frame: &Value) -> Result<(), Over> {
@@ -188,11 +192,19 @@ impl Plain {
             "target": deed.target(), "kind": kind, "sender": self.owner.actor, "client_id": frame["id"],
             "content": frame.get("content").cloned().unwrap_or_else(|| deed.content()), "time": frame["time"],
         });
-        // An answer to a repetition may be older than the membership.
-        if self.rooms.contains_key(text(&frame["conversation"])) {
-            self.hear(client, event_of(&event), true, 0).await?;
-        }
-        Ok(())
+        // An answer to a repetition may be older than the membership. Answers stay when events are dropped, so that the gap
+        // comes behind them.
+        let Some(room) = self.rooms.get_mut(text(&frame["conversation"])) else {
+            return Ok(());
+        };
+        room.take(
+            Sight {
+                event: event_of(&event),
+                live: true,
+            },
+            seq,
+        );
+        self.show(client, text(&frame["conversation"])).await
     }
 
     async fn refused(&mut self, client: &mut Client, id: &str, frame: &Value) -> Result<(), Over> {
@@ -215,7 +227,7 @@ impl Plain {
                 // What it missed before it left is not for it any more.
                 if let Some(seq) = room.waits_with_leaving(&me) {
                     self.leave(&conversation, End::Away, seq);
-                    self.show(client, &conversation, 0).await?;
+                    self.show(client, &conversation).await?;
                 } else if retry {
                     self.fill(client, &conversation).await?;
                 }
@@ -261,13 +273,15 @@ impl Plain {
                 self.leave(id, End::Away, u64::MAX - 1);
             }
         }
-        for entry in &listed {
-            self.listed(client, entry).await?;
+        listed.iter().for_each(|entry| self.listed(entry));
+        // Also of those that it was told of before, over a connection that broke meanwhile.
+        for id in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            self.fill(client, &id).await?;
         }
         Ok(())
     }
 
-    async fn listed(&mut self, client: &mut Client, entry: &Value) -> Result<(), Over> {
+    fn listed(&mut self, entry: &Value) {
         let (id, me) = (text(&entry["id"]), self.owner.actor.clone());
         if entry["epoch"] != 0 {
             self.town.odd(format!("{id} has another epoch: {}", entry["epoch"]));
@@ -280,7 +294,6 @@ impl Plain {
         for receipt in entry["receipts"].as_array().into_iter().flatten() {
             room.mark(&me, text(&receipt["actor"]), mark_of(receipt));
         }
-        self.fill(client, id).await
     }
 }
 

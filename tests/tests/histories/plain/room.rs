@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use courtyard_client::LogEvent;
-use serde_json::Value;
-
 use crate::fold::Message;
 use crate::record::{Count, End, Mark, Sight, Stay};
 use crate::town::View;
@@ -16,8 +13,8 @@ const FEW: usize = 8;
 pub(super) struct Room {
     pub(super) view: View,
     stay: Stay,
-    /// What came too early.
-    waiting: BTreeMap<u64, Sight>,
+    /// What came too early, and up to where history was folded into it.
+    waiting: BTreeMap<u64, (Sight, u64)>,
     /// The newest number that was heard of.
     pub(super) head: u64,
     pub(super) is_filling: bool,
@@ -27,14 +24,6 @@ pub(super) struct Room {
     others: BTreeMap<String, Mark>,
     /// The number up to which what came from history is folded into each message.
     folded: BTreeMap<u64, u64>,
-}
-
-/// What has happened to a room.
-pub(super) enum Came {
-    /// It has it, or it waits for what is before it.
-    Taken,
-    /// A number is missing that should have come.
-    Skipped,
 }
 
 impl Room {
@@ -55,43 +44,41 @@ impl Room {
         (self.is_filling, self.is_current) = (false, false);
     }
 
-    /// Takes an event that came, in whatever order.
-    pub(super) fn take(&mut self, sight: Sight) -> Came {
+    /// Takes an event, in whatever order they come; one of history has everything up to `as_of` in it.
+    pub(super) fn take(&mut self, sight: Sight, as_of: u64) {
         let seq = sight.event.seq;
-        if seq <= self.view.upto {
-            return Came::Taken;
-        }
-        let skipped = self.is_current && seq > self.view.upto + 1 && self.waiting.is_empty();
-        self.head = self.head.max(seq);
-        self.waiting.entry(seq).or_insert(sight);
-        match skipped {
-            true => Came::Skipped,
-            false => Came::Taken,
+        self.head = self.head.max(seq).max(as_of);
+        if seq > self.view.upto {
+            self.waiting.entry(seq).or_insert((sight, as_of));
         }
     }
 
-    /// Shows the next event whose turn has come; `as_of` is up to where history was folded into it.
-    pub(super) fn show(&mut self, me: &str, as_of: u64) -> Option<LogEvent> {
-        let sight = self.waiting.remove(&(self.view.upto + 1))?;
-        let event = sight.event.clone();
-        self.view.see(me, &event);
-        let head = if sight.live { event.seq } else { as_of };
+    /// Whether a number behind the next one can't come now, unless something was lost.
+    pub(super) fn is_skipped_by(&self, seq: u64) -> bool {
+        self.is_current && self.waiting.is_empty() && seq > self.view.upto + 1
+    }
+
+    /// Shows the next event whose turn has come.
+    pub(super) fn show(&mut self, me: &str) -> Option<&Sight> {
+        let (sight, as_of) = self.waiting.remove(&(self.view.upto + 1))?;
+        let event = &sight.event;
+        self.view.see(me, event);
         match event.target {
             None if event.is_message() => {
-                self.folded.insert(event.seq, head);
-                self.stay.messages.insert(event.seq, Message::of(&event));
+                self.folded.insert(event.seq, as_of);
+                self.stay.messages.insert(event.seq, Message::of(event));
             }
             None => {}
             Some(target) => {
                 if let Some(message) = self.stay.messages.get_mut(&target)
                     && self.folded.get(&target).is_none_or(|head| *head < event.seq)
                 {
-                    message.apply(&event);
+                    message.apply(event);
                 }
             }
         }
         self.stay.sights.push(sight);
-        Some(event)
+        self.stay.sights.last()
     }
 
     /// Returns the number behind which something is missing. Takes note that it has everything otherwise, if the
@@ -106,13 +93,27 @@ impl Room {
 
     /// Returns the last event that waits in which somebody leaves.
     pub(super) fn waits_with_leaving(&self, me: &str) -> Option<u64> {
-        let leaves = |(_, sight): &(&u64, &Sight)| is_leaving(&sight.event, me);
-        self.waiting.iter().rev().find(leaves).map(|(seq, _)| *seq)
+        let mut newest_first = self.waiting.iter().rev();
+        newest_first
+            .find(|(_, (sight, _))| sight.ends_stay_of(me))
+            .map(|(seq, _)| *seq)
     }
 
-    /// Takes out what waits behind a number.
-    pub(super) fn take_waiting_behind(&mut self, seq: u64) -> Vec<Sight> {
-        self.waiting.split_off(&(seq + 1)).into_values().collect()
+    /// Returns the room of the next stay, if something waits for it behind the number with which this one ends. What is
+    /// known besides the events holds for it as well.
+    pub(super) fn split_off(&mut self, seq: u64) -> Option<Self> {
+        let waiting = self.waiting.split_off(&(seq + 1));
+        (!waiting.is_empty()).then(|| Self {
+            view: View {
+                others: self.view.others.clone(),
+                ..View::default()
+            },
+            head: self.head,
+            waiting,
+            own: self.own,
+            others: std::mem::take(&mut self.others),
+            ..Self::new(&self.stay.conversation)
+        })
     }
 
     /// Merges what is said about the watermark of somebody.
@@ -144,8 +145,13 @@ impl Room {
     }
 }
 
-/// Whether somebody leaves with an event.
-pub(super) fn is_leaving(event: &LogEvent, me: &str) -> bool {
-    let left = event.content["left"].as_array().map(Vec::as_slice).unwrap_or_default();
-    event.event_type == "members" && left.iter().filter_map(Value::as_str).any(|left| left == me)
+impl Sight {
+    /// Whether somebody leaves with it. History is told to members only, and has earlier stays of theirs in it.
+    pub(super) fn ends_stay_of(&self, me: &str) -> bool {
+        let left = self.event.content["left"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        self.live && self.event.event_type == "members" && left.iter().any(|left| left == me)
+    }
 }
