@@ -115,8 +115,24 @@ impl<'a> Body<'a> {
             kind: self.kind,
             content_bytes: self.content.len(),
         };
-        let texts = self.sender.len() + self.receiver.map_or(0, str::len) + self.client_id.len() + self.kind.len();
-        let mut bytes = Vec::with_capacity(1 + 34 + texts);
+        let texts = [
+            self.sender,
+            self.receiver.unwrap_or_default(),
+            self.client_id,
+            self.kind,
+        ];
+        let texts: usize = texts
+            .iter()
+            .map(|text| varint_bytes(text.len() as u64) + text.len())
+            .sum();
+        let absent = if self.receiver.is_some() { 0 } else { varint_bytes(0) };
+        let target = match self.event {
+            EventType::Message => 0,
+            _ => varint_bytes(self.target),
+        };
+        // Just as much as it takes: bytes with room behind them are shared by way of one more allocation.
+        let length = 1 + target + 1 + texts - absent + varint_bytes(self.content.len() as u64);
+        let mut bytes = Vec::with_capacity(length);
         bytes.push(self.event.byte());
         if self.event != EventType::Message {
             // Writing into a vector has no way to fail; that goes for the rest as well.
@@ -180,6 +196,11 @@ impl<'a> Body<'a> {
     }
 }
 
+/// Returns how many bytes postcard writes a number in.
+fn varint_bytes(number: u64) -> usize {
+    (64 - number.max(1).leading_zeros() as usize).div_ceil(7)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +216,8 @@ mod tests {
             ..Body::default()
         };
         assert_eq!(Body::decode(&body.encode()), Ok(body));
+        let alone = Body { receiver: None, ..body };
+        assert_eq!(Body::decode(&alone.encode()), Ok(alone));
         let edit = Body {
             event: EventType::Edit,
             target: 300,
@@ -207,6 +230,17 @@ mod tests {
             ..body
         };
         assert_eq!(Body::decode(&body.encode()), Ok(body));
+    }
+
+    #[test]
+    fn a_number_takes_as_many_bytes_as_postcard_writes() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(
+                varint_bytes(number),
+                postcard::to_stdvec(&number).unwrap().len(),
+                "{number}"
+            );
+        }
     }
 
     #[test]

@@ -35,8 +35,8 @@ impl Draft {
         Self {
             since,
             store,
-            // The conversation, and what a guard usually looks up.
-            reads: Vec::with_capacity(2),
+            // The conversation, what a guard watches, and what one usually looks up.
+            reads: Vec::with_capacity(3),
             relied: Vec::new(),
             writes: BTreeMap::new(),
             appends: Vec::new(),

@@ -310,7 +310,8 @@ impl Session {
         let mut messages = Vec::with_capacity(texts.len());
         let mut outcome = Ok(0);
         for (count, bytes) in (1..).zip(texts) {
-            if self.queue.is_half_full() {
+            // Messages are answered later.
+            if messages.is_empty() && self.queue.is_half_full() {
                 break;
             }
             outcome = self.receive_one(bytes, &mut messages).await.map(|()| count);

@@ -119,6 +119,8 @@ async fn grouped(server: &Process) -> (Connection, String, Vec<Connection>) {
             "{invited}"
         );
     }
+    // A connection that has heard nothing of who joined.
+    let sender = sign_in(address, &people[0].token).await;
     let mut readers = Vec::new();
     for person in &people[1..] {
         readers.push(sign_in(address, &person.token).await);
