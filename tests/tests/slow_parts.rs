@@ -19,10 +19,13 @@ use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+/// A submitter, and what it is not told yet.
+type Untold = (Box<dyn Submitter>, Result<Vec<Appended>, CommitError>);
+
 /// Outcomes that nobody is told of yet.
 #[derive(Default)]
 struct Held {
-    outcomes: Mutex<Vec<(Box<dyn Submitter>, Result<Vec<Appended>, CommitError>)>>,
+    outcomes: Mutex<Vec<Untold>>,
     count: watch::Sender<usize>,
     /// How many events of the conversation are on the disk, while something is held.
     written: Mutex<Option<u64>>,
