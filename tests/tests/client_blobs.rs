@@ -396,7 +396,7 @@ async fn a_file_that_becomes_shorter_is_no_broken_connection() {
                 .open(&path)
                 .unwrap()
                 .set_len(5)
-                .unwrap()
+                .unwrap();
         });
     let failed = timeout(PATIENCE, described.send()).await.unwrap().unwrap_err();
     assert_eq!((failed.code(), failed.is_temporary()), ("file", false));

@@ -88,10 +88,10 @@ fn request(deed: Deed, number: u64, group: &Value, own: u64, other: &str) -> Val
     match deed {
         Deed::Edit => act("edit", json!({"content": {"text": number.to_string()}})),
         Deed::React => act("react", json!({"emoji": "👍"})),
-        Deed::Mute if number % 2 == 0 => call("groups.mute", json!({"group": group, "actor": other})),
+        Deed::Mute if number.is_multiple_of(2) => call("groups.mute", json!({"group": group, "actor": other})),
         Deed::Mute => call("groups.unmute", json!({"group": group, "actor": other})),
         Deed::Announce => call("groups.announce", json!({"group": group, "text": number.to_string()})),
-        Deed::Pin if number % 2 == 0 => call("groups.pin", json!({"group": group, "seq": own})),
+        Deed::Pin if number.is_multiple_of(2) => call("groups.pin", json!({"group": group, "seq": own})),
         Deed::Pin => call("groups.unpin", json!({"group": group, "seq": own})),
     }
 }
