@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courtyard_client::{Client, Error, Event, Events, LogEvent, MessageList, Options, Page};
+use courtyard_tests::accounts::GRANT;
 use courtyard_tests::{CONVERSATION, Site, plugin};
 use serde_json::json;
 use tokio::time::timeout;
@@ -229,7 +230,7 @@ async fn acts_are_done_once_across_a_restart_and_both_sides_and_history_fold_to_
 async fn someone_signs_up_and_in_on_one_connection() {
     let path = plugin("users");
     let site = Site::bare(&format!(
-        "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = [\"kv\", \"conversations\", \"sessions\", \"events\", \"jobs\", \"fetch\", \"blobs\", \"secrets\"]\n\
+        "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = {GRANT}\n\
          config = {{ argon2 = {{ memory_kib = 8, iterations = 1 }} }}\n"
     ));
     let server = site.start().await;

@@ -273,7 +273,8 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
         let begun = Instant::now();
         loop {
             let answer = call(&mut ann, "import", folder.clone()).await;
-            if answer["code"] != "stickers.not_inspected" {
+            // While images are inspected, what it reads of them changes all the time.
+            if answer["code"] != "stickers.not_inspected" && answer["code"] != "conflict" {
                 assert_eq!(answer["value"]["count"], (part + 1) * 100, "{answer}");
                 pack = answer["value"]["pack"].clone();
                 break;
