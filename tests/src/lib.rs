@@ -7,6 +7,7 @@
 )]
 
 pub mod accounts;
+pub mod certificate;
 pub mod line;
 pub mod tus;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use courtyard_client::{Client, Error, Event, Events, LogEvent, MessageList, Options, Page};
 use courtyard_tests::accounts::GRANT;
+use courtyard_tests::certificate::certify;
 use courtyard_tests::{CONVERSATION, Site, plugin};
 use serde_json::json;
 use tokio::time::timeout;
@@ -253,33 +254,13 @@ async fn someone_signs_up_and_in_on_one_connection() {
     server.stop().await;
 }
 
-/// Writes a fresh certificate for `localhost` into a site's folder, and returns what trusts it.
-fn certify(site: &Site) -> Arc<rustls::ClientConfig> {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(site.folder.path().join("cert.pem"), certified.cert.pem()).unwrap();
-    std::fs::write(
-        site.folder.path().join("key.pem"),
-        certified.signing_key.serialize_pem(),
-    )
-    .unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
 #[tokio::test]
 async fn a_renewed_certificate_is_used_for_new_connections_and_old_ones_stay() {
     let site = Site::bare(&format!(
         "tls = {{ certificate = \"cert.pem\", key = \"key.pem\" }}\n[development]\ntrust_tokens = true\n\
          conversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", members = [\"ann\", \"bob\"] }}]\n"
     ));
-    let first = certify(&site);
+    let first = Arc::new(certify(&site));
     let server = site.start().await;
     let secure = |actor: &str, tls: &Arc<rustls::ClientConfig>| {
         let url = format!("wss://localhost:{}/v1/ws", site.port);
@@ -293,7 +274,7 @@ async fn a_renewed_certificate_is_used_for_new_connections_and_old_ones_stay() {
     let (ann, mut ann_events) = secure("ann", &first);
     assert!(matches!(next(&mut ann_events).await, Event::Online(_)));
 
-    let second = certify(&site);
+    let second = Arc::new(certify(&site));
     let (_bob, mut bob_events) = secure("bob", &second);
     assert!(
         matches!(next(&mut bob_events).await, Event::Offline { .. }),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use courtyard_tests::certificate::certify;
 use courtyard_tests::{Site, plugin};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
@@ -73,21 +74,7 @@ async fn one_plain_connection_carries_many_requests_at_a_time() {
 #[tokio::test]
 async fn one_connection_over_tls_that_asks_for_http_2_gets_it() {
     let site = steward("tls = { certificate = \"cert.pem\", key = \"key.pem\" }\n");
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(site.folder.path().join("cert.pem"), certified.cert.pem()).unwrap();
-    std::fs::write(
-        site.folder.path().join("key.pem"),
-        certified.signing_key.serialize_pem(),
-    )
-    .unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = certify(&site);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let server = site.start().await;
     let stream = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();

@@ -86,6 +86,7 @@ async fn a_job_survives_a_kill_and_waits_for_its_time() {
     let (site, server) = start("").await;
     let mut ann = server.sign_in("ann").await;
     let soon = now_ms() + 600;
+    run(&mut ann, "note", "late", soon + 3_600_000).await;
     run(&mut ann, "note", "soon", soon).await;
     server.kill().await;
     let server = site.start().await;
