@@ -104,19 +104,12 @@ fn crash(kills: &str) -> Result<(), Failed> {
         return Err(Failed("say how often: cargo xtask crash --kills 50".to_owned()));
     }
     say("building the host");
-    run(cargo().args(["build", "--package", "courtyard"]))?;
+    run(cargo().args(["build", "--workspace", "--bins"]))?;
     say(&format!(
         "killing it {kills} times at random moments while messages fly"
     ));
     run(cargo()
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "courtyard-tests",
-            "--test",
-            "durability",
-        ])
+        .args(["test", "--quiet", "--workspace", "--test", "durability"])
         .args(["--", "--nocapture", "kills_at_random_moments"])
         .env("COURTYARD_KILLS", kills)
         .env("COURTYARD_BIN", target().join("debug/courtyard")))
@@ -129,10 +122,10 @@ fn histories(minutes: &str) -> Result<(), Failed> {
     }
     plugins()?;
     say("building the host");
-    run(cargo().args(["build", "--package", "courtyard"]))?;
+    run(cargo().args(["build", "--workspace", "--bins"]))?;
     say(&format!("histories for {minutes} minutes, each with a seed of its own"));
     run(cargo()
-        .args(["test", "--quiet", "--package", "courtyard-tests", "--test", "histories"])
+        .args(["test", "--quiet", "--workspace", "--test", "histories"])
         .args(["--", "--nocapture", "histories_of_many_devices"])
         .env("COURTYARD_MINUTES", minutes)
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
