@@ -114,6 +114,25 @@ async fn a_guard_is_asked_where_it_watches_and_holds_there_alone_when_it_does_no
 }
 
 #[tokio::test]
+async fn what_was_watched_goes_with_the_data_of_the_plugin() {
+    let site = site();
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    call(&mut ann, "watch_conversation", json!({"id": CONVERSATION, "on": true})).await;
+    call(&mut ann, "watch_actor", json!({"id": "dan", "on": true})).await;
+    let removed = site.operate("DELETE", "/v1/plugins/lookout?data=remove").await;
+    assert_eq!(removed.status, 200, "{}", removed.body);
+    server.stop().await;
+    // The configuration still names it.
+    let server = site.start().await;
+    let mut ann = server.sign_in("ann").await;
+    for (id, conversation) in [("unwanted", CONVERSATION), ("unwanted elsewhere", OTHER)] {
+        assert_eq!(send(&mut ann, id, conversation).await, 1);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_id_is_not_watched() {
     let site = site();
     let server = site.start().await;

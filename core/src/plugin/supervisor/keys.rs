@@ -133,6 +133,10 @@ impl Supervisor {
             let start = key::plugin(app, id, &[]);
             let end = key::successor(&start);
             self.remove_range((start, end))?;
+            let watches = key::watches_version(app, id);
+            // What changes with each watch goes last, so that nobody goes on with what was found before.
+            self.remove_range(([&watches[..], b"\0"].concat().into(), key::successor(&watches)))?;
+            self.write(watches, None)?;
             self.write(key::version(app, id), None)?;
         }
         Ok(())
