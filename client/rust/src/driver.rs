@@ -2,8 +2,9 @@
 
 mod catch_up;
 mod outbox;
+mod receipts;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -13,8 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::frame::{Envelope, Refusal};
 use crate::link::{Link, Received};
+use crate::marks::{Mark, Watermarks};
 use crate::timeline::Timeline;
-use crate::{Ack, Error, Event, History, LogEvent, Options, Page, Unsent, Welcome};
+use crate::{Ack, Error, Event, History, LogEvent, Marks, Options, Page, Receipt, Unsent, Welcome};
 use outbox::Waiting;
 
 /// How long opening a connection and its first answer may take.
@@ -23,6 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FILL: u32 = 200;
 /// Requests for missing events at a time, of all conversations.
 const FILLS: usize = 4;
+/// Members in one request for their receipts.
+pub(crate) const RECEIPTS: usize = 500;
+/// Marks that are said at a time, of all conversations.
+const MARKS: usize = 8;
+/// How long what has arrived waits for more, to be said together.
+const DELIVERED: Duration = Duration::from_secs(1);
+/// How often it is said that one is writing.
+const TYPING_AGAIN: Duration = Duration::from_secs(3);
+/// How long it is shown that somebody is, as the protocol says.
+const TYPING_SHOWN: Duration = Duration::from_secs(6);
 
 /// Where an answer goes.
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
@@ -52,6 +64,23 @@ pub(crate) enum Command {
     Unsent {
         answer: Answer<Vec<Unsent>>,
     },
+    Read {
+        conversation: String,
+        seq: u64,
+    },
+    Typing {
+        conversation: String,
+    },
+    Sync,
+    Marks {
+        conversation: String,
+        answer: Answer<Marks>,
+    },
+    Receipts {
+        conversation: String,
+        after: Option<String>,
+        answer: Answer<Vec<Receipt>>,
+    },
     Close,
 }
 
@@ -59,9 +88,21 @@ pub(crate) enum Command {
 enum Request {
     Call(Answer<Value>),
     History(Answer<History>),
-    SignIn { token: String, answer: Answer<Welcome> },
+    SignIn {
+        token: String,
+        answer: Answer<Welcome>,
+    },
+    Receipts {
+        conversation: String,
+        answer: Answer<Vec<Receipt>>,
+    },
     Sync,
-    Fill { conversation: String },
+    Fill {
+        conversation: String,
+    },
+    Mark {
+        conversation: String,
+    },
 }
 
 /// Why a connection is over.
@@ -87,13 +128,30 @@ pub(crate) struct Driver {
     fills: VecDeque<String>,
     /// Requests for missing events without an answer.
     filling: usize,
-    /// Whether the server has yet to be asked what there is.
+    /// Whether the server has yet to be asked what there is,
     is_behind: bool,
+    /// or has been, and did not answer yet.
+    is_syncing: bool,
+    /// Up to where it has told that.
+    position: Option<String>,
+    marks: HashMap<String, Watermarks>,
+    /// Conversations with marks that are to be said to the server,
+    unsaid: BTreeSet<String>,
+    /// when, if that can wait,
+    say_at: Option<Instant>,
+    /// and how many have no answer yet.
+    saying: usize,
+    /// Where it was said just now that one is writing.
+    typed: HashMap<String, Instant>,
+    /// Who is shown to be writing, where, and until when.
+    writers: HashMap<(String, String), Instant>,
     /// When what was put off is asked for again.
     again_at: Option<Instant>,
     /// How much of the outbox may be on its way: more than the server takes at a time would be put off, and be overtaken.
     window: usize,
     actor: Option<String>,
+    /// Who was signed in last.
+    known_actor: Option<String>,
     pause: Duration,
     heartbeat: Duration,
 }
@@ -118,9 +176,18 @@ impl Driver {
             fills: VecDeque::new(),
             filling: 0,
             is_behind: false,
+            is_syncing: false,
+            position: None,
+            marks: HashMap::new(),
+            unsaid: BTreeSet::new(),
+            say_at: None,
+            saying: 0,
+            typed: HashMap::new(),
+            writers: HashMap::new(),
             again_at: None,
             window: 1,
             actor: None,
+            known_actor: None,
             heartbeat: PATIENCE,
         }
     }
@@ -140,7 +207,9 @@ impl Driver {
                 timeline.filling = false;
             }
             self.fills.clear();
-            (self.filling, self.is_behind) = (0, false);
+            (self.filling, self.is_behind, self.is_syncing) = (0, false, false);
+            self.interrupt_marks();
+            self.stop_writers(None).await;
             match over {
                 Over::Broken => {}
                 Over::Ended(code) => return self.tell(Event::Ended { code }).await,
@@ -188,6 +257,13 @@ impl Driver {
                     Some(Command::Call { answer, .. }) => drop(answer.send(Err(Error::Offline))),
                     Some(Command::History { answer, .. }) => drop(answer.send(Err(Error::Offline))),
                     Some(Command::SignIn { answer, .. }) => drop(answer.send(Err(Error::Offline))),
+                    Some(Command::Receipts { answer, .. }) => drop(answer.send(Err(Error::Offline))),
+                    Some(Command::Marks { conversation, answer }) => {
+                        drop(answer.send(Ok(self.marks_of(&conversation))));
+                    }
+                    Some(Command::Read { conversation, seq }) => self.is_read(conversation, seq),
+                    // Each connection begins with it; and nobody would hear.
+                    Some(Command::Sync | Command::Typing { .. }) => {}
                 },
             }
         }
@@ -200,6 +276,7 @@ impl Driver {
         let mut asked = false;
         self.again_at = None;
         loop {
+            let due_at = self.due_at();
             tokio::select! {
                 received = link.next() => {
                     (asked, silent_at) = (false, Instant::now() + self.heartbeat);
@@ -227,14 +304,33 @@ impl Driver {
                     }
                     silent_at = Instant::now() + self.heartbeat;
                 }
-                () = sleep_until(self.again_at.unwrap_or(silent_at)), if self.again_at.is_some() => {
-                    self.again_at = None;
-                    if let Err(over) = self.resend(&mut link).await {
+                () = sleep_until(due_at.unwrap_or(silent_at)), if due_at.is_some() => {
+                    if let Err(over) = self.due(&mut link).await {
                         return over;
                     }
                 }
             }
         }
+    }
+
+    /// Returns when something is to be done by itself.
+    fn due_at(&self) -> Option<Instant> {
+        let times = [self.again_at, self.say_at, self.writers.values().min().copied()];
+        times.into_iter().flatten().min()
+    }
+
+    async fn due(&mut self, link: &mut Link) -> Result<(), Over> {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.stop_writers(Some(now)).await;
+        if is_due(self.say_at) {
+            self.say_marks(link).await.map_err(|Broken| Over::Broken)?;
+        }
+        if is_due(self.again_at) {
+            self.again_at = None;
+            self.resend(link).await?;
+        }
+        Ok(())
     }
 
     async fn command(&mut self, link: &mut Link, command: Command) -> Result<(), Broken> {
@@ -264,6 +360,32 @@ impl Driver {
                 self.list_unsent(answer);
                 Ok(())
             }
+            Command::Read { conversation, seq } => {
+                self.is_read(conversation, seq);
+                self.say_marks(link).await
+            }
+            Command::Typing { conversation } => self.write_typing(link, conversation).await,
+            Command::Sync => {
+                self.is_behind = self.actor.is_some();
+                self.sync(link).await
+            }
+            Command::Marks { conversation, answer } => {
+                // Whoever waits no longer needs no answer.
+                let _ = answer.send(Ok(self.marks_of(&conversation)));
+                Ok(())
+            }
+            Command::Receipts {
+                conversation,
+                after,
+                answer,
+            } => {
+                let mut frame = json!({"type": "receipts", "conversation": conversation, "limit": RECEIPTS});
+                if let Some(after) = after {
+                    frame["after_actor"] = after.into();
+                }
+                self.request(link, frame, Request::Receipts { conversation, answer })
+                    .await
+            }
             Command::Close => Ok(()),
         }
     }
@@ -281,6 +403,7 @@ impl Driver {
         let broken = |Broken| Over::Broken;
         self.sync(link).await.map_err(broken)?;
         self.ask_for_missing(link).await?;
+        self.say_marks(link).await.map_err(broken)?;
         self.write_again(link).await.map_err(broken)
     }
 
@@ -308,6 +431,8 @@ impl Driver {
                 let _ = self.events.try_send(Event::Signal(parse(text)?));
                 Ok(())
             }
+            ("receipt", _) => self.receipt(link, text).await,
+            ("typing", _) => self.typing(text),
             ("ack", _) => self.acked(link, parse(text)?).await,
             ("gap", _) => {
                 self.is_behind = true;
@@ -326,6 +451,13 @@ impl Driver {
     /// Begins what a signed-in connection begins with: sync, and what the last one did not write.
     async fn welcomed(&mut self, link: &mut Link, welcome: Welcome) -> Result<(), Over> {
         self.actor.clone_from(&welcome.actor);
+        if self.actor.is_some() && self.actor != self.known_actor {
+            // Somebody else has other conversations, and other marks.
+            self.known_actor.clone_from(&self.actor);
+            self.position = None;
+            self.marks.clear();
+            self.unsaid.clear();
+        }
         // The rest is for other requests.
         self.window = (welcome.limits.in_flight / 2).max(1);
         self.tell(Event::Online(welcome)).await;
@@ -362,6 +494,21 @@ impl Driver {
                     Err(_) => Err(Over::Broken),
                 }
             }
+            Request::Receipts { conversation, answer } => {
+                #[derive(serde::Deserialize)]
+                struct Frame {
+                    receipts: Vec<Receipt>,
+                }
+                match understood::<Frame>(text) {
+                    Ok(Frame { receipts }) => self.take_receipts(&conversation, receipts, answer).await,
+                    Err(error) => drop(answer.send(Err(error))),
+                }
+                Ok(())
+            }
+            Request::Mark { conversation } => {
+                let mark: Mark = parse(text)?;
+                self.said(link, conversation, mark).await
+            }
             Request::Sync => self.synced(link, text).await,
             Request::Fill { conversation } => self.filled(link, &conversation, parse(text)?).await,
         }
@@ -379,9 +526,12 @@ impl Driver {
         match self.requests.remove(&id) {
             None => self.not_done(link, &id, error).await,
             Some(Request::Fill { conversation }) => self.not_filled(link, conversation, retry).await,
-            Some(Request::Sync) if retry => {
-                self.is_behind = true;
-                self.put_off();
+            Some(Request::Mark { conversation }) => self.not_said(link, conversation, retry).await,
+            Some(Request::Sync) => {
+                (self.is_syncing, self.is_behind) = (false, retry);
+                if retry {
+                    self.put_off();
+                }
                 Ok(())
             }
             Some(request) => {
@@ -417,7 +567,8 @@ fn refuse(request: Request, error: Error) {
         Request::Call(answer) => drop(answer.send(Err(error))),
         Request::History(answer) => drop(answer.send(Err(error))),
         Request::SignIn { answer, .. } => drop(answer.send(Err(error))),
-        Request::Sync | Request::Fill { .. } => {}
+        Request::Receipts { answer, .. } => drop(answer.send(Err(error))),
+        Request::Sync | Request::Fill { .. } | Request::Mark { .. } => {}
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::Receipt;
+
 /// An event of the log of a conversation: a message, or something that became of one or of the conversation.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
@@ -54,6 +56,15 @@ impl LogEvent {
     #[must_use]
     pub fn is_message(&self) -> bool {
         self.event_type == "message"
+    }
+
+    /// Whether an actor joins or leaves by it.
+    pub(crate) fn moves(&self, actor: &str) -> bool {
+        let names = |list: &Value| {
+            list.as_array()
+                .is_some_and(|list| list.iter().any(|name| name == actor))
+        };
+        self.event_type == "members" && (names(&self.content["joined"]) || names(&self.content["left"]))
     }
 
     /// Returns the number of the message that this one is a reply to: its `reply_to`, if that can be one.
@@ -132,6 +143,18 @@ pub struct Conversation {
     pub seq: u64,
     /// The newest event, not always a message.
     pub last: Option<LogEvent>,
+    /// Up to where some device of the actor has it.
+    #[serde(default)]
+    pub delivered: u64,
+    /// Up to where the actor has read it.
+    #[serde(default)]
+    pub read: u64,
+    /// Messages of others behind that; 100 stands for 100 or more.
+    #[serde(default)]
+    pub unread: u64,
+    /// Up to where the others have it, in conversations of up to 8 members.
+    #[serde(default)]
+    pub receipts: Vec<Receipt>,
 }
 
 /// Some events of a conversation.

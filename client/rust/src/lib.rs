@@ -31,6 +31,7 @@ mod error;
 mod frame;
 mod line;
 mod link;
+mod marks;
 mod messages;
 mod options;
 mod timeline;
@@ -47,11 +48,12 @@ pub use blobs::Blobs;
 pub use download::Download;
 pub use error::Error;
 pub use frame::{Ack, Action, Annotation, Conversation, History, Limits, LogEvent, Reaction, Signal, Unsent, Welcome};
+pub use marks::{Marks, Receipt};
 pub use messages::MessageList;
 pub use options::Options;
 pub use upload::Upload;
 
-use driver::{Command, Driver};
+use driver::{Command, Driver, RECEIPTS};
 
 /// A connection that mends itself. Clones share it; it ends with the last clone, or with [`Client::close`].
 #[derive(Clone, Debug)]
@@ -84,8 +86,25 @@ pub enum Event {
     },
     /// Something of the moment: it is not stored, and those who were offline never hear of it.
     Signal(Signal),
-    /// The conversations of the actor, after each time that the client connected or lost events.
+    /// Conversations of the actor: all of them at first; after each later time that the client connected or lost events,
+    /// and when one begins, those that have changed.
     Synced(Vec<Conversation>),
+    /// The actor is no member of this conversation any more: forget it.
+    Left {
+        /// Which.
+        conversation: String,
+    },
+    /// What is read, unread or received in a conversation has changed.
+    Marks(Marks),
+    /// Somebody began or ceased to write. One who never ceases is told to after 6 seconds.
+    Typing {
+        /// Where.
+        conversation: String,
+        /// Who.
+        actor: String,
+        /// Whether they write.
+        on: bool,
+    },
     /// The server ended the session with this close code; connecting again would not help.
     Ended {
         /// See the close codes of the protocol.
@@ -197,6 +216,60 @@ impl Client {
         // A client that has ended drops the answer, which tells the one who waits.
         let _ = self.commands.send(Command::Put { unsent, answer });
         Sending { id, answer: waiting }
+    }
+
+    /// Says that everything in a conversation up to a number was read: to the others, and to one's own other devices. It is
+    /// said again until the server has it; of several numbers, the highest counts.
+    pub fn mark_read(&self, conversation: &str, seq: u64) {
+        let conversation = conversation.to_owned();
+        // A client that has ended reads nothing any more; so below.
+        let _ = self.commands.send(Command::Read { conversation, seq });
+    }
+
+    /// Tells the others that one is writing; may be called with every key, and is said every 3 seconds at most.
+    pub fn typing(&self, conversation: &str) {
+        let conversation = conversation.to_owned();
+        let _ = self.commands.send(Command::Typing { conversation });
+    }
+
+    /// Asks for what has changed, which [`Event::Synced`] tells. The server tells most by itself, but not that somebody
+    /// began a conversation in which nothing was said yet.
+    pub fn sync(&self) {
+        let _ = self.commands.send(Command::Sync);
+    }
+
+    /// Returns what is read and unread in a conversation, and up to where the others have it, as far as that was told.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the client has ended.
+    pub async fn marks(&self, conversation: &str) -> Result<Marks, Error> {
+        let conversation = conversation.to_owned();
+        self.ask(|answer| Command::Marks { conversation, answer }).await
+    }
+
+    /// Reads up to where all members of a conversation have it, oneself included; [`Client::marks`] knows it from then on.
+    /// Those of large conversations are told in no other way.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] without a connection, or what the server answers.
+    pub async fn receipts(&self, conversation: &str) -> Result<Vec<Receipt>, Error> {
+        let mut all: Vec<Receipt> = Vec::new();
+        loop {
+            let conversation = conversation.to_owned();
+            let after = all.last().map(|receipt| receipt.actor.clone());
+            let page = self
+                .ask(|answer| Command::Receipts {
+                    conversation,
+                    after,
+                    answer,
+                })
+                .await?;
+            let is_last = page.len() < RECEIPTS;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     /// Calls a method, `PLUGIN.NAME`.

@@ -18,6 +18,7 @@ pub struct Options {
     pub(crate) unsent: Vec<Unsent>,
     pub(crate) outbox: usize,
     pub(crate) event_queue: usize,
+    pub(crate) delivers: bool,
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
 }
@@ -35,6 +36,7 @@ impl Options {
             unsent: Vec::new(),
             outbox: 10_000,
             event_queue: 1_024,
+            delivers: true,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
         }
@@ -86,6 +88,13 @@ impl Options {
     #[must_use]
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events;
+        self
+    }
+
+    /// Sets whether the others are told what has arrived here: true if it is not set.
+    #[must_use]
+    pub fn delivers(mut self, delivers: bool) -> Self {
+        self.delivers = delivers;
         self
     }
 

@@ -36,6 +36,11 @@ impl Timeline {
         anew
     }
 
+    /// Whether the server has ever listed the conversation.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.epoch.is_some()
+    }
+
     /// Takes an event, and returns those whose turn has come. One that is known already is dropped.
     pub(crate) fn arrive(&mut self, event: LogEvent) -> Vec<LogEvent> {
         if event.seq > self.seq {

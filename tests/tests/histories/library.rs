@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use courtyard_client::{
-    Client, Conversation, Error, Event, Events, LogEvent, MessageList, Options, Page, Sending, Unsent,
+    Client, Conversation, Error, Event, Events, LogEvent, Marks, MessageList, Options, Page, Sending, Unsent,
 };
 use rand::Rng;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::fold::Message;
+use crate::plain::FEW;
 use crate::plain::Owner;
-use crate::record::{Answer, Deed, Device, End, Outcome, Sight, Stay};
+use crate::record::{Answer, Count, Counts, Deed, Device, End, Mark, Outcome, Sight, Stay};
 use crate::town::{BUSY, Phase, Town, View, Wish, method};
 
 /// How long what is missing may take to come by itself; no run waits for it to pass.
@@ -37,6 +38,10 @@ pub(crate) struct Library {
     number: u64,
     /// What has no answer yet.
     pending: Arc<AtomicUsize>,
+    /// Up to where conversations were read that are still there.
+    reads: BTreeMap<String, u64>,
+    /// How often it was told what has changed.
+    synced: u64,
 }
 
 fn connect(owner: &Owner, unsent: Vec<Unsent>) -> (Client, Events) {
@@ -45,6 +50,8 @@ fn connect(owner: &Owner, unsent: Vec<Unsent>) -> (Client, Events) {
         .device(&owner.device)
         .token(owner.token.as_str().unwrap())
         .unsent(unsent)
+        // What is said of itself nobody asked for, so that it could not be held against anything.
+        .delivers(false)
         .back_off(Duration::from_millis(20), Duration::from_millis(300));
     Client::connect(options)
 }
@@ -61,6 +68,8 @@ impl Library {
             ended: Vec::new(),
             number: 0,
             pending: Arc::default(),
+            reads: BTreeMap::new(),
+            synced: 0,
         }
     }
 
@@ -101,7 +110,8 @@ impl Library {
     async fn take(&mut self, event: Event) {
         match event {
             Event::Message(event) | Event::Change(event) => self.show(event),
-            Event::Synced(conversations) => self.synced(&conversations).await,
+            Event::Synced(conversations) => self.synced(&conversations),
+            Event::Left { conversation } => self.end(&conversation, End::Away),
             Event::Reset { .. } | Event::Ended { .. } => {
                 self.town.odd(format!("{} is told {event:?}", self.owner.device));
             }
@@ -127,12 +137,14 @@ impl Library {
     }
 
     fn end(&mut self, conversation: &str, end: End) {
+        self.reads.remove(conversation);
         if let Some(room) = self.rooms.remove(conversation) {
             self.ended.push(Stay { end, ..room.stay });
         }
     }
 
-    async fn synced(&mut self, conversations: &[Conversation]) {
+    fn synced(&mut self, conversations: &[Conversation]) {
+        self.synced += 1;
         for conversation in conversations {
             let room = self.rooms.entry(conversation.id.clone()).or_default();
             room.stay.conversation.clone_from(&conversation.id);
@@ -141,14 +153,6 @@ impl Library {
                 .iter()
                 .filter(|member| **member != self.owner.actor);
             room.view.others = others.cloned().collect();
-        }
-        let is_listed = |id: &String| conversations.iter().any(|conversation| conversation.id == *id);
-        let missing: Vec<String> = self.rooms.keys().filter(|id| !is_listed(id)).cloned().collect();
-        for id in missing {
-            // It may have been joined since the list was made.
-            if let Err(Error::Refused { .. }) = self.client.history(&id, Page::Newest, 1).await {
-                self.end(&id, End::Away);
-            }
         }
     }
 
@@ -170,9 +174,19 @@ impl Library {
                 self.call(name, params, Some(index));
             }
             Some(Wish::Open { whom }) => self.call("users.open_direct", serde_json::json!({"actor": whom}), None),
-            // It has neither receipts nor typing.
-            Some(Wish::Mark { .. } | Wish::Typing { .. }) | None => {}
+            Some(Wish::Mark { conversation, to }) => self.read(conversation, to.read),
+            Some(Wish::Typing { conversation }) => self.client.typing(&conversation),
+            None => {}
         }
+    }
+
+    fn read(&mut self, conversation: String, read: u64) {
+        let delivered = read;
+        self.town
+            .mark(&self.owner.actor, &conversation, Mark { delivered, read });
+        self.client.mark_read(&conversation, read);
+        let known = self.reads.entry(conversation).or_default();
+        *known = read.max(*known);
     }
 
     fn write(&mut self, conversation: &str, deed: Deed) {
@@ -236,6 +250,8 @@ impl Library {
         let unsent = self.client.unsent().await.unwrap_or_default();
         self.client.close();
         (self.client, self.events) = connect(&self.owner, unsent);
+        // What was read is not kept as what is unsent is.
+        self.reads.clear();
         for (_, room) in std::mem::take(&mut self.rooms) {
             self.ended.push(Stay {
                 end: End::Forgotten,
@@ -245,7 +261,7 @@ impl Library {
     }
 
     async fn settle(&mut self) {
-        let waits = match self.pending.load(Ordering::Relaxed) {
+        let mut waits = match self.pending.load(Ordering::Relaxed) {
             0 => self
                 .client
                 .unsent()
@@ -256,12 +272,89 @@ impl Library {
                 .collect(),
             pending => format!("{pending} answers"),
         };
+        for (conversation, read) in &self.reads {
+            if self.marks(conversation).await.read < *read {
+                waits.push_str(&format!("{conversation} to be read up to {read}"));
+            }
+        }
         self.town.wait(&self.owner.device, waits);
+    }
+
+    async fn marks(&self, conversation: &str) -> Marks {
+        self.client.marks(conversation).await.unwrap()
+    }
+
+    /// Asks for what it was not told by itself. The first answer may be to what was asked before.
+    async fn catch_up(&mut self) {
+        for _ in 0..2 {
+            let before = self.synced;
+            self.client.sync();
+            let until = Instant::now() + PATIENCE;
+            while self.synced == before {
+                match timeout_at(until, self.events.next()).await {
+                    Ok(Some(event)) => self.take(event).await,
+                    _ => {
+                        return self
+                            .town
+                            .odd(format!("{} is not told what has changed", self.owner.device));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the server for everything, as another program.
+    async fn ask_anew(&self) -> BTreeMap<String, Count> {
+        let (_client, mut events) = connect(&self.owner, Vec::new());
+        loop {
+            match timeout(PATIENCE, events.next()).await {
+                Ok(Some(Event::Synced(conversations))) => {
+                    let count = |conversation: Conversation| Count {
+                        mark: Mark {
+                            delivered: conversation.delivered,
+                            read: conversation.read,
+                        },
+                        unread: conversation.unread.try_into().unwrap(),
+                    };
+                    return conversations
+                        .into_iter()
+                        .map(|conversation| (conversation.id.clone(), count(conversation)))
+                        .collect();
+                }
+                Ok(Some(_)) => {}
+                _ => {
+                    self.town.odd(format!("{} is told nothing", self.owner.device));
+                    return BTreeMap::new();
+                }
+            }
+        }
+    }
+
+    fn counts(&self, room: &Room, marks: &Marks, fresh: Count) -> Counts {
+        let Marks { delivered, read, .. } = *marks;
+        let kept = Count {
+            mark: Mark { delivered, read },
+            unread: marks.unread.try_into().unwrap(),
+        };
+        let others = marks.receipts.iter().map(|receipt| {
+            let (delivered, read) = (receipt.delivered, receipt.read);
+            (receipt.actor.clone(), Mark { delivered, read })
+        });
+        Counts {
+            kept,
+            fresh,
+            others: (room.view.others.len() < FEW).then(|| others.collect()),
+        }
     }
 
     /// Reads all that was before it as well.
     async fn into_device(mut self) -> Device {
-        for (id, mut room) in self.rooms {
+        self.catch_up().await;
+        let (fresh, mut counts) = (self.ask_anew().await, BTreeMap::new());
+        for (id, mut room) in std::mem::take(&mut self.rooms) {
+            let marks = self.marks(&id).await;
+            let fresh = fresh.get(&id).copied().unwrap_or_default();
+            counts.insert(id.clone(), self.counts(&room, &marks, fresh));
             let mut after = 0;
             loop {
                 let limit = self.owner.random.random_range(1..200);
@@ -292,7 +385,7 @@ impl Library {
             actor: self.owner.actor,
             from_the_first: false,
             stays: self.ended,
-            counts: BTreeMap::new(),
+            counts,
         }
     }
 }

@@ -10,8 +10,13 @@ use crate::{Conversation, Event, History, LogEvent, Page};
 impl Driver {
     /// Asks what there is, if that was not told since the connection began or lost events.
     pub(super) async fn sync(&mut self, link: &mut Link) -> Result<(), Broken> {
-        if std::mem::take(&mut self.is_behind) {
-            self.request(link, json!({"type": "sync"}), Request::Sync).await?;
+        if self.is_behind && !self.is_syncing {
+            (self.is_behind, self.is_syncing) = (false, true);
+            let mut frame = json!({"type": "sync"});
+            if let Some(position) = &self.position {
+                frame["since"] = position.as_str().into();
+            }
+            self.request(link, frame, Request::Sync).await?;
         }
         Ok(())
     }
@@ -20,8 +25,19 @@ impl Driver {
         #[derive(serde::Deserialize)]
         struct Frame {
             conversations: Vec<Conversation>,
+            #[serde(default)]
+            left: Vec<String>,
+            position: Option<String>,
         }
-        let Frame { conversations } = parse(text)?;
+        let Frame {
+            conversations,
+            left,
+            position,
+        } = parse(text)?;
+        self.is_syncing = false;
+        for conversation in left {
+            self.leave(conversation).await;
+        }
         for conversation in &conversations {
             let behind = match conversation.last {
                 Some(_) => conversation.seq.saturating_sub(1),
@@ -39,9 +55,31 @@ impl Driver {
             if let Some(last) = &conversation.last {
                 self.arrive(link, last.clone()).await?;
             }
+            self.mark(&conversation.id, |marks| marks.list(conversation)).await;
+            let is_own = conversation.last.as_ref().map(|last| &last.sender) == self.actor.as_ref();
+            if !is_own {
+                self.is_delivered(&conversation.id, conversation.seq);
+            }
         }
         self.tell(Event::Synced(conversations)).await;
-        Ok(())
+        // Only now: had the connection broken before, it would have to be listed once more.
+        self.position = position;
+        // What an earlier connection could not ask for is not listed again.
+        let missing = |(id, timeline): (&String, &Timeline)| timeline.missing_behind().map(|_| id.clone());
+        let missing: Vec<_> = self.timelines.iter().filter_map(missing).collect();
+        for conversation in missing {
+            self.fill(link, conversation).await?;
+        }
+        self.sync(link).await.map_err(|Broken| Over::Broken)
+    }
+
+    /// Forgets a conversation that the actor has left.
+    async fn leave(&mut self, conversation: String) {
+        self.marks.remove(&conversation);
+        self.unsaid.remove(&conversation);
+        if self.timelines.remove(&conversation).is_some() {
+            self.tell(Event::Left { conversation }).await;
+        }
     }
 
     pub(super) async fn arrive(&mut self, link: &mut Link, event: LogEvent) -> Result<(), Over> {
@@ -50,10 +88,13 @@ impl Driver {
             .timelines
             .entry(conversation.clone())
             .or_insert_with(|| Timeline::behind(event.seq.saturating_sub(1)));
+        // One that was never listed has begun just now.
+        self.is_behind |= !timeline.is_listed();
         let ready = timeline.arrive(event);
         for event in ready {
             self.show(event).await;
         }
+        self.sync(link).await.map_err(|Broken| Over::Broken)?;
         self.fill(link, conversation).await
     }
 
@@ -127,7 +168,10 @@ impl Driver {
         self.ask_for_missing(link).await
     }
 
-    async fn show(&self, event: LogEvent) {
+    async fn show(&mut self, event: LogEvent) {
+        // What begins or ends for oneself only the server can tell: who else is in it, or whether one is back already.
+        self.is_behind |= self.actor.as_ref().is_some_and(|actor| event.moves(actor));
+        self.marked_by(&event).await;
         self.tell(if event.is_message() {
             Event::Message(event)
         } else {

@@ -7,7 +7,7 @@ use crate::record::{Count, End, Mark, Sight, Stay};
 use crate::town::View;
 
 /// Members up to which `sync` tells all receipts.
-const FEW: usize = 8;
+pub(crate) const FEW: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Room {
