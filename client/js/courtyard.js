@@ -36,8 +36,9 @@ const BECOMES = { send: "message", edit: "edit", recall: "recall", react: "react
  * Events: `state` (detail: {state, retryAt?, code?}), `event` (detail: an event of the log, each once and in the order of
  * its conversation; its `type` says what it is, and only `message` is one to show as such: see `MessageList`), `synced`
  * (detail: all conversations), `left` (detail: {conversation}: this one is no member any more), `marks` (detail:
- * {conversation, read, delivered, unread, receipts}), `typing` (detail: {conversation, actor, on}), `reset` (detail: {conversation, epoch}: its numbers begin anew, forget its events),
- * `signal` (detail: {plugin, name, payload}), `sent` (detail: {id, ack}), `refused` (detail: {id, message, error}).
+ * {conversation, read, delivered, unread, receipts}), `typing` (detail: {conversation, actor, on}), `reset` (detail:
+ * {conversation, epoch}: its numbers begin anew, forget its events), `signal` (detail: {plugin, name, payload}), `sent`
+ * (detail: {id, ack}), `refused` (detail: {id, message, error}).
  */
 export class Courtyard extends EventTarget {
   #options;
@@ -387,6 +388,7 @@ export class Courtyard extends EventTarget {
   #forget() {
     this.#position = undefined;
     this.#listed.clear();
+    this.#marks.clear();
   }
 
   /** Returns what is known of a conversation; events count from where it is first seen. */

@@ -3,6 +3,8 @@
 const DELIVERED_PAUSE = 1_000;
 const TYPING_AGAIN = 3_000;
 const TYPING_SHOWN = 6_000;
+/** What the server counts unread messages up to. */
+const MANY = 100;
 
 const further = (known, { delivered, read }) =>
   ({ delivered: Math.max(known?.delivered ?? 0, delivered), read: Math.max(known?.read ?? 0, read) });
@@ -24,7 +26,7 @@ export class Marks {
     const state = this.#state(conversation);
     const fresh = state.fresh.filter((seq) => seq > Math.max(state.read, state.listed)).length;
     const receipts = [...state.receipts].map(([actor, mark]) => ({ actor, ...mark }));
-    return { read: state.read, delivered: state.delivered, unread: state.behind + fresh, receipts };
+    return { read: state.read, delivered: state.delivered, unread: Math.min(state.behind + fresh, MANY), receipts };
   }
 
   /** Takes an entry of `synced`. */
@@ -36,6 +38,11 @@ export class Marks {
     for (const { actor, ...mark } of entry.receipts ?? []) state.receipts.set(actor, mark);
     this.#move(entry.id, state, { read: entry.read ?? 0, delivered: entry.delivered ?? 0 }, true);
     this.#deliver(entry.id, state, entry.last?.sender === this.#link.actor() ? 0 : entry.seq);
+  }
+
+  /** Forgets everything: somebody else is signed in. */
+  clear() {
+    for (const conversation of [...this.#conversations.keys()]) this.forget(conversation);
   }
 
   forget(conversation) {
@@ -50,6 +57,8 @@ export class Marks {
     if (event.sender === this.#link.actor()) return;
     if (event.type === "message" && event.seq > Math.max(state.listed, state.read)) {
       state.fresh.push(event.seq);
+      // Whoever never reads needs no list of it all.
+      if (state.fresh.length >= MANY) Object.assign(state, { behind: MANY, listed: event.seq, fresh: [] });
       this.#tell(event.conversation);
     }
     this.#deliver(event.conversation, state, event.seq);

@@ -280,6 +280,21 @@ test("a reconnect asks for what changed, and what was left is forgotten", async 
   client.close();
 });
 
+test("many unread messages are counted up to a hundred, and whoever signs in next begins with none", async () => {
+  const { client, socket } = connected();
+  await synced(socket, [listed({ seq: 3, unread: 2 })]);
+  for (let seq = 4; seq < 500; seq++) socket.answer({ type: "event", event: from("bob", seq) });
+  assert.equal(client.marks("c").unread, 100);
+  socket.answer({ type: "receipt", conversation: "c", actor: "ann", delivered: 499, read: 499 });
+  assert.equal(client.marks("c").unread, 0);
+  const signedIn = client.auth("t2");
+  const [{ id }] = of(socket, "auth");
+  socket.answer({ type: "welcome", id, protocol: 1, session: "s2", actor: "cid", heartbeat_ms: 20_000, time: 0 });
+  await signedIn;
+  assert.deepEqual(client.marks("c"), { read: 0, delivered: 0, unread: 0, receipts: [] });
+  client.close();
+});
+
 test("unread counts on from what was listed, and reading clears it on every device", async () => {
   const { client, socket } = connected();
   await synced(socket, [listed()]);
