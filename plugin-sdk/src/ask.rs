@@ -9,10 +9,17 @@ use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 #[allow(missing_docs, reason = "the contract describes them")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Ask {
-    Get(Vec<u8>),
-    Set(Vec<u8>, Vec<u8>),
-    SetUntil(Vec<u8>, Vec<u8>, u64),
-    Delete(Vec<u8>),
+    Get(#[serde(with = "serde_bytes")] Vec<u8>),
+    Set(
+        #[serde(with = "serde_bytes")] Vec<u8>,
+        #[serde(with = "serde_bytes")] Vec<u8>,
+    ),
+    SetUntil(
+        #[serde(with = "serde_bytes")] Vec<u8>,
+        #[serde(with = "serde_bytes")] Vec<u8>,
+        u64,
+    ),
+    Delete(#[serde(with = "serde_bytes")] Vec<u8>),
     Scan(Vec<u8>, Vec<u8>, u32, bool),
     Open(String, String, Vec<String>),
     Find(String),
@@ -23,6 +30,7 @@ pub enum Ask {
         conversation: String,
         sender: String,
         kind: String,
+        #[serde(with = "serde_bytes")]
         content: Vec<u8>,
     },
     Read(String, u64, u32),
@@ -43,6 +51,7 @@ pub enum Ask {
         name: String,
         media_type: String,
         conversation: String,
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     Secret(String),
@@ -101,7 +110,7 @@ impl Ask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
     Done,
-    Value(Option<Vec<u8>>),
+    Value(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
     Entries(Entries),
     Conversation(Conversation),
     Messages(Vec<StoredMessage>),
@@ -112,7 +121,7 @@ pub enum Answer {
     Wrote(Result<String, Error>),
     Text(Option<String>),
     NowMs(u64),
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// An answer, or why there is none.

@@ -63,6 +63,7 @@ pub struct Event {
     /// On whose behalf; may be empty.
     pub actor: String,
     /// A JSON value.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
@@ -78,6 +79,7 @@ pub struct Job {
     /// What the plugin calls it.
     pub name: String,
     /// What the plugin left with it.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// 1 for the first attempt.
     pub attempt: u32,

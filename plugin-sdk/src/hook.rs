@@ -11,6 +11,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackedMessage {
     /// The texts.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
     /// Where each ends, in the order of the contract.
     pub ends: [u32; 8],
@@ -49,10 +50,12 @@ pub enum Request {
     },
     Method {
         name: String,
+        #[serde(with = "serde_bytes")]
         params: Vec<u8>,
     },
     Timer {
         name: String,
+        #[serde(with = "serde_bytes")]
         payload: Vec<u8>,
     },
     Connected,
@@ -80,6 +83,7 @@ pub enum Request {
     Action(Job),
     Transaction {
         name: String,
+        #[serde(with = "serde_bytes")]
         payload: Vec<u8>,
     },
 }

@@ -17,6 +17,7 @@ pub struct HttpRequest {
     /// Its headers.
     pub headers: Headers,
     /// Its body.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
@@ -36,6 +37,7 @@ pub struct HttpResponse {
     /// Its headers.
     pub headers: Headers,
     /// Its body.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
@@ -78,6 +80,7 @@ pub struct FetchRequest {
     /// Its headers.
     pub headers: Headers,
     /// Its body.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// Whether redirects are followed; each place is checked as the first one.
     pub follow: bool,

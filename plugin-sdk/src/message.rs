@@ -117,7 +117,7 @@ pub enum Verdict {
     /// It may go on.
     Accept,
     /// It goes on with this content, a JSON object.
-    Replace(Vec<u8>),
+    Replace(#[serde(with = "serde_bytes")] Vec<u8>),
     /// It ends here.
     Reject(Error),
 }
