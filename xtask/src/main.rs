@@ -167,15 +167,26 @@ fn bench(arguments: Vec<String>) -> Result<(), Failed> {
         .args(options))
 }
 
+/// Has cargo build with the lints: to check them for themselves, all that this project depends on would be compiled a
+/// second time.
+const LINTED: [&str; 2] = ["--config", "build.rustc-workspace-wrapper='clippy-driver'"];
+
+/// What `cargo clippy -- --deny warnings` tells the compiler that it stands for.
+const DENIED: (&str, &str) = ("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+
 fn test(quick: bool) -> Result<(), Failed> {
+    let linted: &[&str] = if quick { &[] } else { &LINTED };
     if !quick {
-        lint()?;
+        formatting()?;
         dependencies()?;
     }
     plugins()?;
-    say("building the host and all tests");
+    say("building the host and all tests, and checking the lints");
     // In one go: a package by itself has other features, for which most of what it depends on would be built once more.
-    run(cargo().args(["build", "--workspace", "--all-targets"]))?;
+    run(cargo()
+        .args(["build", "--workspace", "--all-targets"])
+        .args(linted)
+        .env(DENIED.0, DENIED.1))?;
     // Tests share the compiled code of plugins; this is what is left of those of before.
     let _ = std::fs::remove_dir_all(target().join("debug/compiled"));
     javascript()?;
@@ -184,7 +195,10 @@ fn test(quick: bool) -> Result<(), Failed> {
     tus_clients()?;
     apertium()?;
     say("running the examples in the SDK's documentation");
-    run(cargo().args(["test", "--quiet", "--doc", "--package", "courtyard-plugin-sdk"]))?;
+    run(cargo()
+        .args(["test", "--quiet", "--doc", "--workspace"])
+        .args(linted)
+        .env(DENIED.0, DENIED.1))?;
     say("running the tests of the JavaScript client");
     run(Command::new("node").arg("--test").current_dir(root().join("client/js")))?;
     if !quick {
@@ -196,6 +210,8 @@ fn test(quick: bool) -> Result<(), Failed> {
     wasm::toolchain()?.tell(&mut tests);
     run(tests
         .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+        .args(linted)
+        .env(DENIED.0, DENIED.1)
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
         .env("COURTYARD_PLUGINS", target().join("plugins"))
         .current_dir(root()))
@@ -265,9 +281,13 @@ fn npm_ci(folder: &Path) -> Result<(), Failed> {
         .current_dir(folder))
 }
 
-fn lint() -> Result<(), Failed> {
+fn formatting() -> Result<(), Failed> {
     say("checking the formatting");
-    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lint() -> Result<(), Failed> {
+    formatting()?;
     say("checking the lints");
     run(cargo().args([
         "clippy",
