@@ -302,7 +302,7 @@ fn lint() -> Result<(), Failed> {
 
 /// Checks licences, sources and doubled dependencies; needs no network once cargo-deny is there.
 fn dependencies() -> Result<(), Failed> {
-    let deny = tool("cargo-deny")?;
+    let deny = tool("cargo-deny", &[])?;
     say("checking licences and sources of the dependencies");
     run(Command::new(deny)
         .args(["check", "bans", "licenses", "sources"])
@@ -310,11 +310,12 @@ fn dependencies() -> Result<(), Failed> {
 }
 
 fn nextest() -> Result<PathBuf, Failed> {
-    tool("cargo-nextest")
+    // Without what it updates itself with, which is a good part of it.
+    tool("cargo-nextest", &["--no-default-features"])
 }
 
 /// Finds a cargo tool; installs it into the target folder if it is not there.
-fn tool(name: &str) -> Result<PathBuf, Failed> {
+fn tool(name: &str, features: &[&str]) -> Result<PathBuf, Failed> {
     if has(name) {
         return Ok(name.into());
     }
@@ -322,10 +323,15 @@ fn tool(name: &str) -> Result<PathBuf, Failed> {
     let binary = folder.join("bin").join(name);
     if !binary.exists() {
         say(&format!("installing {name} into target/tools (once)"));
-        // Half the time of an optimised one, and quick enough.
+        // Half the time of an optimised one, and quick enough; nobody debugs it. What tools have in common is built once.
         run(cargo()
-            .args(["install", "--locked", "--quiet", "--debug", name, "--root"])
-            .arg(&folder))?;
+            .args(["install", "--locked", "--quiet", "--debug", name])
+            .args(features)
+            .arg("--root")
+            .arg(&folder)
+            .arg("--target-dir")
+            .arg(folder.join("build"))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
     }
     Ok(binary)
 }
