@@ -44,12 +44,15 @@ impl Object {
 
     fn finish(&mut self) -> Bytes {
         self.0.push(b'}');
-        Bytes::from(std::mem::take(&mut self.0))
+        // Room that is left over would be kept with a second allocation.
+        Bytes::from(std::mem::take(&mut self.0).into_boxed_slice())
     }
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // All bytes are looked at, since the compiler then takes many at a time.
+    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    if !text.bytes().fold(false, |found, byte| found | special(byte)) {
         bytes.push(b'"');
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(b'"');

@@ -12,7 +12,7 @@ use super::format::Batch;
 use super::index::Place;
 use super::{Engine, create_segment};
 use crate::clock::now_ms;
-use crate::store::{Append, Appended, CommitError, Dedup, Found, Submitter, Transaction};
+use crate::store::{Append, Appended, CommitError, Dedup, Found, Transaction};
 use crate::wire::EventId;
 
 /// Transactions of a batch whose room is kept for the next one.
@@ -22,15 +22,17 @@ const KEPT_TRANSACTIONS: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Settled {
     appended: Vec<Appended>,
-    outcomes: Vec<(Box<dyn Submitter>, Part)>,
+    /// With what is left of each transaction: it is dropped where the submitter is told, which is often the thread that made
+    /// it, and never the one that all others wait for.
+    outcomes: Vec<(Transaction, Part)>,
 }
 
 /// Which part of what a batch appended is a transaction's.
 type Part = Result<Range<usize>, CommitError>;
 
 impl Settled {
-    fn push(&mut self, submitter: Box<dyn Submitter>, outcome: Part) {
-        self.outcomes.push((submitter, outcome));
+    fn push(&mut self, transaction: Transaction, outcome: Part) {
+        self.outcomes.push((transaction, outcome));
     }
 
     fn reserve(&mut self, transactions: usize) {
@@ -40,7 +42,7 @@ impl Settled {
 
     /// Tells all submitters, in order.
     pub(super) fn tell(self) {
-        for (submitter, outcome) in self.outcomes {
+        for (Transaction { submitter, .. }, outcome) in self.outcomes {
             let outcome = outcome.map(|range| self.appended.get(range).unwrap_or_default());
             // One that breaks its contract must not keep the others waiting for ever.
             if catch_unwind(AssertUnwindSafe(|| submitter.settled(outcome))).is_err() {
@@ -135,7 +137,7 @@ impl Committer {
 
     fn settle(&mut self, mut transaction: Transaction, settled: &mut Settled) {
         if let Some(reason) = self.engine.failed.get() {
-            settled.push(transaction.submitter, Err(CommitError::Failed(reason.clone())));
+            settled.push(transaction, Err(CommitError::Failed(reason.clone())));
             return;
         }
         let mut reruns = 0;
@@ -143,7 +145,7 @@ impl Committer {
             // Before the reads: a retry of what was committed gets its answer, however old its reads are.
             let dedups = transaction.appends.iter().filter_map(|append| append.dedup);
             if let Some(refusal) = dedups.filter_map(|dedup| self.refusal(dedup)).next() {
-                settled.push(transaction.submitter, Err(refusal));
+                settled.push(transaction, Err(refusal));
                 return;
             }
             if self.engine.memory.holds(transaction.since, &transaction.reads) {
@@ -151,7 +153,7 @@ impl Committer {
             }
             // This thread is the only writer, so a transaction made now can't conflict again.
             if reruns >= self.engine.options.reruns || !transaction.submitter.reruns() {
-                settled.push(transaction.submitter, Err(CommitError::Conflict));
+                settled.push(transaction, Err(CommitError::Conflict));
                 return;
             }
             match transaction.submitter.rerun() {
@@ -165,7 +167,7 @@ impl Committer {
             // The batch may hold half of the transaction now, so it must not be written.
             self.engine.fail(&error.to_string());
         }
-        settled.push(transaction.submitter, outcome);
+        settled.push(transaction, outcome);
     }
 
     /// Looks whether an append was committed before.
