@@ -20,7 +20,18 @@ const CALLS: u32 = 20_000;
 /// Samples, of which the median counts.
 const SAMPLES: usize = 25;
 
-pub(crate) fn run(built: &Built) {
+/// What is measured alone, for a profiler.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Only {
+    Accept,
+    Replace,
+    Read,
+    Value,
+    Library,
+    Load,
+}
+
+pub(crate) fn run(built: &Built, only: Option<Only>) {
     println!(
         "Every figure is what `before_send` costs the host, transaction included, for a message with a text of 200 bytes \
          ({SAMPLES} samples of {CALLS} calls each; the median counts)."
@@ -47,6 +58,23 @@ pub(crate) fn run(built: &Built) {
     };
     let place = Place::make(store);
     let time = |hooks: &Hooks, message: &Message<'_>| ns_per_call(hooks, &place, message);
+    if let Some(only) = only {
+        let made = match only {
+            Only::Accept => hooks("accept"),
+            Only::Replace => hooks("replace"),
+            Only::Read => hooks("read"),
+            Only::Value => native(Kind::Value),
+            Only::Library => native(Kind::Library),
+            Only::Load => {
+                let users = built.plugins.join("users.wasm");
+                return println!(
+                    "  loading the users plugin: {:.2} ms",
+                    ms_per_load(&loader, &users, 250)
+                );
+            }
+        };
+        return println!("  {only:?}: {:.0} ns", time(&made, &message));
+    }
 
     let none = time(&Hooks::new(Registry::default()), &message);
     println!("  no plugin: {none:.0} ns (the transaction alone)");

@@ -27,7 +27,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 enum Bench {
     /// What entering a plugin costs.
-    Hook(Built),
+    Hook {
+        #[command(flatten)]
+        built: Built,
+        /// Measure this alone, for a profiler.
+        #[arg(long)]
+        only: Option<hook::Only>,
+    },
     /// Durable messages, beside a bare relay.
     Chat {
         #[command(flatten)]
@@ -110,7 +116,7 @@ struct Built {
 
 fn main() {
     match Bench::parse() {
-        Bench::Hook(built) => hook::run(&built),
+        Bench::Hook { built, only } => hook::run(&built, only),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
         Bench::Disturbed { built, rounds, seconds } => disturbed::run(&built, rounds, seconds),
         Bench::Fanout { built, rounds, seconds } => fanout::run(&built, rounds, seconds),
