@@ -13,7 +13,7 @@ use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
 use serde_json::json;
 
-use super::{Built, chat, median, peers};
+use super::{Built, bare, chat, median, peers};
 
 /// Calls of one sample.
 const CALLS: u32 = 20_000;
@@ -78,6 +78,8 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
 
     let none = time(&Hooks::new(Registry::default()), &message);
     println!("  no plugin: {none:.0} ns (the transaction alone)");
+    let bare = bare::call_ns(&engine, message.packed().bytes.len());
+    println!("  wasmtime alone, for a call with as many bytes: {bare:.0} ns");
     let accepting = hooks("accept");
     let empty_ns = time(&accepting, &empty);
     println!("  an empty message, accepted: {empty_ns:.0} ns");
@@ -105,6 +107,7 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
     // Neither of them has the transaction, so the hook is held against them without it.
     let hook = accept - none;
     println!("  without the transaction, as these two are, the plugin's answer costs {hook:.0} ns");
+    println!("  and {:.2} times of what wasmtime takes alone", hook / bare);
     println!("Sending messages with and without five plugins that did not ask for them, 5 rounds:");
     let unmatched = chat::unmatched_overhead_pct(built, 5, 3);
     println!("  they raise its processor time by {unmatched:.1} %");
@@ -115,6 +118,8 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
             "unmatched_overhead_pct": (unmatched * 10.0).round() / 10.0,
             "child_process_ratio": (child / hook).round(),
             "webhook_ratio": (webhook / hook).round(),
+            "bare_call_ns": bare.round(),
+            "hook_to_bare_call_ratio": (hook / bare * 100.0).round() / 100.0,
             "value_accept_ns": value.round(),
             "library_accept_ns": library.round(),
             "typed_accept_ns": accept.round(),
@@ -230,11 +235,16 @@ fn enter(hooks: &Hooks, place: &Place, message: &Message<'_>) -> bool {
 }
 
 fn ns_per_call(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {
+    sampled_ns(|| assert!(enter(hooks, place, message)))
+}
+
+/// Measures something that takes nanoseconds.
+pub(crate) fn sampled_ns(mut call: impl FnMut()) -> f64 {
     let mut samples = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let begin = Instant::now();
         for _ in 0..CALLS {
-            assert!(enter(hooks, place, message));
+            call();
         }
         samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
     }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
 
+mod bare;
 mod chat;
 mod disturbed;
 mod fanout;
