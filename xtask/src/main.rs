@@ -75,7 +75,8 @@ fn cargo() -> Command {
 fn serve() -> Result<(), Failed> {
     shipped_plugins()?;
     say("building the host (the first time takes some minutes: it has a compiler in it)");
-    run(cargo().args(["build", "--package", "courtyard"]))?;
+    // With the features that it has in the tests, so that neither command builds its dependencies for itself.
+    run(cargo().args(["build", "--workspace", "--bin", "courtyard"]))?;
     shown_to_the_configuration().map_err(|error| Failed(format!("the plugins can't be copied: {error}")))?;
     say("starting it with config/courtyard.toml; stop it with Ctrl-C");
     let binary = target().join("debug/courtyard");
