@@ -1,7 +1,7 @@
 //! Who a session is.
 
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
+use crate::hooks::{ATTEMPTS, Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
 use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::store::CommitError;
@@ -24,19 +24,45 @@ impl Host {
     /// # Errors
     /// `unauthenticated`, `plugin_failed` or `plugin_unavailable`.
     pub(crate) fn identify(&self, app: &AppId, token: &str) -> Result<Identity, RequestError> {
+        self.identified(app, token).map(|(identity, _)| identity)
+    }
+
+    /// As [`Host::identify`], with what the answer was made of.
+    fn identified(&self, app: &AppId, token: &str) -> Result<(Identity, Draft), RequestError> {
         let mut call = Call::new(app.clone(), Access::Read, Draft::new(self.log.store().clone()));
         call.origin = Some(origin(app, token));
-        match self.hooks.authenticate(call, token).1 {
+        let (call, outcome) = self.hooks.authenticate(call, token);
+        let identity = match outcome {
             Err(error) if self.trust_tokens && !error.retry => match token.parse() {
-                Ok(actor) => Ok(Identity {
+                Ok(actor) => Identity {
                     actor,
                     credential: String::new(),
                     expires_at_ms: 0,
-                }),
-                Err(_) => Err(error),
+                },
+                Err(_) => return Err(error),
             },
-            outcome => outcome,
+            outcome => outcome?,
+        };
+        Ok((identity, call.draft))
+    }
+
+    /// Whether a token still stands for whom it stood for: none if it does, else with what a session is closed. For threads
+    /// that may wait.
+    fn refuted(&self, app: &AppId, token: &str, identity: &Identity, mut draft: Draft) -> Option<CloseCode> {
+        for _ in 0..ATTEMPTS {
+            // A store that takes nothing any more takes the end of no token either.
+            if !matches!(draft.commit_blocking(), Err(CommitError::Conflict)) {
+                return None;
+            }
+            match self.identified(app, token) {
+                Ok((again, read)) if again.actor == identity.actor && again.credential == identity.credential => {
+                    draft = read;
+                }
+                Err(error) if error.retry => return Some(CloseCode::Fault),
+                _ => return Some(CloseCode::SessionEnded),
+            }
         }
+        Some(CloseCode::Fault)
     }
 }
 
@@ -85,9 +111,13 @@ impl Session {
             self.refuse(None, &RequestError::new(code, message));
             return Err(CloseCode::Violation);
         }
+        let mut confirm = None;
         if let Some(credentials) = credentials {
             match self.identify(&app, &credentials).await {
-                Ok(identity) => self.sign_in(identity, credentials.device),
+                Ok((identity, read)) => {
+                    self.sign_in(identity.clone(), credentials.device);
+                    confirm = Some((credentials.token, identity, read));
+                }
                 Err(error) => {
                     self.refuse(None, &error);
                     return Err(if error.retry {
@@ -98,9 +128,12 @@ impl Session {
                 }
             }
         }
-        self.app = Some(app);
+        self.app = Some(app.clone());
         self.welcome(None);
         self.appear();
+        if let Some((token, identity, read)) = confirm {
+            self.confirm(app, token, identity, read);
+        }
         Ok(())
     }
 
@@ -114,18 +147,35 @@ impl Session {
             return;
         }
         match self.identify(app, &credentials).await {
-            Ok(identity) => {
-                self.sign_in(identity, credentials.device);
+            Ok((identity, read)) => {
+                self.sign_in(identity.clone(), credentials.device);
                 self.welcome(Some(id));
                 self.appear();
+                self.confirm(app.clone(), credentials.token, identity, read);
             }
             Err(error) => self.refuse(Some(id), &error),
         }
     }
 
-    async fn identify(&self, app: &AppId, credentials: &Credentials) -> Result<Identity, RequestError> {
+    async fn identify(&self, app: &AppId, credentials: &Credentials) -> Result<(Identity, Draft), RequestError> {
         let (host, app, token) = (self.host.clone(), app.clone(), credentials.token.clone());
-        self.blocking(move || host.identify(&app, &token)).await?
+        self.blocking(move || host.identified(&app, &token)).await?
+    }
+
+    /// Ends the session if its token ended while the plugins were asked: whoever ended it did not find the session yet.
+    fn confirm(&self, app: AppId, token: String, identity: Identity, read: Draft) {
+        if !read.relies_on_reads() {
+            return;
+        }
+        let (host, queue) = (self.host.clone(), self.queue.clone());
+        tokio::spawn(async move {
+            let workers = host.workers.clone();
+            let refuted = move || host.refuted(&app, &token, &identity, read);
+            // All sessions end once the host stops, and a panic in there has been told.
+            if let Ok(Ok(Some(code))) = workers.in_turn(refuted).await {
+                queue.close(code);
+            }
+        });
     }
 
     pub(super) fn sign_in(&mut self, identity: Identity, device: DeviceId) {
