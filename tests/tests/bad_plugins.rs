@@ -355,23 +355,21 @@ async fn a_damaged_cache_of_compiled_code_is_made_anew() {
     // Other tests share what is not damaged.
     std::fs::remove_file(&folder).unwrap();
     site.start().await.stop().await;
-    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-    let whole = std::fs::read(&file).unwrap();
-    let mut flipped = whole.clone();
-    flipped[whole.len() / 2] ^= 1;
-    for damaged in [&flipped[..], &whole[..whole.len() / 2], b""] {
-        std::fs::write(&file, damaged).unwrap();
-        let server = site.start().await;
-        assert_eq!(
-            answer(
-                &mut server.sign_in("ann").await,
-                &format!("m{}", damaged.len()),
-                "Hello"
-            )
-            .await["type"],
-            "ack"
-        );
-        server.stop().await;
-        assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+    for kind in ["cwasm", "crc32"] {
+        let is_wanted = |path: &std::path::PathBuf| path.extension().is_some_and(|found| found == kind);
+        let paths = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let file = paths.into_iter().find(is_wanted).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        for damaged in [&flipped[..], &whole[..whole.len() / 2], b""] {
+            std::fs::write(&file, damaged).unwrap();
+            let server = site.start().await;
+            let id = format!("{kind}-{}", damaged.len());
+            let mut ann = server.sign_in("ann").await;
+            assert_eq!(answer(&mut ann, &id, "Hello").await["type"], "ack");
+            server.stop().await;
+            assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+        }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "loading precompiled code is unsafe by nature; see SAFETY")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use wasmtime::Engine;
@@ -11,6 +11,9 @@ use wasmtime::component::Component;
 
 use super::LoadError;
 use super::artifact::{WasmCode, component_of};
+
+/// What the file with the checksum of a compiled component ends in.
+const CHECKSUM: &str = "crc32";
 
 /// Compiled components, one file for each plugin, engine configuration and processor.
 #[derive(Clone, Debug)]
@@ -73,28 +76,45 @@ fn file_name(engine: &Engine, code: &WasmCode) -> String {
     name
 }
 
-/// Reads a file that [`write`] made; none if it is not there, cut off or altered.
+/// Finds what [`write`] made; none if it is not there, cut off or altered.
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    let bytes = fs::read(path).ok()?;
-    let (checksum, code) = bytes.split_first_chunk()?;
-    if crc32fast::hash(code).to_le_bytes() != *checksum {
+    let wanted = fs::read(path.with_extension(CHECKSUM)).ok()?;
+    if checksum(path).ok()?.to_le_bytes() != *wanted {
         tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
         return None;
     }
     // SAFETY: the folder belongs to the host alone (mode 0700), the name holds the hash of the plugin and of the
     // engine's configuration, and the checksum tells that these are the bytes that `write` got from the engine. It is
-    // against damage alone: whoever can write here could also make any other checksum right.
-    unsafe { Component::deserialize(engine, code) }.ok()
+    // against damage alone: whoever can write here could also make any other checksum right. Files here are replaced, and
+    // never changed, while they are mapped.
+    unsafe { Component::deserialize_file(engine, path) }.ok()
+}
+
+/// Reads a file piece by piece: only what runs of it takes up memory.
+fn checksum(path: &Path) -> std::io::Result<u32> {
+    let (mut file, mut hasher) = (fs::File::open(path)?, crc32fast::Hasher::new());
+    let mut piece = [0; 16 << 10];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finalize()),
+            length => hasher.update(&piece[..length]),
+        }
+    }
+}
+
+fn write(component: &Component, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let code = component.serialize()?;
+    replace(path, &code)?;
+    replace(&path.with_extension(CHECKSUM), &crc32fast::hash(&code).to_le_bytes())?;
+    Ok(())
 }
 
 /// Writes aside and renames, so that no reader sees half a file.
-fn write(component: &Component, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let code = component.serialize()?;
-    let aside = path.with_extension(format!("{}.new", std::process::id()));
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.new", std::process::id()));
     let mut file = fs::File::create(&aside)?;
-    file.write_all(&crc32fast::hash(&code).to_le_bytes())?;
-    file.write_all(&code)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&aside, path)?;
-    Ok(())
+    fs::rename(&aside, path)
 }
