@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod certificate;
 pub mod line;
+pub mod pause;
 pub mod tus;
 
 use std::path::{Path, PathBuf};

@@ -2,23 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-
 use courtyard::plugin::PluginSpec;
 use courtyard::{Config, Server};
 use courtyard_plugin_sdk::native;
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_tests::Client;
+use courtyard_tests::pause::Pause;
 use serde_json::{Value, json};
 
 /// Takes the key of a token for the name of an actor.
 struct Door {
     pause: Pause,
 }
-
-/// Where the next one who is asked for says that the token was found, and waits.
-type Pause = Arc<Mutex<Option<(Sender<()>, Receiver<()>)>>>;
 
 record! {
     /// Who.
@@ -37,11 +32,7 @@ impl Plugin for Door {
 
     fn authenticate(&self, cx: &Context, _app: &str, token: &str) -> Result<Option<Identity>, Error> {
         let found = cx.kv().get(token)?;
-        let pause = self.pause.lock().unwrap().take();
-        if let Some((said, go_on)) = pause {
-            said.send(()).unwrap();
-            go_on.recv().unwrap();
-        }
+        self.pause.pass();
         Ok(found.map(|_| Identity {
             actor: token.to_owned(),
             credential: token.to_owned(),
@@ -101,18 +92,20 @@ async fn a_session_whose_token_ends_while_it_is_asked_for_is_ended_and_one_whose
     assert_eq!(porter.next().await["type"], "welcome");
     call(&mut porter, "admit", "ann").await;
     for (meanwhile, stays) in [("renew", true), ("expel", false)] {
-        let ((say, said), (go, go_on)) = (channel(), channel());
-        *pause.lock().unwrap() = Some((say, go_on));
+        let held = pause.hold();
         let mut ann = Client::connect(port).await;
         let hello = json!({"type": "hello", "protocol": 1, "device": "phone", "token": "ann"});
         ann.send(&hello).await;
-        tokio::task::spawn_blocking(move || said.recv().unwrap()).await.unwrap();
+        let held = held.come().await;
         call(&mut porter, meanwhile, "ann").await;
-        go.send(()).unwrap();
+        held.go_on();
         assert_eq!(ann.next().await["type"], "welcome");
         if stays {
-            let synced: Value = ann.request(json!({"type": "sync", "id": "s"})).await;
-            assert_eq!(synced["type"], "synced");
+            // One that is closed is so after few answers, if not at once.
+            for _ in 0..20 {
+                let synced: Value = ann.request(json!({"type": "sync", "id": "s"})).await;
+                assert_eq!(synced["type"], "synced");
+            }
         } else {
             assert_eq!(ann.closed().await, 4101);
         }

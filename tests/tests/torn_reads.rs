@@ -3,14 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use courtyard::plugin::PluginSpec;
 use courtyard::{Config, Server};
 use courtyard_plugin_sdk::native;
 use courtyard_plugin_sdk::prelude::*;
+use courtyard_tests::pause::Pause;
 use courtyard_tests::{CONVERSATION, Client};
 use serde_json::json;
 
@@ -18,9 +17,6 @@ use serde_json::json;
 struct Scales {
     pause: Pause,
 }
-
-/// Where the next call says that it has read the first key, and waits before it reads the second.
-type Pause = Arc<Mutex<Option<(Sender<()>, Receiver<()>)>>>;
 
 record! {
     /// What is put on both.
@@ -58,11 +54,7 @@ impl Scales {
 
     fn compare(&self, cx: &Context) -> Result<Weight, Error> {
         let left = cx.kv().get("left")?;
-        let pause = self.pause.lock().unwrap().take();
-        if let Some((said, go_on)) = pause {
-            said.send(()).unwrap();
-            go_on.recv().unwrap();
-        }
+        self.pause.pass();
         if left != cx.kv().get("right")? {
             return Err(Error::new("torn", "They are not equal."));
         }
@@ -119,16 +111,15 @@ async fn a_refusal_that_was_made_of_different_commits_reaches_nobody() {
         "type": "send", "id": "m", "conversation": CONVERSATION, "kind": "text", "content": {"text": "weigh me"}
     });
     for (number, (asked, answer)) in [(weigh, "result"), (text, "ack")].into_iter().enumerate() {
-        let ((say, said), (go, go_on)) = (channel(), channel());
-        *pause.lock().unwrap() = Some((say, go_on));
+        let held = pause.hold();
         ann.send(&asked).await;
-        tokio::task::spawn_blocking(move || said.recv().unwrap()).await.unwrap();
+        let held = held.come().await;
         let params = json!({"weight": number.to_string()});
         let loaded = bob
             .request(json!({"type": "call", "id": "l", "method": "scales.load", "params": params}))
             .await;
         assert_eq!(loaded["type"], "result", "{loaded}");
-        go.send(()).unwrap();
+        held.go_on();
         let answered = ann.next().await;
         assert_eq!(answered["type"], answer, "{answered}");
     }
