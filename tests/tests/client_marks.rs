@@ -42,6 +42,16 @@ async fn marked(events: &mut Events, wanted: impl Fn(&Marks) -> bool) -> Marks {
     }
 }
 
+/// Connects ann and bob, of whom bob may keep to himself what has arrived, and returns when both know what there is.
+async fn pair(site: &Site, bob_delivers: bool) -> ((Client, Events), (Client, Events)) {
+    let mut ann = Client::connect(options(site, "ann", "desk"));
+    let mut bob = Client::connect(options(site, "bob", "desk").delivers(bob_delivers));
+    for events in [&mut ann.1, &mut bob.1] {
+        synced(events).await;
+    }
+    (ann, bob)
+}
+
 async fn say(client: &Client, conversation: &str, text: &str) -> u64 {
     let sending = client.send(conversation, "text", json!({"text": text}));
     timeout(PATIENCE, sending).await.unwrap().unwrap().seq
@@ -82,7 +92,7 @@ async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_
         marked(events, |marks| (marks.read, marks.unread) == (2, 1)).await;
     }
     assert_eq!(bob.marks(CONVERSATION).await.unwrap().unread, 1);
-    // Oneself is listed as well. What one sent oneself is not unread, and not said to be read.
+    // What one sent oneself is not unread, and not said to be read.
     let all = ann.receipts(CONVERSATION).await.unwrap();
     let all: Vec<_> = all.iter().map(|receipt| (&*receipt.actor, receipt.read)).collect();
     assert_eq!(all, [("bob", 2)]);
@@ -104,20 +114,21 @@ async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_
 async fn whoever_keeps_it_to_themselves_says_only_what_they_read_and_a_number_that_never_was_is_forgotten() {
     let site = Site::new("");
     let server = site.start().await;
-    let (ann, mut on_anns) = Client::connect(options(&site, "ann", "desk"));
-    let (bob, mut on_bobs) = Client::connect(options(&site, "bob", "desk").delivers(false));
-    for events in [&mut on_anns, &mut on_bobs] {
-        synced(events).await;
-    }
+    let ((ann, mut on_anns), (bob, mut on_bobs)) = pair(&site, false).await;
     say(&ann, CONVERSATION, "Hello").await;
     marked(&mut on_bobs, |marks| marks.unread == 1).await;
+    say(&bob, CONVERSATION, "Hello yourself").await;
+    // Ann's client says what came later than what bob's has had.
+    marked(&mut on_bobs, |marks| of(marks, "ann") == (2, 0)).await;
+    let told = ann.receipts(CONVERSATION).await.unwrap();
+    assert!(told.iter().all(|receipt| receipt.actor == "ann"), "{told:?}");
+
     bob.mark_read(CONVERSATION, 99);
     bob.mark_read("01ARZ3NDEKTSV4RRFFQ69G5FAA", 1);
-    // Neither is said again, nor in the way of what can be.
-    say(&bob, CONVERSATION, "Hello yourself").await;
+    // Neither is said again, nor in the way of what can be. What is read before the refusal comes is refused with it.
     while bob.marks(CONVERSATION).await.unwrap().read < 1 {
         bob.mark_read(CONVERSATION, 1);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        bob.receipts(CONVERSATION).await.unwrap();
     }
     let seen = marked(&mut on_anns, |marks| of(marks, "bob") != (0, 0)).await;
     assert_eq!(of(&seen, "bob"), (1, 1));
@@ -128,11 +139,7 @@ async fn whoever_keeps_it_to_themselves_says_only_what_they_read_and_a_number_th
 async fn typing_is_told_once_until_a_message_comes_or_the_connection_ends() {
     let site = Site::new("");
     let server = site.start().await;
-    let (ann, mut on_anns) = Client::connect(options(&site, "ann", "desk"));
-    let (_bob, mut on_bobs) = Client::connect(options(&site, "bob", "desk"));
-    for events in [&mut on_anns, &mut on_bobs] {
-        synced(events).await;
-    }
+    let ((ann, _on_anns), (_bob, mut on_bobs)) = pair(&site, true).await;
     let mut told = Vec::new();
     for _ in 0..20 {
         ann.typing(CONVERSATION);
@@ -157,24 +164,10 @@ async fn typing_is_told_once_until_a_message_comes_or_the_connection_ends() {
     // A program of hers that is new has not said it just now.
     let (again, mut on_again) = Client::connect(options(&site, "ann", "phone"));
     synced(&mut on_again).await;
-    let is_typing = |wanted: bool| move |event: &Event| matches!(event, Event::Typing { on, .. } if *on == wanted);
-    let begun = is_typing(true);
-    // The host hears nobody twice in a second.
-    let asking = async {
-        loop {
-            again.typing(CONVERSATION);
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    tokio::select! {
-        () = asking => {}
-        () = async { while !begun(&next(&mut on_bobs).await) {} } => {}
-    }
+    again.typing(CONVERSATION);
+    while !matches!(next(&mut on_bobs).await, Event::Typing { on: true, .. }) {}
     server.kill().await;
-    let (mut over, ended) = (false, is_typing(false));
-    while !over {
-        over = ended(&next(&mut on_bobs).await);
-    }
+    while !matches!(next(&mut on_bobs).await, Event::Typing { on: false, .. }) {}
 }
 
 #[tokio::test]
