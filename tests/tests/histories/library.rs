@@ -12,9 +12,8 @@ use rand::Rng;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::fold::Message;
-use crate::plain::FEW;
 use crate::plain::Owner;
-use crate::record::{Answer, Count, Counts, Deed, Device, End, Mark, Outcome, Sight, Stay};
+use crate::record::{Answer, Count, Counts, Deed, Device, End, FEW, Mark, Outcome, Sight, Stay};
 use crate::town::{BUSY, Phase, Town, View, Wish, method};
 
 /// How long what is missing may take to come by itself; no run waits for it to pass.

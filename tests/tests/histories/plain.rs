@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep};
 use crate::line::Line;
 use crate::record::{Count, Counts, Device, End, Stay};
 use crate::town::{BUSY, Phase, Town, View, Wish, method};
-pub(crate) use room::FEW;
 use room::Room;
 
 /// How long what is missing may take to come when nobody says anything new; no run waits for it to pass.

@@ -159,6 +159,9 @@ pub(crate) struct Device {
     pub(crate) counts: BTreeMap<String, Counts>,
 }
 
+/// Members up to which `sync` tells all receipts.
+pub(crate) const FEW: usize = 8;
+
 /// What a device shows beside a conversation, from what it was told by and by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::fold::Message;
-use crate::record::{Count, End, Mark, Sight, Stay};
+use crate::record::{Count, End, FEW, Mark, Sight, Stay};
 use crate::town::View;
-
-/// Members up to which `sync` tells all receipts.
-pub(crate) const FEW: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Room {
