@@ -175,19 +175,24 @@ const LINTED: [&str; 2] = ["--config", "build.rustc-workspace-wrapper='clippy-dr
 /// What `cargo clippy -- --deny warnings` tells the compiler that it stands for.
 const DENIED: (&str, &str) = ("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
 
+/// The same for every command of a run, so that none builds anew what another one has built.
+fn linted(command: &mut Command, quick: bool) -> &mut Command {
+    if quick {
+        return command;
+    }
+    command.args(LINTED).env(DENIED.0, DENIED.1)
+}
+
 fn test(quick: bool) -> Result<(), Failed> {
-    let linted: &[&str] = if quick { &[] } else { &LINTED };
     if !quick {
         formatting()?;
         dependencies()?;
     }
     plugins()?;
-    say("building the host and all tests, and checking the lints");
+    let lints = if quick { "" } else { ", and checking the lints" };
+    say(&format!("building the host and all tests{lints}"));
     // In one go: a package by itself has other features, for which most of what it depends on would be built once more.
-    run(cargo()
-        .args(["build", "--workspace", "--all-targets"])
-        .args(linted)
-        .env(DENIED.0, DENIED.1))?;
+    run(linted(cargo().args(["build", "--workspace", "--all-targets"]), quick))?;
     // Tests share the compiled code of plugins; this is what is left of those of before.
     let _ = std::fs::remove_dir_all(target().join("debug/compiled"));
     javascript()?;
@@ -195,11 +200,8 @@ fn test(quick: bool) -> Result<(), Failed> {
     npm_ci(&root().join("tests/oidc"))?;
     tus_clients()?;
     apertium()?;
-    say("running the examples in the SDK's documentation");
-    run(cargo()
-        .args(["test", "--quiet", "--doc", "--workspace"])
-        .args(linted)
-        .env(DENIED.0, DENIED.1))?;
+    say("running the examples in the documentation");
+    run(linted(cargo().args(["test", "--quiet", "--doc", "--workspace"]), quick))?;
     say("running the tests of the JavaScript client");
     run(Command::new("node").arg("--test").current_dir(root().join("client/js")))?;
     if !quick {
@@ -209,13 +211,12 @@ fn test(quick: bool) -> Result<(), Failed> {
     let nextest = nextest()?;
     let mut tests = Command::new(nextest);
     wasm::toolchain()?.tell(&mut tests);
-    run(tests
-        .args(["nextest", "run", "--workspace", "--no-fail-fast"])
-        .args(linted)
-        .env(DENIED.0, DENIED.1)
-        .env("COURTYARD_BIN", target().join("debug/courtyard"))
-        .env("COURTYARD_PLUGINS", target().join("plugins"))
-        .current_dir(root()))
+    run(
+        linted(tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]), quick)
+            .env("COURTYARD_BIN", target().join("debug/courtyard"))
+            .env("COURTYARD_PLUGINS", target().join("plugins"))
+            .current_dir(root()),
+    )
 }
 
 /// Runs the tests in a real browser.
