@@ -102,6 +102,7 @@ fn checksum(path: &Path) -> std::io::Result<u32> {
     }
 }
 
+/// Keeps a compiled component and its checksum. Between the two files a reader finds no pair that fits, and compiles anew.
 fn write(component: &Component, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let code = component.serialize()?;
     replace(path, &code)?;

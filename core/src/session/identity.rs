@@ -46,8 +46,8 @@ impl Host {
         Ok((identity, call.draft))
     }
 
-    /// Whether a token still stands for whom it stood for: none if it does, else with what a session is closed. For threads
-    /// that may wait.
+    /// Returns with what a session is to be closed whose token no longer stands for whom it did; none while it does. For
+    /// threads that may wait.
     fn refuted(&self, app: &AppId, token: &str, identity: &Identity, mut draft: Draft) -> Option<CloseCode> {
         for _ in 0..ATTEMPTS {
             // A store that takes nothing any more takes the end of no token either.
