@@ -206,7 +206,11 @@ export class Courtyard extends EventTarget {
   }
 
   #request(frame) {
-    if (!this.#socket || this.#socket.readyState !== 1) return Promise.reject(OFFLINE);
+    if (this.#socket?.readyState !== 1) {
+      if (this.#state !== "connecting") return Promise.reject(OFFLINE);
+      // Whoever is quick does not see a connection that is about to be there as a broken one.
+      return new Promise((decided) => this.addEventListener("state", () => decided(this.#request(frame)), { once: true }));
+    }
     const id = `r${++this.#number}`;
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });

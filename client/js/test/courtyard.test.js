@@ -95,6 +95,30 @@ test("a session that was ended is not connected again", () => {
   assert.equal(Socket.opened.length, 1);
 });
 
+test("what is asked while the client connects waits for the connection, and fails with it", async () => {
+  Socket.opened = [];
+  const client = new Courtyard({ url: "ws://x", device: "d", WebSocket: Socket });
+  await assert.rejects(client.call("users.whoami"), { code: "offline" });
+  client.connect();
+  const [socket] = Socket.opened;
+  socket.readyState = 0;
+  const early = client.call("users.register", { name: "ann" });
+  assert.deepEqual(socket.sent, []);
+  socket.readyState = 1;
+  socket.onopen();
+  socket.answer({ type: "welcome", heartbeat_ms: 20000 });
+  assert.deepEqual(socket.sent.map(({ type }) => type), ["hello", "call"]);
+  socket.answer({ type: "result", id: socket.sent[1].id, value: "in" });
+  assert.equal(await early, "in");
+  socket.onclose({ code: 1006 });
+  client.connect();
+  Socket.opened[1].readyState = 0;
+  const lost = client.call("users.whoami");
+  Socket.opened[1].onclose({ code: 1006 });
+  await assert.rejects(lost, { code: "offline" });
+  client.close();
+});
+
 test("acts are resent under the same id until they are acked, and become events of their own type", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
