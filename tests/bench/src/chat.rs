@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use super::load::{Connection, Latencies, Pair, Throughput, latencies, throughput};
+use super::flood::{self, Flood, Throughput};
+use super::load::{Connection, Pair};
+use super::pace::{self, Latencies, Pace};
 use super::process::Process;
 use super::product::{self, HEAD, call, sign_in};
 use super::{Built, median};
@@ -48,76 +50,107 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
         "{PAIRS} pairs write texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it \
          is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
-         processor 1. In each round all are measured one after the other; the median of the rounds counts."
+         processor 1. All servers are up, and are measured in turns of a fraction of a second, for {seconds} s each in a round; the \
+         median of the rounds counts."
     );
     let runtime = runtime();
-    let mut rates: [Vec<Throughput>; 5] = Default::default();
-    let mut delays: [Vec<Latencies>; 5] = Default::default();
+    let mut results = Vec::new();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        for (index, subject) in Subject::CHAT.into_iter().enumerate() {
-            settle();
-            let folder = tempfile::tempdir_in(&built.data).unwrap();
-            let server = start(built, subject, folder.path());
-            let local = LocalSet::new();
-            let (rate, delay) = local.block_on(&runtime, async {
-                let mut people = People::new(server.address, subject);
-                let pairs = people.pairs().await;
-                let delay = latencies(pairs, PER_S, seconds).await;
-                let pairs = people.pairs().await;
-                (throughput(&server, pairs, WINDOW, seconds).await, delay)
-            });
+        let field = Field::set(built, Subject::CHAT);
+        let measured = LocalSet::new().block_on(&runtime, async {
+            let mut people = field.people();
+            let mut paces = Vec::new();
+            for people in &mut people {
+                paces.push(Pace::of(people.pairs().await, PER_S));
+            }
+            let Ok(paces) = paces.try_into() else { unreachable!() };
+            let delays: [Latencies; 5] = pace::in_turns(paces, seconds).await;
+            (field.flood(&mut people, seconds).await, delays)
+        });
+        for (subject, (rate, delay)) in Subject::CHAT.into_iter().zip(measured.0.iter().zip(&measured.1)) {
             println!(
                 "  {}: {:.0} messages/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
                  {:.0} %); at {PER_S}/s: p50 {:.2} ms, p99 {:.2} ms",
                 subject.name(),
-                rate.per_s,
-                rate.per_cpu_s,
-                rate.server_busy * 100.0,
-                rate.generator_busy * 100.0,
+                rate.per_s(),
+                rate.per_cpu_s(),
+                rate.server_busy() * 100.0,
+                rate.generator_busy() * 100.0,
                 delay.percentile(50),
                 delay.percentile(99)
             );
-            rates[index].push(rate);
-            delays[index].push(delay);
         }
+        results.push(measured);
     }
-    let ratio = |left: usize, right: usize, value: fn(&Throughput) -> f64| {
-        let mut ratios: Vec<f64> = rates[left]
-            .iter()
-            .zip(&rates[right])
-            .map(|(left, right)| value(left) / value(right))
-            .collect();
-        median(&mut ratios)
+    let middle = |value: &dyn Fn(&[Throughput; 5], &[Latencies; 5]) -> f64| {
+        let mut values: Vec<f64> = results.iter().map(|(rates, delays)| value(rates, delays)).collect();
+        median(&mut values)
     };
-    let p99_ratio = median(
-        &mut delays[2]
-            .iter()
-            .zip(&delays[0])
-            .map(|(users, relay)| users.percentile(99) / relay.percentile(99))
-            .collect::<Vec<_>>(),
-    );
-    let middle =
-        |index: usize, value: fn(&Throughput) -> f64| median(&mut rates[index].iter().map(value).collect::<Vec<_>>());
-    let per_cpu_s = |rate: &Throughput| rate.per_cpu_s;
+    let ratio =
+        |left: usize, right: usize| round3(middle(&|rates, _| rates[left].per_cpu_s() / rates[right].per_cpu_s()));
     println!(
         "{}",
         json!({
             "bench": "chat",
-            "cpu_ratio_to_relay": round3(ratio(2, 0, per_cpu_s)),
-            "cpu_ratio_with_guard_of_every_message_to_relay": round3(ratio(4, 0, per_cpu_s)),
-            "cpu_ratio_with_to_without_plugins": round3(ratio(2, 1, per_cpu_s)),
-            "cpu_ratio_with_all_to_without_plugins": round3(ratio(3, 1, per_cpu_s)),
-            "p99_ratio_to_relay_at_2000_per_s": round3(p99_ratio),
-            "messages_per_cpu_s": middle(2, per_cpu_s).round(),
-            "messages_per_s": middle(2, |rate| rate.per_s).round(),
-            "relay_messages_per_cpu_s": middle(0, per_cpu_s).round(),
-            "relay_messages_per_s": middle(0, |rate| rate.per_s).round(),
-            "p99_ms": round3(median(&mut delays[2].iter().map(|delay| delay.percentile(99)).collect::<Vec<_>>())),
-            "relay_p99_ms": round3(median(&mut delays[0].iter().map(|delay| delay.percentile(99)).collect::<Vec<_>>())),
-            "generator_busy_pct": (middle(2, |rate| rate.generator_busy) * 100.0).round(),
+            "cpu_ratio_to_relay": ratio(2, 0),
+            "cpu_ratio_with_guard_of_every_message_to_relay": ratio(4, 0),
+            "cpu_ratio_with_to_without_plugins": ratio(2, 1),
+            "cpu_ratio_with_all_to_without_plugins": ratio(3, 1),
+            "p99_ratio_to_relay_at_2000_per_s":
+                round3(middle(&|_, delays| delays[2].percentile(99) / delays[0].percentile(99))),
+            "messages_per_cpu_s": middle(&|rates, _| rates[2].per_cpu_s()).round(),
+            "messages_per_s": middle(&|rates, _| rates[2].per_s()).round(),
+            "relay_messages_per_cpu_s": middle(&|rates, _| rates[0].per_cpu_s()).round(),
+            "relay_messages_per_s": middle(&|rates, _| rates[0].per_s()).round(),
+            "p99_ms": round3(middle(&|_, delays| delays[2].percentile(99))),
+            "relay_p99_ms": round3(middle(&|_, delays| delays[0].percentile(99))),
+            "generator_busy_pct": (middle(&|rates, _| rates[2].generator_busy()) * 100.0).round(),
         })
     );
+}
+
+/// Servers that are all up.
+struct Field<const N: usize> {
+    servers: [(Subject, Process); N],
+    _folder: tempfile::TempDir,
+}
+
+impl<const N: usize> Field<N> {
+    fn set(built: &Built, subjects: [Subject; N]) -> Self {
+        settle();
+        let folder = tempfile::tempdir_in(&built.data).unwrap();
+        let mut number = 0;
+        let servers = subjects.map(|subject| {
+            number += 1;
+            let own = folder.path().join(number.to_string());
+            std::fs::create_dir(&own).unwrap();
+            (subject, start(built, subject, &own))
+        });
+        Self {
+            servers,
+            _folder: folder,
+        }
+    }
+
+    fn people(&self) -> [People; N] {
+        self.servers
+            .each_ref()
+            .map(|(subject, server)| People::new(server.address, *subject))
+    }
+
+    async fn flood(&self, people: &mut [People; N], seconds: u64) -> [Throughput; N] {
+        let mut floods = Vec::new();
+        for people in people {
+            floods.push(Flood::of(people.pairs().await, WINDOW));
+        }
+        let each = std::array::from_fn(|index| (&self.servers[index].1, &floods[index]));
+        let rates = flood::in_turns(each, seconds).await;
+        for flood in floods {
+            flood.end().await;
+        }
+        rates
+    }
 }
 
 /// Returns by how many percent five plugins that did not ask for a message raise the processor time of sending it.
@@ -125,17 +158,12 @@ pub(crate) fn unmatched_overhead_pct(built: &Built, rounds: usize, seconds: u64)
     let runtime = runtime();
     let mut overheads = Vec::new();
     for _ in 0..rounds {
-        let [with, without] = [Subject::Unmatched, Subject::Bare].map(|subject| {
-            settle();
-            let folder = tempfile::tempdir_in(&built.data).unwrap();
-            let server = start(built, subject, folder.path());
-            let rate = LocalSet::new().block_on(&runtime, async {
-                let pairs = People::new(server.address, subject).pairs().await;
-                throughput(&server, pairs, WINDOW, seconds).await
-            });
-            1.0 / rate.per_cpu_s
+        let field = Field::set(built, [Subject::Unmatched, Subject::Bare]);
+        let [with, without] = LocalSet::new().block_on(&runtime, async {
+            let mut people = field.people();
+            field.flood(&mut people, seconds).await
         });
-        overheads.push((with / without - 1.0) * 100.0);
+        overheads.push((without.per_cpu_s() / with.per_cpu_s() - 1.0) * 100.0);
     }
     median(&mut overheads)
 }

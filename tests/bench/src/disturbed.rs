@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 use super::chat::{PER_S, People, Subject, round3, runtime, settle};
-use super::load::{Connection, Latencies, latencies};
+use super::load::Connection;
+use super::pace::{Latencies, Pace};
 use super::process::Process;
 use super::product::{self, call, hello};
 use super::{Built, median};
@@ -121,7 +122,7 @@ impl Stage {
                 Some(disturb) => disturb.begin(&self.server, self.folder.path(), &counted).await,
                 None => Vec::new(),
             };
-            let delays = latencies(pairs, PER_S, seconds).await;
+            let delays = Pace::of(pairs, PER_S).measure(seconds).await;
             for task in tasks {
                 task.abort();
             }

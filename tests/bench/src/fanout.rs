@@ -4,7 +4,8 @@ use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::chat::{round3, runtime, settle};
-use super::load::{Connection, Throughput, flood};
+use super::flood::{Flood, Throughput, in_turns};
+use super::load::Connection;
 use super::process::Process;
 use super::product::{self, HEAD, Person, call, sign_in, sign_up};
 use super::{Built, median};
@@ -20,54 +21,46 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
         "One member of a group writes texts of 200 bytes, {WINDOW} in flight; {READERS} others are online. A delivery is one \
          message at one of them, after it is on the disk. Courtyard has all plugins of the default configuration, and the group is \
-         one of the groups plugin. Servers run on processor 0, this generator on processor 1; the \
-         median of {rounds} rounds counts."
+         one of the groups plugin. Servers run on processor 0, this generator on processor 1. Both are up, and are measured in \
+         turns of a fraction of a second, for {seconds} s each in a round; the median of {rounds} rounds counts."
     );
     let runtime = runtime();
-    let mut rates: [Vec<Throughput>; 2] = Default::default();
+    let mut rates: Vec<[Throughput; 2]> = Vec::new();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        for (index, name) in ["the bare relay with group commit", "Courtyard"]
-            .into_iter()
-            .enumerate()
-        {
-            settle();
-            let folder = tempfile::tempdir_in(&built.data).unwrap();
-            let is_relay = index == 0;
-            let server = if is_relay {
-                Process::relay(&folder.path().join("relay.log"), true)
-            } else {
-                Process::courtyard(built, folder.path(), &configuration(built))
-            };
-            let rate = LocalSet::new().block_on(&runtime, async {
-                let (sender, group, readers) = if is_relay {
-                    relayed(&server).await
-                } else {
-                    grouped(&server).await
-                };
-                flood(&server, vec![(sender, group)], readers, WINDOW, seconds).await
-            });
+        settle();
+        let folder = tempfile::tempdir_in(&built.data).unwrap();
+        let relay = Process::relay(&folder.path().join("relay.log"), true);
+        let courtyard = Process::courtyard(built, folder.path(), &configuration(built));
+        let both = LocalSet::new().block_on(&runtime, async {
+            let floods = [relayed(&relay).await, grouped(&courtyard).await]
+                .map(|(sender, group, readers)| Flood::new(vec![(sender, group)], readers, WINDOW));
+            let both = in_turns([(&relay, &floods[0]), (&courtyard, &floods[1])], seconds).await;
+            for flood in floods {
+                flood.end().await;
+            }
+            both
+        });
+        for (name, rate) in ["the bare relay with group commit", "Courtyard"].into_iter().zip(&both) {
             println!(
                 "  {name}: {:.0} deliveries/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
                  {:.0} %)",
-                rate.per_s,
-                rate.per_cpu_s,
-                rate.server_busy * 100.0,
-                rate.generator_busy * 100.0
+                rate.per_s(),
+                rate.per_cpu_s(),
+                rate.server_busy() * 100.0,
+                rate.generator_busy() * 100.0
             );
-            rates[index].push(rate);
         }
+        rates.push(both);
     }
-    let per_cpu_s = |rates: &[Throughput]| median(&mut rates.iter().map(|rate| rate.per_cpu_s).collect::<Vec<_>>());
-    let both = rates[1].iter().zip(&rates[0]);
-    let mut ratios: Vec<f64> = both.map(|(own, relay)| own.per_cpu_s / relay.per_cpu_s).collect();
+    let middle = |value: &dyn Fn(&[Throughput; 2]) -> f64| median(&mut rates.iter().map(value).collect::<Vec<_>>());
     println!(
         "{}",
         json!({
             "bench": "fanout",
-            "cpu_ratio_to_relay": round3(median(&mut ratios)),
-            "deliveries_per_cpu_s": per_cpu_s(&rates[1]).round(),
-            "relay_deliveries_per_cpu_s": per_cpu_s(&rates[0]).round(),
+            "cpu_ratio_to_relay": round3(middle(&|[relay, own]| own.per_cpu_s() / relay.per_cpu_s())),
+            "deliveries_per_cpu_s": middle(&|rates| rates[1].per_cpu_s()).round(),
+            "relay_deliveries_per_cpu_s": middle(&|rates| rates[0].per_cpu_s()).round(),
         })
     );
 }

@@ -13,12 +13,13 @@ use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
 use serde_json::json;
 
-use super::{Built, bare, chat, median, peers};
+use super::peers::{ChildHook, Webhook};
+use super::{Built, bare, chat, median};
 
-/// Calls of one sample.
-const CALLS: u32 = 20_000;
-/// Samples, of which the median counts.
-const SAMPLES: usize = 25;
+/// Samples of each, of which the median counts.
+const SAMPLES: usize = 50;
+/// About how long a sample takes, in seconds.
+const SAMPLE_S: f64 = 0.01;
 
 /// What is measured alone, for a profiler.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -33,8 +34,8 @@ pub(crate) enum Only {
 
 pub(crate) fn run(built: &Built, only: Option<Only>) {
     println!(
-        "Every figure is what `before_send` costs the host, transaction included, for a message with a text of 200 bytes \
-         ({SAMPLES} samples of {CALLS} calls each; the median counts)."
+        "Every figure is what `before_send` costs the host, transaction included, for a message with a text of 200 bytes: the \
+         median of {SAMPLES} samples, which are taken of all in turns."
     );
     let folder = tempfile::tempdir_in(&built.data).unwrap();
     let store: Arc<dyn Store> =
@@ -57,7 +58,7 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
         ..message
     };
     let place = Place::make(store);
-    let time = |hooks: &Hooks, message: &Message<'_>| ns_per_call(hooks, &place, message);
+    let users = built.plugins.join("users.wasm");
     if let Some(only) = only {
         let made = match only {
             Only::Accept => hooks("accept"),
@@ -66,49 +67,69 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
             Only::Value => native(Kind::Value),
             Only::Library => native(Kind::Library),
             Only::Load => {
-                let users = built.plugins.join("users.wasm");
                 return println!(
                     "  loading the users plugin: {:.2} ms",
                     ms_per_load(&loader, &users, 250)
                 );
             }
         };
-        return println!("  {only:?}: {:.0} ns", time(&made, &message));
+        let mut alone = Samples::default();
+        let mut entered = || assert!(enter(&made, &place, &message));
+        (0..10 * SAMPLES).for_each(|_| alone.take(&mut entered));
+        return println!("  {only:?}: {:.0} ns", alone.median());
     }
 
-    let none = time(&Hooks::new(Registry::default()), &message);
-    println!("  no plugin: {none:.0} ns (the transaction alone)");
-    let bare = bare::call_ns(&engine, message.packed().bytes.len());
-    println!("  wasmtime alone, for a call with as many bytes: {bare:.0} ns");
-    let accepting = hooks("accept");
-    let empty_ns = time(&accepting, &empty);
-    println!("  an empty message, accepted: {empty_ns:.0} ns");
-    let accept = time(&accepting, &message);
-    println!("  accepted: {accept:.0} ns");
-    let value = time(&native(Kind::Value), &message);
-    println!("  accepted by a value in the process: {value:.0} ns");
-    let library = time(&native(Kind::Library), &message);
-    println!("  accepted by a native library: {library:.0} ns");
-    let replace = time(&hooks("replace"), &message);
-    println!("  replaced by a text of 200 bytes, which is checked: {replace:.0} ns");
-    let read = time(&hooks("read"), &message);
-    println!("  accepted after reading a key: {read:.0} ns");
+    let entering = |hooks: Hooks, message| {
+        let place = &place;
+        move || assert!(enter(&hooks, place, message))
+    };
+    let (mut child, mut webhook) = (ChildHook::start(), Webhook::start());
+    let mut bare = bare::call(&engine, message.packed().bytes.len());
+    let mut none = entering(Hooks::new(Registry::default()), &message);
+    let mut accepted = entering(hooks("accept"), &message);
+    let mut shortest = entering(hooks("accept"), &empty);
+    let mut value = entering(native(Kind::Value), &message);
+    let mut library = entering(native(Kind::Library), &message);
+    let mut replaced = entering(hooks("replace"), &message);
+    let mut read = entering(hooks("read"), &message);
+    let mut by_child = || assert!(child.call(&message));
+    let mut by_webhook = || assert!(webhook.call(&message));
+    let calls: [(&str, &mut dyn FnMut()); 10] = [
+        ("no plugin (the transaction alone)", &mut none),
+        ("wasmtime alone, for a call with as many bytes", &mut bare),
+        ("an empty message, accepted", &mut shortest),
+        ("accepted", &mut accepted),
+        ("accepted by a value in the process", &mut value),
+        ("accepted by a native library", &mut library),
+        ("replaced by a text of 200 bytes, which is checked", &mut replaced),
+        ("accepted after reading a key", &mut read),
+        ("accepted by a child process over pipes", &mut by_child),
+        ("accepted by a webhook on loopback", &mut by_webhook),
+    ];
+    let [
+        none,
+        bare,
+        shortest,
+        accepted,
+        value,
+        library,
+        replaced,
+        read,
+        child,
+        webhook,
+    ] = in_turns(calls);
     let trap = us_per_trap(&hooks("trap"), &place, &message);
     println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
-    let users = built.plugins.join("users.wasm");
     let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
     println!("  loading the users plugin from nothing: {cold:.1} ms");
     let cached = ms_per_load(&loader, &users, 25);
     println!("  loading it from the compiled form: {cached:.2} ms");
-    let child = peers::child_process_ns(&message);
-    println!("  accepted by a child process over pipes: {child:.0} ns");
-    let webhook = peers::webhook_ns(&message);
-    println!("  accepted by a webhook on loopback: {webhook:.0} ns");
-    // Neither of them has the transaction, so the hook is held against them without it.
-    let hook = accept - none;
-    println!("  without the transaction, as these two are, the plugin's answer costs {hook:.0} ns");
-    println!("  and {:.2} times of what wasmtime takes alone", hook / bare);
-    println!("Sending messages with and without five plugins that did not ask for them, 5 rounds:");
+    // Neither the child nor the webhook has the transaction, so the hook is held against them without it.
+    let hook = accepted.with(&none, |accepted, none| accepted - none);
+    let ratio = |left: &Samples, right: &Samples| left.with(right, |left, right| left / right).median();
+    println!("  the plugin's answer without the transaction: {:.0} ns", hook.median());
+    println!("  and {:.2} times of what wasmtime takes alone", ratio(&hook, &bare));
+    println!("Sending messages with and without five plugins that did not ask for them, in turns, 5 rounds:");
     let unmatched = chat::unmatched_overhead_pct(built, 5, 3);
     println!("  they raise its processor time by {unmatched:.1} %");
     println!(
@@ -116,22 +137,65 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
         json!({
             "bench": "hook",
             "unmatched_overhead_pct": (unmatched * 10.0).round() / 10.0,
-            "child_process_ratio": (child / hook).round(),
-            "webhook_ratio": (webhook / hook).round(),
-            "bare_call_ns": bare.round(),
-            "hook_to_bare_call_ratio": (hook / bare * 100.0).round() / 100.0,
-            "value_accept_ns": value.round(),
-            "library_accept_ns": library.round(),
-            "typed_accept_ns": accept.round(),
-            "kv_read_extra_ns": (read - accept).round(),
+            "child_process_ratio": ratio(&child, &hook).round(),
+            "webhook_ratio": ratio(&webhook, &hook).round(),
+            "bare_call_ns": bare.median().round(),
+            "hook_to_bare_call_ratio": (ratio(&hook, &bare) * 100.0).round() / 100.0,
+            "value_accept_ns": value.median().round(),
+            "library_accept_ns": library.median().round(),
+            "typed_accept_ns": accepted.median().round(),
+            "kv_read_extra_ns": read.with(&accepted, |read, accepted| read - accepted).median().round(),
             "replace_instance_us": (trap * 10.0).round() / 10.0,
             "cached_load_ms": (cached * 100.0).round() / 100.0,
             "cold_load_ms": (cold * 10.0).round() / 10.0,
-            "no_plugin_ns": none.round(),
-            "empty_hook_ns": empty_ns.round(),
-            "typed_replace_ns": replace.round(),
+            "no_plugin_ns": none.median().round(),
+            "empty_hook_ns": shortest.median().round(),
+            "typed_replace_ns": replaced.median().round(),
         })
     );
+}
+
+/// Nanoseconds of a call, of several samples.
+#[derive(Default)]
+struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Takes one more sample.
+    fn take(&mut self, call: &mut dyn FnMut()) {
+        // So many calls as fill a sample, by what the last one took.
+        let guess = self.0.last().map_or(100.0, |ns| SAMPLE_S * 1e9 / ns);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+        let calls = guess as u32 + 1;
+        let begin = Instant::now();
+        (0..calls).for_each(|_| call());
+        self.0.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
+    }
+
+    fn median(&self) -> f64 {
+        median(&mut self.0.clone())
+    }
+
+    /// Combines samples that were taken in the same turns.
+    fn with(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
+        let both = self.0.iter().zip(&other.0);
+        Self(both.map(|(left, right)| combine(*left, *right)).collect())
+    }
+}
+
+/// Measures all of them in turns, so that whatever else the machine does meets all alike, and tells what came of it.
+fn in_turns<const N: usize>(mut calls: [(&str, &mut dyn FnMut()); N]) -> [Samples; N] {
+    let mut samples = [(); N].map(|()| Samples::default());
+    // The first one finds how many calls a sample has.
+    for _ in 0..=SAMPLES {
+        for ((_, call), samples) in calls.iter_mut().zip(&mut samples) {
+            samples.take(call);
+        }
+    }
+    for ((name, _), samples) in calls.iter().zip(&mut samples) {
+        samples.0.remove(0);
+        println!("  {name}: {:.0} ns", samples.median());
+    }
+    samples
 }
 
 fn message(content: &[u8]) -> Message<'_> {
@@ -232,23 +296,6 @@ impl Place {
 fn enter(hooks: &Hooks, place: &Place, message: &Message<'_>) -> bool {
     let call = Call::new(AppId::default_app(), Access::Write, Draft::new(place.store.clone()));
     hooks.before_send(call, &place.conversation, message).1.is_ok()
-}
-
-fn ns_per_call(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {
-    sampled_ns(|| assert!(enter(hooks, place, message)))
-}
-
-/// Measures something that takes nanoseconds.
-pub(crate) fn sampled_ns(mut call: impl FnMut()) -> f64 {
-    let mut samples = Vec::with_capacity(SAMPLES);
-    for _ in 0..SAMPLES {
-        let begin = Instant::now();
-        for _ in 0..CALLS {
-            call();
-        }
-        samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
-    }
-    median(&mut samples)
 }
 
 fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {

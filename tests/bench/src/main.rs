@@ -1,6 +1,6 @@
 //! Benchmarks. Each explains itself while it runs, and ends with one line of JSON whose keys carry their units.
 //!
-//! Machines are shared and noisy, so speed is told as a ratio to something that runs in the same minute.
+//! Machines are shared and noisy, so speed is told as a ratio to something that is measured in turns with it.
 
 #![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
 
@@ -8,9 +8,11 @@ mod bare;
 mod chat;
 mod disturbed;
 mod fanout;
+mod flood;
 mod hook;
 mod idle;
 mod load;
+mod pace;
 mod peers;
 mod process;
 mod product;

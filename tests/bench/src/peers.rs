@@ -4,24 +4,19 @@
 
 use std::convert::Infallible;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::time::Instant;
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use bytes::Bytes;
 use courtyard::hooks::Message;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::median;
 use super::process::{Process, piped};
-
-/// Calls of one sample.
-const CALLS: u32 = 500;
-/// Samples, of which the median counts.
-const SAMPLES: usize = 15;
 
 fn question(message: &Message<'_>) -> String {
     let content: Value = serde_json::from_slice(message.content).unwrap();
@@ -81,30 +76,36 @@ fn write(output: &mut impl Write, bytes: &[u8]) {
     output.flush().unwrap();
 }
 
-/// Measures the child process, in nanoseconds for each call.
-pub(crate) fn child_process_ns(message: &Message<'_>) -> f64 {
-    let mut child = piped("answer-pipe");
-    let mut input = BufWriter::new(child.stdin.take().unwrap());
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let measured = sampled(|| {
-        write(&mut input, question(message).as_bytes());
-        assert!(accepted(&read(&mut output).unwrap()));
-    });
-    drop(input);
-    child.wait().unwrap();
-    measured
+/// A hook in a child process.
+pub(crate) struct ChildHook {
+    child: Child,
+    /// None once it is to end.
+    input: Option<BufWriter<ChildStdin>>,
+    output: BufReader<ChildStdout>,
 }
 
-fn sampled(mut call: impl FnMut()) -> f64 {
-    let mut samples = Vec::with_capacity(SAMPLES);
-    for _ in 0..SAMPLES {
-        let begin = Instant::now();
-        for _ in 0..CALLS {
-            call();
+impl ChildHook {
+    pub(crate) fn start() -> Self {
+        let mut child = piped("answer-pipe");
+        Self {
+            input: child.stdin.take().map(BufWriter::new),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
         }
-        samples.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
     }
-    median(&mut samples)
+
+    pub(crate) fn call(&mut self, message: &Message<'_>) -> bool {
+        write(self.input.as_mut().unwrap(), question(message).as_bytes());
+        accepted(&read(&mut self.output).unwrap())
+    }
+}
+
+impl Drop for ChildHook {
+    fn drop(&mut self) {
+        self.input = None;
+        // It ends with its input.
+        let _ = self.child.wait();
+    }
 }
 
 /// Answers webhooks until the process is killed.
@@ -125,30 +126,44 @@ pub(crate) fn answer_http() {
     });
 }
 
-/// Measures the webhook over one connection that is kept, in nanoseconds for each call.
-pub(crate) fn webhook_ns(message: &Message<'_>) -> f64 {
-    let server = Process::webhook();
-    let runtime = runtime();
-    let mut sender = runtime.block_on(async {
-        let stream = TcpStream::connect(server.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        sender
-    });
-    sampled(|| {
-        runtime.block_on(async {
+/// A hook behind HTTP, over one connection that is kept.
+pub(crate) struct Webhook {
+    runtime: tokio::runtime::Runtime,
+    sender: SendRequest<Full<Bytes>>,
+    _server: Process,
+}
+
+impl Webhook {
+    pub(crate) fn start() -> Self {
+        let server = Process::webhook();
+        let runtime = runtime();
+        let sender = runtime.block_on(async {
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self {
+            runtime,
+            sender,
+            _server: server,
+        }
+    }
+
+    pub(crate) fn call(&mut self, message: &Message<'_>) -> bool {
+        self.runtime.block_on(async {
             let request = Request::post("/before_send")
                 .header("host", "hooks.example")
                 .header("content-type", "application/json")
                 .body(Full::new(Bytes::from(question(message))))
                 .unwrap();
-            let response = sender.send_request(request).await.unwrap();
-            assert!(accepted(&response.into_body().collect().await.unwrap().to_bytes()));
-        });
-    })
+            let response = self.sender.send_request(request).await.unwrap();
+            accepted(&response.into_body().collect().await.unwrap().to_bytes())
+        })
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
