@@ -170,7 +170,7 @@ export declare class Courtyard extends EventTarget {
   recall(conversation: string, target: number): Sending;
   react(conversation: string, target: number, emoji: string): Sending;
   unreact(conversation: string, target: number, emoji: string): Sending;
-  /** Calls a method of a plugin; waits while the client connects, and fails with `offline` where there is no connection. */
+  /** Calls a method of a plugin. As all that is asked, it waits while the client connects, and fails with `offline` without a connection. */
   call<T = unknown>(method: string, params?: unknown): Promise<T>;
   auth(token: string): Promise<unknown>;
   /** Says that everything up to `seq` was read; resent after a broken connection, told to one's other devices. */

@@ -1,6 +1,7 @@
 //! Benchmarks. Each explains itself while it runs, and ends with one line of JSON whose keys carry their units.
 //!
-//! Machines are shared and noisy, so speed is told as a ratio to something that is measured in turns with it.
+//! Machines are shared and noisy, so speed is told as a ratio to something that runs in the same minute, in turns where both can
+//! be up at a time.
 
 #![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
 
