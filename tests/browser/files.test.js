@@ -205,8 +205,10 @@ test("a picture is pasted and dropped like any other file", async () => {
   await gil.page.click("[data-test=remove-file] >> nth=0");
   await send(gil.page);
   await shows(hana.page, 1);
-  // The small one or the whole one, whichever the server had by then.
+  // The small one or the whole one, whichever the server had by then; the same picture in any case.
   await drawn(hana.page, "#messages [data-test=image]");
+  const shape = await hana.page.$eval("#messages [data-test=image]", (image) => image.naturalWidth / image.naturalHeight);
+  assert.ok(Math.abs(shape - 1.5) < 0.02, `${shape}`);
   assert.deepEqual([...gil.complaints, ...hana.complaints], []);
 });
 
