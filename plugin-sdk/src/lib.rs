@@ -10,6 +10,9 @@ mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hook;
 mod http;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod in_place;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod library;
 pub mod manifest;

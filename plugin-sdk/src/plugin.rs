@@ -538,6 +538,38 @@ macro_rules! register {
             type Exports = $crate::wasm::Adapter<super::$plugin>;
             $crate::wasm::export!(Exports with_types_in $crate::wasm);
 
+            #[unsafe(export_name = "courtyard-in-place#room")]
+            extern "C" fn room(size: usize) -> *mut u8 {
+                $crate::in_place::room(size)
+            }
+
+            #[unsafe(export_name = "courtyard-in-place#before-send")]
+            extern "C" fn before_send(
+                app_end: u32,
+                conversation_end: u32,
+                conversation_kind_end: u32,
+                sender_end: u32,
+                receiver_end: u32,
+                kind_end: u32,
+                client_id_end: u32,
+                content_end: u32,
+                seq: u64,
+                edits: u64,
+                time_ms: u64,
+            ) -> *const usize {
+                let ends = [
+                    app_end,
+                    conversation_end,
+                    conversation_kind_end,
+                    sender_end,
+                    receiver_end,
+                    kind_end,
+                    client_id_end,
+                    content_end,
+                ];
+                $crate::in_place::before_send::<super::$plugin>(ends, seq, edits, time_ms)
+            }
+
             const TEXT: &str = <super::$plugin as $crate::Registered>::MANIFEST;
             #[used]
             #[unsafe(link_section = "courtyard:manifest")]

@@ -38,7 +38,7 @@ pub const fn bytes<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
-fn plugin<P: Registered>() -> &'static P {
+pub(crate) fn plugin<P: Registered>() -> &'static P {
     match P::cell().get() {
         Some(plugin) => plugin,
         None => unreachable!("the host starts an instance before anything else"),

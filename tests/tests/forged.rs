@@ -7,7 +7,7 @@ use std::path::Path;
 use courtyard::plugin::{Artifact, LoadError};
 use courtyard_tests::{Client, Site, operate};
 use serde_json::{Value, json};
-use wit_component::StringEncoding;
+use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
 const MANIFEST: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":"1.0.0",
@@ -34,7 +34,11 @@ fn module(call: &str, more: &str) -> String {
 
 /// The world of a plugin with a method.
 const WORLD: &str = "package forged:guest;
-    world forged { export courtyard:plugin/lifecycle@1.0.0; export courtyard:plugin/method@1.0.0; }";
+    world forged {
+        import courtyard:plugin/clock@1.0.0;
+        export courtyard:plugin/lifecycle@1.0.0;
+        export courtyard:plugin/method@1.0.0;
+    }";
 
 /// Gives a module its place in the contract, and a manifest.
 fn plugin(text: &str, manifest: &str) -> Vec<u8> {
@@ -42,6 +46,16 @@ fn plugin(text: &str, manifest: &str) -> Vec<u8> {
 }
 
 fn plugin_of(world: &str, text: &str, manifest: &str) -> Vec<u8> {
+    Artifact::pack(module_of(world, text), manifest).unwrap()
+}
+
+/// Puts a component around a module, which the host enters in another way.
+fn component(text: &str, manifest: &str) -> Vec<u8> {
+    let mut encoder = ComponentEncoder::default().module(&module_of(WORLD, text)).unwrap();
+    Artifact::pack(encoder.encode().unwrap(), manifest).unwrap()
+}
+
+fn module_of(world: &str, text: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit");
     resolve.push_dir(wit).unwrap();
@@ -49,7 +63,7 @@ fn plugin_of(world: &str, text: &str, manifest: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut bytes = wat::parse_str(text).unwrap();
     wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8).unwrap();
-    Artifact::pack(bytes, manifest).unwrap()
+    bytes
 }
 
 fn site(bytes: &[u8]) -> Site {
@@ -65,7 +79,16 @@ async fn go(client: &mut Client) -> Value {
 }
 
 #[tokio::test]
-async fn what_breaks_the_border_is_told_apart_and_ends_nothing_but_the_call() {
+async fn what_breaks_the_border_of_a_module_is_told_apart_and_ends_nothing_but_the_call() {
+    breaks_the_border(|text| plugin(text, MANIFEST)).await;
+}
+
+#[tokio::test]
+async fn what_breaks_the_border_of_a_component_is_told_apart_and_ends_nothing_but_the_call() {
+    breaks_the_border(|text| component(text, MANIFEST)).await;
+}
+
+async fn breaks_the_border(form: impl Fn(&str) -> Vec<u8>) {
     let table = "(table $table 1 funcref)";
     let grow = "(drop (table.grow $table (ref.null func) (i32.const 1000000))) unreachable";
     let hoard = "(drop (memory.grow (i32.const 60000))) unreachable";
@@ -97,11 +120,18 @@ async fn what_breaks_the_border_is_told_apart_and_ends_nothing_but_the_call() {
             "",
             "limit",
         ),
+        // It is no JSON, and not even UTF-8.
+        (
+            "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
+             (i32.store8 (i32.const 200) (i32.const 255)) i32.const 128",
+            "",
+            "contract",
+        ),
         ("(i32.div_u (i32.const 1) (i32.const 0))", "", "trap"),
         ("(i32.load (i32.const -4))", "", "trap"),
     ];
     for (call, more, kind) in cases {
-        let site = site(&plugin(&module(call, more), MANIFEST));
+        let site = site(&form(&module(call, more)));
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
         for _ in 0..3 {
@@ -117,6 +147,121 @@ async fn what_breaks_the_border_is_told_apart_and_ends_nothing_but_the_call() {
                 .status,
             200
         );
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn guests_ask_for_nothing_while_they_make_room_or_give_it_back() {
+    let one = "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
+               (i32.store8 (i32.const 200) (i32.const 49)) i32.const 128";
+    let ask = "(if (global.get $started) (then (drop (call $now))))";
+    let text = module(&format!("{ask} {one}"), "(global $started (mut i32) (i32.const 0))")
+        .replacen(
+            "(module\n",
+            "(module (import \"courtyard:plugin/clock@1.0.0\" \"now-ms\" (func $now (result i64)))\n",
+            1,
+        )
+        .replace("i32.const 64)", "(global.set $started (i32.const 1)) i32.const 64)");
+    let making = text.replace("global.get $next\n", &format!("{ask} global.get $next\n"));
+    let post = format!("(func (export \"cabi_post_courtyard:plugin/method@1.0.0#call\") (param i32) {ask})");
+    let giving = text.replace(
+        "(func (export \"cabi_realloc\")",
+        &format!("{post} (func (export \"cabi_realloc\")"),
+    );
+    for (text, failure) in [(&text, None), (&making, Some("trap")), (&giving, Some("trap"))] {
+        for bytes in [plugin(text, MANIFEST), component(text, MANIFEST)] {
+            let site = site(&bytes);
+            let server = site.start().await;
+            let mut ann = server.sign_in("ann").await;
+            let answer = go(&mut ann).await;
+            let status = site.operate("GET", "/v1/plugins/forged").await.json();
+            let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
+            let failures = &hooks.iter().find(|hook| hook["hook"] == "method").unwrap()["failures"];
+            match failure {
+                None => assert_eq!(answer["value"], 1, "{answer} {status}"),
+                Some(kind) => assert_eq!(*failures, json!([[kind, 1]]), "{text}"),
+            }
+            server.stop().await;
+        }
+    }
+}
+
+/// A guard with the short way that the SDK has into it; the way of the contract refuses everything.
+fn guard(room: &str, before_send: &str) -> String {
+    module("i32.const 128", "")
+        .replacen(
+            "(module\n",
+            "(module (import \"courtyard:plugin/clock@1.0.0\" \"now-ms\" (func $now (result i64)))\n",
+            1,
+        )
+        .replace(
+            "(func (export \"cabi_realloc\")",
+            &format!(
+                r#"(data (i32.const 512) "no")
+                (func $refuse (result i32)
+                    (i32.store8 (i32.const 128) (i32.const 2))
+                    (i32.store (i32.const 132) (i32.const 512)) (i32.store (i32.const 136) (i32.const 2))
+                    i32.const 128)
+                (func (export "courtyard:plugin/message@1.0.0#before-send")
+                    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i64) (result i32)
+                    call $refuse)
+                (func (export "cabi_post_courtyard:plugin/message@1.0.0#before-send") (param i32))
+                (func (export "courtyard-in-place#room") (param $size i32) (result i32)
+                    {room})
+                (func (export "courtyard-in-place#before-send")
+                    (param i32 i32 i32 i32 i32 i32 i32) (param $end i32) (param i64 i64 i64) (result i32)
+                    {before_send})
+                (func (export "cabi_realloc")"#
+            ),
+        )
+}
+
+const GUARD: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":"1.0.0",
+    "hooks":[{"hook":"before_send","class":"guard"}]}"#;
+
+#[tokio::test]
+async fn the_short_way_into_a_guard_is_taken_and_what_breaks_it_is_told_apart() {
+    let room = "i32.const 4096";
+    // The content ends in a brace, however long it is.
+    let looks = "(if (result i32) (i32.eq (i32.load8_u (i32.add (i32.const 4095) (local.get $end))) (i32.const 125))
+                     (then (i32.const 0)) (else (call $refuse)))";
+    let outside = "(i32.store8 (i32.const 128) (i32.const 1)) (i32.store (i32.const 132) (i32.const 65000))
+                   (i32.store (i32.const 136) (i32.const 65000)) i32.const 128";
+    let cases = [
+        (room, looks, "", None),
+        (room, "call $refuse", "forged.no", None),
+        ("i32.const 2147483640", looks, "plugin_failed", Some("contract")),
+        (
+            "(drop (call $now)) i32.const 4096",
+            looks,
+            "plugin_failed",
+            Some("trap"),
+        ),
+        ("unreachable", looks, "plugin_failed", Some("trap")),
+        (room, "i32.const 65", "plugin_failed", Some("contract")),
+        (room, outside, "plugin_failed", Some("contract")),
+        (room, "(loop br 0) unreachable", "plugin_failed", Some("timeout")),
+        (room, "unreachable", "plugin_failed", Some("trap")),
+    ];
+    for (room, before_send, code, failure) in cases {
+        let site = site(&plugin(&guard(room, before_send), GUARD));
+        let server = site.start().await;
+        let mut ann = server.sign_in("ann").await;
+        for (number, length) in [1, 3_000, 200].into_iter().enumerate() {
+            ann.text(&format!("m{number}"), &"x".repeat(length)).await;
+            let answer = ann.next().await;
+            assert_eq!(
+                answer["code"].as_str().unwrap_or_default(),
+                code,
+                "{room} {before_send}: {answer}"
+            );
+        }
+        let status = site.operate("GET", "/v1/plugins/forged").await.json();
+        let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
+        let failures = &hooks.iter().find(|hook| hook["hook"] == "before_send").unwrap()["failures"];
+        let wanted = failure.map_or(json!([]), |kind| json!([[kind, 3]]));
+        assert_eq!(*failures, wanted, "{room} {before_send}");
         server.stop().await;
     }
 }

@@ -270,10 +270,10 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Puts the texts end to end, as the contract has it.
+    /// Returns the texts in the order of the contract.
     #[must_use]
-    pub fn packed(&self) -> PackedMessage {
-        let texts = [
+    pub fn texts(&self) -> [&[u8]; 8] {
+        [
             self.app.as_bytes(),
             self.conversation.as_bytes(),
             self.conversation_kind.as_bytes(),
@@ -282,7 +282,13 @@ impl Message<'_> {
             self.kind.as_bytes(),
             self.client_id.as_bytes(),
             self.content,
-        ];
+        ]
+    }
+
+    /// Puts the texts end to end, as the contract has it.
+    #[must_use]
+    pub fn packed(&self) -> PackedMessage {
+        let texts = self.texts();
         let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum());
         let ends = texts.map(|text| {
             bytes.extend_from_slice(text);
@@ -414,6 +420,13 @@ pub type Acting = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 pub trait Guest: Send + Sync + fmt::Debug {
     /// Asks the plugin. Its reply is within its limits, and may still be one to another question.
     fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply>;
+
+    /// Asks the plugin about a message. It is what [`Guest::serve`] answers to [`Request::BeforeSend`]; every message passes
+    /// here, so what can be entered without making a request for it should be.
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
+        let (call, reply) = self.serve(call, Request::BeforeSend(message.packed()));
+        (call, reply.and_then(verdict))
+    }
 
     /// Asks the plugin in the action lane: without a transaction, for as long as it takes.
     fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {

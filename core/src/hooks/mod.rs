@@ -103,9 +103,9 @@ impl Hooks {
             };
             let mark = link.fails_open.then(|| call.mark());
             let outcome;
-            (call, outcome) = link.plugin.enter(call, Request::BeforeSend(current.packed()), |reply| {
-                guest::verdict(reply).and_then(|verdict| checked(verdict, link, message.kind))
-            });
+            (call, outcome) = link
+                .plugin
+                .before_send(call, &current, |verdict| checked(verdict, link, message.kind));
             match outcome {
                 Ok(Verdict::Accept) => {}
                 Ok(Verdict::Replace(content)) => replaced = Some(content.into()),

@@ -7,7 +7,10 @@ use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
 use super::guest::{self, Taken, Transact};
-use super::{Answer, Call, Failure, Guest, Health, HealthPolicy, Meter, PluginError, Quarantine, Usage, namespaced};
+use super::{
+    Answer, Call, Failure, Guest, Health, HealthPolicy, Message, Meter, PluginError, Quarantine, Usage, Verdict,
+    namespaced,
+};
 use crate::log::{Conversation, EventType, Watches};
 use crate::wire::{AppId, Code, RequestError};
 
@@ -170,16 +173,40 @@ impl Plugin {
         request: Request,
         take: impl FnOnce(Reply) -> Taken<T>,
     ) -> Answer<T> {
-        let hook = request.hook();
+        self.entered_by(call, request.hook(), |guest, call| {
+            let (call, reply) = guest.serve(call, request);
+            (call, reply.and_then(take))
+        })
+    }
+
+    /// Asks the plugin about a message if it is fit, and notes how that ended.
+    pub(super) fn before_send(
+        &self,
+        call: Box<Call>,
+        message: &Message<'_>,
+        check: impl FnOnce(Verdict) -> Taken<Verdict>,
+    ) -> Answer<Verdict> {
+        self.entered_by(call, HookName::BeforeSend, |guest, call| {
+            let (call, verdict) = guest.before_send(call, message);
+            (call, verdict.and_then(check))
+        })
+    }
+
+    fn entered_by<T>(
+        &self,
+        call: Box<Call>,
+        hook: HookName,
+        ask: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
+    ) -> Answer<T> {
         let measured = self.meter.begin(hook);
         let (call, outcome) = match (&self.guest, self.health.admit(|| call.origin())) {
             (None, _) => (call, Err(Failure::NotRunning)),
             (_, Err(failure)) => (call, Err(failure)),
             (Some(guest), Ok(())) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                let (call, reply) = guest.serve(call, request);
+                let answer = ask(&**guest, call);
                 self.entered.fetch_sub(1, Ordering::Relaxed);
-                (call, reply.and_then(take))
+                answer
             }
         };
         self.meter.end(hook, &measured, outcome.as_ref().err());

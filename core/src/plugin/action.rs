@@ -9,13 +9,14 @@ use courtyard_plugin_sdk::hook::{Reply, Request};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use wasmtime::component::{InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, TypedFunc};
 use wasmtime::{Store, StoreContextMut};
 
 use super::PluginLimits;
 use super::bindings::courtyard::plugin as wit;
+use super::bindings::exports::courtyard::plugin::action::Job;
 use super::engine::{EngineLimits, WasmEngine};
-use super::instance::{self, Exports, Functions, LIFTED_BYTES};
+use super::instance::{self, Done, LIFTED_BYTES};
 use super::state::{Shared, State, foreseen};
 use super::wasm::plugin_error;
 use crate::hooks::{Failure, Transact};
@@ -58,11 +59,28 @@ impl Drop for ActionLane {
     }
 }
 
+/// Where a plugin is entered for a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entries {
+    start: ComponentExportIndex,
+    run: Option<ComponentExportIndex>,
+}
+
+impl Entries {
+    /// Finds them; none if the component has no `lifecycle`.
+    pub(super) fn find(component: &Component) -> Option<Self> {
+        Some(Self {
+            start: instance::component_export(component, "lifecycle", "start")?,
+            run: instance::component_export(component, "action", "run"),
+        })
+    }
+}
+
 /// The action lane of one plugin.
 pub(super) struct Actions {
     pub(super) lane: Arc<ActionLane>,
     pub(super) pre: InstancePre<State>,
-    pub(super) exports: Exports,
+    entries: Entries,
     pub(super) shared: Arc<Shared>,
     pub(super) configuration: String,
     pub(super) limits: PluginLimits,
@@ -72,8 +90,7 @@ pub(super) struct Actions {
 impl Actions {
     pub(super) fn new(
         lane: Arc<ActionLane>,
-        pre: InstancePre<State>,
-        exports: Exports,
+        (pre, entries): (InstancePre<State>, Entries),
         shared: Arc<Shared>,
         configuration: String,
         limits: PluginLimits,
@@ -81,7 +98,7 @@ impl Actions {
         Arc::new(Self {
             lane,
             pre,
-            exports,
+            entries,
             shared,
             configuration,
             limits,
@@ -125,27 +142,31 @@ impl Actions {
 
     async fn enter(&self, store: &mut Store<State>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
-        let start = instance::find_start(store, &instance, &self.exports)?;
+        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, self.entries.start)?;
         if let (Err(error),) = start.call_async(&mut *store, (self.configuration.clone(),)).await? {
             return Ok(Err(Failure::Contract(format!(
                 "it does not start again: {}: {}",
                 error.code, error.message
             ))));
         }
-        let functions = Functions::find(store, &instance, &self.exports).map(|functions| functions.action);
-        let Ok(Some(action)) = functions else {
+        type Run = TypedFunc<(Job,), Done>;
+        let run = self
+            .entries
+            .run
+            .map(|run| -> wasmtime::Result<Run> { instance.get_typed_func(&mut *store, run) });
+        let Some(Ok(run)) = run else {
             return Ok(Err(Failure::Contract(
                 "it declares jobs and exports no action".to_owned(),
             )));
         };
-        let job = super::bindings::exports::courtyard::plugin::action::Job {
+        let job = Job {
             app: job.app,
             id: job.id,
             name: job.name,
             payload: job.payload,
             attempt: job.attempt,
         };
-        let (done,) = action.call_async(&mut *store, (job,)).await?;
+        let (done,) = run.call_async(&mut *store, (job,)).await?;
         Ok(Ok(Reply::Done(done.map_err(plugin_error))))
     }
 }

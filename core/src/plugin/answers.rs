@@ -31,6 +31,14 @@ pub(super) fn checked(reply: Reply, most: usize) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
+/// Holds a verdict against the limit of one result.
+pub(super) fn checked_verdict(verdict: Verdict, most: usize) -> Result<Verdict, Failure> {
+    if let Verdict::Replace(content) = &verdict {
+        sized(content, most)?;
+    }
+    Ok(verdict)
+}
+
 fn sized(bytes: &[u8], most: usize) -> Result<(), Failure> {
     if bytes.len() > most {
         Err(Failure::Limit("result bytes"))

@@ -32,9 +32,9 @@ pub(super) enum Code {
 /// A Wasm file.
 #[derive(Debug)]
 pub(super) struct WasmCode {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Whether it is a component already, or a core module with its component type.
-    is_component: bool,
+    pub(super) is_component: bool,
     /// Identifies the bytes.
     pub(super) sha256: [u8; 32],
 }

@@ -6,16 +6,17 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
-use super::LoadError;
 use super::artifact::{WasmCode, component_of};
+use super::{LoadError, not_a_plugin};
 
-/// What the file with the checksum of a compiled component ends in.
+/// What the file with the checksum of compiled code ends in.
 const CHECKSUM: &str = "crc32";
 
-/// Compiled components, one file for each plugin, engine configuration and processor.
+/// Compiled code, one file for each plugin, engine configuration and processor; two for one that does jobs, which runs as a
+/// module in the transaction lane and as a component in the action lane.
 #[derive(Clone, Debug)]
 pub struct CompiledCache {
     folder: Option<PathBuf>,
@@ -44,27 +45,88 @@ impl CompiledCache {
         Self { folder: None }
     }
 
-    /// Returns the compiled component: from the folder if it is there and whole, else compiled now.
-    pub(super) fn load(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<Component, LoadError> {
-        let path = self.folder.as_ref().map(|folder| folder.join(file_name(engine, code)));
-        if let Some(component) = path.as_deref().and_then(|path| read(engine, path)) {
-            return Ok(component);
+    /// Returns the compiled code: from the folder if it is there and whole, else compiled now.
+    pub(super) fn load<C: Compiled>(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
+        let file_name = || format!("{}.{}", name(engine, code), C::ENDING);
+        let path = self.folder.as_ref().map(|folder| folder.join(file_name()));
+        if let Some(compiled) = path.as_deref().and_then(|path| read(engine, path)) {
+            return Ok(compiled);
         }
         tracing::info!(plugin = id, "compiling a plugin, which takes a moment");
-        let bytes = component_of(code)?;
-        let component =
-            Component::from_binary(engine, &bytes).map_err(|error| LoadError::NotAPlugin(format!("{error:#}")))?;
+        let compiled = C::compile(engine, code)?;
         if let Some(path) = path {
             // Without the file the next start compiles again; that is no reason to fail.
-            if let Err(error) = write(&component, &path) {
+            if let Err(error) = write(&compiled, &path) {
                 tracing::warn!(path = %path.display(), %error, "compiled code could not be kept");
             }
         }
-        Ok(component)
+        Ok(compiled)
     }
 }
 
-fn file_name(engine: &Engine, code: &WasmCode) -> String {
+/// What code can be compiled to.
+pub(super) trait Compiled: Sized {
+    /// What its files end in.
+    const ENDING: &'static str;
+
+    /// Compiles code.
+    ///
+    /// # Errors
+    /// When it can't be compiled to this.
+    fn compile(engine: &Engine, code: &WasmCode) -> Result<Self, LoadError>;
+
+    /// Returns what [`Compiled::map`] makes it of again.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>>;
+
+    /// Maps the file of what [`Compiled::serialize`] returned.
+    ///
+    /// # Safety
+    /// The file has these bytes, and is not changed while it is mapped.
+    ///
+    /// # Errors
+    /// When it was compiled for another engine.
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+}
+
+impl Compiled for Component {
+    const ENDING: &'static str = "cwasm";
+
+    fn compile(engine: &Engine, code: &WasmCode) -> Result<Self, LoadError> {
+        Self::from_binary(engine, &component_of(code)?).map_err(not_a_plugin)
+    }
+
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+        Self::serialize(self)
+    }
+
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+}
+
+impl Compiled for Module {
+    const ENDING: &'static str = "module.cwasm";
+
+    fn compile(engine: &Engine, code: &WasmCode) -> Result<Self, LoadError> {
+        Self::from_binary(engine, &code.bytes).map_err(not_a_plugin)
+    }
+
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+        Self::serialize(self)
+    }
+
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+}
+
+/// Names the code and the engine that it is compiled for.
+fn name(engine: &Engine, code: &WasmCode) -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = siphasher::sip::SipHasher13::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -72,12 +134,12 @@ fn file_name(engine: &Engine, code: &WasmCode) -> String {
     for byte in code.sha256 {
         name.push_str(&format!("{byte:02x}"));
     }
-    name.push_str(&format!("-{:016x}.cwasm", hasher.finish()));
+    name.push_str(&format!("-{:016x}", hasher.finish()));
     name
 }
 
 /// Finds what [`write`] made; none if it is not there, cut off or altered.
-fn read(engine: &Engine, path: &Path) -> Option<Component> {
+fn read<C: Compiled>(engine: &Engine, path: &Path) -> Option<C> {
     let wanted = fs::read(path.with_extension(CHECKSUM)).ok()?;
     if checksum(path).ok()?.to_le_bytes() != *wanted {
         tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
@@ -87,7 +149,7 @@ fn read(engine: &Engine, path: &Path) -> Option<Component> {
     // engine's configuration, and the checksum tells that these are the bytes that `write` got from the engine. It is
     // against damage alone: whoever can write here could also make any other checksum right. Files here are replaced, and
     // never changed, while they are mapped.
-    unsafe { Component::deserialize_file(engine, path) }.ok()
+    unsafe { C::map(engine, path) }.ok()
 }
 
 /// Reads a file piece by piece: only what runs of it takes up memory.
@@ -102,9 +164,9 @@ fn checksum(path: &Path) -> std::io::Result<u32> {
     }
 }
 
-/// Keeps a compiled component and its checksum. Between the two files a reader finds no pair that fits, and compiles anew.
-fn write(component: &Component, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let code = component.serialize()?;
+/// Keeps compiled code and its checksum. Between the two files a reader finds no pair that fits, and compiles anew.
+fn write<C: Compiled>(compiled: &C, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let code = compiled.serialize()?;
     replace(path, &code)?;
     replace(&path.with_extension(CHECKSUM), &crc32fast::hash(&code).to_le_bytes())?;
     Ok(())

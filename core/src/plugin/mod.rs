@@ -1,5 +1,6 @@
 //! Plugins: from a file to something that hooks can enter.
 
+mod abi;
 mod action;
 mod answers;
 mod artifact;
@@ -20,13 +21,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use courtyard_plugin_sdk::manifest::{HookName, Manifest, ManifestError};
+use wasmtime::Module;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::fetch::{Fetcher, FetcherError, Policy};
 use crate::hooks::{Guest, HealthPolicy, WhenMissing};
 use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES, LogBudget, Quota, Secrets, ServiceLimits, Surroundings};
-use action::{ActionLane, Actions};
-use instance::Exports;
+use action::{ActionLane, Actions, Entries};
+use instance::{Exports, Template};
 use native::NativePlugin;
 use state::{Lane, Shared, State};
 
@@ -273,23 +275,29 @@ impl Loader {
                         .iter()
                         .any(|wanted| wanted.as_str() == capability))
         };
-        let (pre, exports) = self.link(&self.engine, (&spec.id, code), Lane::Transaction, &granted)?;
-        check_exports(&artifact.manifest, &exports)?;
+        let template = match self.module(&spec.id, code, &granted) {
+            Some(template) => template,
+            None => {
+                let (component, pre) = self.component(&self.engine, (&spec.id, code), Lane::Transaction, &granted)?;
+                Template::of_component(&component, pre).ok_or_else(no_lifecycle)?
+            }
+        };
+        check_exports(&artifact.manifest, &template.exports)?;
         let shared = shared(spec, &artifact.manifest, &self.around)?;
         let configuration = spec.configuration.clone();
         let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
         let actions = does_jobs.then(|| -> Result<Arc<Actions>, LoadError> {
             let lane = self.lane()?;
-            let (pre, exports) = self.link(lane.engine(), (&spec.id, code), Lane::Action, &granted)?;
+            let (component, pre) = self.component(lane.engine(), (&spec.id, code), Lane::Action, &granted)?;
+            let entries = Entries::find(&component).ok_or_else(no_lifecycle)?;
             let (shared, configuration) = (shared.clone(), configuration.clone());
-            Ok(Actions::new(lane, pre, exports, shared, configuration, spec.limits))
+            Ok(Actions::new(lane, (pre, entries), shared, configuration, spec.limits))
         });
         let actions = actions.transpose()?;
         let engine = self.engine.clone();
         Ok(wasm::WasmPlugin::start(
             engine,
-            pre,
-            exports,
+            template,
             shared,
             configuration,
             spec.limits,
@@ -309,23 +317,43 @@ impl Loader {
         Ok(self.lane.get_or_init(|| Arc::new(made)).clone())
     }
 
-    /// Compiles the component, or finds it compiled, and links what is granted.
-    fn link(
+    /// Compiles a module, or finds it compiled, and links what is granted; none if it can be entered as a component only, or
+    /// not at all: why not is what that says.
+    fn module(&self, id: &str, code: &WasmCode, granted: &impl Fn(&str) -> bool) -> Option<Template> {
+        if code.is_component {
+            return None;
+        }
+        let module: Module = self.cache.load(self.engine.get(), id, code).ok()?;
+        let mut linker = wasmtime::Linker::new(self.engine.get());
+        abi::link(&mut linker, granted).ok()?;
+        let pre = linker.instantiate_pre(&module).ok()?;
+        Template::of_module(&module, pre)
+    }
+
+    /// Compiles a component, or finds it compiled, and links what is granted.
+    fn component(
         &self,
         engine: &WasmEngine,
         (id, code): (&str, &WasmCode),
         lane: Lane,
         granted: &impl Fn(&str) -> bool,
-    ) -> Result<(InstancePre<State>, Exports), LoadError> {
+    ) -> Result<(Component, InstancePre<State>), LoadError> {
         let component = self.cache.load(engine.get(), id, code)?;
         check_imports(&component, engine.get(), granted)?;
         let mut linker = Linker::new(engine.get());
         state::link(&mut linker, lane, granted).map_err(not_a_plugin)?;
         let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
-        let exports = Exports::find(&component)
-            .ok_or_else(|| LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned()))?;
-        Ok((pre, exports))
+        Ok((component, pre))
     }
+}
+
+/// Returns the full name of an interface of the contract.
+fn interface(name: &str) -> String {
+    format!("courtyard:plugin/{name}@{CONTRACT}")
+}
+
+fn no_lifecycle() -> LoadError {
+    LoadError::NotAPlugin("it does not export the interface `lifecycle`".to_owned())
 }
 
 fn not_a_plugin(error: wasmtime::Error) -> LoadError {

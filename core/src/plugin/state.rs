@@ -7,8 +7,10 @@ use courtyard_plugin_sdk::ask::{Answer, Ask};
 use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
 use wasmtime::ResourceLimiter;
 
+use super::abi::Guest;
 use super::action;
 use super::bindings::courtyard::plugin as wit;
+use super::instance::LIFTED_BYTES;
 use super::wasm::wit_blob;
 use crate::hooks::{Call, Failure, Transact};
 use crate::services::{self, Asker, kv};
@@ -40,6 +42,12 @@ pub(super) struct State {
     pub(super) transact: Option<Arc<dyn Transact>>,
     /// The call that the instance is in; none during `start`.
     pub(super) call: Option<Box<Call>>,
+    /// The memory of the instance and its allocator, if it is a module without a component around it.
+    pub(super) guest: Option<Guest>,
+    /// Whether the guest may ask for services now.
+    pub(super) may_ask: bool,
+    /// Bytes that the call may still lift out of the guest.
+    pub(super) liftable: usize,
     host_calls: u32,
     memory_used: usize,
     /// Why the host ended the call, or what the guest did not get before it trapped.
@@ -52,6 +60,9 @@ impl State {
             shared,
             transact: None,
             call: None,
+            guest: None,
+            may_ask: true,
+            liftable: LIFTED_BYTES,
             host_calls: 0,
             memory_used: 0,
             cause: None,
@@ -61,8 +72,18 @@ impl State {
     /// Makes the instance ready for a call.
     pub(super) fn begin(&mut self, call: Option<Box<Call>>) {
         self.call = call;
+        self.liftable = LIFTED_BYTES;
         self.host_calls = 0;
         self.cause = None;
+    }
+
+    /// Returns what the host uses of the guest.
+    ///
+    /// # Errors
+    /// When the guest runs before it is there.
+    pub(super) fn guest(&self) -> wasmtime::Result<Guest> {
+        self.guest
+            .ok_or_else(|| wasmtime::Error::msg("it asked for a service before it was there"))
     }
 
     pub(super) fn count(&mut self) -> wasmtime::Result<()> {
@@ -74,7 +95,7 @@ impl State {
     }
 
     /// Ends the call of the guest with a trap.
-    fn end(&mut self, cause: Failure) -> wasmtime::Error {
+    pub(super) fn end(&mut self, cause: Failure) -> wasmtime::Error {
         let error = wasmtime::Error::msg(cause.to_string());
         self.cause = Some(cause);
         error

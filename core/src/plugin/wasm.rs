@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use courtyard_plugin_sdk as sdk;
 use courtyard_plugin_sdk::hook::{PackedMessage, Reply, Request};
-use courtyard_plugin_sdk::manifest::HookName;
 use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::{Condvar, Mutex};
-use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 
 use super::PluginLimits;
 use super::action::Actions;
@@ -19,9 +17,9 @@ use super::bindings::courtyard::plugin::types;
 use super::bindings::exports::courtyard::plugin as exports;
 use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
-use super::instance::{Exports, Functions, Instance, StartError};
-use super::state::{Shared, State};
-use crate::hooks::{Acting, Answer, Call, Failure, Guest, PluginError, Transact, Usage, Verdict};
+use super::instance::{Function, Functions, Instance, Params, Results, StartError, Template};
+use super::state::Shared;
+use crate::hooks::{Acting, Answer, Call, Failure, Guest, Message, PluginError, Transact, Usage, Verdict};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -29,8 +27,7 @@ const SLOW_TICKS: u64 = 3;
 /// A plugin's component with its instances.
 pub(super) struct WasmPlugin {
     engine: WasmEngine,
-    pre: InstancePre<State>,
-    exports: Exports,
+    template: Template,
     shared: Arc<Shared>,
     configuration: String,
     limits: PluginLimits,
@@ -54,8 +51,7 @@ impl WasmPlugin {
     /// Starts the first instance, and a spare one.
     pub(super) fn start(
         engine: WasmEngine,
-        pre: InstancePre<State>,
-        exports: Exports,
+        template: Template,
         shared: Arc<Shared>,
         configuration: String,
         limits: PluginLimits,
@@ -63,8 +59,7 @@ impl WasmPlugin {
     ) -> Result<Self, StartError> {
         let plugin = Self {
             engine,
-            pre,
-            exports,
+            template,
             shared,
             configuration,
             limits,
@@ -86,15 +81,7 @@ impl WasmPlugin {
 
     fn instantiate(&self) -> Result<Box<Instance>, StartError> {
         let start = self.limits.start;
-        Instance::start(
-            &self.engine,
-            &self.pre,
-            &self.exports,
-            &self.shared,
-            &self.configuration,
-            start,
-        )
-        .map(Box::new)
+        Instance::start(&self.engine, &self.template, &self.shared, &self.configuration, start).map(Box::new)
     }
 
     fn add_spare(&self) -> Result<(), StartError> {
@@ -167,60 +154,62 @@ impl WasmPlugin {
         }
     }
 
-    /// Runs one function of an instance; replaces the instance if that fails.
-    fn enter<P, R>(
+    /// Enters one function of an instance.
+    fn enter<P: Params, R: Results>(
         &self,
         call: Box<Call>,
         deadline: Duration,
-        pick: impl FnOnce(&Functions) -> Option<&TypedFunc<P, R>>,
+        pick: impl FnOnce(&Functions) -> Option<&Function<P, R>>,
         params: P,
-    ) -> Answer<R>
-    where
-        P: ComponentNamedList + Lower,
-        R: ComponentNamedList + Lift,
-        TypedFunc<P, R>: Clone,
-    {
+    ) -> Answer<R> {
+        self.with_instance(call, deadline, |instance, call| {
+            instance.enter(call, pick, params, deadline)
+        })
+    }
+
+    /// Has an instance do something; replaces it if that fails.
+    fn with_instance<R>(
+        &self,
+        call: Box<Call>,
+        deadline: Duration,
+        work: impl FnOnce(&mut Instance, Box<Call>) -> Answer<R>,
+    ) -> Answer<R> {
         let mut instance = match self.take(deadline) {
             Ok(instance) => instance,
             Err(failure) => return (call, Err(failure)),
         };
-        let Some(function) = pick(&instance.functions).cloned() else {
+        let (call, outcome) = work(&mut instance, call);
+        if outcome.is_ok() {
             self.put_back(instance);
-            let missing = "it declares a hook or a method that it does not export".to_owned();
-            return (call, Err(Failure::Contract(missing)));
-        };
-        let (call, outcome) = instance.enter(call, &function, params, deadline);
-        match outcome {
-            Ok(value) => {
-                self.put_back(instance);
-                (call, Ok(value))
-            }
-            Err(failure) => {
-                // A trap poisons the instance. The next call finds a spare one.
-                drop(instance);
-                self.live.fetch_sub(1, Ordering::Relaxed);
-                if let Err(error) = self.add_spare() {
-                    tracing::warn!(plugin = %self.shared.asker.id, %error, "no spare instance");
-                }
-                (call, Err(failure))
+        } else {
+            // A trap poisons the instance. The next call finds a spare one.
+            drop(instance);
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = self.add_spare() {
+                tracing::warn!(plugin = %self.shared.asker.id, %error, "no spare instance");
             }
         }
+        (call, outcome)
     }
 }
 
 impl Guest for WasmPlugin {
     fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply> {
-        let (hook, before) = (request.hook(), self.engine.ticks());
-        let deadline = answers::deadline(&self.limits, hook);
+        let deadline = answers::deadline(&self.limits, request.hook());
         let (call, reply) = self.ask(call, deadline, request);
+        let checked = |reply| answers::checked(reply, self.limits.result_bytes);
+        (call, reply.and_then(checked))
+    }
+
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
+        let (before, deadline) = (self.engine.ticks(), self.limits.hook);
+        let (call, answer) = self.with_instance(call, deadline, |instance, call| {
+            instance.before_send(call, message, deadline)
+        });
         // Only this hook runs on threads that others wait for; what methods take says nothing about it.
-        if hook == HookName::BeforeSend {
-            self.pace.note(self.engine.ticks().wrapping_sub(before) >= SLOW_TICKS);
-        }
-        (
-            call,
-            reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
-        )
+        self.pace.note(self.engine.ticks().wrapping_sub(before) >= SLOW_TICKS);
+        let checked = |verdict| answers::checked_verdict(plain(verdict), self.limits.result_bytes);
+        (call, answer.and_then(checked))
     }
 
     fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
@@ -272,13 +261,9 @@ impl WasmPlugin {
     fn ask(&self, call: Box<Call>, deadline: Duration, request: Request) -> Answer<Reply> {
         match request {
             Request::BeforeSend(message) => {
-                let (call, answer) = self.enter(call, deadline, |on| on.before_send.as_ref(), (wit_message(message),));
-                let verdict = |verdict| match verdict {
-                    wit::Verdict::Accept => Verdict::Accept,
-                    wit::Verdict::Replace(content) => Verdict::Replace(content),
-                    wit::Verdict::Reject(error) => Verdict::Reject(plugin_error(error)),
-                };
-                (call, answer.map(|(answer,)| Reply::Verdict(verdict(answer))))
+                let params = (wit_message(message),);
+                let (call, answer) = self.enter(call, deadline, |on| on.before_send.as_ref(), params);
+                (call, answer.map(|(verdict,)| Reply::Verdict(plain(verdict))))
             }
             Request::AfterSend(message) => {
                 let params = (wit_message(message),);
@@ -309,7 +294,7 @@ impl WasmPlugin {
                 let (call, answer) = self.enter(call, deadline, |on| on.call.as_ref(), params);
                 (call, answer.map(|(value,)| Reply::Value(value.map_err(plugin_error))))
             }
-            Request::Migrate { .. } if self.exports.migrate.is_none() => (call, Ok(Reply::Done(Ok(())))),
+            Request::Migrate { .. } if self.template.exports.migrate.is_none() => (call, Ok(Reply::Done(Ok(())))),
             Request::Migrate { from } => done(self.enter(call, deadline, |on| on.migrate.as_ref(), (from,))),
             Request::Timer { name, payload } => {
                 done(self.enter(call, deadline, |on| on.timer.as_ref(), (name, payload)))
@@ -405,6 +390,14 @@ fn told((call, answer): Answer<()>) -> Answer<Reply> {
     (call, answer.map(|()| Reply::Done(Ok(()))))
 }
 
+fn plain(verdict: wit::Verdict) -> Verdict {
+    match verdict {
+        wit::Verdict::Accept => Verdict::Accept,
+        wit::Verdict::Replace(content) => Verdict::Replace(content),
+        wit::Verdict::Reject(error) => Verdict::Reject(plugin_error(error)),
+    }
+}
+
 fn wit_caller(call: &Call) -> types::Caller {
     let sdk::Caller {
         app,
@@ -471,7 +464,7 @@ fn wit_change(change: sdk::Change) -> exports::conversation::Change {
     }
 }
 
-fn wit_message(message: PackedMessage) -> wit::Message {
+pub(super) fn wit_message(message: PackedMessage) -> wit::Message {
     let ends = message.ends;
     wit::Message {
         bytes: message.bytes,

@@ -1,0 +1,129 @@
+//! The short way into `before-send`, for modules made with the SDK, whose `in_place` is the other side of it.
+
+use wasmtime::{Extern, Func, Instance, Module, ModuleExport, Result, Store, ValRaw, ValType};
+
+use super::function::{Returned, export};
+use super::{Guest, Lifting, OtherType, address, enter, outside, place};
+use crate::hooks::Message;
+use crate::plugin::bindings::exports::courtyard::plugin::message::Verdict;
+use crate::plugin::state::State;
+
+/// Room that is asked for at first, in bytes: most messages fit.
+const ROOM: usize = 1 << 10;
+
+/// Where a module exports it.
+#[derive(Clone)]
+pub(in crate::plugin) struct InPlaceExport {
+    room: ModuleExport,
+    before_send: ModuleExport,
+    post_return: ModuleExport,
+}
+
+impl InPlaceExport {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When the functions are of other types.
+    pub(in crate::plugin) fn find(module: &Module) -> Result<Option<Self>, OtherType> {
+        let number = Some(ValType::I32);
+        let message = [vec![ValType::I32; 8], vec![ValType::I64; 3]].concat();
+        let post_return = format!("cabi_post_{}#before-send", crate::plugin::interface("message"));
+        let room = export(module, "courtyard-in-place#room", vec![ValType::I32], number.clone())?;
+        let before_send = export(module, "courtyard-in-place#before-send", message, number)?;
+        let post_return = export(module, &post_return, vec![ValType::I32], None)?;
+        let all = room.zip(before_send).zip(post_return);
+        Ok(all.map(|((room, before_send), post_return)| Self {
+            room,
+            before_send,
+            post_return,
+        }))
+    }
+
+    /// Returns the way into an instance of that module.
+    pub(in crate::plugin) fn of(&self, store: &mut Store<State>, instance: &Instance) -> Option<InPlace> {
+        let mut find = |export| {
+            instance
+                .get_module_export(&mut *store, export)
+                .and_then(Extern::into_func)
+        };
+        Some(InPlace {
+            room: find(&self.room)?,
+            before_send: find(&self.before_send)?,
+            post_return: find(&self.post_return)?,
+            at: 0,
+            size: 0,
+        })
+    }
+}
+
+/// The way into one instance.
+pub(in crate::plugin) struct InPlace {
+    room: Func,
+    before_send: Func,
+    post_return: Func,
+    /// Where the guest has room, and how much.
+    at: usize,
+    size: usize,
+}
+
+impl InPlace {
+    /// Asks the guest about a message.
+    ///
+    /// # Errors
+    /// A trap, or why the message or the verdict can't be handed over.
+    #[expect(unsafe_code, reason = "see `enter`")]
+    pub(in crate::plugin) fn before_send(
+        &mut self,
+        store: &mut Store<State>,
+        message: &Message<'_>,
+    ) -> Result<Verdict> {
+        let guest = store.data().guest()?;
+        let texts = message.texts();
+        let length = texts.iter().map(|text| text.len()).sum();
+        if self.size < length {
+            self.grow(store, guest, length)?;
+        }
+        let mut values = [ValRaw::u32(0); 11];
+        let room = guest.memory.data_mut(&mut *store).get_mut(self.at..self.at + length);
+        let (mut room, mut end) = (room.ok_or_else(outside)?, 0);
+        for (text, value) in texts.into_iter().zip(&mut values) {
+            let (place, rest) = room.split_at_mut_checked(text.len()).ok_or_else(outside)?;
+            place.copy_from_slice(text);
+            (room, end) = (rest, end + text.len());
+            *value = address(end)?;
+        }
+        for (number, value) in [message.seq, message.edits, message.time_ms]
+            .into_iter()
+            .zip(&mut values[8..])
+        {
+            *value = ValRaw::u64(number);
+        }
+        // SAFETY: `InPlaceExport::find` saw that it takes eleven numbers and returns one.
+        unsafe { enter(&mut *store, self.before_send, &mut values) }?;
+        let [returned, ..] = values;
+        if returned.get_u32() == 0 {
+            return Ok(Verdict::Accept);
+        }
+        let (memory, state) = guest.memory.data_and_store_mut(&mut *store);
+        let (verdict,) = Returned::lift(&mut Lifting::new(memory, state), returned)?;
+        store.data_mut().may_ask = false;
+        // SAFETY: `InPlaceExport::find` saw that it takes a number and returns nothing.
+        unsafe { enter(&mut *store, self.post_return, &mut [returned]) }?;
+        store.data_mut().may_ask = true;
+        Ok(verdict)
+    }
+
+    /// Has the guest make more room.
+    #[expect(unsafe_code, reason = "see `enter`")]
+    fn grow(&mut self, store: &mut Store<State>, guest: Guest, length: usize) -> Result<()> {
+        let size = length.next_power_of_two().max(ROOM);
+        let mut values = [address(size)?];
+        store.data_mut().may_ask = false;
+        // SAFETY: `InPlaceExport::find` saw that it takes a number and returns one.
+        unsafe { enter(&mut *store, self.room, &mut values) }?;
+        store.data_mut().may_ask = true;
+        self.at = place(values[0].get_u32(), 1, size, guest.memory.data_size(&*store))?;
+        self.size = size;
+        Ok(())
+    }
+}
