@@ -398,6 +398,44 @@ pub struct Usage {
 /// The call, handed back, and what came of it.
 pub type Answer<T> = (Box<Call>, Result<T, Failure>);
 
+/// Why a message does not go on as it is. Most do, which is said without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// It gets another content.
+    Replace(Vec<u8>),
+    /// It does not go on.
+    Reject(PluginError),
+    /// The plugin did not decide.
+    Failed(Failure),
+}
+
+impl Objection {
+    /// Takes what a plugin decided.
+    ///
+    /// # Errors
+    /// Anything but that the message goes on.
+    pub fn of(verdict: Result<Verdict, Failure>) -> Result<(), Box<Self>> {
+        Err(Box::new(match verdict {
+            Ok(Verdict::Accept) => return Ok(()),
+            Ok(Verdict::Replace(content)) => Self::Replace(content),
+            Ok(Verdict::Reject(error)) => Self::Reject(error),
+            Err(failure) => Self::Failed(failure),
+        }))
+    }
+
+    /// Returns how the plugin broke down, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Replace(_) | Self::Reject(_) => None,
+        }
+    }
+}
+
+/// The call, handed back, and whether the message goes on as it is.
+pub type Judged = (Box<Call>, Result<(), Box<Objection>>);
+
 /// Carries out the transactions of a job.
 pub trait Transact: Send + Sync {
     /// Returns the app of the job.
@@ -423,9 +461,9 @@ pub trait Guest: Send + Sync + fmt::Debug {
 
     /// Asks the plugin about a message. It is what [`Guest::serve`] answers to [`Request::BeforeSend`]; every message passes
     /// here, so what can be entered without making a request for it should be.
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Judged {
         let (call, reply) = self.serve(call, Request::BeforeSend(message.packed()));
-        (call, reply.and_then(verdict))
+        (call, Objection::of(reply.and_then(verdict)))
     }
 
     /// Asks the plugin in the action lane: without a transaction, for as long as it takes.

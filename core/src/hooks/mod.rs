@@ -12,8 +12,8 @@ mod settlement;
 mod timers;
 
 pub use guest::{
-    Access, Acting, Answer, Call, CallMark, CallerName, Effects, Failure, Guest, Identity, Message, PluginError,
-    PluginEvent, SessionEnd, Signal, Transact, Usage, Verdict, origin,
+    Access, Acting, Answer, Call, CallMark, CallerName, Effects, Failure, Guest, Identity, Judged, Message, Objection,
+    PluginError, PluginEvent, SessionEnd, Signal, Transact, Usage, Verdict, origin,
 };
 pub use health::{Health, HealthPolicy, Quarantine};
 pub use jobs::{Jobs, add_job};
@@ -102,15 +102,15 @@ impl Hooks {
                 ..*message
             };
             let mark = link.fails_open.then(|| call.mark());
-            let outcome;
-            (call, outcome) = link
+            let judgement;
+            (call, judgement) = link
                 .plugin
-                .before_send(call, &current, |verdict| checked(verdict, link, message.kind));
-            match outcome {
-                Ok(Verdict::Accept) => {}
-                Ok(Verdict::Replace(content)) => replaced = Some(content.into()),
-                Ok(Verdict::Reject(error)) => return (call, Err(link.plugin.error(error))),
-                Err(failure) => match mark {
+                .before_send(call, &current, |objection| checked(objection, link, message.kind));
+            match judgement.map_err(|objection| *objection) {
+                Ok(()) => {}
+                Err(Objection::Replace(content)) => replaced = Some(content.into()),
+                Err(Objection::Reject(error)) => return (call, Err(link.plugin.error(error))),
+                Err(Objection::Failed(failure)) => match mark {
                     Some(mark) => call.roll_back(mark),
                     None => return (call, Err(link.plugin.failure("before_send", &failure))),
                 },
@@ -396,16 +396,16 @@ impl Hooks {
     }
 }
 
-/// Holds a verdict against what the class of the hook allows.
-fn checked(verdict: Verdict, link: &Link, kind: &str) -> Result<Verdict, Failure> {
-    let wrong = match &verdict {
-        Verdict::Replace(content) => check_content(kind, content).err(),
-        Verdict::Reject(_) if link.fails_open => Some("a transform can't reject; that is for a guard".to_owned()),
-        Verdict::Accept | Verdict::Reject(_) => None,
+/// Holds an objection against what the class of the hook allows.
+fn checked(objection: Box<Objection>, link: &Link, kind: &str) -> Box<Objection> {
+    let wrong = match &*objection {
+        Objection::Replace(content) => check_content(kind, content).err(),
+        Objection::Reject(_) if link.fails_open => Some("a transform can't reject; that is for a guard".to_owned()),
+        Objection::Reject(_) | Objection::Failed(_) => None,
     };
     match wrong {
-        None => Ok(verdict),
-        Some(reason) => Err(Failure::Contract(reason)),
+        None => objection,
+        Some(reason) => Box::new(Objection::Failed(Failure::Contract(reason))),
     }
 }
 

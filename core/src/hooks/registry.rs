@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
-use super::guest::{self, Taken, Transact};
+use super::guest::{self, Judged, Objection, Taken, Transact};
+use super::meter::Measured;
 use super::{
-    Answer, Call, Failure, Guest, Health, HealthPolicy, Message, Meter, PluginError, Quarantine, Usage, Verdict,
-    namespaced,
+    Answer, Call, Failure, Guest, Health, HealthPolicy, Message, Meter, PluginError, Quarantine, Usage, namespaced,
 };
 use crate::log::{Conversation, EventType, Watches};
 use crate::wire::{AppId, Code, RequestError};
@@ -173,52 +173,64 @@ impl Plugin {
         request: Request,
         take: impl FnOnce(Reply) -> Taken<T>,
     ) -> Answer<T> {
-        self.entered_by(call, request.hook(), |guest, call| {
-            let (call, reply) = guest.serve(call, request);
-            (call, reply.and_then(take))
-        })
+        let hook = request.hook();
+        let entry = match self.begin(hook, &call) {
+            Ok(entry) => entry,
+            Err(failure) => return (call, Err(failure)),
+        };
+        let (call, reply) = entry.guest.serve(call, request);
+        let outcome = reply.and_then(take);
+        self.end(entry, &call, outcome.as_ref().err());
+        (call, outcome)
     }
 
-    /// Asks the plugin about a message if it is fit, and notes how that ended.
+    /// Asks the plugin about a message if it is fit, holds its objection against what it may object, and notes how that ended.
     pub(super) fn before_send(
         &self,
         call: Box<Call>,
         message: &Message<'_>,
-        check: impl FnOnce(Verdict) -> Taken<Verdict>,
-    ) -> Answer<Verdict> {
-        self.entered_by(call, HookName::BeforeSend, |guest, call| {
-            let (call, verdict) = guest.before_send(call, message);
-            (call, verdict.and_then(check))
-        })
+        check: impl FnOnce(Box<Objection>) -> Box<Objection>,
+    ) -> Judged {
+        let entry = match self.begin(HookName::BeforeSend, &call) {
+            Ok(entry) => entry,
+            Err(failure) => return (call, Objection::of(Err(failure))),
+        };
+        let (call, judgement) = entry.guest.before_send(call, message);
+        let judgement = judgement.map_err(check);
+        let failure = judgement.as_ref().err().and_then(|objection| objection.failure());
+        self.end(entry, &call, failure);
+        (call, judgement)
     }
 
-    fn entered_by<T>(
-        &self,
-        call: Box<Call>,
-        hook: HookName,
-        ask: impl FnOnce(&dyn Guest, Box<Call>) -> Answer<T>,
-    ) -> Answer<T> {
+    /// Begins to enter the plugin, if it is fit.
+    fn begin(&self, hook: HookName, call: &Call) -> Result<Entry<'_>, Failure> {
         let measured = self.meter.begin(hook);
-        let (call, outcome) = match (&self.guest, self.health.admit(|| call.origin())) {
-            (None, _) => (call, Err(Failure::NotRunning)),
-            (_, Err(failure)) => (call, Err(failure)),
+        let admitted = self.health.admit(|| call.origin());
+        let refused = match (&self.guest, admitted) {
             (Some(guest), Ok(())) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                let answer = ask(&**guest, call);
-                self.entered.fetch_sub(1, Ordering::Relaxed);
-                answer
+                return Ok(Entry {
+                    hook,
+                    measured,
+                    guest: &**guest,
+                });
             }
-        };
-        self.meter.end(hook, &measured, outcome.as_ref().err());
-        match &outcome {
-            Ok(_) => {
-                self.health.succeeded(|| call.origin());
-            }
+            (None, _) => Failure::NotRunning,
             // What was not even entered says nothing new.
-            Err(Failure::NotRunning | Failure::Quarantined) => {}
-            Err(failure) => self.blame(hook, call.origin(), failure),
+            (_, Err(failure)) => failure,
+        };
+        self.meter.end(hook, &measured, Some(&refused));
+        Err(refused)
+    }
+
+    /// Notes how entering the plugin ended.
+    fn end(&self, entry: Entry<'_>, call: &Call, failure: Option<&Failure>) {
+        self.entered.fetch_sub(1, Ordering::Relaxed);
+        self.meter.end(entry.hook, &entry.measured, failure);
+        match failure {
+            None => self.health.succeeded(|| call.origin()),
+            Some(failure) => self.blame(entry.hook, call.origin(), failure),
         }
-        (call, outcome)
     }
 
     /// Asks the plugin to do a job in the action lane, and notes how that ended. Failures are held against the jobs of this
@@ -303,6 +315,13 @@ impl Plugin {
             _ => RequestError::new(Code::PluginFailed, format!("The plugin {id} broke down ({hook}).")),
         }
     }
+}
+
+/// A plugin that is being entered.
+struct Entry<'a> {
+    hook: HookName,
+    measured: Measured,
+    guest: &'a dyn Guest,
 }
 
 /// Puts each plugin behind those that it declares to come after, and leaves the order as it is otherwise. Those that wait

@@ -1,7 +1,7 @@
 //! The action lane: an instance of its own for each job, on an engine and on threads of its own, so that work that takes
 //! long holds up nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use courtyard_plugin_sdk as sdk;
@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, TypedFunc};
 use wasmtime::{Store, StoreContextMut};
 
-use super::PluginLimits;
 use super::bindings::courtyard::plugin as wit;
 use super::bindings::exports::courtyard::plugin::action::Job;
 use super::engine::{EngineLimits, WasmEngine};
 use super::instance::{self, Done, LIFTED_BYTES};
 use super::state::{Shared, State, foreseen};
 use super::wasm::plugin_error;
+use super::{LoadError, PluginLimits};
 use crate::hooks::{Failure, Transact};
 
 /// Threads that guests run on. They yield at each tick of the clock, so that none waits long for another.
@@ -78,32 +78,50 @@ impl Entries {
 
 /// The action lane of one plugin.
 pub(super) struct Actions {
-    pub(super) lane: Arc<ActionLane>,
-    pub(super) pre: InstancePre<State>,
-    entries: Entries,
-    pub(super) shared: Arc<Shared>,
-    pub(super) configuration: String,
-    pub(super) limits: PluginLimits,
+    lane: Arc<ActionLane>,
+    /// What instances are made of; there from the first job on.
+    form: OnceLock<Form>,
+    make: Box<dyn Fn() -> Result<Form, LoadError> + Send + Sync>,
+    shared: Arc<Shared>,
+    configuration: String,
+    limits: PluginLimits,
     places: Semaphore,
 }
+
+/// A component that is linked, and where it is entered.
+type Form = (InstancePre<State>, Entries);
 
 impl Actions {
     pub(super) fn new(
         lane: Arc<ActionLane>,
-        (pre, entries): (InstancePre<State>, Entries),
+        make: impl Fn() -> Result<Form, LoadError> + Send + Sync + 'static,
         shared: Arc<Shared>,
         configuration: String,
         limits: PluginLimits,
     ) -> Arc<Self> {
         Arc::new(Self {
             lane,
-            pre,
-            entries,
+            form: OnceLock::new(),
+            make: Box::new(make),
             shared,
             configuration,
             limits,
             places: Semaphore::new(limits.actions),
         })
+    }
+
+    /// Returns what instances are made of.
+    ///
+    /// # Errors
+    /// When the component can't be made.
+    pub(super) fn form(&self) -> Result<&Form, LoadError> {
+        match self.form.get() {
+            Some(form) => Ok(form),
+            None => {
+                let made = (self.make)()?;
+                Ok(self.form.get_or_init(|| made))
+            }
+        }
     }
 
     /// Does one job. Dropping the future ends the guest at its next tick.
@@ -141,8 +159,12 @@ impl Actions {
     }
 
     async fn enter(&self, store: &mut Store<State>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
-        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, self.entries.start)?;
+        let (pre, entries) = match self.form() {
+            Ok(form) => form,
+            Err(error) => return Ok(Err(Failure::Contract(error.to_string()))),
+        };
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, entries.start)?;
         if let (Err(error),) = start.call_async(&mut *store, (self.configuration.clone(),)).await? {
             return Ok(Err(Failure::Contract(format!(
                 "it does not start again: {}: {}",
@@ -150,8 +172,7 @@ impl Actions {
             ))));
         }
         type Run = TypedFunc<(Job,), Done>;
-        let run = self
-            .entries
+        let run = entries
             .run
             .map(|run| -> wasmtime::Result<Run> { instance.get_typed_func(&mut *store, run) });
         let Some(Ok(run)) = run else {

@@ -25,7 +25,7 @@ pub struct Artifact {
 /// What a plugin is made of.
 #[derive(Debug)]
 pub(super) enum Code {
-    Wasm(WasmCode),
+    Wasm(Arc<WasmCode>),
     Native(Arc<dyn Native>),
 }
 
@@ -76,11 +76,11 @@ impl Artifact {
         let manifest = Manifest::parse(manifest).map_err(LoadError::Manifest)?;
         let sha256 = Sha256::digest(&bytes).into();
         Ok(Self {
-            code: Code::Wasm(WasmCode {
+            code: Code::Wasm(Arc::new(WasmCode {
                 bytes,
                 is_component,
                 sha256,
-            }),
+            })),
             manifest,
         })
     }

@@ -47,8 +47,7 @@ impl CompiledCache {
 
     /// Returns the compiled code: from the folder if it is there and whole, else compiled now.
     pub(super) fn load<C: Compiled>(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
-        let file_name = || format!("{}.{}", name(engine, code), C::ENDING);
-        let path = self.folder.as_ref().map(|folder| folder.join(file_name()));
+        let path = self.path::<C>(engine, code);
         if let Some(compiled) = path.as_deref().and_then(|path| read(engine, path)) {
             return Ok(compiled);
         }
@@ -61,6 +60,16 @@ impl CompiledCache {
             }
         }
         Ok(compiled)
+    }
+
+    /// Whether the code was compiled before, and is to be had without doing that again.
+    pub(super) fn has<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> bool {
+        self.path::<C>(engine, code).is_some_and(|path| path.exists())
+    }
+
+    fn path<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        Some(folder.join(format!("{}.{}", name(engine, code), C::ENDING)))
     }
 }
 

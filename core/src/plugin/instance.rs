@@ -309,37 +309,45 @@ impl Instance {
         lend(entered, call, |store| run(store, function, params, deadline))
     }
 
-    /// Asks the guest about a message, the shortest way that it has.
+    /// Asks the guest about a message, the shortest way that it has; none if it accepts.
     pub(super) fn before_send(
         &mut self,
         call: Box<Call>,
         message: &Message<'_>,
         deadline: Duration,
-    ) -> Answer<message::Verdict> {
+    ) -> (Box<Call>, Judgement) {
         if let Some(in_place) = &mut self.in_place {
             let entered = (&mut self.store, &mut self.stand_in);
             return lend(entered, call, |store| {
                 store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
                 let outcome = in_place.before_send(store, message);
-                outcome.map_err(|error| failure(store, error, deadline))
+                outcome.map_err(|error| Box::new(failure(store, error, deadline)))
             });
         }
         let params = (wit_message(message.packed()),);
         let (call, answer) = self.enter(call, |on| on.before_send.as_ref(), params, deadline);
-        (call, answer.map(|(verdict,)| verdict))
+        let judgement = match answer {
+            Ok((message::Verdict::Accept,)) => Ok(None),
+            Ok((verdict,)) => Ok(Some(Box::new(verdict))),
+            Err(failure) => Err(Box::new(failure)),
+        };
+        (call, judgement)
     }
 }
+
+/// What a guest has against a message.
+pub(super) type Judgement = Result<Option<Box<message::Verdict>>, Box<Failure>>;
 
 fn not_exported() -> Failure {
     Failure::Contract("it declares a hook or a method that it does not export".to_owned())
 }
 
 /// Lends a call to the guest while `work` runs.
-fn lend<R>(
+fn lend<T>(
     (store, stand_in): (&mut Store<State>, &mut Option<Box<Call>>),
     call: Box<Call>,
-    work: impl FnOnce(&mut Store<State>) -> Result<R, Failure>,
-) -> Answer<R> {
+    work: impl FnOnce(&mut Store<State>) -> T,
+) -> (Box<Call>, T) {
     let substitute = match stand_in.take() {
         Some(substitute) => substitute,
         None => Call::new(call.app.clone(), Access::None, Draft::new(call.draft.store().clone())),

@@ -262,19 +262,20 @@ impl Loader {
         }
     }
 
-    fn start(&self, artifact: &Artifact, code: &WasmCode, spec: &PluginSpec) -> Result<wasm::WasmPlugin, LoadError> {
+    fn start(
+        &self,
+        artifact: &Artifact,
+        code: &Arc<WasmCode>,
+        spec: &PluginSpec,
+    ) -> Result<wasm::WasmPlugin, LoadError> {
         if spec.limits.memory_bytes > self.engine.memory_bytes() {
             return Err(LoadError::Memory(self.engine.memory_bytes()));
         }
-        let granted = |capability: &str| {
-            ALWAYS_GRANTED.contains(&capability)
-                || (spec.grants.iter().any(|grant| grant == capability)
-                    && artifact
-                        .manifest
-                        .capabilities
-                        .iter()
-                        .any(|wanted| wanted.as_str() == capability))
-        };
+        let wanted = artifact.manifest.capabilities.iter();
+        let granted = wanted
+            .filter(|wanted| spec.grants.contains(*wanted))
+            .map(String::as_str);
+        let granted: Arc<[String]> = granted.chain(ALWAYS_GRANTED).map(str::to_owned).collect();
         let template = match self.module(&spec.id, code, &granted) {
             Some(template) => template,
             None => {
@@ -286,14 +287,9 @@ impl Loader {
         let shared = shared(spec, &artifact.manifest, &self.around)?;
         let configuration = spec.configuration.clone();
         let does_jobs = artifact.manifest.hooks.iter().any(|hook| hook.hook == HookName::Action);
-        let actions = does_jobs.then(|| -> Result<Arc<Actions>, LoadError> {
-            let lane = self.lane()?;
-            let (component, pre) = self.component(lane.engine(), (&spec.id, code), Lane::Action, &granted)?;
-            let entries = Entries::find(&component).ok_or_else(no_lifecycle)?;
-            let (shared, configuration) = (shared.clone(), configuration.clone());
-            Ok(Actions::new(lane, (pre, entries), shared, configuration, spec.limits))
-        });
-        let actions = actions.transpose()?;
+        let actions = does_jobs
+            .then(|| self.actions((&spec.id, code), granted, &shared, spec))
+            .transpose()?;
         let engine = self.engine.clone();
         Ok(wasm::WasmPlugin::start(
             engine,
@@ -303,6 +299,29 @@ impl Loader {
             spec.limits,
             actions,
         )?)
+    }
+
+    /// Makes the action lane of a plugin.
+    fn actions(
+        &self,
+        (id, code): (&str, &Arc<WasmCode>),
+        granted: Arc<[String]>,
+        shared: &Arc<Shared>,
+        spec: &PluginSpec,
+    ) -> Result<Arc<Actions>, LoadError> {
+        let lane = self.lane()?;
+        let is_compiled = self.cache.has::<Component>(lane.engine().get(), code);
+        let (loader, engine, id, code) = (self.clone(), lane.engine().clone(), id.to_owned(), code.clone());
+        let make = move || {
+            let (component, pre) = loader.component(&engine, (&id, &code), Lane::Action, &granted)?;
+            Ok((pre, Entries::find(&component).ok_or_else(no_lifecycle)?))
+        };
+        let actions = Actions::new(lane, make, shared.clone(), spec.configuration.clone(), spec.limits);
+        if !is_compiled {
+            // Once, and not when the first job waits for it.
+            actions.form()?;
+        }
+        Ok(actions)
     }
 
     fn lane(&self) -> Result<Arc<ActionLane>, LoadError> {
@@ -319,13 +338,13 @@ impl Loader {
 
     /// Compiles a module, or finds it compiled, and links what is granted; none if it can be entered as a component only, or
     /// not at all: why not is what that says.
-    fn module(&self, id: &str, code: &WasmCode, granted: &impl Fn(&str) -> bool) -> Option<Template> {
+    fn module(&self, id: &str, code: &WasmCode, granted: &[String]) -> Option<Template> {
         if code.is_component {
             return None;
         }
         let module: Module = self.cache.load(self.engine.get(), id, code).ok()?;
         let mut linker = wasmtime::Linker::new(self.engine.get());
-        abi::link(&mut linker, granted).ok()?;
+        abi::link(&mut linker, |wanted| is_among(granted, wanted)).ok()?;
         let pre = linker.instantiate_pre(&module).ok()?;
         Template::of_module(&module, pre)
     }
@@ -336,15 +355,20 @@ impl Loader {
         engine: &WasmEngine,
         (id, code): (&str, &WasmCode),
         lane: Lane,
-        granted: &impl Fn(&str) -> bool,
+        granted: &[String],
     ) -> Result<(Component, InstancePre<State>), LoadError> {
         let component = self.cache.load(engine.get(), id, code)?;
-        check_imports(&component, engine.get(), granted)?;
+        let granted = |wanted: &str| is_among(granted, wanted);
+        check_imports(&component, engine.get(), &granted)?;
         let mut linker = Linker::new(engine.get());
         state::link(&mut linker, lane, granted).map_err(not_a_plugin)?;
         let pre = linker.instantiate_pre(&component).map_err(not_a_plugin)?;
         Ok((component, pre))
     }
+}
+
+fn is_among(granted: &[String], wanted: &str) -> bool {
+    granted.iter().any(|granted| granted == wanted)
 }
 
 /// Returns the full name of an interface of the contract.

@@ -19,7 +19,9 @@ use super::bindings::exports::courtyard::plugin::{auth, message as wit};
 use super::engine::WasmEngine;
 use super::instance::{Function, Functions, Instance, Params, Results, StartError, Template};
 use super::state::Shared;
-use crate::hooks::{Acting, Answer, Call, Failure, Guest, Message, PluginError, Transact, Usage, Verdict};
+use crate::hooks::{
+    Acting, Answer, Call, Failure, Guest, Judged, Message, Objection, PluginError, Transact, Usage, Verdict,
+};
 
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -168,15 +170,15 @@ impl WasmPlugin {
     }
 
     /// Has an instance do something; replaces it if that fails.
-    fn with_instance<R>(
+    fn with_instance<T, F: From<Failure>>(
         &self,
         call: Box<Call>,
         deadline: Duration,
-        work: impl FnOnce(&mut Instance, Box<Call>) -> Answer<R>,
-    ) -> Answer<R> {
+        work: impl FnOnce(&mut Instance, Box<Call>) -> (Box<Call>, Result<T, F>),
+    ) -> (Box<Call>, Result<T, F>) {
         let mut instance = match self.take(deadline) {
             Ok(instance) => instance,
-            Err(failure) => return (call, Err(failure)),
+            Err(failure) => return (call, Err(failure.into())),
         };
         let (call, outcome) = work(&mut instance, call);
         if outcome.is_ok() {
@@ -201,15 +203,19 @@ impl Guest for WasmPlugin {
         (call, reply.and_then(checked))
     }
 
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Answer<Verdict> {
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Judged {
         let (before, deadline) = (self.engine.ticks(), self.limits.hook);
-        let (call, answer) = self.with_instance(call, deadline, |instance, call| {
+        let (call, judgement) = self.with_instance(call, deadline, |instance, call| {
             instance.before_send(call, message, deadline)
         });
         // Only this hook runs on threads that others wait for; what methods take says nothing about it.
         self.pace.note(self.engine.ticks().wrapping_sub(before) >= SLOW_TICKS);
-        let checked = |verdict| answers::checked_verdict(plain(verdict), self.limits.result_bytes);
-        (call, answer.and_then(checked))
+        let verdict = match judgement {
+            Ok(None) => return (call, Ok(())),
+            Ok(Some(verdict)) => answers::checked_verdict(plain(*verdict), self.limits.result_bytes),
+            Err(failure) => Err(*failure),
+        };
+        (call, Objection::of(verdict))
     }
 
     fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {

@@ -67,7 +67,7 @@ pub(in crate::plugin) struct InPlace {
 }
 
 impl InPlace {
-    /// Asks the guest about a message.
+    /// Asks the guest about a message; none if it accepts.
     ///
     /// # Errors
     /// A trap, or why the message or the verdict can't be handed over.
@@ -76,7 +76,7 @@ impl InPlace {
         &mut self,
         store: &mut Store<State>,
         message: &Message<'_>,
-    ) -> Result<Verdict> {
+    ) -> Result<Option<Box<Verdict>>> {
         let guest = store.data().guest()?;
         let texts = message.texts();
         let length = texts.iter().map(|text| text.len()).sum();
@@ -102,7 +102,7 @@ impl InPlace {
         unsafe { enter(&mut *store, self.before_send, &mut values) }?;
         let [returned, ..] = values;
         if returned.get_u32() == 0 {
-            return Ok(Verdict::Accept);
+            return Ok(None);
         }
         let (memory, state) = guest.memory.data_and_store_mut(&mut *store);
         let (verdict,) = Returned::lift(&mut Lifting::new(memory, state), returned)?;
@@ -110,7 +110,7 @@ impl InPlace {
         // SAFETY: `InPlaceExport::find` saw that it takes a number and returns nothing.
         unsafe { enter(&mut *store, self.post_return, &mut [returned]) }?;
         store.data_mut().may_ask = true;
-        Ok(verdict)
+        Ok(Some(Box::new(verdict)))
     }
 
     /// Has the guest make more room.
