@@ -167,7 +167,7 @@ fn calls(text: &mut String, plugins: &[PluginStatus]) {
         text,
         "courtyard_plugin_call_seconds",
         "histogram",
-        "How long calls took; one in eight is timed.",
+        "How long calls took; one in sixteen is timed.",
     );
     for plugin in plugins {
         for hook in &plugin.hooks {

@@ -133,27 +133,39 @@ impl Health {
     ///
     /// # Errors
     /// [`Failure::Quarantined`].
+    #[inline]
     pub fn admit(&self, origin: impl FnOnce() -> u64) -> Result<(), Failure> {
-        if !self.troubled.load(Ordering::Relaxed) {
-            return Ok(());
+        if self.troubled.load(Ordering::Relaxed) {
+            self.admit_in_trouble(origin())
+        } else {
+            Ok(())
         }
+    }
+
+    #[cold]
+    fn admit_in_trouble(&self, origin: u64) -> Result<(), Failure> {
         let (mut records, now) = (self.records.lock(), Instant::now());
         records.plugin.admit(&self.policy, now)?;
-        match records.origins.get_mut(&origin()) {
+        match records.origins.get_mut(&origin) {
             Some(record) => record.admit(&self.policy, now),
             None => Ok(()),
         }
     }
 
     /// Notes that a call succeeded.
+    #[inline]
     pub fn succeeded(&self, origin: impl FnOnce() -> u64) {
-        if !self.troubled.load(Ordering::Relaxed) {
-            return;
+        if self.troubled.load(Ordering::Relaxed) {
+            self.recover(origin());
         }
+    }
+
+    #[cold]
+    fn recover(&self, origin: u64) {
         let mut records = self.records.lock();
         records.plugin = Record::default();
         records.actors.clear();
-        records.origins.remove(&origin());
+        records.origins.remove(&origin);
         records.forget(&self.policy, Instant::now());
         self.troubled.store(!records.origins.is_empty(), Ordering::Relaxed);
     }

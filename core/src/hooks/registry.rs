@@ -203,6 +203,7 @@ impl Plugin {
     }
 
     /// Begins to enter the plugin, if it is fit.
+    #[inline]
     fn begin(&self, hook: HookName, call: &Call) -> Result<Entry<'_>, Failure> {
         let measured = self.meter.begin(hook);
         let admitted = self.health.admit(|| call.origin());
@@ -224,6 +225,7 @@ impl Plugin {
     }
 
     /// Notes how entering the plugin ended.
+    #[inline]
     fn end(&self, entry: Entry<'_>, call: &Call, failure: Option<&Failure>) {
         self.entered.fetch_sub(1, Ordering::Relaxed);
         self.meter.end(entry.hook, &entry.measured, failure);

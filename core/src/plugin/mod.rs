@@ -279,6 +279,7 @@ impl Loader {
         let template = match self.module(&spec.id, code, &granted) {
             Some(template) => template,
             None => {
+                tracing::debug!(plugin = spec.id, "it is entered through a component");
                 let (component, pre) = self.component(&self.engine, (&spec.id, code), Lane::Transaction, &granted)?;
                 Template::of_component(&component, pre).ok_or_else(no_lifecycle)?
             }

@@ -29,6 +29,7 @@ pub(crate) enum Only {
     Read,
     Value,
     Library,
+    Trap,
     Load,
 }
 
@@ -66,6 +67,10 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
             Only::Read => hooks("read"),
             Only::Value => native(Kind::Value),
             Only::Library => native(Kind::Library),
+            Only::Trap => {
+                let trap = us_per_trap(&hooks("trap"), &place, &message, 50_000);
+                return println!("  a trap and the next instance: {trap:.1} µs");
+            }
             Only::Load => {
                 return println!(
                     "  loading the users plugin: {:.2} ms",
@@ -118,7 +123,7 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
         child,
         webhook,
     ] = in_turns(calls);
-    let trap = us_per_trap(&hooks("trap"), &place, &message);
+    let trap = us_per_trap(&hooks("trap"), &place, &message, 1_000);
     println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
     let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
     println!("  loading the users plugin from nothing: {cold:.1} ms");
@@ -298,9 +303,9 @@ fn enter(hooks: &Hooks, place: &Place, message: &Message<'_>) -> bool {
     hooks.before_send(call, &place.conversation, message).1.is_ok()
 }
 
-fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>) -> f64 {
+fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>, times: usize) -> f64 {
     let mut samples = Vec::new();
-    for _ in 0..1_000 {
+    for _ in 0..times {
         let begin = Instant::now();
         assert!(!enter(hooks, place, message));
         samples.push(begin.elapsed().as_secs_f64() * 1e6);

@@ -8,7 +8,7 @@ use wasmtime::{
 };
 
 use super::value::{Lift, Pass};
-use super::{Flat, Lifting, Lowering, address, enter, place};
+use super::{Flat, Lifting, Lowering, address, enter, enter_quietly, place};
 use crate::plugin::state::State;
 
 /// Where a module exports a function.
@@ -146,10 +146,8 @@ impl<P: Pass, R: Returned> Function<P, R> {
         let (memory, state) = guest.memory.data_and_store_mut(&mut *store);
         let result = R::lift(&mut Lifting::new(memory, state), returned)?;
         if let Some(post_return) = self.post_return {
-            store.data_mut().may_ask = false;
             // SAFETY: `Export::find` saw that it takes what the function returned, a 32-bit number, and returns nothing.
-            unsafe { enter(&mut *store, post_return, &mut [returned]) }?;
-            store.data_mut().may_ask = true;
+            unsafe { enter_quietly(&mut *store, post_return, &mut [returned]) }?;
         }
         Ok(result)
     }

@@ -3,7 +3,7 @@
 use wasmtime::{Extern, Func, Instance, Module, ModuleExport, Result, Store, ValRaw, ValType};
 
 use super::function::{Returned, export};
-use super::{Guest, Lifting, OtherType, address, enter, outside, place};
+use super::{Guest, Lifting, OtherType, address, enter, enter_quietly, outside, place};
 use crate::hooks::Message;
 use crate::plugin::bindings::exports::courtyard::plugin::message::Verdict;
 use crate::plugin::state::State;
@@ -88,7 +88,7 @@ impl InPlace {
         let (mut room, mut end) = (room.ok_or_else(outside)?, 0);
         for (text, value) in texts.into_iter().zip(&mut values) {
             let (place, rest) = room.split_at_mut_checked(text.len()).ok_or_else(outside)?;
-            place.copy_from_slice(text);
+            copy(text, place);
             (room, end) = (rest, end + text.len());
             *value = address(end)?;
         }
@@ -106,10 +106,8 @@ impl InPlace {
         }
         let (memory, state) = guest.memory.data_and_store_mut(&mut *store);
         let (verdict,) = Returned::lift(&mut Lifting::new(memory, state), returned)?;
-        store.data_mut().may_ask = false;
         // SAFETY: `InPlaceExport::find` saw that it takes a number and returns nothing.
-        unsafe { enter(&mut *store, self.post_return, &mut [returned]) }?;
-        store.data_mut().may_ask = true;
+        unsafe { enter_quietly(&mut *store, self.post_return, &mut [returned]) }?;
         Ok(Some(Box::new(verdict)))
     }
 
@@ -118,12 +116,46 @@ impl InPlace {
     fn grow(&mut self, store: &mut Store<State>, guest: Guest, length: usize) -> Result<()> {
         let size = length.next_power_of_two().max(ROOM);
         let mut values = [address(size)?];
-        store.data_mut().may_ask = false;
         // SAFETY: `InPlaceExport::find` saw that it takes a number and returns one.
-        unsafe { enter(&mut *store, self.room, &mut values) }?;
-        store.data_mut().may_ask = true;
+        unsafe { enter_quietly(&mut *store, self.room, &mut values) }?;
         self.at = place(values[0].get_u32(), 1, size, guest.memory.data_size(&*store))?;
         self.size = size;
         Ok(())
+    }
+}
+
+/// Copies a text. Most are short, and done before a call for it would have begun.
+#[inline]
+fn copy(from: &[u8], to: &mut [u8]) {
+    if !(copy_ends::<16>(from, to) || copy_ends::<8>(from, to) || copy_ends::<4>(from, to)) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Copies the first and the last `N` bytes, if that is all.
+#[inline]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return false;
+    };
+    if from.len() > 2 * N || from.len() != to.len() {
+        return false;
+    }
+    to[..N].copy_from_slice(first);
+    let rest = to.len() - N;
+    to[rest..].copy_from_slice(last);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn texts_of_all_lengths_are_copied() {
+        let from: Vec<u8> = (0..100).collect();
+        for length in 0..=from.len() {
+            let mut to = vec![255; length];
+            super::copy(&from[..length], &mut to);
+            assert_eq!(to, from[..length]);
+        }
     }
 }

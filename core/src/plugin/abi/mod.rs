@@ -46,6 +46,23 @@ unsafe fn enter(mut store: impl AsContextMut, function: Func, values: &mut [ValR
     unsafe { function.call_unchecked(&mut store, &raw mut *values) }
 }
 
+/// Enters a function with which the guest makes room or gives it back, and must not ask for services meanwhile.
+///
+/// # Safety
+/// As for [`enter`].
+#[expect(unsafe_code, reason = "see `enter`")]
+unsafe fn enter_quietly(
+    mut store: impl AsContextMut<Data = State>,
+    function: Func,
+    values: &mut [ValRaw],
+) -> Result<()> {
+    store.as_context_mut().data_mut().may_ask = false;
+    // SAFETY: the caller's.
+    unsafe { enter(&mut store, function, values) }?;
+    store.as_context_mut().data_mut().may_ask = true;
+    Ok(())
+}
+
 /// Values on their way into a guest.
 pub(super) struct Lowering<'a> {
     store: StoreContextMut<'a, State>,
@@ -61,12 +78,8 @@ impl Lowering<'_> {
     #[expect(unsafe_code, reason = "see `enter`")]
     fn allocate(&mut self, align: usize, size: usize) -> Result<usize> {
         let mut values = [address(0)?, address(0)?, address(align)?, address(size)?];
-        let (realloc, store) = (self.guest.realloc, &mut self.store);
-        store.data_mut().may_ask = false;
         // SAFETY: `Template::of_module` saw that it takes four 32-bit numbers and returns one.
-        let outcome = unsafe { enter(&mut *store, realloc, &mut values) };
-        store.data_mut().may_ask = true;
-        outcome?;
+        unsafe { enter_quietly(&mut self.store, self.guest.realloc, &mut values) }?;
         place(values[0].get_u32(), align, size, self.memory().len())
     }
 
