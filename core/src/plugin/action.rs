@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use courtyard_plugin_sdk as sdk;
 use courtyard_plugin_sdk::hook::{Reply, Request};
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -81,6 +82,7 @@ pub(super) struct Actions {
     lane: Arc<ActionLane>,
     /// What instances are made of; there from the first job on.
     form: OnceLock<Form>,
+    making: Mutex<()>,
     make: Box<dyn Fn() -> Result<Form, LoadError> + Send + Sync>,
     shared: Arc<Shared>,
     configuration: String,
@@ -102,6 +104,7 @@ impl Actions {
         Arc::new(Self {
             lane,
             form: OnceLock::new(),
+            making: Mutex::new(()),
             make: Box::new(make),
             shared,
             configuration,
@@ -110,11 +113,30 @@ impl Actions {
         })
     }
 
-    /// Returns what instances are made of.
+    /// Makes what instances are made of, so that the first job does not wait for the compiler. Nobody else does either: the
+    /// plugin is running meanwhile.
+    pub(super) fn prepare(self: &Arc<Self>) {
+        let actions = self.clone();
+        let prepare = move || {
+            if let Err(error) = actions.form() {
+                tracing::warn!(plugin = %actions.shared.asker.id, %error, "it can't do jobs");
+            }
+        };
+        if let Some(runtime) = &self.lane.runtime {
+            runtime.spawn_blocking(prepare);
+        }
+    }
+
+    /// Returns what instances are made of; makes it if it is not there, which takes a while.
     ///
     /// # Errors
     /// When the component can't be made.
-    pub(super) fn form(&self) -> Result<&Form, LoadError> {
+    fn form(&self) -> Result<&Form, LoadError> {
+        if let Some(form) = self.form.get() {
+            return Ok(form);
+        }
+        // One makes it, and the others wait.
+        let _making = self.making.lock();
         match self.form.get() {
             Some(form) => Ok(form),
             None => {
@@ -159,7 +181,7 @@ impl Actions {
     }
 
     async fn enter(&self, store: &mut Store<State>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
-        let (pre, entries) = match self.form() {
+        let (pre, entries) = match tokio::task::block_in_place(|| self.form()) {
             Ok(form) => form,
             Err(error) => return Ok(Err(Failure::Contract(error.to_string()))),
         };

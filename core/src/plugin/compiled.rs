@@ -2,10 +2,13 @@
 
 #![allow(unsafe_code, reason = "loading precompiled code is unsafe by nature; see SAFETY")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -20,6 +23,8 @@ const CHECKSUM: &str = "crc32";
 #[derive(Clone, Debug)]
 pub struct CompiledCache {
     folder: Option<PathBuf>,
+    /// What is being compiled, so that nothing is compiled twice at a time.
+    compiling: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>>,
 }
 
 impl CompiledCache {
@@ -36,35 +41,36 @@ impl CompiledCache {
         }
         Ok(Self {
             folder: Some(folder.to_owned()),
+            compiling: Arc::default(),
         })
     }
 
     /// Keeps nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { folder: None }
+        Self {
+            folder: None,
+            compiling: Arc::default(),
+        }
     }
 
     /// Returns the compiled code: from the folder if it is there and whole, else compiled now.
     pub(super) fn load<C: Compiled>(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
-        let path = self.path::<C>(engine, code);
-        if let Some(compiled) = path.as_deref().and_then(|path| read(engine, path)) {
-            return Ok(compiled);
-        }
-        tracing::info!(plugin = id, "compiling a plugin, which takes a moment");
-        let compiled = C::compile(engine, code)?;
-        if let Some(path) = path {
-            // Without the file the next start compiles again; that is no reason to fail.
-            if let Err(error) = write(&compiled, &path) {
-                tracing::warn!(path = %path.display(), %error, "compiled code could not be kept");
-            }
-        }
-        Ok(compiled)
+        let Some(path) = self.path::<C>(engine, code) else {
+            return compile(engine, id, code);
+        };
+        // Whoever has to wait finds it in the folder then.
+        let one = self.compiling.lock().entry(path.clone()).or_default().clone();
+        let _one = one.lock();
+        let found = read(engine, &path);
+        let compiled = found.map_or_else(|| compile_into::<C>(&path, engine, id, code), Ok);
+        self.compiling.lock().remove(&path);
+        compiled
     }
 
-    /// Whether the code was compiled before, and is to be had without doing that again.
-    pub(super) fn has<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> bool {
-        self.path::<C>(engine, code).is_some_and(|path| path.exists())
+    /// Whether the code would have to be compiled, and be kept.
+    pub(super) fn lacks<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> bool {
+        self.path::<C>(engine, code).is_some_and(|path| !path.exists())
     }
 
     fn path<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> Option<PathBuf> {
@@ -132,6 +138,20 @@ impl Compiled for Module {
         // SAFETY: the caller's.
         unsafe { Self::deserialize_file(engine, path) }
     }
+}
+
+fn compile<C: Compiled>(engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
+    tracing::info!(plugin = id, "compiling a plugin, which takes a moment");
+    C::compile(engine, code)
+}
+
+fn compile_into<C: Compiled>(path: &Path, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
+    let compiled: C = compile(engine, id, code)?;
+    // Without the file the next start compiles again; that is no reason to fail.
+    if let Err(error) = write(&compiled, path) {
+        tracing::warn!(path = %path.display(), %error, "compiled code could not be kept");
+    }
+    Ok(compiled)
 }
 
 /// Names the code and the engine that it is compiled for.

@@ -311,16 +311,15 @@ impl Loader {
         spec: &PluginSpec,
     ) -> Result<Arc<Actions>, LoadError> {
         let lane = self.lane()?;
-        let is_compiled = self.cache.has::<Component>(lane.engine().get(), code);
+        let is_missing = self.cache.lacks::<Component>(lane.engine().get(), code);
         let (loader, engine, id, code) = (self.clone(), lane.engine().clone(), id.to_owned(), code.clone());
         let make = move || {
             let (component, pre) = loader.component(&engine, (&id, &code), Lane::Action, &granted)?;
             Ok((pre, Entries::find(&component).ok_or_else(no_lifecycle)?))
         };
         let actions = Actions::new(lane, make, shared.clone(), spec.configuration.clone(), spec.limits);
-        if !is_compiled {
-            // Once, and not when the first job waits for it.
-            actions.form()?;
+        if is_missing {
+            actions.prepare();
         }
         Ok(actions)
     }

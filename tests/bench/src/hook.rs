@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry};
 use courtyard::log::{Conversation, Conversations, Draft, Log, Record};
@@ -42,7 +42,8 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
     let store: Arc<dyn Store> =
         Arc::new(EmbeddedStore::open(&folder.path().join("data"), EmbeddedOptions::default()).unwrap());
     let engine = WasmEngine::new(&EngineLimits::default()).unwrap();
-    let cache = CompiledCache::open(&folder.path().join("compiled")).unwrap();
+    let compiled = folder.path().join("compiled");
+    let cache = CompiledCache::open(&compiled).unwrap();
     let loader = Loader::new(engine.clone(), cache);
     let file = built.plugins.join("probe.wasm");
     let hooks = |deed: &str| hooks_of(&loader, Artifact::read(&file).unwrap(), deed);
@@ -72,6 +73,7 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
                 return println!("  a trap and the next instance: {trap:.1} µs");
             }
             Only::Load => {
+                compile(&loader, &users, &compiled);
                 return println!(
                     "  loading the users plugin: {:.2} ms",
                     ms_per_load(&loader, &users, 250)
@@ -127,6 +129,7 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
     println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
     let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
     println!("  loading the users plugin from nothing: {cold:.1} ms");
+    compile(&loader, &users, &compiled);
     let cached = ms_per_load(&loader, &users, 25);
     println!("  loading it from the compiled form: {cached:.2} ms");
     // Neither the child nor the webhook has the transaction, so the hook is held against them without it.
@@ -313,9 +316,28 @@ fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>, times: usize
     median(&mut samples)
 }
 
+/// Has a plugin compiled, for both of its lanes.
+fn compile(loader: &Loader, file: &Path, folder: &Path) {
+    let count = || {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|end| end == "crc32"))
+            .count()
+    };
+    let before = count();
+    let _guest = loader
+        .load(&Artifact::read(file).unwrap(), &spec("users", "{}"))
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while count() < before + 2 {
+        assert!(Instant::now() < until, "the plugin is not compiled for the action lane");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn ms_per_load(loader: &Loader, file: &Path, times: usize) -> f64 {
     let mut samples = Vec::new();
-    // The first time fills the cache.
+    // The first time is slower than the others.
     for _ in 0..=times {
         let begin = Instant::now();
         let artifact = Artifact::read(file).unwrap();
