@@ -132,9 +132,6 @@ impl Actions {
     /// # Errors
     /// When the component can't be made.
     fn form(&self) -> Result<&Form, LoadError> {
-        if let Some(form) = self.form.get() {
-            return Ok(form);
-        }
         // One makes it, and the others wait.
         let _making = self.making.lock();
         match self.form.get() {
@@ -181,7 +178,8 @@ impl Actions {
     }
 
     async fn enter(&self, store: &mut Store<State>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
-        let (pre, entries) = match tokio::task::block_in_place(|| self.form()) {
+        let form = self.form.get().map(Ok);
+        let (pre, entries) = match form.unwrap_or_else(|| tokio::task::block_in_place(|| self.form())) {
             Ok(form) => form,
             Err(error) => return Ok(Err(Failure::Contract(error.to_string()))),
         };

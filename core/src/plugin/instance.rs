@@ -303,7 +303,8 @@ impl Instance {
         deadline: Duration,
     ) -> Answer<R> {
         let Some(function) = pick(&self.functions) else {
-            return (call, Err(not_exported()));
+            let missing = "it declares a hook or a method that it does not export".to_owned();
+            return (call, Err(Failure::Contract(missing)));
         };
         let entered = (&mut self.store, &mut self.stand_in);
         lend(entered, call, |store| run(store, function, params, deadline))
@@ -337,10 +338,6 @@ impl Instance {
 
 /// What a guest has against a message.
 pub(super) type Judgement = Result<Option<Box<message::Verdict>>, Box<Failure>>;
-
-fn not_exported() -> Failure {
-    Failure::Contract("it declares a hook or a method that it does not export".to_owned())
-}
 
 /// Lends a call to the guest while `work` runs.
 fn lend<T>(

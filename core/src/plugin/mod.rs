@@ -33,7 +33,7 @@ use native::NativePlugin;
 use state::{Lane, Shared, State};
 
 pub use artifact::Artifact;
-use artifact::{Code, WasmCode};
+use artifact::{Code, WasmCode, component_of};
 pub use compiled::CompiledCache;
 pub use engine::{EngineLimits, WasmEngine};
 pub use instance::StartError;
@@ -312,6 +312,10 @@ impl Loader {
     ) -> Result<Arc<Actions>, LoadError> {
         let lane = self.lane()?;
         let is_missing = self.cache.lacks::<Component>(lane.engine().get(), code);
+        if is_missing {
+            // Whether there is a component is told now; compiling it takes longer.
+            component_of(code)?;
+        }
         let (loader, engine, id, code) = (self.clone(), lane.engine().clone(), id.to_owned(), code.clone());
         let make = move || {
             let (component, pre) = loader.component(&engine, (&id, &code), Lane::Action, &granted)?;

@@ -26,7 +26,7 @@ use crate::hooks::{
 /// Ticks of the clock during a call from which on it counts as slow.
 const SLOW_TICKS: u64 = 3;
 
-/// A plugin's component with its instances.
+/// A plugin's code with its instances.
 pub(super) struct WasmPlugin {
     engine: WasmEngine,
     template: Template,

@@ -63,14 +63,15 @@ pub(in crate::plugin) trait Take: Flatten {
     fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self>;
 }
 
-/// Takes the next of the numbers that [`Layout::flat`] listed.
+/// Takes the next of the numbers that [`Flatten::flatten`] listed.
 fn next(flat: &mut impl Iterator<Item = ValRaw>) -> Result<ValRaw> {
     flat.next()
         .ok_or_else(|| wasmtime::Error::msg("a parameter of the guest is missing"))
 }
 
+/// Describes types of one number: their size, and the number that they are as a parameter.
 macro_rules! numbers {
-    ($($type:ty: $size:literal $flat:ident $raw:ident $get:ident $to:ty;)*) => {$(
+    ($($type:ty: $size:literal $flat:ident;)*) => {$(
         impl Layout for $type {
             const SIZE: usize = $size;
             const ALIGN: usize = $size;
@@ -82,7 +83,21 @@ macro_rules! numbers {
                 types.push(ValType::$flat);
             }
         }
+    )*};
+}
 
+numbers! {
+    bool: 1 I32;
+    u8: 1 I32;
+    u16: 2 I32;
+    u32: 4 I32;
+    u64: 8 I64;
+    f64: 8 F64;
+}
+
+/// Hands over types of one number: how it is made of the value, and the value of it.
+macro_rules! handed_over {
+    ($($type:ty: $flat:ident $make:ident $get:ident;)*) => {$(
         impl Lower for $type {
             fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
                 cx.write(at, &self.to_le_bytes())
@@ -91,13 +106,13 @@ macro_rules! numbers {
             const NUMBER: Option<ValType> = Some(ValType::$flat);
 
             fn number(&self) -> Option<ValRaw> {
-                Some(ValRaw::$raw((*self).into()))
+                Some(ValRaw::$make((*self).into()))
             }
         }
 
         impl Pass for $type {
             fn pass(&self, _: &mut Lowering<'_>, flat: &mut Flat) -> Result<()> {
-                flat.push(ValRaw::$raw((*self).into()))
+                flat.push(ValRaw::$make((*self).into()))
             }
         }
 
@@ -108,53 +123,22 @@ macro_rules! numbers {
         }
 
         impl Take for $type {
-            #[allow(clippy::cast_possible_truncation, reason = "the ABI cuts off what a number is too long by")]
             fn take(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
-                Ok(next(flat)?.$get() as Self)
+                Ok(next(flat)?.$get().try_into()?)
             }
         }
     )*};
 }
 
-numbers! {
-    u16: 2 I32 u32 get_u32 u32;
-    u32: 4 I32 u32 get_u32 u32;
-    u64: 8 I64 u64 get_u64 u64;
-}
-
-impl Layout for f64 {
-    const SIZE: usize = 8;
-    const ALIGN: usize = 8;
-    const FLAT: usize = 1;
-}
-
-impl Flatten for f64 {
-    fn flatten(types: &mut Vec<ValType>) {
-        types.push(ValType::F64);
-    }
-}
-
-impl Lift for f64 {
-    fn load(cx: &mut Lifting<'_>, at: usize) -> Result<Self> {
-        Ok(Self::from_le_bytes(cx.array(at)?))
-    }
+handed_over! {
+    u16: I32 u32 get_u32;
+    u32: I32 u32 get_u32;
+    u64: I64 u64 get_u64;
 }
 
 impl Take for f64 {
     fn take(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         Ok(Self::from_bits(next(flat)?.get_f64()))
-    }
-}
-
-impl Layout for bool {
-    const SIZE: usize = 1;
-    const ALIGN: usize = 1;
-    const FLAT: usize = 1;
-}
-
-impl Flatten for bool {
-    fn flatten(types: &mut Vec<ValType>) {
-        types.push(ValType::I32);
     }
 }
 
@@ -190,12 +174,6 @@ impl Take for bool {
 }
 
 // A byte stands in lists alone.
-
-impl Layout for u8 {
-    const SIZE: usize = 1;
-    const ALIGN: usize = 1;
-    const FLAT: usize = 1;
-}
 
 impl Lower for u8 {
     fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
