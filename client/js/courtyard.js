@@ -1,4 +1,4 @@
-// Courtyard's client: connects, resends, fills gaps. The protocol is docs/protocol.md.
+// Courtyard's client: connects, resends, fills gaps. The protocol is docs/reference/protocol.md.
 
 import { Marks } from "./marks.js";
 

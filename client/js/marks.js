@@ -1,4 +1,4 @@
-// Up to where members have their conversations, what is unread, and who is writing: docs/protocol.md, Receipts and Typing.
+// Up to where members have their conversations, what is unread, and who is writing: docs/reference/protocol.md, Receipts and Typing.
 
 const DELIVERED_PAUSE = 1_000;
 const TYPING_AGAIN = 3_000;

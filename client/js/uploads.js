@@ -1,4 +1,4 @@
-// Blobs: uploads that go on where they were broken off (tus 1.0.0), and downloads. docs/protocol.md, Blobs.
+// Blobs: uploads that go on where they were broken off (tus 1.0.0), and downloads. docs/reference/protocol.md, Blobs.
 
 import { CourtyardError } from "./courtyard.js";
 

@@ -1,7 +1,7 @@
 //! What a plugin for Courtyard is made with: the [`Plugin`] trait, [`register!`], typed methods with JSON Schemas, the
 //! services of the host, and [`testing`], which runs a plugin under plain `cargo test`.
 //!
-//! docs/plugins.md goes from an empty folder to a plugin in a running host.
+//! docs/guides/plugins.md goes from an empty folder to a plugin in a running host.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod ask;

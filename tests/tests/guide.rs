@@ -1,4 +1,4 @@
-//! docs/plugins.md from its beginning: every file is written and every command run, as a reader would.
+//! docs/guides/plugins.md from its beginning: every file is written and every command run, as a reader would.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-const GUIDE: &str = include_str!("../../docs/plugins.md");
+const GUIDE: &str = include_str!("../../docs/guides/plugins.md");
 const BEGIN: &str = "## From nothing to a running plugin\n";
 
 /// What the guide has the reader do.

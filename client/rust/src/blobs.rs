@@ -1,4 +1,4 @@
-//! The blobs of a host: what is uploaded to plugins and downloaded from them. `docs/protocol.md`, Blobs.
+//! The blobs of a host: what is uploaded to plugins and downloaded from them. `docs/reference/protocol.md`, Blobs.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! A client for Courtyard: it connects, stays connected, resends what the server has not acknowledged, and hands out every
-//! event once and in the order of its conversation. The protocol is `docs/protocol.md`.
+//! event once and in the order of its conversation. The protocol is `docs/reference/protocol.md`.
 //!
 //! ```no_run
 //! use courtyard_client::{Client, Event, Options};

@@ -51,7 +51,7 @@ where
         _ => Err(Refused::new(
             StatusCode::METHOD_NOT_ALLOWED,
             Code::BadUpload,
-            "Uploads speak tus 1.0 (Tus-Resumable: 1.0.0); see docs/protocol.md.",
+            "Uploads speak tus 1.0 (Tus-Resumable: 1.0.0); see docs/reference/protocol.md.",
         )),
     };
     answered.unwrap_or_else(|refused| refused.response())

@@ -248,7 +248,7 @@ fn upgrade<C: Carrier, B>(
             tracing::debug!(%error, "not a WebSocket handshake");
             text(
                 StatusCode::BAD_REQUEST,
-                "This is the WebSocket endpoint; see docs/protocol.md.\n",
+                "This is the WebSocket endpoint; see docs/reference/protocol.md.\n",
             )
         }
     }

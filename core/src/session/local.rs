@@ -20,7 +20,7 @@ const EVENTS: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refused {
-    /// Stable; docs/protocol.md lists them, and plugins have their own.
+    /// Stable; docs/reference/protocol.md lists them, and plugins have their own.
     pub code: String,
     /// A sentence for people.
     pub message: String,
@@ -60,7 +60,7 @@ pub struct Sent {
 /// What comes in to the actor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
-    /// An event, as clients get it (docs/protocol.md).
+    /// An event, as clients get it (docs/reference/protocol.md).
     Event(Value),
     /// A signal of a plugin, as clients get it.
     Signal(Value),
@@ -138,7 +138,7 @@ impl LocalSession {
     /// same answer.
     ///
     /// # Errors
-    /// The refusal of a plugin, or of the core (docs/protocol.md).
+    /// The refusal of a plugin, or of the core (docs/reference/protocol.md).
     pub async fn send(&self, id: &str, conversation: &str, kind: &str, content: &Value) -> Result<Sent, Refused> {
         let frame = json!({
             "type": "send", "id": id, "conversation": conversation, "kind": kind, "content": content,

@@ -1,4 +1,4 @@
-//! Error codes and close codes: what each means is in docs/protocol.md.
+//! Error codes and close codes: what each means is in docs/reference/protocol.md.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Frames, codes and errors of the protocol: no I/O. The protocol itself is docs/protocol.md.
+//! Frames, codes and errors of the protocol: no I/O. The protocol itself is docs/reference/protocol.md.
 
 mod code;
 pub mod content;
