@@ -67,6 +67,17 @@ pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     changed
 }
 
+/// Fails if a file or folder of tests in `folder` isn't a module of its `main.rs`.
+pub fn assert_no_forgotten_file(folder: &Path, main: &str) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        let holds_tests = path.extension().is_some_and(|extension| extension == "rs") || path.join("mod.rs").exists();
+        let compiled = module == "main" || main.lines().any(|line| line == format!("mod {module};"));
+        assert!(!holds_tests || compiled, "{} is no module of main.rs", path.display());
+    }
+}
+
 pub fn binary() -> PathBuf {
     built("COURTYARD_BIN", "target/debug/courtyard")
 }

@@ -110,7 +110,7 @@ fn crash(kills: &str) -> Result<(), Failed> {
         "killing it {kills} times at random moments while messages fly"
     ));
     run(cargo()
-        .args(["test", "--quiet", "--workspace", "--test", "durability"])
+        .args(["test", "--quiet", "--workspace", "--test", "process"])
         .args(["--", "--nocapture", "kills_at_random_moments"])
         .env("COURTYARD_KILLS", kills)
         .env("COURTYARD_BIN", target().join("debug/courtyard")))
@@ -126,7 +126,7 @@ fn histories(minutes: &str) -> Result<(), Failed> {
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     say(&format!("histories for {minutes} minutes, each with a seed of its own"));
     run(cargo()
-        .args(["test", "--quiet", "--workspace", "--test", "histories"])
+        .args(["test", "--quiet", "--workspace", "--test", "process"])
         .args(["--", "--nocapture", "histories_of_many_devices"])
         .env("COURTYARD_MINUTES", minutes)
         .env("COURTYARD_BIN", target().join("debug/courtyard"))
@@ -425,7 +425,7 @@ fn javascript() -> Result<(), Failed> {
 /// The version of the contract that plugins are archived for.
 const CONTRACT: &str = "1.0.0";
 
-/// Plugins that use all of the contract between them, for `tests/tests/hook_paths.rs`.
+/// Plugins that use all of the contract between them, for `tests/process/hook_paths.rs`.
 const ARCHIVED: [&str; 5] = ["clerk", "keeper", "steward", "users", "watcher"];
 
 /// Builds plugins for the archive: without the paths of this machine, which have no place in a repository.

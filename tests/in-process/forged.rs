@@ -1,0 +1,350 @@
+//! Plugins written by hand, byte by byte, to break what no SDK lets them break: tables, memories, and the border itself.
+
+use std::path::Path;
+
+use courtyard::plugin::{Artifact, LoadError};
+use courtyard_tests::{Client, Site, operate};
+use serde_json::{Value, json};
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
+const MANIFEST: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":"1.0.0",
+    "methods":[{"name":"go","params":{},"result":{}}]}"#;
+
+/// A module whose `start` succeeds; what a method does is `call`, and `more` stands beside it.
+fn module(call: &str, more: &str) -> String {
+    format!(
+        r#"(module
+            (memory (export "memory") 1)
+            (global $next (mut i32) (i32.const 1024))
+            {more}
+            (func (export "courtyard:plugin/lifecycle@1.0.0#start") (param i32 i32) (result i32)
+                i32.const 64)
+            (func (export "courtyard:plugin/method@1.0.0#call")
+                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                {call})
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                global.get $next
+                (global.set $next (i32.add (global.get $next) (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -8)))))
+        )"#
+    )
+}
+
+/// The world of a plugin with a method.
+const WORLD: &str = "package forged:guest;
+    world forged {
+        import courtyard:plugin/clock@1.0.0;
+        export courtyard:plugin/lifecycle@1.0.0;
+        export courtyard:plugin/method@1.0.0;
+    }";
+
+/// Gives a module its place in the contract, and a manifest.
+fn plugin(text: &str, manifest: &str) -> Vec<u8> {
+    plugin_of(WORLD, text, manifest)
+}
+
+fn plugin_of(world: &str, text: &str, manifest: &str) -> Vec<u8> {
+    Artifact::pack(module_of(world, text), manifest).unwrap()
+}
+
+/// Puts a component around a module, which the host enters in another way.
+fn component(text: &str, manifest: &str) -> Vec<u8> {
+    let mut encoder = ComponentEncoder::default().module(&module_of(WORLD, text)).unwrap();
+    Artifact::pack(encoder.encode().unwrap(), manifest).unwrap()
+}
+
+fn module_of(world: &str, text: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-sdk/wit");
+    resolve.push_dir(wit).unwrap();
+    let package = resolve.push_str("forged.wit", world).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
+    let mut bytes = wat::parse_str(text).unwrap();
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8).unwrap();
+    bytes
+}
+
+fn site(bytes: &[u8]) -> Site {
+    let site = Site::new("[[plugins]]\nid = \"forged\"\npath = \"forged.wasm\"\nlimits = { strikes = 1000 }\n");
+    std::fs::write(site.folder.path().join("forged.wasm"), bytes).unwrap();
+    site
+}
+
+async fn go(client: &mut Client) -> Value {
+    client
+        .request(json!({"type": "call", "id": "g", "method": "forged.go", "params": {}}))
+        .await
+}
+
+#[tokio::test]
+async fn what_breaks_the_border_of_a_module_is_told_apart_and_ends_nothing_but_the_call() {
+    breaks_the_border(|text| plugin(text, MANIFEST)).await;
+}
+
+#[tokio::test]
+async fn what_breaks_the_border_of_a_component_is_told_apart_and_ends_nothing_but_the_call() {
+    breaks_the_border(|text| component(text, MANIFEST)).await;
+}
+
+async fn breaks_the_border(form: impl Fn(&str) -> Vec<u8>) {
+    let table = "(table $table 1 funcref)";
+    let grow = "(drop (table.grow $table (ref.null func) (i32.const 1000000))) unreachable";
+    let hoard = "(drop (memory.grow (i32.const 60000))) unreachable";
+    let deep = "(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))";
+    let cases = [
+        // It asks for more than there is, and gives up.
+        (grow, table, "limit"),
+        (hoard, "", "limit"),
+        ("(call $deep (i32.const 0))", deep, "limit"),
+        // Its answer is somewhere outside of its memory.
+        ("i32.const 2147483640", "", "contract"),
+        // It is at an address that nothing of its type can be at.
+        ("i32.const 65", "", "contract"),
+        // It is neither a value nor an error.
+        (
+            "(i32.store8 (i32.const 128) (i32.const 7)) i32.const 128",
+            "",
+            "contract",
+        ),
+        // It is a list that begins inside and ends outside.
+        (
+            "(i32.store (i32.const 132) (i32.const 65000)) (i32.store (i32.const 136) (i32.const 65000)) i32.const 128",
+            "",
+            "contract",
+        ),
+        // It is more than may pass.
+        (
+            "(i32.store (i32.const 136) (i32.const 30000000)) (drop (memory.grow (i32.const 500))) i32.const 128",
+            "",
+            "limit",
+        ),
+        // It is no JSON, and not even UTF-8.
+        (
+            "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
+             (i32.store8 (i32.const 200) (i32.const 255)) i32.const 128",
+            "",
+            "contract",
+        ),
+        ("(i32.div_u (i32.const 1) (i32.const 0))", "", "trap"),
+        ("(i32.load (i32.const -4))", "", "trap"),
+    ];
+    for (call, more, kind) in cases {
+        let site = site(&form(&module(call, more)));
+        let server = site.start().await;
+        let mut ann = server.sign_in("ann").await;
+        for _ in 0..3 {
+            assert_eq!(go(&mut ann).await["code"], "plugin_failed", "{call}");
+        }
+        let status = site.operate("GET", "/v1/plugins/forged").await.json();
+        let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
+        let failures = hooks.iter().find(|hook| hook["hook"] == "method").unwrap()["failures"].clone();
+        assert_eq!(failures, json!([[kind, 3]]), "{call}");
+        assert_eq!(
+            operate(&format!("127.0.0.1:{}", server.port), "GET", "/health", "")
+                .await
+                .status,
+            200
+        );
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn guests_ask_for_nothing_while_they_make_room_or_give_it_back() {
+    let one = "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
+               (i32.store8 (i32.const 200) (i32.const 49)) i32.const 128";
+    let ask = "(if (global.get $started) (then (drop (call $now))))";
+    let text = module(&format!("{ask} {one}"), "(global $started (mut i32) (i32.const 0))")
+        .replacen(
+            "(module\n",
+            "(module (import \"courtyard:plugin/clock@1.0.0\" \"now-ms\" (func $now (result i64)))\n",
+            1,
+        )
+        .replace("i32.const 64)", "(global.set $started (i32.const 1)) i32.const 64)");
+    let making = text.replace("global.get $next\n", &format!("{ask} global.get $next\n"));
+    let post = format!("(func (export \"cabi_post_courtyard:plugin/method@1.0.0#call\") (param i32) {ask})");
+    let giving = text.replace(
+        "(func (export \"cabi_realloc\")",
+        &format!("{post} (func (export \"cabi_realloc\")"),
+    );
+    for (text, failure) in [(&text, None), (&making, Some("trap")), (&giving, Some("trap"))] {
+        for bytes in [plugin(text, MANIFEST), component(text, MANIFEST)] {
+            let site = site(&bytes);
+            let server = site.start().await;
+            let mut ann = server.sign_in("ann").await;
+            let answer = go(&mut ann).await;
+            let status = site.operate("GET", "/v1/plugins/forged").await.json();
+            let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
+            let failures = &hooks.iter().find(|hook| hook["hook"] == "method").unwrap()["failures"];
+            match failure {
+                None => assert_eq!(answer["value"], 1, "{answer} {status}"),
+                Some(kind) => assert_eq!(*failures, json!([[kind, 1]]), "{text}"),
+            }
+            server.stop().await;
+        }
+    }
+}
+
+/// A guard with the short way that the SDK has into it; the way of the contract refuses everything.
+fn guard(room: &str, before_send: &str) -> String {
+    module("i32.const 128", "")
+        .replacen(
+            "(module\n",
+            "(module (import \"courtyard:plugin/clock@1.0.0\" \"now-ms\" (func $now (result i64)))\n",
+            1,
+        )
+        .replace(
+            "(func (export \"cabi_realloc\")",
+            &format!(
+                r#"(data (i32.const 512) "no")
+                (func $refuse (result i32)
+                    (i32.store8 (i32.const 128) (i32.const 2))
+                    (i32.store (i32.const 132) (i32.const 512)) (i32.store (i32.const 136) (i32.const 2))
+                    i32.const 128)
+                (func (export "courtyard:plugin/message@1.0.0#before-send")
+                    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i64) (result i32)
+                    call $refuse)
+                (func (export "cabi_post_courtyard:plugin/message@1.0.0#before-send") (param i32))
+                (func (export "courtyard-in-place#room") (param $size i32) (result i32)
+                    {room})
+                (func (export "courtyard-in-place#before-send")
+                    (param i32 i32 i32 i32 i32 i32 i32) (param $end i32) (param i64 i64 i64) (result i32)
+                    {before_send})
+                (func (export "cabi_realloc")"#
+            ),
+        )
+}
+
+const GUARD: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":"1.0.0",
+    "hooks":[{"hook":"before_send","class":"guard"}]}"#;
+
+#[tokio::test]
+async fn the_short_way_into_a_guard_is_taken_and_what_breaks_it_is_told_apart() {
+    let room = "i32.const 4096";
+    // The content ends in a brace, however long it is.
+    let looks = "(if (result i32) (i32.eq (i32.load8_u (i32.add (i32.const 4095) (local.get $end))) (i32.const 125))
+                     (then (i32.const 0)) (else (call $refuse)))";
+    let outside = "(i32.store8 (i32.const 128) (i32.const 1)) (i32.store (i32.const 132) (i32.const 65000))
+                   (i32.store (i32.const 136) (i32.const 65000)) i32.const 128";
+    let cases = [
+        (room, looks, "", None),
+        (room, "call $refuse", "forged.no", None),
+        ("i32.const 2147483640", looks, "plugin_failed", Some("contract")),
+        (
+            "(drop (call $now)) i32.const 4096",
+            looks,
+            "plugin_failed",
+            Some("trap"),
+        ),
+        ("unreachable", looks, "plugin_failed", Some("trap")),
+        (room, "i32.const 65", "plugin_failed", Some("contract")),
+        (room, outside, "plugin_failed", Some("contract")),
+        (room, "(loop br 0) unreachable", "plugin_failed", Some("timeout")),
+        (room, "unreachable", "plugin_failed", Some("trap")),
+    ];
+    for (room, before_send, code, failure) in cases {
+        let site = site(&plugin(&guard(room, before_send), GUARD));
+        let server = site.start().await;
+        let mut ann = server.sign_in("ann").await;
+        for (number, length) in [1, 3_000, 200].into_iter().enumerate() {
+            ann.text(&format!("m{number}"), &"x".repeat(length)).await;
+            let answer = ann.next().await;
+            assert_eq!(
+                answer["code"].as_str().unwrap_or_default(),
+                code,
+                "{room} {before_send}: {answer}"
+            );
+        }
+        let status = site.operate("GET", "/v1/plugins/forged").await.json();
+        let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
+        let failures = &hooks.iter().find(|hook| hook["hook"] == "before_send").unwrap()["failures"];
+        let wanted = failure.map_or(json!([]), |kind| json!([[kind, 3]]));
+        assert_eq!(*failures, wanted, "{room} {before_send}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
+    let fine = "(i32.store8 (i32.const 128) (i32.const 1)) i32.const 128";
+    let module = |more: &str| module(fine, more);
+    let with_memory =
+        |pages: &str| module("").replace("(export \"memory\") 1", &format!("(export \"memory\") {pages}"));
+    let deep = "(func $deep (call $deep)) (start $deep)";
+    let forever = "(func $forever (loop br 0)) (start $forever)";
+    for (text, code) in [
+        // More than the host gives to any instance, from the start.
+        (with_memory("65000"), "plugin_breaks_contract"),
+        (module("(table 10000000 funcref)"), "plugin_breaks_contract"),
+        // Code that runs before `start`.
+        (module(deep), "plugin_does_not_start"),
+        (module(forever), "plugin_does_not_start"),
+        (
+            module("(func $trap unreachable) (start $trap)"),
+            "plugin_does_not_start",
+        ),
+        // Functions of another type than the contract's.
+        (
+            module("").replace("(param i32 i32) (result i32)\n                i32.const 64", ""),
+            "plugin_breaks_contract",
+        ),
+        // Imports of what no host has.
+        (
+            module("").replace("(module\n", "(module (import \"env\" \"system\" (func))\n"),
+            "plugin_breaks_contract",
+        ),
+    ] {
+        let site = site(&plugin(&text, MANIFEST));
+        let server = site.start().await;
+        let mut ann = server.sign_in("ann").await;
+        assert_eq!(go(&mut ann).await["code"], "plugin_unavailable", "{text}");
+        let log = server.stop().await;
+        assert!(log.contains(code), "{code} is not in\n{log}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_a_later_host_has_is_named() {
+    let world = "package courtyard:tomorrow@1.3.0;
+        interface telepathy { read: func(); }
+        world forged {
+            import telepathy;
+            export courtyard:plugin/lifecycle@1.0.0;
+            export courtyard:plugin/method@1.0.0;
+        }";
+    let import = "(module (import \"courtyard:tomorrow/telepathy@1.3.0\" \"read\" (func))\n";
+    let text = module("i32.const 128", "").replacen("(module\n", import, 1);
+    let site = site(&plugin_of(world, &text, MANIFEST));
+    let server = site.start().await;
+    let status = site.operate("GET", "/v1/plugins/forged").await.json();
+    let problem = &status["plugin"]["problem"];
+    assert_eq!(problem["code"], "plugin_unknown_import", "{problem}");
+    assert!(problem["message"].as_str().unwrap().contains("telepathy"), "{problem}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_declared_and_not_there_is_refused_when_it_is_loaded() {
+    let hook = r#""hooks":[{"hook":"render"}],"methods""#;
+    let site = site(&plugin(
+        &module("i32.const 128", ""),
+        &MANIFEST.replace(r#""methods""#, hook),
+    ));
+    let server = site.start().await;
+    let log = server.stop().await;
+    assert!(log.contains("it declares `render` and does not export it"), "{log}");
+}
+
+#[test]
+fn a_manifest_is_added_once_to_what_can_have_one() {
+    let module = wat::parse_str("(module)").unwrap();
+    let packed = Artifact::pack(module.clone(), MANIFEST).unwrap();
+    assert_eq!(Artifact::parse(packed.clone()).unwrap().manifest.id, "forged");
+    let code = |outcome: Result<Vec<u8>, LoadError>| outcome.unwrap_err().code();
+    assert_eq!(code(Artifact::pack(packed, MANIFEST)), "plugin_bad_manifest");
+    assert_eq!(code(Artifact::pack(module, "{}")), "plugin_bad_manifest");
+    assert_eq!(
+        code(Artifact::pack(b"I am no module".to_vec(), MANIFEST)),
+        "plugin_not_wasm"
+    );
+}

@@ -1,0 +1,313 @@
+//! A server whose store takes its time shows nobody what is not on the disk yet, and what it shows is in order.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bytes::Bytes;
+use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
+use courtyard::store::{
+    Appended, CommitError, EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Outcome, Position, Store, StoreError,
+    StoredEvent, Submitter, Transaction,
+};
+use courtyard::wire::AppId;
+use courtyard::{Config, Server};
+use courtyard_tests::{CONVERSATION, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// A submitter, and what it is not told yet.
+type Untold = (Box<dyn Submitter>, Result<Vec<Appended>, CommitError>);
+
+/// Outcomes that nobody is told of yet.
+#[derive(Default)]
+struct Held {
+    outcomes: Mutex<Vec<Untold>>,
+    count: watch::Sender<usize>,
+    /// How many events of the conversation are on the disk, while something is held.
+    written: Mutex<Option<u64>>,
+}
+
+struct Submitted {
+    submitter: Box<dyn Submitter>,
+    held: Arc<Held>,
+}
+
+impl Submitter for Submitted {
+    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+        let outcome = outcome.map(<[Appended]>::to_vec);
+        self.held.outcomes.lock().unwrap().push((self.submitter, outcome));
+        self.held.count.send_modify(|count| *count += 1);
+    }
+}
+
+/// A store that can be told to have nothing more on the disk for a while.
+struct Slow {
+    store: EmbeddedStore,
+    held: Arc<Held>,
+}
+
+impl Slow {
+    fn open(folder: &Path) -> Arc<Self> {
+        let store = EmbeddedStore::open(&folder.join("store"), EmbeddedOptions::default()).unwrap();
+        let held = Arc::default();
+        Arc::new(Self { store, held })
+    }
+
+    fn hold(&self) {
+        let app = AppId::default_app();
+        let conversation = CONVERSATION.parse().unwrap();
+        let written = self.store.head(&LogId { app, conversation }).unwrap().seq;
+        *self.held.written.lock().unwrap() = Some(written);
+    }
+
+    /// Waits until so many transactions are done but for the disk.
+    async fn holds(&self, wanted: usize) {
+        let mut count = self.held.count.subscribe();
+        count.wait_for(|count| *count >= wanted).await.unwrap();
+    }
+
+    fn let_go(&self) {
+        *self.held.written.lock().unwrap() = None;
+        let outcomes = std::mem::take(&mut *self.held.outcomes.lock().unwrap());
+        for (submitter, outcome) in outcomes {
+            submitter.settled(outcome.as_deref().map_err(Clone::clone));
+        }
+    }
+}
+
+impl Store for Slow {
+    fn position(&self) -> Position {
+        self.store.position()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.store.scan(start, end, limit, reverse)
+    }
+
+    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
+        self.store.head(log)
+    }
+
+    fn events(
+        &self,
+        log: &LogId,
+        range: RangeInclusive<u64>,
+        limit: usize,
+        newest_first: bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut events = self.store.events(log, range, limit, newest_first)?;
+        let written = self.held.written.lock().unwrap().unwrap_or(u64::MAX);
+        events.retain(|event| event.seq <= written);
+        Ok(events)
+    }
+
+    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
+        self.store.find(key)
+    }
+
+    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
+        if self.held.written.lock().unwrap().is_some() {
+            for transaction in transactions.iter_mut() {
+                let submitter = std::mem::replace(&mut transaction.submitter, Box::new(|_: Outcome<'_>| {}));
+                let held = self.held.clone();
+                transaction.submitter = Box::new(Submitted { submitter, held });
+            }
+        }
+        self.store.submit_all(transactions);
+    }
+
+    fn close(&self) {
+        self.store.close();
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[development]\ntrust_tokens = true\n\
+         conversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", members = [\"ann\", \"bob\"] }}]\n"
+    );
+    Config::parse(&text, "test", folder).unwrap()
+}
+
+async fn start(folder: &Path, store: &Arc<Slow>) -> Server {
+    Server::builder(config(folder))
+        .store(store.clone())
+        .start()
+        .await
+        .unwrap()
+}
+
+async fn sign_in(server: &Server, actor: &str) -> Client {
+    let mut client = Client::connect(server.addresses()[0].0.port()).await;
+    client
+        .send(&json!({"type": "hello", "protocol": 1, "device": "test", "token": actor}))
+        .await;
+    assert_eq!(client.next().await["type"], "welcome");
+    client
+}
+
+async fn say(client: &mut Client, id: &str) {
+    client.text(id, "Hello").await;
+    assert_eq!(client.next().await["id"], id);
+}
+
+/// Returns the next frame, which must not come before the store holds so many transactions.
+async fn next_once_held(client: &mut Client, store: &Slow, count: usize) -> Value {
+    tokio::select! {
+        early = client.next() => panic!("{early} is not on the disk"),
+        () = store.holds(count) => {}
+    }
+    store.let_go();
+    client.next().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_tells_of_an_edit_once_it_is_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Slow::open(folder.path());
+    let server = start(folder.path(), &store).await;
+    let mut ann = sign_in(&server, "ann").await;
+    say(&mut ann, "m1").await;
+    let mut bob = sign_in(&server, "bob").await;
+
+    store.hold();
+    let edit =
+        json!({"type": "edit", "id": "e1", "conversation": CONVERSATION, "target": 1, "content": {"text": "Hi"}});
+    ann.send(&edit).await;
+    store.holds(1).await;
+    bob.send(&json!({"type": "history", "id": "h", "conversation": CONVERSATION}))
+        .await;
+    let event = next_once_held(&mut bob, &store, 2).await;
+    assert_eq!(event["event"]["seq"], 2);
+    let page = bob.next().await;
+    assert_eq!(page["events"][0]["content"]["text"], "Hi");
+    server.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watermark_is_listed_once_it_is_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Slow::open(folder.path());
+    let server = start(folder.path(), &store).await;
+    let mut ann = sign_in(&server, "ann").await;
+    say(&mut ann, "m1").await;
+    let mut bob = sign_in(&server, "bob").await;
+
+    store.hold();
+    bob.send(&json!({"type": "receipt", "id": "r", "conversation": CONVERSATION, "read": 1}))
+        .await;
+    store.holds(1).await;
+    ann.send(&json!({"type": "receipts", "id": "l", "conversation": CONVERSATION}))
+        .await;
+    let receipt = next_once_held(&mut ann, &store, 2).await;
+    assert_eq!(receipt["type"], "receipt");
+    assert_eq!(ann.next().await["receipts"][0]["read"], 1);
+    server.shut_down().await;
+}
+
+/// A device that was told a number without its event took it for one that it had, and never showed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_waits_for_the_newest_event_and_counts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Slow::open(folder.path());
+    let server = start(folder.path(), &store).await;
+    let mut ann = sign_in(&server, "ann").await;
+    say(&mut ann, "m1").await;
+    let mut bob = sign_in(&server, "bob").await;
+
+    store.hold();
+    ann.text("m2", "Hello again").await;
+    store.holds(1).await;
+    bob.send(&json!({"type": "sync", "id": "s"})).await;
+    let event = next_once_held(&mut bob, &store, 2).await;
+    assert_eq!(event["event"]["seq"], 2);
+    let listed = bob.next().await["conversations"][0].clone();
+    assert_eq!(
+        (&listed["seq"], &listed["last"]["seq"], &listed["unread"]),
+        (&json!(2), &json!(2), &json!(2))
+    );
+    server.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_repetition_of_an_act_is_acked_once_the_first_one_is_on_the_disk_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Slow::open(folder.path());
+    let server = start(folder.path(), &store).await;
+    let mut phone = sign_in(&server, "ann").await;
+    say(&mut phone, "m1").await;
+    let mut desk = sign_in(&server, "ann").await;
+
+    store.hold();
+    let react = json!({"type": "react", "id": "r1", "conversation": CONVERSATION, "target": 1, "emoji": "👍"});
+    phone.send(&react).await;
+    store.holds(1).await;
+    desk.send(&react).await;
+    let event = next_once_held(&mut desk, &store, 2).await;
+    assert_eq!((&event["type"], &event["event"]["seq"]), (&json!("event"), &json!(2)));
+    let ack = desk.next().await;
+    assert_eq!((&ack["type"], &ack["seq"]), (&json!("ack"), &json!(2)));
+    server.shut_down().await;
+}
+
+/// A bus on which ann is spoken to all the time.
+#[derive(Default)]
+struct Noisy {
+    bus: LocalBus,
+    subscriber: OnceLock<Arc<dyn Subscriber>>,
+    is_over: AtomicBool,
+}
+
+impl Noisy {
+    fn speak(&self) {
+        let subscriber = self.subscriber.get().unwrap();
+        let notice = Notice {
+            app: AppId::default_app(),
+            actors: ["ann".parse().unwrap()].into(),
+            except: None,
+            ephemeral: false,
+            frame: Bytes::from_static(b"{\"type\":\"event\"}"),
+        };
+        while !self.is_over.load(Ordering::Relaxed) {
+            subscriber.notice(&notice);
+        }
+    }
+}
+
+impl Bus for Noisy {
+    fn publish(&self, notice: Notice) {
+        self.bus.publish(notice);
+    }
+
+    fn subscribe(&self, subscriber: Arc<dyn Subscriber>) {
+        assert!(self.subscriber.set(subscriber.clone()).is_ok());
+        self.bus.subscribe(subscriber);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_frame_is_the_welcome_whatever_comes_in_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Arc::new(Noisy::default());
+    let mut config = config(folder.path());
+    // What is left of the noise is soon sent.
+    config.session.queue_bytes = 1_024;
+    let server = Server::builder(config).bus(bus.clone()).start().await.unwrap();
+    let speaking = tokio::task::spawn_blocking({
+        let bus = bus.clone();
+        move || bus.speak()
+    });
+    for _ in 0..50 {
+        // It looks at the first frame.
+        sign_in(&server, "ann").await;
+    }
+    bus.is_over.store(true, Ordering::Relaxed);
+    speaking.await.unwrap();
+    server.shut_down().await;
+}
