@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::BlobsConfig;
-use super::file::{AtLeastOne, Checker, ms_or, or};
+use super::checker::{AtLeastOne, Checker, ms_or, or};
 use super::plugins::SecretValue;
 use crate::blobs::{BlobLimits, Bucket, BucketKeys};
 

@@ -1,6 +1,7 @@
 //! TOML into checked values, every mistake with its line.
 
 mod blobs;
+mod checker;
 mod file;
 mod mistake;
 mod pack;
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use crate::blobs::{BlobLimits, Bucket};
 use crate::bundle::Bundle;
+use crate::host::SessionLimits;
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
 use crate::plugin::Setup;
-use crate::session::SessionLimits;
 use crate::store::EmbeddedOptions;
 use crate::wire::{ActorId, AppId, ConversationId};
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::{AtLeastOne, Checker, ms, ms_or, or};
+use super::checker::{AtLeastOne, Checker, ms, ms_or, or};
 use crate::bundle::Bundle;
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
