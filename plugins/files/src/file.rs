@@ -1,27 +1,26 @@
-//! Files, and who may have them.
+//! Files: complete uploads, with what their inspection found.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::record::FileInfo;
-use crate::upload::not_a_member;
 
-/// What is known about the content of a file.
+/// State of the inspection of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
-    /// It says that it is an image, and was not inspected yet.
+pub(crate) enum FileState {
+    /// Declared as an image, and not inspected yet.
     Checking,
-    /// It is an image.
+    /// A readable image.
     Ready,
-    /// It is no image that can be shown, whatever it says.
+    /// Declared as an image, but not readable as one.
     Unreadable,
-    /// It does not say that it is an image.
+    /// Not declared as an image.
     Plain,
 }
 
-impl State {
+impl FileState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checking => "checking",
@@ -32,16 +31,16 @@ impl State {
     }
 }
 
-/// An image as it is shown.
+/// Dimensions of an image as displayed, in pixels, and its thumbnail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Image {
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// None for a small image, and for one that takes too much memory.
+    /// None for a small image, and for one that takes too much memory to decode.
     pub(crate) thumbnail: Option<Thumbnail>,
 }
 
-/// A smaller image, which is a blob of its own.
+/// A smaller version of an image, stored as a blob of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Thumbnail {
     pub(crate) blob: String,
@@ -49,7 +48,7 @@ pub(crate) struct Thumbnail {
     pub(crate) height: u32,
 }
 
-/// A file, which is a blob whose upload is complete.
+/// A file: a blob whose upload is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct File {
     pub(crate) blob: String,
@@ -59,9 +58,9 @@ pub(crate) struct File {
     pub(crate) uploader: String,
     pub(crate) conversation: String,
     pub(crate) created_ms: u64,
-    /// When its upload was complete.
+    /// When its upload completed; milliseconds since 1970.
     pub(crate) complete_ms: u64,
-    pub(crate) state: State,
+    pub(crate) state: FileState,
     pub(crate) image: Option<Image>,
 }
 
@@ -75,7 +74,7 @@ impl Row for File {
     }
 }
 
-/// Files of somebody by when they were begun, which is the order of their ids.
+/// Files of an uploader by the start of their upload, which is the order of their ids.
 pub(crate) struct ByUploader;
 
 impl Index for ByUploader {
@@ -89,7 +88,7 @@ impl Index for ByUploader {
     }
 }
 
-/// The file of a thumbnail.
+/// The file that a thumbnail belongs to.
 pub(crate) struct ByThumbnail;
 
 impl Index for ByThumbnail {
@@ -108,6 +107,7 @@ impl File {
         self.image.as_ref()?.thumbnail.as_ref()
     }
 
+    /// Returns the file as clients see it; `seq` is the message that shows it.
     pub(crate) fn info(&self, seq: Option<u64>) -> FileInfo {
         let thumbnail = self.thumbnail();
         FileInfo {
@@ -128,58 +128,22 @@ impl File {
         }
     }
 
-    /// Returns what messages, annotations and signals say about the image.
-    pub(crate) fn look(&self) -> Map<String, Value> {
-        let mut look = Map::new();
+    /// Returns the members that describe the image in messages, annotations and signals.
+    pub(crate) fn image_members(&self) -> Map<String, Value> {
+        let mut members = Map::new();
         if let Some(image) = &self.image {
-            look.insert("width".to_owned(), image.width.into());
-            look.insert("height".to_owned(), image.height.into());
+            members.insert("width".to_owned(), image.width.into());
+            members.insert("height".to_owned(), image.height.into());
         }
         if let Some(thumbnail) = self.thumbnail() {
-            look.insert("thumbnail".to_owned(), (&*thumbnail.blob).into());
-            look.insert("thumbnail_width".to_owned(), thumbnail.width.into());
-            look.insert("thumbnail_height".to_owned(), thumbnail.height.into());
+            members.insert("thumbnail".to_owned(), (&*thumbnail.blob).into());
+            members.insert("thumbnail_width".to_owned(), thumbnail.width.into());
+            members.insert("thumbnail_height".to_owned(), thumbnail.height.into());
         }
-        look
+        members
     }
 }
 
 pub(crate) fn unknown() -> Error {
-    Error::new("unknown_file", "There is no such file.")
-}
-
-/// Finds a file that the caller may see: their own, or one of a conversation that they are in.
-pub(crate) fn seen(cx: &Context, blob: &str) -> Result<File, Error> {
-    let file = cx.table::<File>().get(blob)?.ok_or_else(unknown)?;
-    let caller = &cx.caller.actor;
-    if file.uploader == *caller || cx.memberships().is_member(&file.conversation, caller)? {
-        return Ok(file);
-    }
-    Err(unknown())
-}
-
-/// Finds a file of the caller's.
-pub(crate) fn own(cx: &Context, blob: &str) -> Result<File, Error> {
-    let file = seen(cx, blob)?;
-    if file.uploader == cx.caller.actor {
-        return Ok(file);
-    }
-    Err(Error::new("not_yours", "This file is somebody else's."))
-}
-
-/// Decides who may have the bytes of a file or a thumbnail.
-pub(crate) fn check_download(cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
-    if is_member {
-        return Ok(());
-    }
-    let files = cx.table::<File>();
-    let file = match files.get(&*blob.id)? {
-        None => files.by(ByThumbnail).get(&*blob.id)?,
-        file => file,
-    };
-    // Whoever left a conversation has what they brought there.
-    if file.is_some_and(|file| !file.uploader.is_empty() && file.uploader == cx.caller.actor) {
-        return Ok(());
-    }
-    Err(not_a_member())
+    Error::new("unknown_file", "This file doesn't exist.")
 }

@@ -1,4 +1,4 @@
-//! Jobs that look into images: what size they have, and a thumbnail.
+//! Jobs that inspect images: their dimensions, and a thumbnail.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -8,22 +8,22 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::FilesPlugin;
-use crate::file::{File, Image, State, Thumbnail};
+use crate::attach::store_attachment;
+use crate::attachment::Attachment;
+use crate::file::{File, FileState, Image, Thumbnail};
 use crate::picture::{self, Picture};
-use crate::sending::show;
-use crate::showing::Showing;
 
-/// Attempts after which an image that ends them all is taken for unreadable.
+/// Attempts after which an image that aborted each of them counts as unreadable.
 const ATTEMPTS: u32 = 3;
 
-/// After which an image is inspected whose bytes can't be reached now.
-const LATER_MS: u64 = 60_000;
+/// Milliseconds until the next attempt for an image whose bytes can't be read now.
+const RETRY_MS: u64 = 60_000;
 
-/// Bytes of a file that are in memory at a time.
+/// Bytes of a file that are held in memory at a time.
 const WINDOW: u32 = 256 << 10;
 
-/// Messages that are told of an image that was sent before it was inspected.
-const TOLD: usize = 100;
+/// Most messages that get a preview of an image that was sent before its inspection.
+const PREVIEWS: usize = 100;
 
 /// A file to inspect.
 #[derive(Serialize, Deserialize)]
@@ -32,34 +32,34 @@ pub(crate) struct Task {
     conversation: String,
 }
 
-/// What the inspection of a file found.
+/// Result of the inspection of a file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Inspected {
     blob: String,
-    /// None if it can't be read.
+    /// None if it isn't a readable image.
     image: Option<Image>,
 }
 
-/// Returns what there is to inspect, if it is still to be done.
+/// Returns the inspection to run; none if the file was inspected or removed.
 pub(crate) fn task(cx: &Context, blob: &str) -> Result<Option<Task>, Error> {
     let file = cx.table::<File>().get(blob)?;
-    Ok(file.filter(|file| file.state == State::Checking).map(|file| Task {
+    Ok(file.filter(|file| file.state == FileState::Checking).map(|file| Task {
         length: file.size,
         conversation: file.conversation,
     }))
 }
 
 impl FilesPlugin {
-    /// Inspects a file, outside of any transaction.
+    /// Inspects a file, outside any transaction.
     pub(crate) fn inspect(&self, cx: &Context, blob: &str, attempt: u32) -> Result<(), Error> {
         let Some(task) = cx.transact::<Option<Task>>("task", &blob)? else {
             return Ok(());
         };
-        let image = match self.look(cx, blob, &task, attempt) {
+        let image = match self.read_image(cx, blob, &task, attempt) {
             Ok(image) => image,
-            // It was removed meanwhile.
+            // The file was removed meanwhile.
             Err(error) if error.code == "blob_not_found" => return Ok(()),
-            // That is not the image's fault, and no attempt of it.
+            // The storage failed, not the image: this doesn't count as an attempt.
             Err(error) if error.retry => return cx.transact("later", &blob),
             Err(_) => None,
         };
@@ -67,11 +67,11 @@ impl FilesPlugin {
         cx.transact("inspected", &Inspected { blob, image })
     }
 
-    /// Returns what an image is, or none if it is none.
+    /// Returns the dimensions and the thumbnail of an image; none if it isn't a readable image.
     ///
     /// # Errors
-    /// When its bytes can't be read.
-    fn look(&self, cx: &Context, blob: &str, task: &Task, attempt: u32) -> Result<Option<Image>, Error> {
+    /// If its bytes can't be fetched.
+    fn read_image(&self, cx: &Context, blob: &str, task: &Task, attempt: u32) -> Result<Option<Image>, Error> {
         if attempt > ATTEMPTS {
             return Ok(None);
         }
@@ -79,21 +79,24 @@ impl FilesPlugin {
         let picture = picture::read(Content::new(cx, blob, task.length, &failure), self.settings.limits());
         match failure.into_inner() {
             Some(error) => Err(error),
-            None => picture.ok().map(|picture| keep(cx, task, picture)).transpose(),
+            None => picture
+                .ok()
+                .map(|picture| write_thumbnail(cx, task, picture))
+                .transpose(),
         }
     }
 }
 
-/// Adds the job anew.
-pub(crate) fn later(cx: &Context, blob: &str) -> Result<(), Error> {
+/// Re-enqueues the inspection of a file.
+pub(crate) fn retry_later(cx: &Context, blob: &str) -> Result<(), Error> {
     if task(cx, blob)?.is_some() {
-        cx.jobs().add_at("inspect", cx.now_ms() + LATER_MS, &blob)?;
+        cx.jobs().add_at("inspect", cx.now_ms() + RETRY_MS, &blob)?;
     }
     Ok(())
 }
 
-/// Writes the thumbnail of a picture.
-fn keep(cx: &Context, task: &Task, picture: Picture) -> Result<Image, Error> {
+/// Writes the thumbnail of a picture as a blob.
+fn write_thumbnail(cx: &Context, task: &Task, picture: Picture) -> Result<Image, Error> {
     let written = picture.thumbnail.map(|thumbnail| {
         let blobs = cx.blobs();
         let blob = blobs.write("", thumbnail.media_type, &task.conversation, &thumbnail.bytes)?;
@@ -110,53 +113,56 @@ fn keep(cx: &Context, task: &Task, picture: Picture) -> Result<Image, Error> {
     })
 }
 
-/// Keeps what was found, and tells the uploader and the readers of messages that were sent before.
-pub(crate) fn inspected(cx: &Context, found: Inspected) -> Result<(), Error> {
+/// Stores the result of an inspection, signals the uploader and annotates messages that were sent before.
+pub(crate) fn store_result(cx: &Context, found: Inspected) -> Result<(), Error> {
     let files = cx.table::<File>();
-    let Some(mut file) = files.get(&*found.blob)?.filter(|file| file.state == State::Checking) else {
+    let Some(mut file) = files
+        .get(&*found.blob)?
+        .filter(|file| file.state == FileState::Checking)
+    else {
         return Ok(());
     };
     file.state = match found.image {
-        Some(_) => State::Ready,
-        None => State::Unreadable,
+        Some(_) => FileState::Ready,
+        None => FileState::Unreadable,
     };
     file.image = found.image;
     if let Some(thumbnail) = file.thumbnail() {
         match cx.blobs().keep(&thumbnail.blob) {
-            // It was not kept in time; the next attempt makes another.
-            Err(ServiceError::NotFound) => return Err(Error::new("late", "The thumbnail is gone.").retryable()),
+            // It expired before it was kept; the next attempt writes another.
+            Err(ServiceError::NotFound) => return Err(Error::new("late", "The thumbnail has expired.").retryable()),
             kept => kept?,
         }
     }
     files.put(&file)?;
     cx.metrics().count(file.state.name(), 1);
-    let showings: Vec<Showing> = cx
+    let attachments: Vec<Attachment> = cx
         .table()
         .scan((&*file.blob,))
         .into_iter()
-        .take(TOLD)
+        .take(PREVIEWS)
         .collect::<Result<_, _>>()?;
-    for showing in showings {
-        show(cx, &file, showing)?;
+    for attachment in attachments {
+        store_attachment(cx, &file, attachment)?;
     }
-    let mut told = file.look();
-    told.insert("blob".to_owned(), (&*file.blob).into());
-    told.insert("state".to_owned(), file.state.name().into());
+    let mut payload = file.image_members();
+    payload.insert("blob".to_owned(), (&*file.blob).into());
+    payload.insert("state".to_owned(), file.state.name().into());
     Ok(cx
         .sessions()
-        .signal(std::slice::from_ref(&file.uploader), "inspected", &told)?)
+        .signal(std::slice::from_ref(&file.uploader), "inspected", &payload)?)
 }
 
-/// The bytes of a blob, some at a time.
+/// Reads the bytes of a blob through a window of [`WINDOW`] bytes.
 struct Content<'a> {
     cx: &'a Context,
     blob: &'a str,
     length: u64,
     at: u64,
     window: Vec<u8>,
-    /// Where the window begins.
+    /// Offset at which the window begins.
     start: u64,
-    /// Why the host gives no bytes: decoders would make of it that the image is damaged.
+    /// The host's error, kept aside because decoders report any failed read as a damaged image.
     failure: &'a RefCell<Option<Error>>,
 }
 
@@ -182,9 +188,9 @@ impl BufRead for Content<'_> {
             if self.at < self.length {
                 let read = self.cx.blobs().read(self.blob, self.at, WINDOW);
                 self.window = read.map_err(|error| {
-                    let told = io::Error::other(error.message.clone());
+                    let failed = io::Error::other(error.message.clone());
                     *self.failure.borrow_mut() = Some(error);
-                    told
+                    failed
                 })?;
             }
             self.start = self.at;

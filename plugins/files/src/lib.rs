@@ -1,23 +1,25 @@
-//! The files plugin: what people send each other besides words, kept for the members of the conversation that it is for.
+//! The files plugin: uploads for the members of a conversation, and messages that show them.
 
+mod access;
+mod attach;
+mod attachment;
 mod file;
 mod inspection;
+mod media_type;
 mod picture;
 mod quota;
 pub mod record;
-mod sending;
 mod settings;
-mod showing;
 mod upload;
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use attachment::{Attachment, ByMessage};
 use file::{ByUploader, File};
 use record::{FileInfo, Files, Nothing, Page, PageOf, Usage, Which};
 use settings::Settings;
-use showing::{ByMessage, Showing};
 
 /// The plugin.
 pub struct FilesPlugin {
@@ -31,10 +33,10 @@ impl Plugin for FilesPlugin {
         })
     }
 
-    /// One small read and one small write: the file is there and for this conversation, and what is known of it is what the
-    /// message says.
+    /// Checks that the file exists and is for this conversation, and replaces the sender's claims with the stored values. It
+    /// costs one small read and one small write.
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        match sending::check(cx, message) {
+        match attach::check(cx, message) {
             Ok(Some(content)) => Verdict::Replace(content),
             Ok(None) => Verdict::Accept,
             Err(error) => Verdict::Reject(error),
@@ -42,12 +44,12 @@ impl Plugin for FilesPlugin {
     }
 
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        self.was_sent(cx, message)
+        self.attach(cx, message)
     }
 
     fn after_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
         if act.name == "recall" {
-            self.was_recalled(cx, &act.conversation, act.target)?;
+            self.detach(cx, &act.conversation, act.target)?;
         }
         Ok(())
     }
@@ -57,17 +59,17 @@ impl Plugin for FilesPlugin {
     }
 
     fn complete_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
-        self.take_upload(cx, blob)
+        self.store_upload(cx, blob)
     }
 
     fn before_download(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
-        file::check_download(cx, blob, is_member)
+        access::check_download(cx, blob, is_member)
     }
 
     fn before_remove(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
-        let file = file::own(cx, &blob.id)?;
+        let file = access::owned(cx, &blob.id)?;
         // The host removes the bytes with this transaction.
-        self.forget(cx, &file)
+        self.remove_records(cx, &file)
     }
 
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
@@ -80,28 +82,28 @@ impl Plugin for FilesPlugin {
                 Ok(())
             }
             "count" => quota::count(cx),
-            _ => Err(Error::new("unknown_job", "There is no such job.")),
+            _ => Err(Error::new("unknown_job", "This job doesn't exist.")),
         }
     }
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
             "task" => json(&inspection::task(cx, &read::<String>(payload)?)?),
-            "later" => json(&inspection::later(cx, &read::<String>(payload)?)?),
-            "inspected" => json(&inspection::inspected(cx, read(payload)?)?),
+            "later" => json(&inspection::retry_later(cx, &read::<String>(payload)?)?),
+            "inspected" => json(&inspection::store_result(cx, read(payload)?)?),
             "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
-            "forget" => json(&showing::forget(cx, &read::<String>(payload)?)?),
-            "counting" => json(&quota::counting(cx)?),
+            "forget" => json(&attachment::remove_some(cx, &read::<String>(payload)?)?),
+            "counting" => json(&quota::start_count(cx)?),
             "shard" => json(&quota::shard(cx, read(payload)?)?),
-            "counted" => json(&quota::counted(cx, read(payload)?)?),
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            "counted" => json(&quota::store_total(cx, read(payload)?)?),
+            _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
 }
 
 impl FilesPlugin {
     fn file(&self, cx: &Context, which: Which) -> Result<FileInfo, Error> {
-        Ok(file::seen(cx, &which.blob)?.info(None))
+        Ok(access::readable(cx, &which.blob)?.info(None))
     }
 
     fn own(&self, cx: &Context, page: Page) -> Result<Files, Error> {
@@ -115,14 +117,14 @@ impl FilesPlugin {
 
     fn shared(&self, cx: &Context, page: PageOf) -> Result<Files, Error> {
         if !cx.memberships().is_member(&page.conversation, &cx.caller.actor)? {
-            return Err(upload::not_a_member());
+            return Err(access::not_a_member());
         }
-        let sent = cx.table::<Showing>().by(ByMessage).scan((&*page.conversation,));
-        let found = sent.descending().after(page.after).page(limit(page.limit))?;
+        let attached = cx.table::<Attachment>().by(ByMessage).scan((&*page.conversation,));
+        let found = attached.descending().after(page.after).page(limit(page.limit))?;
         let mut files = Vec::with_capacity(found.rows.len());
-        for showing in &found.rows {
-            if let Some(file) = cx.table::<File>().get(&*showing.blob)? {
-                files.push(file.info(Some(showing.seq)));
+        for attachment in &found.rows {
+            if let Some(file) = cx.table::<File>().get(&*attachment.blob)? {
+                files.push(file.info(Some(attachment.seq)));
             }
         }
         Ok(Files {
@@ -132,7 +134,7 @@ impl FilesPlugin {
     }
 
     fn delete(&self, cx: &Context, which: Which) -> Result<Nothing, Error> {
-        let file = file::own(cx, &which.blob)?;
+        let file = access::owned(cx, &which.blob)?;
         self.remove(cx, &file)?;
         Ok(Nothing {})
     }
@@ -147,12 +149,12 @@ impl FilesPlugin {
     }
 }
 
-fn limit(asked: Option<u32>) -> usize {
-    asked.unwrap_or(50).clamp(1, 200) as usize
+fn limit(requested: Option<u32>) -> usize {
+    requested.unwrap_or(50).clamp(1, 200) as usize
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "What a job handed back can't be read."))
+    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "The payload of a job can't be read."))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

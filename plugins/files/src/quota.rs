@@ -1,7 +1,7 @@
-//! What files take up: of each user at once, of the whole app with a moment's delay.
+//! Storage quotas: exact for each user, delayed by about a second for the whole app.
 //!
-//! Uploads of many users at a time must not wait for one count. So what an app takes up is kept in shards, each for some of its
-//! users, and a job adds them up after changes.
+//! Concurrent uploads of many users must not contend for one counter. So the bytes of an app are counted in shards, each for
+//! some of its users, and a job sums the shards after changes.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,24 +10,24 @@ use crate::settings::Settings;
 
 const SHARDS: u32 = 16;
 
-/// How long changes are gathered before they are added up.
+/// Milliseconds for which changes are collected before the shards are summed.
 const GATHERED_MS: u64 = 1_000;
-/// After which adding up is taken for lost.
+/// Milliseconds after which a pending sum counts as lost and another is started.
 const LOST_MS: u64 = 60_000;
 
-/// What somebody takes up, with uploads under way.
+/// Storage used by one user, including unfinished uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Used {
     pub(crate) bytes: u64,
-    /// Whose uploads are complete.
+    /// Files whose upload is complete.
     pub(crate) files: u64,
 }
 
-/// What an app takes up, as it was added up last.
+/// Storage used by an app, as of the last sum.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Total {
     bytes: u64,
-    /// Since when a job is to add up; 0 for none.
+    /// When the pending sum was enqueued, in milliseconds since 1970; 0 for none.
     counting_ms: u64,
 }
 
@@ -39,7 +39,7 @@ fn key(actor: &str) -> String {
     format!("used/{actor}")
 }
 
-/// Tells whether there is room for so many bytes of somebody.
+/// Checks that a user may store so many more bytes.
 ///
 /// # Errors
 /// `quota`.
@@ -47,16 +47,16 @@ pub(crate) fn check(cx: &Context, settings: &Settings, actor: &str, bytes: u64) 
     if used(cx, actor)?.bytes.saturating_add(bytes) > settings.user_bytes {
         return Err(Error::new(
             "quota",
-            "Your files take up all the room that there is for them.",
+            "Your files use all of your storage. Delete some, then try again.",
         ));
     }
     if settings.app_bytes > 0 && total(cx)?.bytes.saturating_add(bytes) > settings.app_bytes {
-        return Err(Error::new("quota", "There is no room for more files here."));
+        return Err(Error::new("quota", "This server can't store more files."));
     }
     Ok(())
 }
 
-/// Counts bytes and files of somebody that come.
+/// Adds bytes and files to the usage of a user.
 pub(crate) fn add(cx: &Context, settings: &Settings, actor: &str, more: Used) -> Result<(), Error> {
     let before = used(cx, actor)?;
     let now = Used {
@@ -66,8 +66,8 @@ pub(crate) fn add(cx: &Context, settings: &Settings, actor: &str, more: Used) ->
     change(cx, settings, actor, before, now)
 }
 
-/// Counts bytes and files of somebody that go.
-pub(crate) fn take(cx: &Context, settings: &Settings, actor: &str, less: Used) -> Result<(), Error> {
+/// Subtracts bytes and files from the usage of a user.
+pub(crate) fn subtract(cx: &Context, settings: &Settings, actor: &str, less: Used) -> Result<(), Error> {
     let before = used(cx, actor)?;
     let now = Used {
         bytes: before.bytes.saturating_sub(less.bytes),
@@ -113,9 +113,9 @@ fn set_total(cx: &Context, total: Total) -> Result<(), Error> {
     Ok(cx.kv().set_json("total", &total)?)
 }
 
-/// Adds up what an app takes up, in transactions so small that they are in nobody's way.
+/// Sums the shards of an app, one small transaction for each, so that uploads don't conflict with the sum.
 pub(crate) fn count(cx: &Context) -> Result<(), Error> {
-    // First, so that whatever changes from now on is counted by another job.
+    // First, so that changes from now on enqueue another sum.
     cx.transact::<()>("counting", &())?;
     let mut bytes: u64 = 0;
     for number in 0..SHARDS {
@@ -124,7 +124,7 @@ pub(crate) fn count(cx: &Context) -> Result<(), Error> {
     cx.transact("counted", &bytes)
 }
 
-pub(crate) fn counting(cx: &Context) -> Result<(), Error> {
+pub(crate) fn start_count(cx: &Context) -> Result<(), Error> {
     let counting_ms = 0;
     set_total(
         cx,
@@ -139,6 +139,6 @@ pub(crate) fn shard(cx: &Context, number: u32) -> Result<u64, Error> {
     Ok(cx.kv().get_json(shard_key(number))?.unwrap_or_default())
 }
 
-pub(crate) fn counted(cx: &Context, bytes: u64) -> Result<(), Error> {
+pub(crate) fn store_total(cx: &Context, bytes: u64) -> Result<(), Error> {
     set_total(cx, Total { bytes, ..total(cx)? })
 }

@@ -1,9 +1,9 @@
-//! What travels between clients and methods.
+//! Parameters and results of the methods.
 
 use courtyard_plugin_sdk::prelude::*;
 
 record! {
-    /// Nothing.
+    /// No parameters, or an empty result.
     pub struct Nothing {}
 }
 record! {
@@ -11,15 +11,15 @@ record! {
     pub struct Which { pub(crate) blob: String }
 }
 record! {
-    /// A page of the caller's files.
+    /// Selects a page of the caller's files.
     pub struct Page { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// A page of the files of a conversation.
+    /// Selects a page of the files of a conversation.
     pub struct PageOf { pub(crate) conversation: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// A file: `checking`, `ready` or `unreadable` if it says it is an image, `plain` otherwise.
+    /// A file; its state is `checking`, `ready` or `unreadable` if it was declared as an image, `plain` otherwise.
     pub struct FileInfo {
         pub(crate) blob: String,
         pub(crate) name: String,
@@ -29,22 +29,22 @@ record! {
         pub(crate) conversation: String,
         pub(crate) created_ms: u64,
         pub(crate) state: String,
-        /// As it is shown: turned as its EXIF data says.
+        /// In pixels, as displayed: after the rotation that its EXIF data asks for.
         pub(crate) width: Option<u32>,
         pub(crate) height: Option<u32>,
-        /// The blob of a smaller image.
+        /// Blob id of a smaller version of the image.
         pub(crate) thumbnail: Option<String>,
         pub(crate) thumbnail_width: Option<u32>,
         pub(crate) thumbnail_height: Option<u32>,
-        /// The message that shows it, in the list of a conversation.
+        /// The message that shows it; only in the list of a conversation.
         pub(crate) seq: Option<u64>,
     }
 }
 record! {
-    /// Files, the newest first.
+    /// Files, newest first.
     pub struct Files { pub(crate) files: Vec<FileInfo>, pub(crate) next: Option<Cursor> }
 }
 record! {
-    /// What somebody takes up, uploads under way included, and how much that may be.
+    /// Storage used by the caller, including unfinished uploads, and its limit; bytes.
     pub struct Usage { pub(crate) bytes: u64, pub(crate) bytes_limit: u64, pub(crate) files: u64 }
 }

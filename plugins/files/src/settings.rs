@@ -3,30 +3,30 @@
 use courtyard_plugin_sdk::Error;
 use serde::Deserialize;
 
+use crate::media_type;
 use crate::picture::Limits;
-use crate::upload::media_type;
 
 /// The operator's settings, each with its default.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Of one file.
+    /// Largest file; bytes.
     pub(crate) file_bytes: u64,
-    /// Of all files and uploads of one user.
+    /// Most bytes of all files and uploads of one user.
     pub(crate) user_bytes: u64,
-    /// Of all files and uploads of one app; 0 for no limit.
+    /// Most bytes of all files and uploads of one app; 0 for no limit.
     pub(crate) app_bytes: u64,
-    /// Uploads of one user that are not complete.
+    /// Most incomplete uploads of one user.
     pub(crate) user_uploads: usize,
-    /// After which a file that no message shows is removed.
+    /// Hours after which a file that no message shows is removed.
     pub(crate) unsent_hours: u64,
-    /// Media types that are not taken: `video/mp4`, or `video/*` for all of a kind.
+    /// Media types that are rejected: `video/mp4`, or `video/*` for all of a kind.
     pub(crate) deny_media_types: Vec<String>,
-    /// Width and height of thumbnails; pixels.
+    /// Longer side of thumbnails; pixels.
     pub(crate) thumbnail_side: u32,
-    /// Of an image.
+    /// Most pixels of an image; a larger one is unreadable.
     pub(crate) max_pixels: u64,
-    /// Memory to decode an image for its thumbnail.
+    /// Most memory to decode an image for its thumbnail; bytes.
     pub(crate) decode_bytes: usize,
 }
 
@@ -47,10 +47,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads the settings.
+    /// Parses and checks the settings.
     ///
     /// # Errors
-    /// `bad_configuration` with a sentence that says what is wrong.
+    /// `bad_configuration` with a sentence that names the mistake.
     pub(crate) fn parse(configuration: &str) -> Result<Self, Error> {
         let bad = |reason: &str| Error::new("bad_configuration", reason);
         let settings: Self = serde_json::from_str(configuration).map_err(|error| bad(&error.to_string()))?;
@@ -90,17 +90,17 @@ impl Settings {
         }
     }
 
-    /// Tells whether files of a media type are not taken. One that says nothing is taken for any bytes.
-    pub(crate) fn denies(&self, said: &str) -> bool {
-        let said = match &*media_type(said) {
+    /// Returns true if files of the declared media type are rejected. An empty one counts as `application/octet-stream`.
+    pub(crate) fn denies(&self, declared: &str) -> bool {
+        let declared = match &*media_type::normalized(declared) {
             "" => "application/octet-stream".to_owned(),
-            said => said.to_owned(),
+            declared => declared.to_owned(),
         };
         self.deny_media_types.iter().any(|denied| {
             let denied = denied.to_ascii_lowercase();
             match denied.strip_suffix('*') {
-                Some(begin) => said.starts_with(begin),
-                None => said == denied,
+                Some(prefix) => declared.starts_with(prefix),
+                None => declared == denied,
             }
         })
     }

@@ -1,16 +1,17 @@
-//! Uploads: whether they may begin, what they make, and what goes again.
+//! Uploads: their checks, the files that they become, and the removal of files.
 
 use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::file::{File, State};
+use crate::access::not_a_member;
+use crate::file::{File, FileState};
 use crate::quota::{self, Used};
-use crate::{FilesPlugin, showing};
+use crate::{FilesPlugin, attachment, media_type};
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
-/// An upload that is not complete, whose bytes count already.
+/// An incomplete upload; its bytes already count for the quota.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub(crate) blob: String,
@@ -28,7 +29,7 @@ impl Row for Upload {
     }
 }
 
-/// The uploads of somebody.
+/// Incomplete uploads of one user.
 pub(crate) struct UploadsOf;
 
 impl Index for UploadsOf {
@@ -42,27 +43,27 @@ impl Index for UploadsOf {
     }
 }
 
-pub(crate) fn not_a_member() -> Error {
-    Error::new("not_a_member", "You are no member of this conversation.")
-}
-
 impl FilesPlugin {
+    /// Checks that an upload may begin, and reserves its bytes.
     pub(crate) fn check_upload(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
         let settings = &self.settings;
         if blob.conversation.is_empty() {
-            return Err(Error::new("no_conversation", "Say which conversation the file is for."));
+            return Err(Error::new(
+                "no_conversation",
+                "Name the conversation that the file is for.",
+            ));
         }
         if !is_member {
             return Err(not_a_member());
         }
         if blob.length > settings.file_bytes {
-            let sentence = format!("A file has {} bytes at most.", settings.file_bytes);
+            let sentence = format!("The file is too large: the limit is {} bytes.", settings.file_bytes);
             return Err(Error::new("too_large", sentence));
         }
         if settings.denies(&blob.media_type) {
-            return Err(Error::new("bad_media_type", "Files of this type are not taken here."));
+            return Err(Error::new("bad_media_type", "Files of this type aren't accepted here."));
         }
-        self.make_room(cx, &blob.uploader, blob.length)?;
+        self.check_limits(cx, &blob.uploader, blob.length)?;
         self.reserve(cx, blob)?;
         let late_ms = cx.now_ms() + self.unsent_ms();
         Ok(cx.jobs().add_at("sweep", late_ms, &blob.id)?)
@@ -79,13 +80,14 @@ impl FilesPlugin {
         Ok(())
     }
 
-    /// Sees to it that somebody may begin an upload.
-    fn make_room(&self, cx: &Context, actor: &str, bytes: u64) -> Result<(), Error> {
+    /// Checks that a user's limits allow another upload. If they don't, it releases the reservations of aborted uploads and
+    /// checks again.
+    fn check_limits(&self, cx: &Context, actor: &str, bytes: u64) -> Result<(), Error> {
         let most = self.settings.user_uploads;
         let check = || -> Result<(), Error> {
             quota::check(cx, &self.settings, actor, bytes)?;
             if cx.table::<Upload>().by(UploadsOf).scan(actor).count(most)? >= most {
-                let sentence = format!("{most} uploads of yours are under way, which is the most.");
+                let sentence = format!("You have {most} incomplete uploads, which is the limit. Finish or abort one.");
                 return Err(Error::new("too_many_uploads", sentence).retryable());
             }
             Ok(())
@@ -93,7 +95,7 @@ impl FilesPlugin {
         if check().is_ok() {
             return Ok(());
         }
-        // Some may have been broken off since, which nobody tells.
+        // Aborted uploads aren't reported to plugins.
         let uploads: Vec<Upload> = cx
             .table()
             .by(UploadsOf)
@@ -109,15 +111,16 @@ impl FilesPlugin {
         check()
     }
 
-    /// Gives back the room of an upload that is over.
+    /// Releases the reservation of an upload that ended without a file.
     fn release(&self, cx: &Context, upload: &Upload) -> Result<(), Error> {
         cx.table::<Upload>().remove(&*upload.blob)?;
         let (bytes, files) = (upload.bytes, 0);
-        quota::take(cx, &self.settings, &upload.uploader, Used { bytes, files })
+        quota::subtract(cx, &self.settings, &upload.uploader, Used { bytes, files })
     }
 
-    pub(crate) fn take_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
-        // An upload takes its time, and its uploader may have left meanwhile.
+    /// Stores a complete upload as a file, and enqueues its inspection if it was declared as an image.
+    pub(crate) fn store_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
+        // The uploader may have left the conversation during the upload.
         if !cx.memberships().is_member(&blob.conversation, &blob.uploader)? {
             return Err(not_a_member());
         }
@@ -127,7 +130,7 @@ impl FilesPlugin {
         }
         let (bytes, files) = (0, 1);
         quota::add(cx, &self.settings, &blob.uploader, Used { bytes, files })?;
-        let is_image = media_type(&blob.media_type).starts_with("image/");
+        let is_image = media_type::normalized(&blob.media_type).starts_with("image/");
         cx.table::<File>().put(&File {
             blob: blob.id.clone(),
             name: blob.name.clone(),
@@ -137,7 +140,11 @@ impl FilesPlugin {
             conversation: blob.conversation.clone(),
             created_ms: blob.created_ms,
             complete_ms: cx.now_ms(),
-            state: if is_image { State::Checking } else { State::Plain },
+            state: if is_image {
+                FileState::Checking
+            } else {
+                FileState::Plain
+            },
             image: None,
         })?;
         if is_image {
@@ -148,40 +155,40 @@ impl FilesPlugin {
 
     /// Removes a file with its bytes.
     pub(crate) fn remove(&self, cx: &Context, file: &File) -> Result<(), Error> {
-        drop_blob(cx, &file.blob)?;
-        self.forget(cx, file)
+        remove_blob(cx, &file.blob)?;
+        self.remove_records(cx, file)
     }
 
-    /// Removes all of a file but its own bytes.
-    pub(crate) fn forget(&self, cx: &Context, file: &File) -> Result<(), Error> {
+    /// Removes everything of a file except its own bytes.
+    pub(crate) fn remove_records(&self, cx: &Context, file: &File) -> Result<(), Error> {
         if let Some(thumbnail) = file.thumbnail() {
-            drop_blob(cx, &thumbnail.blob)?;
+            remove_blob(cx, &thumbnail.blob)?;
         }
         cx.table::<File>().remove(&*file.blob)?;
         let (bytes, files) = (file.size, 1);
-        quota::take(cx, &self.settings, &file.uploader, Used { bytes, files })?;
-        if showing::forget(cx, &file.blob)? {
+        quota::subtract(cx, &self.settings, &file.uploader, Used { bytes, files })?;
+        if attachment::remove_some(cx, &file.blob)? {
             cx.jobs().add("forget", &file.blob)?;
         }
         Ok(())
     }
 
     /// Removes a file that no message shows.
-    pub(crate) fn drop_unshown(&self, cx: &Context, blob: &str) -> Result<(), Error> {
+    pub(crate) fn remove_unattached(&self, cx: &Context, blob: &str) -> Result<(), Error> {
         match cx.table::<File>().get(blob)? {
-            Some(file) if !showing::is_shown(cx, blob)? => self.remove(cx, &file),
+            Some(file) if !attachment::is_attached(cx, blob)? => self.remove(cx, &file),
             _ => Ok(()),
         }
     }
 
-    /// Looks at what became of an upload: removes a file that nobody sent, and gives back the room of what never was complete.
+    /// Cleans up after an upload: removes a file that no message shows, and releases the reservation of an aborted upload.
     pub(crate) fn sweep(&self, cx: &Context, blob: &str) -> Result<(), Error> {
         if let Some(file) = cx.table::<File>().get(blob)? {
             let late_ms = file.complete_ms + self.unsent_ms();
             if late_ms > cx.now_ms() {
                 return Ok(cx.jobs().add_at("sweep", late_ms, &blob)?);
             }
-            return self.drop_unshown(cx, blob);
+            return self.remove_unattached(cx, blob);
         }
         let Some(upload) = cx.table::<Upload>().get(blob)? else {
             return Ok(());
@@ -198,13 +205,7 @@ impl FilesPlugin {
     }
 }
 
-/// Reads a media type: without parameters, in lower case.
-pub(crate) fn media_type(said: &str) -> String {
-    let (media_type, _) = said.split_once(';').unwrap_or((said, ""));
-    media_type.trim().to_ascii_lowercase()
-}
-
-fn drop_blob(cx: &Context, blob: &str) -> Result<(), Error> {
+fn remove_blob(cx: &Context, blob: &str) -> Result<(), Error> {
     match cx.blobs().remove(blob) {
         Err(ServiceError::NotFound) => Ok(()),
         removed => Ok(removed?),

@@ -1,4 +1,4 @@
-//! GIF: its first frame, line by line.
+//! GIF: the first frame, decoded line by line.
 
 use std::io::{BufRead, Seek};
 use std::num::NonZeroU64;
@@ -6,12 +6,12 @@ use std::num::NonZeroU64;
 use gif::{ColorOutput, DecodeOptions, MemoryLimit};
 use image::metadata::Orientation;
 
-use super::{Decoded, Flaw, Limits, Shrunk, damaged};
+use super::{Decoded, Downscale, Flaw, Limits, damaged};
 
-/// Bytes of what is kept besides the pixels.
+/// Most bytes that the decoder keeps besides the pixels.
 const METADATA_BYTES: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
-/// Where a pass of an interlaced frame begins, and its step (GIF89a, appendix E).
+/// First line and step of each pass of an interlaced frame (GIF89a, appendix E).
 const PASSES: [(u32, usize); 4] = [(0, 8), (4, 8), (2, 4), (1, 2)];
 
 pub(super) fn read(content: impl BufRead + Seek, limits: Limits) -> Result<Decoded, Flaw> {
@@ -22,15 +22,15 @@ pub(super) fn read(content: impl BufRead + Seek, limits: Limits) -> Result<Decod
     let (width, height) = (u32::from(decoder.width()), u32::from(decoder.height()));
     limits.check(width, height)?;
     let frame = decoder.next_frame_info().map_err(damaged)?;
-    let frame = frame.ok_or_else(|| damaged("there is no frame"))?;
+    let frame = frame.ok_or_else(|| damaged("no frame"))?;
     let (left, top) = (u32::from(frame.left), u32::from(frame.top));
     let (wide, high, interlaced) = (u32::from(frame.width), u32::from(frame.height), frame.interlaced);
     limits.check(wide, high)?;
-    let mut shrunk = Shrunk::new(width, height, limits.side);
-    // What the frame leaves free is transparent.
+    let mut downscaled = Downscale::new(width, height, limits.side);
+    // Pixels that the frame doesn't cover are transparent.
     if (left, top, wide, high) != (0, 0, width, height) {
         for y in 0..height {
-            (0..width).for_each(|x| shrunk.add(x, y, [0; 4]));
+            (0..width).for_each(|x| downscaled.add(x, y, [0; 4]));
         }
     }
     let whole = [(0, 1)];
@@ -39,7 +39,7 @@ pub(super) fn read(content: impl BufRead + Seek, limits: Limits) -> Result<Decod
     for (first, step) in passes {
         for y in (*first..high).step_by(*step) {
             if !decoder.fill_buffer(&mut line).map_err(damaged)? {
-                return Err(damaged("lines are missing"));
+                return Err(damaged("missing lines"));
             }
             for (x, pixel) in line.chunks_exact(4).enumerate() {
                 let x = u32::try_from(x).unwrap_or(u32::MAX);
@@ -47,7 +47,7 @@ pub(super) fn read(content: impl BufRead + Seek, limits: Limits) -> Result<Decod
                     && left + x < width
                     && top + y < height
                 {
-                    shrunk.add(left + x, top + y, rgba);
+                    downscaled.add(left + x, top + y, rgba);
                 }
             }
         }
@@ -56,7 +56,7 @@ pub(super) fn read(content: impl BufRead + Seek, limits: Limits) -> Result<Decod
         width,
         height,
         orientation: Orientation::NoTransforms,
-        pixels: Some(shrunk),
+        pixels: Some(downscaled),
         profile: None,
     })
 }

@@ -1,24 +1,24 @@
-//! JPEG: decoded at an eighth to the whole of its size, whichever is large enough.
+//! JPEG: decoded at the smallest scale, from an eighth to full size, that is large enough.
 
 use std::io::{BufRead, Read, Seek};
 
 use image::metadata::Orientation;
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
-use super::{Decoded, Flaw, Limits, Shrunk, damaged};
+use super::{Decoded, Downscale, Flaw, Limits, damaged};
 
-/// Where the frame begins at the latest: what stands before is kept in memory.
+/// Most bytes before the frame: the decoder keeps them in memory.
 const HEADER_BYTES: u64 = 8 << 20;
 
-/// Bytes for each pixel: coefficients of three or four colours, which the process in several scans keeps of all pixels.
+/// Bytes per pixel of the coefficients of three or four colours, which progressive decoding keeps for all pixels.
 const PROGRESSIVE: u64 = 8;
-/// ... and the colours themselves, as they come and put together.
+/// Bytes per pixel of the decoded colours: as planes and interleaved.
 const DECODED: u64 = 8;
 
 pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits) -> Result<Decoded, Flaw> {
     let mut header = Decoder::new(content.by_ref().take(HEADER_BYTES));
     header.read_info().map_err(damaged)?;
-    let info = header.info().ok_or_else(|| damaged("there is no frame"))?;
+    let info = header.info().ok_or_else(|| damaged("no frame"))?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     limits.check(width, height)?;
     let exif = header.exif_data().and_then(Orientation::from_exif_chunk);
@@ -31,7 +31,7 @@ pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits
         pixels: None,
         profile: None,
     };
-    // The decoder goes through what stands before the frame again.
+    // The decoder reads everything before the frame again.
     if !limits.fits(0, 0, length) {
         return Ok(decoded);
     }
@@ -51,15 +51,15 @@ pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits
     }
     let bytes = decoder.decode().map_err(damaged)?;
     let (wide, high) = (u32::from(scaled_width), u32::from(scaled_height));
-    let mut shrunk = Shrunk::new(wide, high, limits.side);
+    let mut downscaled = Downscale::new(wide, high, limits.side);
     let format = decoder.info().map_or(info.pixel_format, |info| info.pixel_format);
     let lines = bytes.chunks_exact((wide as usize * format.pixel_bytes()).max(1));
     for (y, line) in (0..high).zip(lines) {
         for (x, pixel) in (0..wide).zip(line.chunks_exact(format.pixel_bytes())) {
-            shrunk.add(x, y, rgba(format, pixel));
+            downscaled.add(x, y, rgba(format, pixel));
         }
     }
-    decoded.pixels = Some(shrunk);
+    decoded.pixels = Some(downscaled);
     if format == PixelFormat::RGB24 {
         decoded.profile = decoder.icc_profile();
     }
@@ -69,7 +69,7 @@ pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits
 fn rgba(format: PixelFormat, pixel: &[u8]) -> [u8; 4] {
     match (format, pixel) {
         (PixelFormat::L8, [grey]) => [*grey, *grey, *grey, 255],
-        // The byte of the higher value comes as this machine keeps it.
+        // The decoder writes 16-bit samples in native byte order.
         (PixelFormat::L16, [low, high]) => {
             let [grey, _] = u16::from_ne_bytes([*low, *high]).to_be_bytes();
             [grey, grey, grey, 255]

@@ -1,12 +1,12 @@
-//! What a picture is, and a smaller one of it. The header is read first, and nothing asks for more memory than the limits
-//! allow, whatever the bytes say: lines are taken one by one and added up, and what must be decoded as a whole has to fit.
+//! Reads the dimensions of pictures and makes thumbnails. The header is read first, and no input makes a decoder allocate
+//! more memory than the limits allow: lines are summed one by one, and formats that are decoded as a whole have to fit.
 
+mod downscale;
 mod gif;
 mod jpeg;
 mod png;
 #[cfg(test)]
 pub(crate) mod samples;
-mod shrink;
 mod webp;
 
 use std::io::{BufRead, Seek, SeekFrom};
@@ -17,38 +17,38 @@ use image::imageops::{self, FilterType as Resize};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageEncoder, RgbaImage};
 
-use shrink::Shrunk;
+use downscale::Downscale;
 
-/// Pictures of fewer bytes are their own thumbnail if they are no larger than one.
+/// A picture of at most this many bytes has no thumbnail if its sides don't exceed those of one.
 const SMALL_BYTES: u64 = 128 << 10;
 
-/// The quality of thumbnails in JPEG.
+/// JPEG quality of thumbnails; percent.
 const QUALITY: u8 = 80;
 
-/// Profiles of colours that go along with a thumbnail have up to so many bytes.
+/// Largest colour profile that is copied to a thumbnail; bytes.
 const PROFILE_BYTES: usize = 4 << 10;
 
-/// What a picture may be.
+/// Limits of a picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Pixels of a picture; one of more is none.
+    /// Most pixels; a larger picture is rejected.
     pub(crate) pixels: u64,
-    /// Memory to decode it; one that takes more has no thumbnail.
+    /// Most memory to decode it, in bytes; a picture that needs more has no thumbnail.
     pub(crate) bytes: usize,
-    /// Width and height of a thumbnail, the longer one.
+    /// Longer side of a thumbnail; pixels.
     pub(crate) side: u32,
 }
 
-/// A picture that was read.
+/// Result of reading a picture.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
-    /// As it is shown.
+    /// Dimensions in pixels as displayed, after the rotation of its EXIF data.
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) thumbnail: Option<Thumbnail>,
 }
 
-/// A smaller picture.
+/// An encoded thumbnail.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Thumbnail {
     pub(crate) media_type: &'static str,
@@ -57,30 +57,30 @@ pub(crate) struct Thumbnail {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Why something is no picture.
+/// Why a picture is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// None of PNG, JPEG, GIF and WebP.
+    /// Not PNG, JPEG, GIF or WebP.
     UnknownFormat,
-    /// It has no pixels, or more than it may.
+    /// No pixels, or more than the limit.
     Dimensions,
-    /// The format is broken, or is something that cameras and programs don't write.
+    /// Invalid, or a variant of the format that the decoders don't support.
     Damaged(String),
 }
 
-/// What a decoder makes of a picture.
+/// Output of a decoder.
 struct Decoded {
-    /// As it is stored.
+    /// Dimensions as stored, before rotation.
     width: u32,
     height: u32,
     orientation: Orientation,
-    /// None if it would take too much memory.
-    pixels: Option<Shrunk>,
+    /// None if decoding would take too much memory.
+    pixels: Option<Downscale>,
     profile: Option<Vec<u8>>,
 }
 
 impl Limits {
-    /// Checks what a header says.
+    /// Checks the dimensions in a header.
     fn check(self, width: u32, height: u32) -> Result<(), Flaw> {
         let pixels = u64::from(width) * u64::from(height);
         if (1..=self.pixels).contains(&pixels) {
@@ -90,18 +90,21 @@ impl Limits {
         }
     }
 
-    /// Tells whether so many bytes for each of so many pixels, and others besides, are few enough.
-    fn fits(self, pixels: u64, bytes_per_pixel: u64, others: u64) -> bool {
-        pixels.saturating_mul(bytes_per_pixel).saturating_add(others) <= self.bytes as u64
+    /// Returns true if `pixels` times `bytes_per_pixel`, plus `extra` bytes, are within the memory limit.
+    fn fits(self, pixels: u64, bytes_per_pixel: u64, extra: u64) -> bool {
+        pixels.saturating_mul(bytes_per_pixel).saturating_add(extra) <= self.bytes as u64
     }
 }
 
-/// Makes of the error of a decoder what is wrong.
+/// Wraps the error of a decoder.
 fn damaged(error: impl std::fmt::Display) -> Flaw {
     Flaw::Damaged(error.to_string())
 }
 
-/// Reads what a picture is.
+/// Reads the dimensions of a picture, and makes its thumbnail.
+///
+/// # Errors
+/// If it isn't a readable picture within the limits.
 pub(crate) fn read(mut content: impl BufRead + Seek, limits: Limits) -> Result<Picture, Flaw> {
     let length = content.seek(SeekFrom::End(0)).map_err(damaged)?;
     content.rewind().map_err(damaged)?;
@@ -152,9 +155,9 @@ fn read_some(content: &mut impl BufRead, buffer: &mut [u8]) -> std::io::Result<u
     Ok(read)
 }
 
-/// Makes a thumbnail of what was shrunk already.
+/// Encodes a thumbnail of a downscaled picture: JPEG if it is opaque, PNG otherwise.
 fn thumbnail(
-    shrunk: &RgbaImage,
+    downscaled: &RgbaImage,
     (width, height): (u32, u32),
     orientation: Orientation,
     profile: Option<Vec<u8>>,
@@ -165,7 +168,7 @@ fn thumbnail(
         let scaled = u64::from(length) * u64::from(side.min(longer)) / u64::from(longer);
         u32::try_from(scaled).unwrap_or(side).max(1)
     };
-    let small = imageops::resize(shrunk, scaled(width), scaled(height), Resize::CatmullRom);
+    let small = imageops::resize(downscaled, scaled(width), scaled(height), Resize::CatmullRom);
     let is_opaque = small.pixels().all(|pixel| pixel.0[3] == 255);
     let mut small = DynamicImage::from(small);
     small.apply_orientation(orientation);
@@ -173,7 +176,7 @@ fn thumbnail(
     let media_type = if is_opaque {
         let mut encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
         if let Some(profile) = profile.filter(|profile| profile.len() <= PROFILE_BYTES) {
-            // Without it the colours are a little paler.
+            // A rejected profile only makes the colours a little paler.
             let _ = encoder.set_icc_profile(profile);
         }
         small = DynamicImage::from(small.into_rgb8());

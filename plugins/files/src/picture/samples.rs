@@ -1,4 +1,4 @@
-//! Pictures for tests: red, green, blue and white, one in each quarter.
+//! Test pictures: red, green, blue and white, one in each quarter.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -21,7 +21,7 @@ fn quarters(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb(COLOURS[quarter(x, y, width, height)]))
 }
 
-/// White is transparent.
+/// Quarters whose white is transparent.
 fn clear(width: u32, height: u32) -> RgbaImage {
     RgbaImage::from_fn(width, height, |x, y| match COLOURS[quarter(x, y, width, height)] {
         [255, 255, 255] => Rgba([0; 4]),
@@ -50,8 +50,8 @@ pub(crate) fn jpeg(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// A JPEG with EXIF data that turns it.
-pub(crate) fn turned_jpeg(width: u32, height: u32, orientation: u8) -> Vec<u8> {
+/// A JPEG whose EXIF data rotates it.
+pub(crate) fn rotated_jpeg(width: u32, height: u32, orientation: u8) -> Vec<u8> {
     let mut bytes = jpeg(width, height);
     let mut exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
@@ -120,8 +120,8 @@ fn canvas(flags: u8, width: u32, height: u32) -> Vec<u8> {
     [&[flags, 0, 0, 0], &u24(width - 1)[..], &u24(height - 1)].concat()
 }
 
-/// A WebP of one frame that moves, and is transparent where others are white.
-pub(crate) fn moving_webp(width: u32, height: u32) -> Vec<u8> {
+/// An animated WebP of one frame, transparent where the others are white.
+pub(crate) fn animated_webp(width: u32, height: u32) -> Vec<u8> {
     let mut still = Vec::new();
     let encoder = image_webp::WebPEncoder::new(&mut still);
     let pixels = clear(width, height);
@@ -129,7 +129,7 @@ pub(crate) fn moving_webp(width: u32, height: u32) -> Vec<u8> {
         .encode(&pixels, width, height, image_webp::ColorType::Rgba8)
         .unwrap();
     let mut frame = [&[0; 6], &u24(width - 1)[..], &u24(height - 1), &[100, 0, 0, 0b10]].concat();
-    // Behind the header of the file there is one chunk.
+    // One chunk follows the header of the file.
     frame.extend_from_slice(&still[12..]);
     riff(&[
         (b"VP8X", canvas(0b1_0010, width, height)),
@@ -138,7 +138,7 @@ pub(crate) fn moving_webp(width: u32, height: u32) -> Vec<u8> {
     ])
 }
 
-/// A WebP of 10 times 10 pixels whose frame says that it has 16,383 times as many.
+/// A WebP of 10 by 10 pixels whose frame claims 16,383 by 16,383.
 pub(crate) fn webp_with_a_larger_frame() -> Vec<u8> {
     let mut frame = vec![0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
     frame.resize(200, 0);

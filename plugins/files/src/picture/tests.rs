@@ -1,4 +1,4 @@
-//! Pictures of each format, and what only looks like one.
+//! Pictures of each format, and bytes that only look like one.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,8 +17,8 @@ fn read_with(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
     read(Cursor::new(bytes), limits)
 }
 
-/// Reads a picture, and the thumbnail's pixels.
-fn both(bytes: &[u8]) -> (Picture, RgbaImage) {
+/// Reads a picture, and the pixels of its thumbnail.
+fn with_thumbnail(bytes: &[u8]) -> (Picture, RgbaImage) {
     let picture = read_with(bytes, LIMITS).unwrap();
     let thumbnail = picture.thumbnail.as_ref().unwrap();
     let pixels = image::load_from_memory(&thumbnail.bytes).unwrap().into_rgba8();
@@ -26,7 +26,7 @@ fn both(bytes: &[u8]) -> (Picture, RgbaImage) {
     (picture, pixels)
 }
 
-/// Tells which of red, green, blue and white a place is; samples have one in each quarter.
+/// Returns the colour in the middle of each quarter: `r`, `g`, `b`, `w`, or `.` for transparent.
 fn quarters(pixels: &RgbaImage) -> String {
     let (width, height) = pixels.dimensions();
     let place = |x: u32, y: u32| {
@@ -47,7 +47,7 @@ fn quarters(pixels: &RgbaImage) -> String {
 }
 
 #[test]
-fn every_format_is_read_and_becomes_smaller() {
+fn every_format_has_a_thumbnail() {
     for (name, bytes) in [
         ("png", samples::png(200, 100)),
         ("interlaced png", samples::INTERLACED_PNG.to_vec()),
@@ -58,7 +58,7 @@ fn every_format_is_read_and_becomes_smaller() {
         ("webp", samples::webp(200, 100)),
         ("lossy webp", samples::LOSSY_WEBP.to_vec()),
     ] {
-        let (picture, pixels) = both(&bytes);
+        let (picture, pixels) = with_thumbnail(&bytes);
         assert_eq!((picture.width, picture.height), (200, 100), "{name}");
         assert_eq!(pixels.dimensions(), (64, 32), "{name}");
         assert_eq!(quarters(&pixels), "rgbw", "{name}");
@@ -67,16 +67,16 @@ fn every_format_is_read_and_becomes_smaller() {
 }
 
 #[test]
-fn what_is_transparent_stays_so() {
-    for bytes in [samples::clear_png(200, 100), samples::moving_webp(200, 100)] {
-        let (picture, pixels) = both(&bytes);
+fn transparency_is_preserved() {
+    for bytes in [samples::clear_png(200, 100), samples::animated_webp(200, 100)] {
+        let (picture, pixels) = with_thumbnail(&bytes);
         assert_eq!(quarters(&pixels), "rgb.");
         assert_eq!(picture.thumbnail.unwrap().media_type, "image/png");
     }
 }
 
 #[test]
-fn a_picture_is_shown_as_its_exif_data_turns_it() {
+fn exif_orientation_is_applied() {
     for (orientation, size, shown) in [
         (1, (200, 100), "rgbw"),
         (2, (200, 100), "grwb"),
@@ -85,26 +85,26 @@ fn a_picture_is_shown_as_its_exif_data_turns_it() {
         (8, (100, 200), "gwrb"),
         (99, (200, 100), "rgbw"),
     ] {
-        let (picture, pixels) = both(&samples::turned_jpeg(200, 100, orientation));
+        let (picture, pixels) = with_thumbnail(&samples::rotated_jpeg(200, 100, orientation));
         assert_eq!((picture.width, picture.height), size, "{orientation}");
         assert_eq!(quarters(&pixels), shown, "{orientation}");
     }
 }
 
 #[test]
-fn a_small_picture_is_its_own_thumbnail() {
+fn a_small_picture_has_no_thumbnail() {
     let picture = read_with(&samples::png(64, 20), LIMITS).unwrap();
     assert_eq!((picture.width, picture.height, picture.thumbnail), (64, 20, None));
 }
 
 #[test]
-fn a_picture_that_is_very_long_has_a_thumbnail_all_the_same() {
-    let (_, pixels) = both(&samples::png(4_000, 1));
+fn a_very_long_picture_has_a_thumbnail() {
+    let (_, pixels) = with_thumbnail(&samples::png(4_000, 1));
     assert_eq!(pixels.dimensions(), (64, 1));
 }
 
 #[test]
-fn a_header_that_says_too_much_is_believed_and_nothing_else_is_read() {
+fn a_header_over_the_pixel_limit_is_rejected_before_decoding() {
     let refused = |bytes: &[u8]| assert_eq!(read_with(bytes, LIMITS).unwrap_err(), Flaw::Dimensions);
     refused(&samples::png_that_says(60_000, 60_000));
     refused(&samples::jpeg_that_says(60_000, 60_000));
@@ -114,7 +114,7 @@ fn a_header_that_says_too_much_is_believed_and_nothing_else_is_read() {
 }
 
 #[test]
-fn a_picture_that_takes_too_much_memory_has_a_size_and_no_thumbnail() {
+fn a_picture_over_the_memory_limit_has_dimensions_and_no_thumbnail() {
     let limits = Limits {
         bytes: 1 << 20,
         ..LIMITS
@@ -123,13 +123,13 @@ fn a_picture_that_takes_too_much_memory_has_a_size_and_no_thumbnail() {
         let picture = read_with(&bytes, limits).unwrap();
         assert!(picture.width >= 1_000 && picture.thumbnail.is_none());
     }
-    // A frame that is larger than the whole.
+    // The frame claims to be larger than the canvas.
     let picture = read_with(&samples::webp_with_a_larger_frame(), limits).unwrap();
     assert_eq!((picture.width, picture.height, picture.thumbnail), (10, 10, None));
 }
 
 #[test]
-fn what_is_cut_off_or_is_something_else_is_no_picture() {
+fn truncated_and_foreign_bytes_are_rejected() {
     for bytes in [
         samples::png(200, 100),
         samples::jpeg(200, 100),
@@ -146,7 +146,7 @@ fn what_is_cut_off_or_is_something_else_is_no_picture() {
 }
 
 #[test]
-fn damage_anywhere_is_an_error_or_a_picture_but_never_the_end() {
+fn no_damaged_byte_makes_the_decoder_panic() {
     for bytes in [
         samples::png(60, 40),
         samples::INTERLACED_PNG.to_vec(),
@@ -155,7 +155,7 @@ fn damage_anywhere_is_an_error_or_a_picture_but_never_the_end() {
         samples::gif(60, 40, true),
         samples::webp(60, 40),
         samples::LOSSY_WEBP.to_vec(),
-        samples::moving_webp(60, 40),
+        samples::animated_webp(60, 40),
     ] {
         let step = (bytes.len() / 100).max(1);
         for at in (0..bytes.len()).step_by(step) {

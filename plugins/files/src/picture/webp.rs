@@ -1,25 +1,25 @@
-//! WebP, as a whole: of a moving one the first frame.
+//! WebP, decoded as a whole; of an animation, the first frame.
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
 use image::metadata::Orientation;
 use image_webp::WebPDecoder;
 
-use super::{Decoded, Flaw, Limits, Shrunk, damaged};
+use super::{Decoded, Downscale, Flaw, Limits, damaged};
 
-/// Bytes for each pixel of a lossy picture without transparency: planes, and colours put together.
+/// Bytes per pixel to decode a lossy picture without transparency: planes and interleaved colours.
 const OPAQUE: u64 = 6;
-/// ... and of any other.
+/// Bytes per pixel to decode any other.
 const OTHER: u64 = 14;
 
-/// Pieces of a file, of which each frame of a moving picture is one.
+/// Most chunks of a file; each frame of an animation is one.
 const CHUNKS: usize = 10_000;
 
-/// Bytes of EXIF data.
+/// Most bytes of EXIF data.
 const EXIF_BYTES: usize = 1 << 20;
 
 pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits) -> Result<Decoded, Flaw> {
-    let mut frame = inner(&mut content).map_err(damaged)?;
+    let mut frame = largest_frame(&mut content).map_err(damaged)?;
     content.rewind().map_err(damaged)?;
     let mut decoder = WebPDecoder::new(content).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
@@ -34,41 +34,41 @@ pub(super) fn read(mut content: impl BufRead + Seek, length: u64, limits: Limits
         pixels: None,
         profile: None,
     };
-    // What is inside may say that it is larger than the whole.
+    // A frame may claim to be larger than the canvas.
     frame = (frame.0.max(width), frame.1.max(height));
     let pixels = u64::from(frame.0) * u64::from(frame.1);
     let is_plain = decoder.is_lossy() && !decoder.has_alpha() && !decoder.is_animated();
-    // Compressed bytes are kept as well.
+    // The compressed bytes stay in memory as well.
     if !limits.fits(pixels, if is_plain { OPAQUE } else { OTHER }, length) {
         return Ok(decoded);
     }
     decoder.set_memory_limit(limits.bytes);
     let samples = if decoder.has_alpha() { 4 } else { 3 };
-    let size = decoder.output_buffer_size().ok_or_else(|| damaged("it is too large"))?;
+    let size = decoder.output_buffer_size().ok_or_else(|| damaged("too large"))?;
     let mut bytes = vec![0; size];
     decoder.read_image(&mut bytes).map_err(damaged)?;
     drop(decoder);
-    let mut shrunk = Shrunk::new(width, height, limits.side);
+    let mut downscaled = Downscale::new(width, height, limits.side);
     for (y, line) in (0..height).zip(bytes.chunks_exact(width as usize * samples)) {
         for (x, pixel) in (0..width).zip(line.chunks_exact(samples)) {
             let rgba = match *pixel {
                 [red, green, blue, opacity] => [red, green, blue, opacity],
                 [red, green, blue] => [red, green, blue, 255],
-                _ => return Err(damaged("there are no such pixels")),
+                _ => return Err(damaged("unknown pixel format")),
             };
-            shrunk.add(x, y, rgba);
+            downscaled.add(x, y, rgba);
         }
     }
-    decoded.pixels = Some(shrunk);
+    decoded.pixels = Some(downscaled);
     Ok(decoded)
 }
 
-/// Finds the largest width and height that frames say of themselves: decoders make room for them before they look whether
-/// they fit the whole. Only of those that are decoded: the picture, or the first frame of a moving one.
-fn inner(content: &mut (impl BufRead + Seek)) -> std::io::Result<(u32, u32)> {
+/// Returns the largest width and height that frames claim: decoders allocate memory for them before they check that they fit
+/// the canvas. It looks at decoded frames alone: the picture, or the first frame of an animation.
+fn largest_frame(content: &mut (impl BufRead + Seek)) -> std::io::Result<(u32, u32)> {
     let mut largest = (0, 0);
     let mut at = 12;
-    // Chunks of a frame stand inside that of the frame, behind 16 bytes.
+    // The chunks of a frame are nested in its ANMF chunk, after 16 bytes.
     let mut is_inside = false;
     for _ in 0..CHUNKS {
         let Some((name, length)) = chunk(content, at)? else {
@@ -89,10 +89,10 @@ fn inner(content: &mut (impl BufRead + Seek)) -> std::io::Result<(u32, u32)> {
         }
         at += 8 + u64::from(length) + u64::from(length % 2);
     }
-    Err(std::io::Error::other("it is in too many pieces"))
+    Err(std::io::Error::other("too many chunks"))
 }
 
-/// Reads the name and the length of a chunk; none behind the last one.
+/// Reads the name and the length of a chunk; none after the last one.
 fn chunk(content: &mut (impl Read + Seek), at: u64) -> std::io::Result<Option<([u8; 4], u32)>> {
     content.seek(SeekFrom::Start(at))?;
     let mut head = [0; 8];

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod attach;
 mod quota;
-mod sending;
 mod uploads;
 
 use courtyard_plugin_sdk::manifest::Manifest;
@@ -15,7 +15,7 @@ use crate::picture::samples;
 const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 const OTHER: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAW";
 
-/// Starts the plugin beside a conversation of Ann and Bob.
+/// Starts the plugin with a conversation of Ann and Bob.
 fn host(settings: Value) -> TestHost<FilesPlugin> {
     let host = TestHost::start(&settings.to_string()).unwrap();
     host.set_members(CONVERSATION, &["ann", "bob"]);
@@ -51,7 +51,7 @@ fn upload_as(
     host.upload(&caller(actor), name, media_type, Some((CONVERSATION, true)), bytes)
 }
 
-/// A message with a file, whose id is that of its number.
+/// A message at `seq`, with a client id made from it.
 fn message(sender: &str, kind: &str, content: Value, seq: u64) -> TestMessage {
     TestMessage {
         kind: kind.to_owned(),
@@ -62,7 +62,7 @@ fn message(sender: &str, kind: &str, content: Value, seq: u64) -> TestMessage {
     }
 }
 
-/// Sends a message as the host does; returns its content, or the code of the refusal.
+/// Sends a message as the host does. Returns its content, or the code of the rejection.
 fn send(host: &TestHost<FilesPlugin>, mut message: TestMessage) -> Result<Value, String> {
     match host.before_send(&message) {
         Verdict::Accept => {}
@@ -88,13 +88,13 @@ fn state(host: &TestHost<FilesPlugin>, blob: &str) -> Result<Value, Error> {
 }
 
 #[test]
-fn the_manifest_is_one_that_hosts_read() {
+fn the_manifest_can_be_parsed() {
     let manifest = Manifest::parse(FilesPlugin::MANIFEST.as_bytes()).unwrap();
     assert_eq!((manifest.methods.len(), manifest.hooks.len()), (5, 8));
 }
 
 #[test]
-fn a_configuration_with_a_mistake_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     for bad in [
         json!({"files": 1}),
         json!({"user_uploads": 0}),

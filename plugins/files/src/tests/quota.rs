@@ -1,4 +1,4 @@
-//! What users and apps may take up.
+//! Storage quotas of users and apps.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn usage(host: &TestHost<FilesPlugin>, actor: &str) -> (u64, u64) {
 }
 
 #[test]
-fn a_user_has_so_much_room_and_gets_it_back() {
+fn deleting_a_file_frees_its_quota() {
     let host = host(json!({"user_bytes": 10}));
     let first = upload(&host, "ann", b"123456").unwrap();
     assert_eq!(code(upload(&host, "ann", b"12345")), "quota");
@@ -16,7 +16,7 @@ fn a_user_has_so_much_room_and_gets_it_back() {
         call(&host, "ann", "usage", json!({})).unwrap(),
         json!({"bytes": 6, "bytes_limit": 10, "files": 1})
     );
-    // It is nobody else's room.
+    // Quotas are separate for each user.
     upload(&host, "bob", b"1234567890").unwrap();
     call(&host, "ann", "delete", json!({"blob": first})).unwrap();
     assert_eq!(usage(&host, "ann"), (0, 0));
@@ -24,14 +24,14 @@ fn a_user_has_so_much_room_and_gets_it_back() {
 }
 
 #[test]
-fn what_was_broken_off_counts_until_its_room_is_needed_or_its_time_is_over() {
+fn an_aborted_upload_counts_until_its_bytes_are_needed_or_it_expires() {
     let host = host(json!({"user_bytes": 10}));
-    let break_off = || {
+    let abort = || {
         host.set_members(CONVERSATION, &[]);
         assert_eq!(code(upload(&host, "ann", b"123456")), "not_a_member");
         host.set_members(CONVERSATION, &["ann"]);
     };
-    break_off();
+    abort();
     assert_eq!(usage(&host, "ann"), (6, 0));
     upload(&host, "ann", b"1234").unwrap();
     assert_eq!(usage(&host, "ann"), (10, 1));
@@ -42,16 +42,16 @@ fn what_was_broken_off_counts_until_its_room_is_needed_or_its_time_is_over() {
     host.set_clock(1_000_000 + 24 * 3_600_000);
     host.run_jobs().unwrap();
     assert_eq!(usage(&host, "ann"), (0, 0));
-    break_off();
+    abort();
     host.set_clock(1_000_000 + 48 * 3_600_000);
     host.run_jobs().unwrap();
     assert_eq!(usage(&host, "ann"), (0, 0));
 }
 
 #[test]
-fn so_many_uploads_are_under_way_at_a_time() {
+fn reservations_of_aborted_uploads_are_released_at_the_upload_limit() {
     let host = host(json!({"user_uploads": 2}));
-    // A blob that another upload made stays behind as one that is under way.
+    // Two reservations whose blobs don't exist any more.
     host.run(|cx| {
         for blob in ["a", "b"] {
             let upload = crate::upload::Upload {
@@ -64,20 +64,20 @@ fn so_many_uploads_are_under_way_at_a_time() {
         Ok(())
     })
     .unwrap();
-    // Neither is there any more, which is found out when it matters.
+    // They are released when the limit is reached.
     upload(&host, "ann", b"1").unwrap();
     assert_eq!(usage(&host, "ann"), (1, 1));
 }
 
 #[test]
-fn an_app_has_so_much_room_over_all_users() {
+fn the_quota_of_an_app_covers_all_users() {
     let host = host(json!({"app_bytes": 10}));
     let blob = upload(&host, "ann", b"12345678").unwrap();
     let later = |ms: u64| {
         host.set_clock(1_000_000 + ms);
         host.run_jobs().unwrap();
     };
-    // It is counted in a moment.
+    // The sum follows a second later.
     later(1_000);
     assert_eq!(code(upload(&host, "bob", b"123")), "quota");
     upload(&host, "bob", b"12").unwrap();

@@ -1,11 +1,11 @@
-//! What may be uploaded, who sees it, and what goes again.
+//! Uploads: limits, access, inspection and removal.
 
 use super::*;
 
 const HOUR_MS: u64 = 3_600_000;
 
 #[test]
-fn an_upload_says_which_conversation_it_is_for_and_its_members_alone_upload() {
+fn uploads_are_checked_for_conversation_membership_size_and_type() {
     let host = host(json!({"file_bytes": 10, "deny_media_types": ["video/*", "text/HTML"]}));
     let refused = |conversation, media_type: &str, bytes: &[u8]| {
         code(host.upload(&caller("ann"), "a", media_type, conversation, bytes))
@@ -16,21 +16,21 @@ fn an_upload_says_which_conversation_it_is_for_and_its_members_alone_upload() {
     assert_eq!(refused(member, "", &[0; 11]), "too_large");
     assert_eq!(refused(member, "video/mp4", b"a"), "bad_media_type");
     assert_eq!(refused(member, "Text/html; charset=utf-8", b"a"), "bad_media_type");
-    // Whoever left while it was under way.
+    // The uploader left during the upload.
     host.set_members(CONVERSATION, &["bob"]);
     assert_eq!(refused(member, "text/plain", b"a"), "not_a_member");
     assert_eq!(host.blobs().len(), 0);
 }
 
 #[test]
-fn what_does_not_say_what_it_is_can_be_denied_too() {
+fn an_empty_media_type_can_be_denied() {
     let host = host(json!({"deny_media_types": ["application/octet-stream"]}));
     assert_eq!(code(upload_as(&host, "ann", "a", "", b"a")), "bad_media_type");
     assert!(upload_as(&host, "ann", "a", "text/plain", b"a").is_ok());
 }
 
 #[test]
-fn members_and_the_uploader_read_a_file_and_nobody_else_does() {
+fn only_members_and_the_uploader_read_a_file() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"hello").unwrap();
     let file = call(&host, "bob", "file", json!({"blob": blob})).unwrap();
@@ -54,7 +54,7 @@ fn members_and_the_uploader_read_a_file_and_nobody_else_does() {
 }
 
 #[test]
-fn an_image_is_inspected_and_has_a_thumbnail_for_those_who_have_the_image() {
+fn a_thumbnail_has_the_access_rules_of_its_image() {
     let host = host(json!({"thumbnail_side": 64}));
     let blob = upload_as(&host, "ann", "a.png", "image/png", &samples::png(300, 100)).unwrap();
     assert_eq!(state(&host, &blob).unwrap(), "checking");
@@ -84,7 +84,7 @@ fn an_image_is_inspected_and_has_a_thumbnail_for_those_who_have_the_image() {
 }
 
 #[test]
-fn what_is_no_image_is_unreadable_and_stays() {
+fn an_unreadable_image_is_kept() {
     let host = host(json!({}));
     let blob = upload_as(&host, "ann", "a.png", "image/png", b"<html>").unwrap();
     host.run_jobs().unwrap();
@@ -97,7 +97,7 @@ fn what_is_no_image_is_unreadable_and_stays() {
 }
 
 #[test]
-fn the_uploader_alone_deletes() {
+fn only_the_uploader_deletes() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"hello").unwrap();
     let which = json!({"blob": blob});
@@ -110,7 +110,7 @@ fn the_uploader_alone_deletes() {
 }
 
 #[test]
-fn files_of_somebody_are_listed_the_newest_first_and_in_pages() {
+fn own_files_are_listed_newest_first_in_pages() {
     let host = host(json!({}));
     let mut blobs: Vec<String> = (0..5).map(|_| upload(&host, "ann", b"a").unwrap()).collect();
     upload(&host, "bob", b"b").unwrap();
@@ -129,7 +129,7 @@ fn files_of_somebody_are_listed_the_newest_first_and_in_pages() {
 }
 
 #[test]
-fn what_nobody_sends_goes_in_time_and_what_is_sent_stays() {
+fn unsent_files_are_removed_after_their_time() {
     let host = host(json!({"unsent_hours": 2}));
     let unsent = upload_as(&host, "ann", "a.png", "image/png", &samples::png(900, 900)).unwrap();
     let sent = upload(&host, "ann", b"sent").unwrap();

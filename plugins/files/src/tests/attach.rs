@@ -1,9 +1,9 @@
-//! Messages with files: what the guard says, what readers are told later, and what a recall leaves.
+//! Messages with files: the guard, late previews, and recalls.
 
 use super::*;
 
 #[test]
-fn a_message_says_of_its_file_what_is_known() {
+fn stored_values_replace_the_senders_claims() {
     let host = host(json!({"thumbnail_side": 32}));
     let blob = upload_as(&host, "ann", "a.png", "image/png", &samples::png(64, 32)).unwrap();
     host.run_jobs().unwrap();
@@ -12,7 +12,7 @@ fn a_message_says_of_its_file_what_is_known() {
         "caption": "Look!", "duration_ms": 1.50, "text": null
     });
     let sent = send(&host, message("ann", "image", said, 1)).unwrap();
-    // Pictures of a few bytes are their own thumbnail unless they are larger than one.
+    // This picture is larger than a thumbnail, so it has one.
     let thumbnail = sent["thumbnail"].as_str().unwrap().to_owned();
     let size = samples::png(64, 32).len();
     assert_eq!(
@@ -23,26 +23,26 @@ fn a_message_says_of_its_file_what_is_known() {
             "caption": "Look!", "duration_ms": 1.5, "text": null
         })
     );
-    // What is right stays as it is.
+    // Correct content is accepted unchanged.
     let again = message("ann", "image", sent, 2);
     assert_eq!(host.before_send(&again), Verdict::Accept);
     assert!(host.annotation(CONVERSATION, 1, "preview").is_none());
 }
 
 #[test]
-fn what_is_not_known_is_not_said() {
+fn unknown_values_are_left_out() {
     let host = host(json!({}));
     let blob = upload_as(&host, "ann", "", "", b"film").unwrap();
     let said = json!({"blob": blob, "name": "a", "media_type": "b", "width": 4, "height": 3, "thumbnail_width": 2});
     let as_file = send(&host, message("ann", "file", said.clone(), 1)).unwrap();
     assert_eq!(as_file, json!({"blob": blob, "size": 4}));
-    // Nobody looks into films.
-    let as_film = send(&host, message("ann", "video", said, 2)).unwrap();
-    assert_eq!(as_film, json!({"blob": blob, "size": 4, "width": 4, "height": 3}));
+    // Videos aren't inspected.
+    let as_video = send(&host, message("ann", "video", said, 2)).unwrap();
+    assert_eq!(as_video, json!({"blob": blob, "size": 4, "width": 4, "height": 3}));
 }
 
 #[test]
-fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
+fn missing_foreign_and_unreadable_files_are_rejected() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"text").unwrap();
     let refused = |kind: &str, blob: &str| send(&host, message("ann", kind, json!({"blob": blob}), 1)).unwrap_err();
@@ -63,13 +63,13 @@ fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
 }
 
 #[test]
-fn readers_of_what_was_sent_early_are_told_later() {
+fn a_message_sent_before_the_inspection_is_annotated_after_it() {
     let host = host(json!({"thumbnail_side": 32}));
     let blob = upload_as(&host, "ann", "a.png", "image/png", &samples::png(64, 32)).unwrap();
     let broken = upload_as(&host, "ann", "b.png", "image/png", b"no image").unwrap();
     send(&host, message("ann", "image", json!({"blob": blob}), 1)).unwrap();
     send(&host, message("ann", "image", json!({"blob": broken}), 2)).unwrap();
-    // This one is in the log, but was not shown to the plugin before the inspection.
+    // This message is committed, but observed only after the inspection.
     let late = message("ann", "image", json!({"blob": blob}), 3);
     assert!(matches!(host.before_send(&late), Verdict::Replace(_)));
     host.run_jobs().unwrap();
@@ -88,7 +88,7 @@ fn readers_of_what_was_sent_early_are_told_later() {
 }
 
 #[test]
-fn a_recall_removes_a_file_that_nothing_else_shows() {
+fn a_recall_removes_a_file_that_no_other_message_shows() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"hello").unwrap();
     for seq in [1, 2] {
@@ -96,7 +96,7 @@ fn a_recall_removes_a_file_that_nothing_else_shows() {
     }
     recall(&host, 1);
     assert_eq!(host.blobs().len(), 1);
-    // A message that is in the log, but was not observed yet, keeps it as well.
+    // A committed message that wasn't observed yet keeps the file as well.
     let third = message("bob", "file", json!({"blob": blob}), 3);
     assert!(!matches!(host.before_send(&third), Verdict::Reject(_)));
     recall(&host, 2);
@@ -125,7 +125,7 @@ fn an_edit_that_shows_another_file_removes_the_first_one() {
 }
 
 #[test]
-fn members_see_what_was_sent_in_a_conversation_the_newest_first() {
+fn members_list_the_files_of_a_conversation_newest_first() {
     let host = host(json!({}));
     let blobs: Vec<String> = (0..3).map(|_| upload(&host, "ann", b"a").unwrap()).collect();
     upload(&host, "ann", b"unsent").unwrap();
@@ -149,7 +149,7 @@ fn members_see_what_was_sent_in_a_conversation_the_newest_first() {
 }
 
 #[test]
-fn a_file_that_many_messages_show_is_forgotten_bit_by_bit() {
+fn many_attachments_of_a_file_are_removed_in_batches() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"a").unwrap();
     for seq in 1..=450 {
@@ -157,6 +157,6 @@ fn a_file_that_many_messages_show_is_forgotten_bit_by_bit() {
     }
     call(&host, "ann", "delete", json!({"blob": blob})).unwrap();
     host.run_jobs().unwrap();
-    let left = host.run(|cx| Ok(cx.table::<Showing>().scan((&*blob,)).count(1)?));
+    let left = host.run(|cx| Ok(cx.table::<Attachment>().scan((&*blob,)).count(1)?));
     assert_eq!(left.unwrap(), 0);
 }

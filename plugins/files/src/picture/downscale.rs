@@ -1,19 +1,19 @@
-//! Pixels that are added up as they come, in any order, to a picture of a whole fraction of the size.
+//! Box downscaling: pixels are summed as they arrive, in any order, into an image of an integer fraction of the size.
 
 use image::RgbaImage;
 
-/// A picture that is being made smaller.
-pub(super) struct Shrunk {
-    /// Pixels that become one, in each direction.
+/// An image under downscaling.
+pub(super) struct Downscale {
+    /// Source pixels per output pixel, in each direction.
     factor: u32,
     width: u32,
     height: u32,
-    /// Sums of red, green and blue, each weighed by how opaque the pixel is, of opacity, and the number of pixels.
+    /// Sums of red, green and blue, each weighted by opacity, the sum of opacity, and the number of pixels.
     cells: Vec<[u32; 5]>,
 }
 
-impl Shrunk {
-    /// Begins one that is once to twice as large as `side`, unless it is smaller anyway.
+impl Downscale {
+    /// Creates one whose longer side is one to two times `side`, or the source's if that is smaller.
     pub(super) fn new(width: u32, height: u32, side: u32) -> Self {
         let factor = (width.max(height) / side).max(1);
         let (width, height) = (width.div_ceil(factor), height.div_ceil(factor));
@@ -25,7 +25,7 @@ impl Shrunk {
         }
     }
 
-    /// Adds a pixel. One that is outside is passed over.
+    /// Adds a pixel. A pixel outside the image is ignored.
     pub(super) fn add(&mut self, x: u32, y: u32, [red, green, blue, opacity]: [u8; 4]) {
         let (x, y) = (x / self.factor, y / self.factor);
         if x >= self.width || y >= self.height {
@@ -33,17 +33,17 @@ impl Shrunk {
         }
         let cell = &mut self.cells[y as usize * self.width as usize + x as usize];
         let weight = u32::from(opacity);
-        let weighed = |colour: u8| (u32::from(colour) * weight + 127) / 255;
+        let weighted = |colour: u8| (u32::from(colour) * weight + 127) / 255;
         for (sum, more) in cell
             .iter_mut()
-            .zip([weighed(red), weighed(green), weighed(blue), weight, 1])
+            .zip([weighted(red), weighted(green), weighted(blue), weight, 1])
         {
-            // Less than 2²⁴ pixels become one.
+            // Fewer than 2²⁴ pixels are summed into one.
             *sum += more;
         }
     }
 
-    /// Returns the picture.
+    /// Returns the downscaled image: the mean colour of each cell.
     pub(super) fn into_image(self) -> RgbaImage {
         let mut image = RgbaImage::new(self.width, self.height);
         for (pixel, [red, green, blue, opacity, count]) in image.pixels_mut().zip(self.cells) {
