@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod fetch;
 pub mod hooks;
+pub mod host;
 pub mod log;
 pub mod net;
 pub mod plugin;

@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn no_path_leaves_the_folder() {
-        let site = StaticFolder {
+        let state = StaticFolder {
             at: "/app/".to_owned(),
             files: Files::Folder(PathBuf::from("files")),
         };
-        assert_eq!(site.relative("/app/"), Some("index.html"));
-        assert_eq!(site.relative("/app/a/b.js"), Some("a/b.js"));
+        assert_eq!(state.relative("/app/"), Some("index.html"));
+        assert_eq!(state.relative("/app/a/b.js"), Some("a/b.js"));
         for path in [
             "/app/../x",
             "/app/a/../../x",
@@ -128,7 +128,7 @@ mod tests {
             "/app/.git/config",
             "/other",
         ] {
-            assert_eq!(site.relative(path), None, "{path}");
+            assert_eq!(state.relative(path), None, "{path}");
         }
     }
 }

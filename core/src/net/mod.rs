@@ -1,13 +1,12 @@
 //! Listeners, TLS and HTTP routes.
 
-mod asked;
 mod blobs;
 mod files;
 mod mount;
 mod plugins;
+mod request;
 mod tls;
-mod upgraded;
-mod uploads;
+mod websocket_io;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,9 +27,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use yawc::{Options, Role, WebSocket};
 
 use crate::blobs::{Blobs, BlobsError};
-use crate::session::{self, Host};
+use crate::host::Host;
+use crate::session;
 
-use upgraded::{Carrier, Known};
+use websocket_io::{ConcreteIo, UpgradeIo};
 
 pub(crate) use files::MAX_FILE_BYTES;
 pub use files::{Files, StaticFolder};
@@ -66,7 +66,7 @@ impl Default for NetLimits {
 
 /// What all connections of a host share.
 #[derive(Debug)]
-pub struct Site {
+pub struct HttpState {
     /// The host behind the WebSockets.
     pub host: Arc<Host>,
     /// Origins of pages that may connect, besides the host itself; `*` for any.
@@ -92,8 +92,8 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// Accepts connections until the server stops. `alive` is dropped when the last one has ended.
-pub async fn listen(site: Arc<Site>, listener: TcpListener, tls: Option<TlsIdentity>, alive: mpsc::Sender<()>) {
-    let mut stopping = site.stopping.clone();
+pub async fn listen(state: Arc<HttpState>, listener: TcpListener, tls: Option<TlsIdentity>, alive: mpsc::Sender<()>) {
+    let mut stopping = state.stopping.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,13 +101,13 @@ pub async fn listen(site: Arc<Site>, listener: TcpListener, tls: Option<TlsIdent
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(place) = site.places.clone().try_acquire_owned() else {
+                let Ok(place) = state.places.clone().try_acquire_owned() else {
                     tracing::warn!(%peer, "refused a connection: all places are taken");
                     continue;
                 };
-                let (site, tls, alive) = (site.clone(), tls.clone(), alive.clone());
+                let (state, tls, alive) = (state.clone(), tls.clone(), alive.clone());
                 tokio::spawn(async move {
-                    serve(site, stream, peer, tls, &alive).await;
+                    serve(state, stream, peer, tls, &alive).await;
                     drop(place);
                 });
             }
@@ -121,7 +121,7 @@ pub async fn listen(site: Arc<Site>, listener: TcpListener, tls: Option<TlsIdent
 }
 
 async fn serve(
-    site: Arc<Site>,
+    state: Arc<HttpState>,
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsIdentity>,
@@ -130,16 +130,16 @@ async fn serve(
     // Frames are small and batched by us.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_http(site, stream, false, alive).await,
-        Some(tls) => match tokio::time::timeout(site.limits.header, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => serve_http(site, stream, true, alive).await,
+        None => serve_http(state, stream, false, alive).await,
+        Some(tls) => match tokio::time::timeout(state.limits.header, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => serve_http(state, stream, true, alive).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
         },
     }
 }
 
-async fn serve_http<S>(site: Arc<Site>, stream: S, secure: bool, alive: &mpsc::Sender<()>)
+async fn serve_http<S>(state: Arc<HttpState>, stream: S, secure: bool, alive: &mpsc::Sender<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -147,14 +147,14 @@ where
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(site.limits.header)
+        .header_read_timeout(state.limits.header)
         .max_buf_size(16 << 10);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
-    let mut stopping = site.stopping.clone();
+    let mut stopping = state.stopping.clone();
     let alive = alive.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (site, alive) = (site.clone(), alive.clone());
-        async move { Ok::<_, Infallible>(route::<Known<S>, _>(&site, request, Some(secure), alive).await) }
+        let (state, alive) = (state.clone(), alive.clone());
+        async move { Ok::<_, Infallible>(route::<ConcreteIo<S>, _>(&state, request, Some(secure), alive).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -171,8 +171,8 @@ where
 }
 
 /// Answers a request; `secure` is whether it came over TLS, if that is known.
-async fn route<C: Carrier, B>(
-    site: &Arc<Site>,
+async fn route<C: UpgradeIo, B>(
+    state: &Arc<HttpState>,
     mut request: Request<B>,
     secure: Option<bool>,
     alive: mpsc::Sender<()>,
@@ -182,19 +182,19 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // Seldom, so that their futures need not have room in every connection.
-    if let Some(target) = asked::Target::of(request.uri().path(), "plugins") {
-        return Box::pin(plugins::answer(site, target, request)).await;
+    if let Some(target) = request::PluginPath::of(request.uri().path(), "plugins") {
+        return Box::pin(plugins::answer(state, target, request)).await;
     }
-    if let Some(target) = asked::Target::of(request.uri().path(), "blobs") {
-        return Box::pin(blobs::answer(site, target, request)).await;
+    if let Some(target) = request::PluginPath::of(request.uri().path(), "blobs") {
+        return Box::pin(blobs::answer(state, target, request)).await;
     }
     match request.uri().path() {
-        "/v1/ws" => upgrade::<C, B>(site, &mut request, secure, alive),
+        "/v1/ws" => upgrade::<C, B>(state, &mut request, secure, alive),
         "/health" => text(StatusCode::OK, "ok\n"),
-        "/ready" if *site.stopping.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        "/ready" if *state.stopping.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         "/ready" => text(StatusCode::OK, "ready\n"),
         path if matches!(*request.method(), Method::GET | Method::HEAD) => {
-            for folder in &site.folders {
+            for folder in &state.folders {
                 if let Some(response) = folder.serve(path, request.headers()).await {
                     return response;
                 }
@@ -206,16 +206,16 @@ where
 }
 
 /// Turns a request into a WebSocket with a session behind it.
-fn upgrade<C: Carrier, B>(
-    site: &Arc<Site>,
+fn upgrade<C: UpgradeIo, B>(
+    state: &Arc<HttpState>,
     request: &mut Request<B>,
     secure: Option<bool>,
     alive: mpsc::Sender<()>,
 ) -> Reply {
-    if !origin_allowed(site, request, secure) {
+    if !origin_allowed(state, request, secure) {
         return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
     }
-    let limit = site.host.limits.frame_bytes;
+    let limit = state.host.limits.frame_bytes;
     let options = Options::default()
         // The session refuses what is over its limit, with a code; this only bounds what is read to tell it so.
         .with_max_payload_read(4 * limit)
@@ -230,7 +230,7 @@ fn upgrade<C: Carrier, B>(
     request.extensions_mut().insert(connection.clone());
     match WebSocket::upgrade_with_options(request, options.clone()) {
         Ok((response, _)) => {
-            let (host, stopping) = (site.host.clone(), site.stopping.clone());
+            let (host, stopping) = (state.host.clone(), state.stopping.clone());
             tokio::spawn(async move {
                 match C::take_over(connection).await {
                     Ok(raw) => match WebSocket::from_stream(raw, Role::Server, options) {
@@ -254,8 +254,8 @@ fn upgrade<C: Carrier, B>(
     }
 }
 
-/// A page of another site must not speak as whoever looks at it.
-fn origin_allowed<B>(site: &Site, request: &Request<B>, secure: Option<bool>) -> bool {
+/// A page of another state must not speak as whoever looks at it.
+fn origin_allowed<B>(state: &HttpState, request: &Request<B>, secure: Option<bool>) -> bool {
     let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else {
         return true;
     };
@@ -267,7 +267,7 @@ fn origin_allowed<B>(site: &Site, request: &Request<B>, secure: Option<bool>) ->
     let own = |scheme: &str| origin == format!("{scheme}://{host}").as_bytes();
     (secure != Some(true) && own("http"))
         || (secure != Some(false) && own("https"))
-        || site
+        || state
             .origins
             .iter()
             .any(|allowed| allowed == "*" || allowed.as_bytes() == origin)

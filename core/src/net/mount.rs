@@ -11,22 +11,22 @@ use hyper::{Request, StatusCode, Uri};
 use tokio::sync::mpsc;
 use tower_service::Service;
 
-use super::upgraded::Any;
-use super::{Reply, Site, route, text};
+use super::websocket_io::Any;
+use super::{HttpState, Reply, route, text};
 
 /// The WebSocket endpoint, the plugins' own parts of the HTTP interface and the static files of a host, for a server of
 /// somebody else: axum, or anything else that takes a tower service. The other server must allow upgrades of connections.
 #[derive(Clone, Debug)]
 pub struct Mounted {
-    site: Arc<Site>,
+    state: Arc<HttpState>,
     prefix: Arc<str>,
     alive: mpsc::WeakSender<()>,
 }
 
 impl Mounted {
-    pub(crate) fn new(site: Arc<Site>, alive: mpsc::WeakSender<()>) -> Self {
+    pub(crate) fn new(state: Arc<HttpState>, alive: mpsc::WeakSender<()>) -> Self {
         Self {
-            site,
+            state,
             prefix: "".into(),
             alive,
         }
@@ -55,7 +55,7 @@ impl Mounted {
             };
             *request.uri_mut() = uri;
         }
-        route::<Any, B>(&self.site, request, None, alive).await
+        route::<Any, B>(&self.state, request, None, alive).await
     }
 }
 

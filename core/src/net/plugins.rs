@@ -12,11 +12,11 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
 use crate::hooks::Access;
-use crate::session::Host;
+use crate::host::Host;
 use crate::wire::Code;
 
-use super::asked::{Refused, Target, bearer, in_turn};
-use super::{Reply, ReplyBody, Site};
+use super::request::{HttpError, PluginPath, bearer, in_turn};
+use super::{HttpState, Reply, ReplyBody};
 
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(30);
@@ -34,31 +34,31 @@ const WITHHELD: [&str; 12] = [
     "upgrade",
     "content-length",
     "set-cookie",
-    "clear-site-data",
+    "clear-state-data",
     "strict-transport-security",
 ];
 
 /// Answers a request to a plugin's own part of the interface.
-pub(super) async fn answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Reply
+pub(super) async fn answer<B>(state: &Arc<HttpState>, target: PluginPath, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match try_answer(site, target, request).await {
+    match try_answer(state, target, request).await {
         Ok(response) => response,
         Err(refused) => refused.response(),
     }
 }
 
-async fn try_answer<B>(site: &Arc<Site>, target: Target, request: Request<B>) -> Result<Reply, Refused>
+async fn try_answer<B>(state: &Arc<HttpState>, target: PluginPath, request: Request<B>) -> Result<Reply, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let host = site.host.clone();
+    let host = state.host.clone();
     let (parts, body) = request.into_parts();
     let token = bearer(&parts.headers);
-    let body = read(body, site.limits.body_bytes).await?;
+    let body = read(body, state.limits.body_bytes).await?;
     let request = HttpRequest {
         method: parts.method.as_str().to_owned(),
         path: target.path.clone(),
@@ -66,30 +66,30 @@ where
         headers: readable(&parts.headers),
         body: body.into(),
     };
-    in_turn(&site.host, move || {
+    in_turn(&state.host, move || {
         committed(&host, &target, token.as_deref(), &request)
     })
     .await
 }
 
-async fn read<B>(body: B, most: usize) -> Result<Bytes, Refused>
+async fn read<B>(body: B, most: usize) -> Result<Bytes, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let too_large = || {
         let message = "The body is over `body_bytes`.";
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BadFrame, message)
+        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BadFrame, message)
     };
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
     let collected = tokio::time::timeout(BODY, Limited::new(body, most).collect()).await;
-    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, Code::BadFrame, "The body took too long.");
+    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, Code::BadFrame, "The body took too long.");
     match collected.map_err(late)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Refused::new(
+        Err(_) => Err(HttpError::new(
             StatusCode::BAD_REQUEST,
             Code::BadFrame,
             "The body can't be read.",
@@ -110,16 +110,21 @@ fn readable(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Asks the plugin until its transaction holds.
-fn committed(host: &Arc<Host>, target: &Target, token: Option<&str>, request: &HttpRequest) -> Result<Reply, Refused> {
+fn committed(
+    host: &Arc<Host>,
+    target: &PluginPath,
+    token: Option<&str>,
+    request: &HttpRequest,
+) -> Result<Reply, HttpError> {
     let identity = target.identify(host, token)?;
     host.settlement.run(|| {
         let call = target.call(host, Access::Write, identity.as_ref());
         let (mut call, outcome) = host.hooks.http(call, &target.plugin, request.clone());
         let Some(outcome) = outcome else {
             let message = "There is no such plugin, or it answers no HTTP.";
-            return Err(Refused::new(StatusCode::NOT_FOUND, Code::UnknownMethod, message));
+            return Err(HttpError::new(StatusCode::NOT_FOUND, Code::UnknownMethod, message));
         };
-        let response = outcome.flatten().map_err(Refused::from).and_then(|answered| {
+        let response = outcome.flatten().map_err(HttpError::from).and_then(|answered| {
             if answered.status >= 400 {
                 call.forget();
             }
@@ -130,11 +135,11 @@ fn committed(host: &Arc<Host>, target: &Target, token: Option<&str>, request: &H
 }
 
 /// Makes the response of what a plugin answered.
-fn checked(plugin: &str, answered: &HttpResponse) -> Result<Reply, Refused> {
+fn checked(plugin: &str, answered: &HttpResponse) -> Result<Reply, HttpError> {
     let failed = || {
         tracing::warn!(plugin, status = answered.status, "a plugin's response is malformed");
         let message = "The plugin's response is malformed.";
-        Refused::new(StatusCode::BAD_GATEWAY, Code::PluginFailed, message)
+        HttpError::new(StatusCode::BAD_GATEWAY, Code::PluginFailed, message)
     };
     let status = StatusCode::from_u16(answered.status).map_err(|_| failed())?;
     if !(200..600).contains(&answered.status) {

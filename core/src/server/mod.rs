@@ -1,6 +1,6 @@
 //! Builder → running server → shutdown: the only place where the parts are wired.
 
-mod door;
+mod listener;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,18 +16,19 @@ use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
 use crate::config::{Config, Listen};
 use crate::hooks::{Hooks, Jobs, Observers, Registry, Settlement, Timers};
+use crate::host::Host;
 use crate::log::{Conversations, Draft, Log, LogError, Record};
-use crate::net::{self, Mounted, Site, TlsError, TlsIdentity};
+use crate::net::{self, HttpState, Mounted, TlsError, TlsIdentity};
 use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
 };
 use crate::router::Router;
 use crate::services::{Metrics, Surroundings, expire};
-use crate::session::{Host, LocalSession};
+use crate::session::LocalSession;
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
 use crate::workers::Workers;
-use door::Door;
+use listener::BoundListener;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ pub struct UnknownApp(pub AppId);
 /// A running server.
 pub struct Server {
     addresses: Vec<(SocketAddr, bool)>,
-    site: Arc<Site>,
+    site: Arc<HttpState>,
     alive: mpsc::Sender<()>,
     admin: Option<admin::Access>,
     supervisor: Arc<Supervisor>,
@@ -155,11 +156,11 @@ impl Builder {
         let admin_door = config
             .admin
             .as_ref()
-            .map(|admin| Door::take(admin.address))
+            .map(|admin| BoundListener::bind(admin.address))
             .transpose()?;
         let taken = |listen: &Listen| {
             let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
-            Ok((Door::take(listen.address)?, tls))
+            Ok((BoundListener::bind(listen.address)?, tls))
         };
         let doors: Vec<_> = config.listen.iter().map(taken).collect::<Result<_, StartError>>()?;
         let runtime = Handle::current();
@@ -218,7 +219,7 @@ impl Builder {
         if let Some(every) = config.watch {
             tokio::spawn(watch_files(supervisor.clone(), every, stopping.clone()));
         }
-        let site = Arc::new(Site {
+        let site = Arc::new(HttpState {
             host,
             origins: config.origins.clone(),
             folders: config.folders.clone(),

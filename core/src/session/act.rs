@@ -6,12 +6,13 @@ use bytes::Bytes;
 use courtyard_plugin_sdk as sdk;
 use tokio::sync::oneshot;
 
+use super::Session;
 use super::identity::Signed;
-use super::requests::{storage_failed, unknown_conversation};
-use super::{Host, Session};
+use super::refusal::{storage_failed, unknown_conversation};
 use crate::bus::Notice;
 use crate::clock::now_ms;
 use crate::hooks::{ATTEMPTS, Access, Call, Message};
+use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};

@@ -2,13 +2,14 @@
 
 use crate::clock::now_ms;
 use crate::hooks::{ATTEMPTS, Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
+use crate::host::Host;
 use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::store::CommitError;
 use crate::wire::reply::Welcome;
 use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOCOL, RequestError, reply};
 
-use super::{Host, Session};
+use super::Session;
 
 /// Who is signed in.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{FRAMES_AT_ONCE, Host, Session, SessionLimits};
+use super::{FRAMES_AT_ONCE, Session};
 use crate::hooks::Identity;
+use crate::host::{Host, SessionLimits};
 use crate::wire::{ActorId, AppId, ClientFrame, Code, DeviceId, RequestError};
 
 /// Events that a subscriber may lag behind until it gets a gap.

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use courtyard_plugin_sdk as sdk;
 
-use super::requests::{storage_failed, unknown_conversation, until_durable};
-use super::{Host, Place, Session};
+use super::refusal::{storage_failed, unknown_conversation};
+use super::requests::until_durable;
+use super::{Place, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call, origin};
+use crate::host::Host;
 use crate::log::{Conversation, Draft, Log, LogError, Watermark};
 use crate::router::{Item, Queue};
 use crate::store::{Outcome, Submitter, Transaction};

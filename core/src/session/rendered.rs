@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::requests::storage_failed;
+use super::refusal::storage_failed;
 use crate::hooks::{Access, Call, Hooks, Message, origin};
 use crate::log::{Body, Draft, EventType, Log, LogError, Revision};
 use crate::store::{LogId, StoredEvent};

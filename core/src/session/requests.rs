@@ -5,26 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::hooks::{Access, Call, Hooks, origin};
+use crate::host::Host;
 use crate::log::{Conversation, Draft, Log};
 use crate::router::Item;
 use crate::store::{Appended, CommitError, LogId};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
 use super::identity::Signed;
+use super::refusal::{storage_failed, unknown_conversation};
 use super::rendered::Rendered;
 use super::{Place, Session};
-
-pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
-    tracing::error!(%error, cause = error.source().map(tracing::field::display), "reading failed");
-    RequestError::new(Code::StorageFailed, "The server can't read its data.")
-}
-
-pub(super) fn unknown_conversation() -> RequestError {
-    RequestError::new(
-        Code::UnknownConversation,
-        "There is no such conversation, or you are no member.",
-    )
-}
 
 /// Waits until all that was read is on the disk: nobody is to see what a crash takes back. Returns whether it is; a store
 /// that can't write any more can still be read.
@@ -147,7 +137,7 @@ impl Session {
 
 /// Calls a method until its transaction holds. What `answer` makes of its value is done then.
 fn call_committed<A: FnOnce() + Send + 'static>(
-    host: &super::Host,
+    host: &Host,
     app: &AppId,
     session: SessionId,
     signed: Option<&Signed>,
@@ -173,7 +163,7 @@ fn call_committed<A: FnOnce() + Send + 'static>(
 
 /// Reads a page that fits into the queue of a session: of fewer events than asked for, if need be.
 fn read_page(
-    host: &super::Host,
+    host: &Host,
     viewer: &str,
     conversation: &Conversation,
     page: Page,

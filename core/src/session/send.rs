@@ -7,12 +7,13 @@ use bytes::Bytes;
 use crate::bus::Notice;
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Message, Sealed};
+use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
 
-use super::{Host, Place, Session};
+use super::{Place, Session};
 
 /// The parts of a frame that a message is made of.
 struct Parts {
@@ -229,7 +230,7 @@ fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
                 Some(draft.into_transaction(outgoing))
             }
             Err(failure) => {
-                outgoing.refuse(&super::requests::storage_failed(&failure));
+                outgoing.refuse(&super::refusal::storage_failed(&failure));
                 None
             }
         },
@@ -277,11 +278,11 @@ impl Submitter for Outgoing {
                 prepare(self, false)
             }
             Ok(_) => {
-                self.refuse(&super::requests::unknown_conversation());
+                self.refuse(&super::refusal::unknown_conversation());
                 None
             }
             Err(error) => {
-                self.refuse(&super::requests::storage_failed(&error));
+                self.refuse(&super::refusal::storage_failed(&error));
                 None
             }
         }

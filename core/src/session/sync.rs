@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Session;
 use super::receipts::{keep_told, view};
+use super::refusal::storage_failed;
 use super::rendered::Rendered;
-use super::requests::{storage_failed, until_durable};
-use super::{Host, Session};
+use super::requests::until_durable;
+use crate::host::Host;
 use crate::log::{Body, Conversation, EventType, Log, LogError, Watermark};
 use crate::store::{Head, LogId, Position};
 use crate::wire::reply::{ConversationView, ReceiptView};

@@ -10,13 +10,13 @@ use super::StartError;
 const BACKLOG: u32 = 1024;
 
 /// An address that is taken, and nobody can connect to yet.
-pub(super) struct Door {
+pub(super) struct BoundListener {
     address: SocketAddr,
     socket: TcpSocket,
 }
 
-impl Door {
-    pub(super) fn take(address: SocketAddr) -> Result<Self, StartError> {
+impl BoundListener {
+    pub(super) fn bind(address: SocketAddr) -> Result<Self, StartError> {
         let bound = || {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4(),

@@ -28,7 +28,7 @@ pub(super) enum TakeOverError {
 }
 
 /// What connections a server accepts, and thus what is behind an upgraded one.
-pub(super) trait Carrier: 'static {
+pub(super) trait UpgradeIo: 'static {
     /// The connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -37,9 +37,9 @@ pub(super) trait Carrier: 'static {
 }
 
 /// A server of ours, which accepted this type.
-pub(super) struct Known<S>(PhantomData<S>);
+pub(super) struct ConcreteIo<S>(PhantomData<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Carrier for Known<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> UpgradeIo for ConcreteIo<S> {
     type Io = Raw<S>;
 
     async fn take_over(upgrade: OnUpgrade) -> std::result::Result<Raw<S>, TakeOverError> {
@@ -55,7 +55,7 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
 
-impl Carrier for Any {
+impl UpgradeIo for Any {
     type Io = Box<dyn Io>;
 
     async fn take_over(upgrade: OnUpgrade) -> std::result::Result<Box<dyn Io>, TakeOverError> {

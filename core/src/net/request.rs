@@ -9,20 +9,20 @@ use hyper::{Response, StatusCode};
 
 use super::{Reply, ReplyBody};
 use crate::hooks::{Access, Call, CallerName, Identity, origin};
+use crate::host::Host;
 use crate::log::Draft;
-use crate::session::Host;
 use crate::store::CommitError;
 use crate::wire::{AppId, Code, RequestError};
 
 /// Where a request goes: the app, the plugin, and the path behind them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct PluginPath {
     pub(super) app: AppId,
     pub(super) plugin: String,
     pub(super) path: String,
 }
 
-impl Target {
+impl PluginPath {
     /// Finds the plugin of a path `/v1/NOUN/PLUGIN/…`, or `/v1/apps/APP/NOUN/PLUGIN/…` for another app than the default one.
     pub(super) fn of(path: &str, noun: &str) -> Option<Self> {
         let rest = path.strip_prefix("/v1/")?;
@@ -63,19 +63,19 @@ impl Target {
     }
 
     /// Asks the plugins who sends the request; nobody if it has no token.
-    pub(super) fn identify(&self, host: &Host, token: Option<&str>) -> Result<Option<Identity>, Refused> {
+    pub(super) fn identify(&self, host: &Host, token: Option<&str>) -> Result<Option<Identity>, HttpError> {
         if !host.apps.contains(&self.app) {
             let message = "There is no such app.";
-            return Err(Refused::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
+            return Err(HttpError::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
         }
         Ok(token.map(|token| host.identify(&self.app, token)).transpose()?)
     }
 }
 
 /// A refusal of the host, with its status.
-pub(super) struct Refused(pub(super) StatusCode, pub(super) RequestError);
+pub(super) struct HttpError(pub(super) StatusCode, pub(super) RequestError);
 
-impl Refused {
+impl HttpError {
     pub(super) fn new(status: StatusCode, code: Code, message: &'static str) -> Self {
         Self(status, RequestError::new(code, message))
     }
@@ -93,7 +93,7 @@ impl Refused {
     }
 }
 
-impl From<RequestError> for Refused {
+impl From<RequestError> for HttpError {
     fn from(error: RequestError) -> Self {
         let code = |code: Code| error.code == code.as_str();
         let status = if code(Code::Unauthenticated) {
@@ -109,7 +109,7 @@ impl From<RequestError> for Refused {
     }
 }
 
-impl From<CommitError> for Refused {
+impl From<CommitError> for HttpError {
     fn from(error: CommitError) -> Self {
         RequestError::from(error).into()
     }
@@ -128,15 +128,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
 /// Does work that waits for plugins and the store, when it is its turn.
 pub(super) async fn in_turn<T: Send + 'static>(
     host: &Arc<Host>,
-    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
-) -> Result<T, Refused> {
+    work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+) -> Result<T, HttpError> {
     let done = host.workers.in_turn(work).await.map_err(|_| {
         let message = "The server is stopping.";
-        Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message)
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message)
     })?;
     done.map_err(|_| {
         let message = "The server has a fault.";
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)
     })?
 }
 
@@ -146,8 +146,9 @@ mod tests {
 
     #[test]
     fn a_path_names_app_plugin_and_the_rest() {
-        let target =
-            |path: &str| Target::of(path, "plugins").map(|target| (target.app.to_string(), target.plugin, target.path));
+        let target = |path: &str| {
+            PluginPath::of(path, "plugins").map(|target| (target.app.to_string(), target.plugin, target.path))
+        };
         let of = |app: &str, plugin: &str, path: &str| Some((app.to_owned(), plugin.to_owned(), path.to_owned()));
         assert_eq!(target("/v1/plugins/hello"), of("default", "hello", "/"));
         assert_eq!(target("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));

@@ -15,12 +15,13 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATIO
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use super::asked::{Refused, in_turn};
-use super::blobs::{Asked, allowed, empty, insert, is_member, removed, storage, unknown};
-use super::{Reply, Site};
+use super::removal::removed;
+use super::request::{BlobRequest, allowed, empty, insert, is_member, storage, unknown};
 use crate::blobs::{self, BlobName, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES, Part, Record};
 use crate::hooks::{Access, Identity};
-use crate::session::Host;
+use crate::host::Host;
+use crate::net::request::{HttpError, in_turn};
+use crate::net::{HttpState, Reply};
 use crate::wire::{Code, ConversationId};
 
 const RESUMABLE: &str = "tus-resumable";
@@ -50,7 +51,7 @@ pub(super) fn method(method: &Method, headers: &HeaderMap) -> Method {
 }
 
 /// Adds what every answer about uploads says.
-pub(super) fn finished(site: &Site, mut response: Reply) -> Reply {
+pub(super) fn finished(state: &HttpState, mut response: Reply) -> Reply {
     let headers = response.headers_mut();
     headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
     headers.insert("tus-version", HeaderValue::from_static(VERSION));
@@ -60,12 +61,17 @@ pub(super) fn finished(site: &Site, mut response: Reply) -> Reply {
     );
     headers.insert("tus-checksum-algorithm", HeaderValue::from_static("sha1,sha256"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    insert(&mut response, "tus-max-size", &site.blobs.limits().bytes.to_string());
+    insert(&mut response, "tus-max-size", &state.blobs.limits().bytes.to_string());
     response
 }
 
 /// Answers a request about an upload.
-pub(super) async fn answer<B>(site: &Arc<Site>, asked: Asked, parts: &Parts, body: B) -> Result<Reply, Refused>
+pub(super) async fn answer<B>(
+    state: &Arc<HttpState>,
+    asked: BlobRequest,
+    parts: &Parts,
+    body: B,
+) -> Result<Reply, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -76,13 +82,17 @@ where
     }
     if parts.headers.get(RESUMABLE).map(HeaderValue::as_bytes) != Some(VERSION.as_bytes()) {
         let message = "This server speaks tus 1.0.0.";
-        return Err(Refused::new(StatusCode::PRECONDITION_FAILED, Code::BadUpload, message));
+        return Err(HttpError::new(
+            StatusCode::PRECONDITION_FAILED,
+            Code::BadUpload,
+            message,
+        ));
     }
-    let host = site.host.clone();
+    let host = state.host.clone();
     match method {
-        Method::POST if asked.id.is_empty() => create(site, asked, parts, body).await,
+        Method::POST if asked.id.is_empty() => create(state, asked, parts, body).await,
         Method::HEAD => {
-            let (name, record) = in_turn(&site.host, move || own(&host, &asked)).await?;
+            let (name, record) = in_turn(&state.host, move || own(&host, &asked)).await?;
             let mut response = empty(StatusCode::OK);
             insert(&mut response, LENGTH, &record.length.to_string());
             describe(&mut response, &record);
@@ -90,27 +100,27 @@ where
             Ok(response)
         }
         Method::PATCH => {
-            let (name, record) = in_turn(&site.host, {
+            let (name, record) = in_turn(&state.host, {
                 let asked = asked.clone();
                 move || own(&host, &asked)
             })
             .await?;
-            let upload = Upload::new(site, asked, name, record)?;
+            let upload = Upload::new(state, asked, name, record)?;
             let record = upload.take(&parts.headers, body).await?;
             let mut response = empty(StatusCode::NO_CONTENT);
             describe(&mut response, &record);
             Ok(response)
         }
         Method::DELETE => {
-            in_turn(&site.host, move || removed(&host, &asked)).await?;
+            in_turn(&state.host, move || removed(&host, &asked)).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
         _ => Err(bad(StatusCode::METHOD_NOT_ALLOWED, "That is no method of uploads.")),
     }
 }
 
-fn bad(status: StatusCode, message: &'static str) -> Refused {
-    Refused::new(status, Code::BadUpload, message)
+fn bad(status: StatusCode, message: &'static str) -> HttpError {
+    HttpError::new(status, Code::BadUpload, message)
 }
 
 /// Says how far an upload is, and until when it may go on.
@@ -124,7 +134,7 @@ fn describe(response: &mut Reply, record: &Record) {
 }
 
 /// Finds an upload of whoever sends the request.
-fn own(host: &Arc<Host>, asked: &Asked) -> Result<(BlobName, Record), Refused> {
+fn own(host: &Arc<Host>, asked: &BlobRequest) -> Result<(BlobName, Record), HttpError> {
     let identity = asked.signed_in(host)?;
     let mut call = asked.target.call(host, Access::Read, Some(&identity));
     let (name, record) = asked.find(&mut call.draft)?;
@@ -192,28 +202,28 @@ fn file_name(said: &str) -> Result<String, &'static str> {
 }
 
 /// Begins an upload.
-async fn create<B>(site: &Arc<Site>, asked: Asked, parts: &Parts, body: B) -> Result<Reply, Refused>
+async fn create<B>(state: &Arc<HttpState>, asked: BlobRequest, parts: &Parts, body: B) -> Result<Reply, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let headers = &parts.headers;
     let length = number(headers, LENGTH).ok_or_else(|| bad(StatusCode::BAD_REQUEST, "Upload-Length is needed."))?;
-    if length > site.blobs.limits().bytes {
+    if length > state.blobs.limits().bytes {
         return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "The file is over `max_bytes`."));
     }
     let metadata = Metadata::read(headers).map_err(|message| bad(StatusCode::BAD_REQUEST, message))?;
-    let (host, blobs, creating) = (site.host.clone(), site.blobs.clone(), asked.clone());
-    let begun = in_turn(&site.host, move || begin(&host, &blobs, &creating, length, metadata)).await;
+    let (host, blobs, creating) = (state.host.clone(), state.blobs.clone(), asked.clone());
+    let begun = in_turn(&state.host, move || begin(&host, &blobs, &creating, length, metadata)).await;
     let (name, mut record) = begun?;
     let path = parts.uri.path().trim_end_matches('/');
     // What is in the body already saves a request.
     if has_bytes(headers) && length > 0 {
-        let asked = Asked {
+        let asked = BlobRequest {
             id: name.text(),
             ..asked
         };
-        let upload = Upload::new(site, asked, name.clone(), record)?;
+        let upload = Upload::new(state, asked, name.clone(), record)?;
         record = upload.take(headers, body).await?;
     }
     let mut response = empty(StatusCode::CREATED);
@@ -230,10 +240,10 @@ fn has_bytes(headers: &HeaderMap) -> bool {
 fn begin(
     host: &Arc<Host>,
     blobs: &Blobs,
-    asked: &Asked,
+    asked: &BlobRequest,
     length: u64,
     metadata: Metadata,
-) -> Result<(BlobName, Record), Refused> {
+) -> Result<(BlobName, Record), HttpError> {
     let identity = asked.signed_in(host)?;
     let name = BlobName::new(asked.target.app.clone(), &asked.target.plugin);
     let mut record = blobs.begin(&name, length).map_err(storage)?;
@@ -267,8 +277,8 @@ fn begin(
 
 /// Some bytes of an upload on their way.
 struct Upload {
-    site: Arc<Site>,
-    asked: Asked,
+    state: Arc<HttpState>,
+    asked: BlobRequest,
     name: BlobName,
     /// As it is in the store.
     record: Record,
@@ -281,13 +291,13 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(site: &Arc<Site>, asked: Asked, name: BlobName, record: Record) -> Result<Self, Refused> {
-        let place = site.uploads.clone().try_acquire_owned().map_err(|_| {
+    fn new(state: &Arc<HttpState>, asked: BlobRequest, name: BlobName, record: Record) -> Result<Self, HttpError> {
+        let place = state.uploads.clone().try_acquire_owned().map_err(|_| {
             let message = "Too many uploads at a time.";
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message)
+            HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message)
         })?;
         Ok(Self {
-            site: site.clone(),
+            state: state.clone(),
             asked,
             name,
             record,
@@ -299,7 +309,7 @@ impl Upload {
     }
 
     /// Takes the bytes of a request. What came before a connection broke off is kept.
-    async fn take<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, Refused>
+    async fn take<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -322,7 +332,7 @@ impl Upload {
         outcome.map(|()| self.record)
     }
 
-    async fn receive<B>(&mut self, body: B, mut checksum: Option<Checksum>) -> Result<(), Refused>
+    async fn receive<B>(&mut self, body: B, mut checksum: Option<Checksum>) -> Result<(), HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -337,7 +347,7 @@ impl Upload {
         if body.size_hint().lower() > left {
             return Err(over());
         }
-        let part_bytes = self.site.blobs.limits().part_bytes;
+        let part_bytes = self.state.blobs.limits().part_bytes;
         let mut body = std::pin::pin!(body);
         let mut received = 0;
         let broken = loop {
@@ -378,43 +388,46 @@ impl Upload {
     }
 
     /// Writes what is buffered, and lets it count.
-    async fn write(&mut self) -> Result<(), Refused> {
+    async fn write(&mut self) -> Result<(), HttpError> {
         if !self.buffer.is_empty() {
             let bytes = self.buffer.split().freeze();
-            let part = self.site.blobs.write(&self.name, &self.record, bytes).await;
+            let part = self.state.blobs.write(&self.name, &self.record, bytes).await;
             self.pending.push(part.map_err(storage)?);
         }
         if self.at_once || self.pending.is_empty() {
             return Ok(());
         }
-        let (host, asked, name) = (self.site.host.clone(), self.asked.clone(), self.name.clone());
+        let (host, asked, name) = (self.state.host.clone(), self.asked.clone(), self.name.clone());
         let (before, pending) = (self.record.clone(), self.pending.clone());
-        self.record = in_turn(&self.site.host, move || advance(&host, &asked, &name, &before, pending)).await?;
+        self.record = in_turn(&self.state.host, move || {
+            advance(&host, &asked, &name, &before, pending)
+        })
+        .await?;
         self.pending.clear();
         Ok(())
     }
 
     /// Removes what was written and does not count.
     async fn discard(&mut self) {
-        if let Err(error) = self.site.blobs.erase_parts(&self.name, &self.pending).await {
+        if let Err(error) = self.state.blobs.erase_parts(&self.name, &self.pending).await {
             tracing::warn!(%error, "bytes of an upload that do not count stay until it is removed");
         }
     }
 }
 
-fn conflict() -> Refused {
+fn conflict() -> HttpError {
     let message = "The upload is at another offset.";
-    Refused::new(StatusCode::CONFLICT, Code::UploadConflict, message)
+    HttpError::new(StatusCode::CONFLICT, Code::UploadConflict, message)
 }
 
 /// Lets parts count. When they are the last, the plugin is asked whether it takes the blob.
 fn advance(
     host: &Arc<Host>,
-    asked: &Asked,
+    asked: &BlobRequest,
     name: &BlobName,
     before: &Record,
     parts: Vec<Part>,
-) -> Result<Record, Refused> {
+) -> Result<Record, HttpError> {
     let identity = asked.signed_in(host)?;
     let mut now = before.clone();
     now.parts.extend(parts);
@@ -454,14 +467,14 @@ fn advance(
 /// Removes an upload that the plugin does not take.
 fn give_up(
     host: &Arc<Host>,
-    asked: &Asked,
+    asked: &BlobRequest,
     name: &BlobName,
     record: &Record,
     identity: &Identity,
-) -> Result<(), Refused> {
+) -> Result<(), HttpError> {
     let mut call = asked.target.call(host, Access::Write, Some(identity));
     blobs::remove(&mut call.draft, name, record);
-    host.settlement.commit(*call, |_| {}).map_err(Refused::from)
+    host.settlement.commit(*call, |_| {}).map_err(HttpError::from)
 }
 
 /// What the bytes of a request must add up to.
@@ -471,7 +484,7 @@ struct Checksum {
 }
 
 impl Checksum {
-    fn read(headers: &HeaderMap) -> Result<Option<Self>, Refused> {
+    fn read(headers: &HeaderMap) -> Result<Option<Self>, HttpError> {
         let Some(text) = headers.get(CHECKSUM) else {
             return Ok(None);
         };
@@ -493,13 +506,13 @@ impl Checksum {
         }))
     }
 
-    fn check(self) -> Result<(), Refused> {
+    fn check(self) -> Result<(), HttpError> {
         if self.context.finish().as_ref() == self.wanted {
             return Ok(());
         }
         let mismatch = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
         let message = "The bytes do not add up to the checksum.";
-        Err(Refused::new(mismatch, Code::ChecksumMismatch, message))
+        Err(HttpError::new(mismatch, Code::ChecksumMismatch, message))
     }
 }
 
