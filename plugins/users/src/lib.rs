@@ -1,35 +1,22 @@
 //! The users plugin: accounts, logins and sessions, profiles, friends, who keeps whom out, presence, direct conversations.
 
-mod account;
-mod address;
-mod avatar;
-mod ban;
-mod block;
-mod code;
-mod direct;
-mod farewell;
-mod field;
-mod friend;
-mod gateway;
-mod identity;
-mod oidc;
-mod password;
-mod person;
-mod presence;
-mod profile;
-mod request;
-mod search;
+mod account_closure;
+mod accounts;
+mod error;
+mod prefix_scan;
 mod secret;
-mod session;
 mod settings;
 mod sign_in;
-mod throttle;
-mod token;
+mod social;
 
 use courtyard_plugin_sdk::prelude::*;
 
+use accounts::avatar;
 use settings::Settings;
-use throttle::{Pace, Throttle, Window};
+use sign_in::throttle::{Throttle, Window};
+use sign_in::{gateway, oidc, session};
+use social::block;
+use social::pace::Pace;
 
 /// The plugin.
 #[derive(Debug)]
@@ -56,11 +43,13 @@ impl Plugin for Users {
     }
 
     fn connected(&self, cx: &Context) {
-        said(cx, self.came(cx));
+        let shown = self.came(cx);
+        said(cx, shown.and_then(|()| session::saw(cx, self.settings.seen_minutes)));
     }
 
     fn disconnected(&self, cx: &Context) {
-        said(cx, self.went(cx));
+        let shown = self.went(cx);
+        said(cx, shown.and_then(|()| session::saw(cx, self.settings.seen_minutes)));
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
@@ -93,7 +82,7 @@ impl Plugin for Users {
 
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         match job.name.as_str() {
-            farewell::JOB => farewell::Farewell::run(job, cx),
+            account_closure::JOB => account_closure::Farewell::run(job, cx),
             gateway::JOB => self.settings.codes.send(cx, job),
             oidc::PREPARE => self.prepare(cx, job),
             oidc::EXCHANGE => self.exchange(cx, job),
@@ -103,7 +92,7 @@ impl Plugin for Users {
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            farewell::JOB => answer(payload, |farewell: farewell::Farewell| farewell.step(cx)),
+            account_closure::JOB => answer(payload, |farewell: account_closure::Farewell| farewell.step(cx)),
             oidc::READ => answer(payload, |id: String| {
                 oidc::read(cx, &id, &self.settings.oidc.provider(&id)?.issuer)
             }),

@@ -3,12 +3,13 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
-use crate::avatar::AvatarLimits;
-use crate::code::Codes;
-use crate::field::Field;
-use crate::oidc::Oidc;
-use crate::password::Cost;
-use crate::throttle::Backoff;
+use crate::accounts::avatar::AvatarLimits;
+use crate::accounts::field::Field;
+use crate::accounts::password_hash::Cost;
+use crate::error::bad;
+use crate::sign_in::code::Codes;
+use crate::sign_in::oidc::Oidc;
+use crate::sign_in::throttle::Backoff;
 
 /// The operator's settings. Each has a default.
 #[derive(Debug, Deserialize)]
@@ -114,9 +115,4 @@ impl Settings {
     pub(crate) fn token_ms(&self) -> u64 {
         self.token_days.saturating_mul(24 * 60 * 60 * 1_000)
     }
-}
-
-/// Refuses a configuration.
-pub(crate) fn bad(reason: impl Into<String>) -> Error {
-    Error::new("bad_configuration", reason)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Users;
 
 mod codes;
+mod layers;
 mod people;
 mod presence;
 mod sessions;

@@ -4,7 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::settings::bad;
+use crate::error::bad;
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

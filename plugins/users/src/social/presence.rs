@@ -6,8 +6,10 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::person::{Actors, Nothing, check_count};
-use crate::{Users, direct, friend, session};
+use crate::Users;
+use crate::accounts::last_seen;
+use crate::accounts::person::{Actors, Nothing, check_count};
+use crate::social::{direct, friend};
 
 /// What somebody chose to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,7 +206,7 @@ impl Users {
         let status = status(cx, actor)?;
         let mut shown = status.shown(actor, is_online, false);
         if self.settings.presence.last_seen && !is_online && status.state != Choice::Invisible {
-            shown.last_seen_ms = session::last_seen_ms(cx, actor)?;
+            shown.last_seen_ms = last_seen::last_seen_ms(cx, actor)?;
         }
         Ok(shown)
     }
@@ -216,7 +218,7 @@ impl Users {
         if status.state != Choice::Invisible {
             tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, true, false))?;
         }
-        session::saw(cx, self.settings.seen_minutes)
+        Ok(())
     }
 
     /// Tells friends that somebody went, unless another device is still there.
@@ -226,7 +228,7 @@ impl Users {
         if status.state != Choice::Invisible && !is_online(cx, actor) {
             tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, false, false))?;
         }
-        session::saw(cx, self.settings.seen_minutes)
+        Ok(())
     }
 }
 

@@ -6,9 +6,11 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::person::{Nothing, Person, Whom, page_size};
-use crate::request::{self, Request};
-use crate::{Users, account, presence};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::{Nothing, Person, Whom, page_size};
+use crate::social::friend_request::{self, Request};
+use crate::social::presence;
 
 /// Friendships that end in one transaction, when an account is closed.
 const BATCH: usize = 100;
@@ -119,10 +121,10 @@ pub(crate) fn part(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
         let payload = json!({ "actors": [own, other] });
         cx.events().publish("friend_removed", &payload)?;
     }
-    if request::take(cx, own, other)? {
+    if friend_request::take(cx, own, other)? {
         tell(cx, own, other, "withdrawn")?;
     }
-    if request::take(cx, other, own)? {
+    if friend_request::take(cx, other, own)? {
         tell(cx, own, other, "refused")?;
     }
     Ok(())
@@ -135,7 +137,7 @@ pub(crate) fn part_some(cx: &Context, actor: &str) -> Result<bool, Error> {
         others.push(key?.1);
     }
     if others.is_empty() {
-        others = request::some(cx, actor, BATCH)?;
+        others = friend_request::some(cx, actor, BATCH)?;
     }
     for other in &others {
         part(cx, actor, other)?;
@@ -269,7 +271,7 @@ impl Users {
 pub(crate) fn relation(cx: &Context, own: &str, other: &str) -> Result<&'static str, Error> {
     Ok(if own == other {
         "self"
-    } else if crate::block::blocks(cx, own, other)? {
+    } else if crate::social::block::blocks(cx, own, other)? {
         "blocked"
     } else if are(cx, own, other)? {
         "friend"

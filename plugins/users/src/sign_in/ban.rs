@@ -5,9 +5,10 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
-use crate::account;
-use crate::person::{Nothing, Whom, other, unknown};
-use crate::{Users, session};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::{Nothing, Whom, other, unknown};
+use crate::sign_in::session;
 
 const REASON_CHARS: usize = 200;
 

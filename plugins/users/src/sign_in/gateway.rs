@@ -6,8 +6,8 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::address::Address;
-use crate::settings::bad;
+use crate::error::bad;
+use crate::sign_in::address::Address;
 
 /// The name of the job.
 pub(crate) const JOB: &str = "send_code";

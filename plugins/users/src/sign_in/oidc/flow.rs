@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::cache;
 use super::exchange::{Change, EXCHANGE, PREPARE};
 use super::provider::Secrets;
-use crate::person::Nothing;
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::Nothing;
 use crate::secret::{digest, hex, same};
-use crate::session::Session;
-use crate::{Users, account};
+use crate::sign_in::session::Session;
 
 const MOST_CODE_BYTES: usize = 4_096;
 /// When to ask for the result again.

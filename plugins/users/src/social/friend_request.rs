@@ -3,8 +3,10 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::person::{Nothing, Person, Whom, other, page_size};
-use crate::{Users, account, direct, friend};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::{Nothing, Person, Whom, other, page_size};
+use crate::social::{direct, friend};
 
 const TEXT_CHARS: usize = 200;
 

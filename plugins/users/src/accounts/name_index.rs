@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Users;
-use crate::account::{self, Account};
-use crate::person::{Person, page_size};
+use crate::accounts::account::Account;
 
 /// Words of one name that are looked for.
 const WORDS: usize = 8;
@@ -16,8 +14,8 @@ const WORD_CHARS: usize = 32;
 /// That somebody has a word in their name.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Word {
-    word: String,
-    actor: String,
+    pub(crate) word: String,
+    pub(crate) actor: String,
 }
 
 impl Row for Word {
@@ -30,17 +28,8 @@ impl Row for Word {
     }
 }
 
-record! {
-    /// Beginnings of words, in any order.
-    pub(crate) struct Search { query: String, after: Option<Cursor>, limit: Option<u32> }
-}
-record! {
-    /// Some people, and where the next ones begin.
-    pub(crate) struct Found { people: Vec<Person>, next: Option<Cursor> }
-}
-
 /// Splits a text into words, the same for upper and lower case.
-fn words(text: &str) -> BTreeSet<String> {
+pub(crate) fn words(text: &str) -> BTreeSet<String> {
     let parts = text
         .split(|char: char| !char.is_alphanumeric())
         .filter(|part| !part.is_empty());
@@ -48,7 +37,7 @@ fn words(text: &str) -> BTreeSet<String> {
     words.take(WORDS).collect()
 }
 
-fn words_of(account: &Account) -> BTreeSet<String> {
+pub(crate) fn words_of(account: &Account) -> BTreeSet<String> {
     let mut all = words(&account.display_name);
     all.extend(words(&account.name));
     all
@@ -74,35 +63,6 @@ pub(crate) fn rename(cx: &Context, before: Option<&Account>, now: Option<&Accoun
         })?;
     }
     Ok(())
-}
-
-impl Users {
-    pub(crate) fn search(&self, cx: &Context, params: Search) -> Result<Found, Error> {
-        let wanted = words(&params.query);
-        // The longest one is the rarest.
-        let Some(longest) = wanted.iter().max_by_key(|word| word.len()) else {
-            return Err(Error::new("bad_query", "There is no word to look for."));
-        };
-        let scan = cx.table::<Word>().scan((Begins(longest),)).after(params.after);
-        let page = scan.page(page_size(params.limit))?;
-        let mut people = Vec::new();
-        for Word { word, actor } in page.rows {
-            let Some(account) = account::of_actor(cx, &actor)? else {
-                continue;
-            };
-            let has = words_of(&account);
-            let fits = wanted.iter().all(|wish| has.iter().any(|word| word.starts_with(wish)));
-            // Somebody with several such words comes with the first of them only.
-            let first = has.iter().find(|word| word.starts_with(longest));
-            if fits && first == Some(&word) {
-                people.push(account.into());
-            }
-        }
-        Ok(Found {
-            people,
-            next: page.next,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::person::{Nothing, Paging, Person, Whom, page_size, unknown};
-use crate::{Users, account, direct, friend, presence};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::{Nothing, Paging, Person, Whom, page_size, unknown};
+use crate::social::{direct, friend, presence};
 
 /// That somebody keeps somebody out.
 #[derive(Debug, Serialize, Deserialize)]

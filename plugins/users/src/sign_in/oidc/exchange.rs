@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::cache;
 use super::flow::{Flow, Stage};
 use super::id_token::{About, Claims, Expected};
-use crate::account::{self, Account, DisplayName};
-use crate::address::{self, Address};
-use crate::{Users, identity};
+use crate::Users;
+use crate::accounts::account::{self, Account, DisplayName};
+use crate::sign_in::address::{self, Address};
+use crate::sign_in::identity;
 
 pub(crate) const PREPARE: &str = "oidc_prepare";
 pub(crate) const EXCHANGE: &str = "oidc_exchange";

@@ -4,8 +4,8 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Users;
-use crate::address::check_ways;
-use crate::person::Nothing;
+use crate::accounts::person::Nothing;
+use crate::sign_in::address::check_ways;
 
 /// Whose account of a third party it is.
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,10 +9,11 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::account::{self, DisplayName};
-use crate::field::Audience;
-use crate::person::{Whom, unknown};
-use crate::{Users, avatar, direct, friend, search};
+use crate::Users;
+use crate::accounts::account::{self, DisplayName};
+use crate::accounts::field::Audience;
+use crate::accounts::person::unknown;
+use crate::accounts::{avatar, name_index};
 
 /// Custom fields with their values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,27 +95,24 @@ fn is_time_zone(text: &str) -> bool {
 }
 
 impl Users {
-    pub(crate) fn profile(&self, cx: &Context, params: Whom) -> Result<Profile, Error> {
-        let own = cx.caller.actor.as_str();
-        let account = account::of_actor(cx, &params.actor)?.ok_or_else(unknown)?;
-        let relation = friend::relation(cx, own, &params.actor)?;
-        let is_shut = relation != "self" && direct::shut(cx, own, &params.actor)?.is_some();
-        // Those who are kept apart see what is in every list of people, and no more.
-        let kept = if is_shut {
-            Kept::default()
-        } else {
-            kept(cx, &params.actor)?
+    /// Returns a profile as `audience` sees it; `None` leaves out everything that is not in every list of people.
+    pub(crate) fn profile_for(
+        &self,
+        cx: &Context,
+        actor: &str,
+        relation: &str,
+        audience: Option<Audience>,
+    ) -> Result<Profile, Error> {
+        let account = account::of_actor(cx, actor)?.ok_or_else(unknown)?;
+        let kept = match audience {
+            None => Kept::default(),
+            Some(_) => kept(cx, actor)?,
         };
         let mut fields = kept.fields;
-        let circle = match relation {
-            "self" => Audience::Owner,
-            "friend" => Audience::Friends,
-            _ => Audience::Everyone,
-        };
         // A field that is not declared any more is not shown either.
         let visible = |name: &str| {
             let declared = self.settings.fields.iter().find(|field| field.name == name);
-            declared.is_some_and(|field| field.visible <= circle)
+            declared.is_some_and(|field| audience.is_some_and(|audience| field.visible <= audience))
         };
         fields.0.retain(|name, _| visible(name));
         Ok(Profile {
@@ -170,7 +168,7 @@ impl Users {
             let before = account.clone();
             account.display_name = DisplayName::parse(&text)?.0;
             account.save(cx)?;
-            search::rename(cx, Some(&before), Some(&account))?;
+            name_index::rename(cx, Some(&before), Some(&account))?;
         }
         if let Some(picture) = params.avatar {
             self.choose_picture(cx, &actor, picture)?;
@@ -179,7 +177,7 @@ impl Users {
         cx.sessions()
             .signal(std::slice::from_ref(&actor), "profile", &json!({ "actor": actor }))?;
         cx.events().publish("profile_changed", &json!({ "actor": actor }))?;
-        self.profile(cx, Whom { actor })
+        self.profile_for(cx, &actor, "self", Some(Audience::Owner))
     }
 
     /// An upload is the picture as soon as it is complete; what is left to choose is the same one again, or none.

@@ -3,9 +3,11 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::code::{self, CodeSent, Redeemed};
-use crate::person::Nothing;
-use crate::{Users, account, identity};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::Nothing;
+use crate::sign_in::code::{self, CodeSent, Redeemed};
+use crate::sign_in::identity;
 
 /// How a code gets to somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::password::Hashed;
-use crate::search;
+use crate::accounts::name_index;
+use crate::accounts::password_hash::Hashed;
 use crate::secret::hex;
 
 /// A name that is unique without regard to case.
@@ -91,7 +91,7 @@ impl Account {
         };
         cx.kv().set_json(parsed.key(), &account)?;
         cx.kv().set(actor_key(&account.actor), &parsed.0)?;
-        search::rename(cx, None, Some(&account))?;
+        name_index::rename(cx, None, Some(&account))?;
         let payload = json!({ "actor": account.actor, "name": account.name });
         cx.events().publish("registered", &payload)?;
         Ok(account)

@@ -8,8 +8,10 @@ use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::person::{Whom, other};
-use crate::{Users, account, block};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::{Whom, other};
+use crate::social::block;
 
 /// Conversations that are shut in one transaction, when an account is closed.
 const BATCH: u32 = 200;

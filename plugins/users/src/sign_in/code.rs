@@ -6,12 +6,12 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Users;
-use crate::account::{self, Account, DisplayName};
-use crate::address::{self, Address, Medium, WhichAddress};
-use crate::gateway::{self, Delivery, Gateway};
+use crate::accounts::account::{self, Account, DisplayName};
+use crate::error::bad;
 use crate::secret::{digest, hex, same};
-use crate::session::Session;
-use crate::settings::bad;
+use crate::sign_in::address::{self, Address, Medium, WhichAddress};
+use crate::sign_in::gateway::{self, Delivery, Gateway};
+use crate::sign_in::session::Session;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 /// The purpose of codes that somebody signs in with; other purposes are actors.

@@ -3,8 +3,9 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
-use crate::person::unknown;
-use crate::{Users, account, direct};
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::person::unknown;
 
 /// What a picture may be.
 #[derive(Debug, Deserialize)]
@@ -13,7 +14,7 @@ pub(crate) struct AvatarLimits {
     max_bytes: u64,
     media_types: Vec<String>,
     /// Whether those who are not signed in see pictures.
-    public: bool,
+    pub(crate) public: bool,
 }
 
 impl Default for AvatarLimits {
@@ -59,14 +60,6 @@ impl Users {
             return Err(Error::new("bad_media_type", sentence));
         }
         Ok(())
-    }
-
-    pub(crate) fn may_see_picture(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
-        match &*cx.caller.actor {
-            _ if self.settings.avatar.public => Ok(()),
-            "" => Err(Error::new("unauthenticated", "Sign in first.")),
-            own => direct::check(cx, own, &blob.uploader),
-        }
     }
 
     pub(crate) fn check_removal(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {

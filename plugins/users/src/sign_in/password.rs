@@ -1,15 +1,12 @@
 //! Name and password: register, log in, change the password, close the account.
 
 use courtyard_plugin_sdk::prelude::*;
-use serde_json::json;
 
-use crate::account::{self, Account, DisplayName, Name};
-use crate::direct::Shutting;
-use crate::farewell::{self, Farewell};
-use crate::password::{self, Password};
-use crate::person::{Nothing, unknown};
-use crate::session::{self, Session};
-use crate::{Users, address, identity, presence, profile, search};
+use crate::Users;
+use crate::accounts::account::{self, Account, DisplayName, Name};
+use crate::accounts::password_hash::{self, Password};
+use crate::accounts::person::{Nothing, unknown};
+use crate::sign_in::session::{self, Session};
 
 record! {
     /// A new account.
@@ -23,10 +20,6 @@ record! {
 record! {
     /// Name and password, and what the device is called.
     pub(crate) struct LogIn { name: String, password: String, device: Option<String> }
-}
-record! {
-    /// The password, to be sure; left out by those who have none.
-    pub(crate) struct Confirmed { password: Option<String> }
 }
 record! {
     /// The password, and the one that takes its place.
@@ -63,7 +56,7 @@ impl Users {
             Some(hashed) => hashed.is(&params.password),
             None => {
                 // As long as with a password, so that the time does not tell which names there are.
-                password::waste_time(&params.password, self.settings.argon2);
+                password_hash::waste_time(&params.password, self.settings.argon2);
                 false
             }
         };
@@ -110,29 +103,6 @@ impl Users {
         account.password = Some(password.hash(cx.random(), self.settings.argon2));
         account.save(cx)?;
         session::end_others(cx, &account.actor, &cx.caller.credential)?;
-        Ok(Nothing {})
-    }
-
-    pub(crate) fn close_account(&self, cx: &Context, params: Confirmed) -> Result<Nothing, Error> {
-        let account = self.confirm(cx, params.password.as_deref())?;
-        let actor = account.actor.as_str();
-        profile::forget(cx, actor)?;
-        presence::forget(cx, actor)?;
-        // Others may sign up with them.
-        address::forget(cx, actor)?;
-        identity::forget(cx, actor)?;
-        search::rename(cx, Some(&account), None)?;
-        account::close(cx, actor)?;
-        session::end_others(cx, actor, "")?;
-        cx.sessions().end(actor, None);
-        // Most have few conversations, and those are shut at once; what may take long is a job.
-        let shutting = Shutting::of(actor).go_on(cx)?;
-        let farewell = Farewell {
-            actor: actor.to_owned(),
-            shutting,
-        };
-        cx.jobs().add(farewell::JOB, &farewell)?;
-        cx.events().publish("account_closed", &json!({ "actor": actor }))?;
         Ok(Nothing {})
     }
 }

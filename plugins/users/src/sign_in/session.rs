@@ -1,14 +1,18 @@
 //! The logins of an account: where it is signed in, since when, and until when.
 //!
-//! `login/ACTOR/ID` holds a login, `seen/ACTOR/ID` when and on which device it was used last, to some minutes.
+//! `login/ACTOR/ID` holds a login.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::person::Nothing;
+use crate::Users;
+use crate::accounts::account;
+use crate::accounts::last_seen::{self, Seen};
+use crate::accounts::person::Nothing;
+use crate::prefix_scan;
 use crate::secret::hex;
-use crate::token::{self, Login};
-use crate::{Users, account, ban};
+use crate::sign_in::ban;
+use crate::sign_in::token::{self, Login};
 
 const DEVICE_CHARS: usize = 64;
 
@@ -20,12 +24,6 @@ struct Kept {
     created_ms: u64,
     expires_ms: u64,
     /// As the client called it when it signed in; may be empty.
-    device: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Seen {
-    at_ms: u64,
     device: String,
 }
 
@@ -57,35 +55,10 @@ fn login_key(actor: &str, id: &str) -> String {
     format!("login/{actor}/{id}")
 }
 
-fn seen_key(actor: &str, id: &str) -> String {
-    format!("seen/{actor}/{id}")
-}
-
-/// Reads what keys that begin so hold, by what they end with.
-fn read<T: serde::de::DeserializeOwned>(cx: &Context, prefix: &str, limit: usize) -> Result<Vec<(String, T)>, Error> {
-    let mut end = prefix.to_owned();
-    // A slash ends the prefix, and this comes next.
-    end.pop();
-    end.push('0');
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let entries = cx.kv().scan(prefix, end, limit)?;
-    let parsed = entries.into_iter().filter_map(|(key, json)| {
-        let id = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
-        serde_json::from_slice(&json).ok().map(|value| (id, value))
-    });
-    Ok(parsed.collect())
-}
-
 fn logins(cx: &Context, actor: &str) -> Result<Vec<(String, Kept)>, Error> {
-    let mut logins = read::<Kept>(cx, &format!("login/{actor}/"), usize::MAX)?;
+    let mut logins = prefix_scan::read::<Kept>(cx, &format!("login/{actor}/"))?;
     logins.sort_by_key(|(_, login)| std::cmp::Reverse(login.created_ms));
     Ok(logins)
-}
-
-/// Says when somebody was seen last, as exactly as it is kept.
-pub(crate) fn last_seen_ms(cx: &Context, actor: &str) -> Result<Option<u64>, Error> {
-    let seen = read::<Seen>(cx, &format!("seen/{actor}/"), usize::MAX)?;
-    Ok(seen.iter().map(|(_, seen)| seen.at_ms).max())
 }
 
 /// Notes that the caller is there, if that was not noted for some time.
@@ -95,9 +68,8 @@ pub(crate) fn saw(cx: &Context, every_minutes: u64) -> Result<(), Error> {
     if caller.credential.is_empty() {
         return Ok(());
     }
-    let key = seen_key(&caller.actor, &caller.credential);
     let every_ms = every_minutes.saturating_mul(60_000);
-    if let Some(seen) = cx.kv().get_json::<Seen>(&key)?
+    if let Some(seen) = last_seen::of_login(cx, &caller.actor, &caller.credential)?
         && seen.at_ms.saturating_add(every_ms) > now_ms
         && seen.device == caller.device
     {
@@ -110,8 +82,7 @@ pub(crate) fn saw(cx: &Context, every_minutes: u64) -> Result<(), Error> {
             at_ms: now_ms,
             device: caller.device.clone(),
         };
-        let json = serde_json::to_vec(&seen).map_err(|error| Error::new("session", error.to_string()))?;
-        cx.kv().set_until(key, json, login.expires_ms)?;
+        last_seen::save(cx, &caller.actor, &caller.credential, &seen, login.expires_ms)?;
     }
     Ok(())
 }
@@ -123,7 +94,7 @@ fn end(cx: &Context, actor: &str, id: &str) -> Result<bool, Error> {
     if let Some(login) = &found {
         cx.kv().delete(&login.token)?;
         cx.kv().delete(key)?;
-        cx.kv().delete(seen_key(actor, id))?;
+        last_seen::delete(cx, actor, id)?;
     }
     cx.sessions().end(actor, Some(id));
     Ok(found.is_some())
@@ -208,7 +179,7 @@ impl Users {
         let actor = cx.caller.actor.as_str();
         let mut sessions = Vec::new();
         for (id, login) in logins(cx, actor)? {
-            let seen = cx.kv().get_json::<Seen>(seen_key(actor, &id))?;
+            let seen = last_seen::of_login(cx, actor, &id)?;
             let (at_ms, device) = seen.map_or((login.created_ms, String::new()), |seen| (seen.at_ms, seen.device));
             sessions.push(SessionInfo {
                 current: id == cx.caller.credential,

@@ -2,8 +2,8 @@
 
 use courtyard_plugin_sdk::prelude::*;
 
-use crate::account::{self, Account};
-use crate::{Users, direct};
+use crate::Users;
+use crate::accounts::account::{self, Account};
 
 /// Most people in one answer.
 pub(crate) const PAGE: u32 = 100;
@@ -27,7 +27,7 @@ record! {
 }
 record! {
     /// Some people, and where the next ones begin.
-    pub(crate) struct People { people: Vec<Person>, next: Option<String> }
+    pub(crate) struct People { pub(crate) people: Vec<Person>, pub(crate) next: Option<String> }
 }
 record! {
     /// Who is asked about.
@@ -105,20 +105,6 @@ impl Users {
             }
         }
         Ok(People { people, next })
-    }
-
-    /// Returns people whom the caller can reach, for plugins that bring people together; refuses if something keeps one of
-    /// them and the caller apart.
-    pub(crate) fn reachable(&self, cx: &Context, params: Actors) -> Result<People, Error> {
-        check_count(&params.actors)?;
-        let mut people = Vec::new();
-        for actor in &params.actors {
-            direct::check(cx, &cx.caller.actor, actor)?;
-            if !account::is_closed(cx, actor)? {
-                people.extend(account::of_actor(cx, actor)?.map(Person::from));
-            }
-        }
-        Ok(People { people, next: None })
     }
 
     pub(crate) fn profiles(&self, cx: &Context, params: Actors) -> Result<People, Error> {

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::{form, percent};
+use crate::error::bad;
 use crate::secret::digest;
-use crate::settings::bad;
+use crate::sign_in::gateway::{form, percent};
 
 /// What there is to set about third parties.
 #[derive(Debug, Deserialize)]

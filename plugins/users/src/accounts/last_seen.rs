@@ -1,0 +1,41 @@
+//! When accounts were seen last.
+//!
+//! `seen/ACTOR/ID` holds when and on which device a login was used last, to some minutes.
+
+use courtyard_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::prefix_scan;
+
+/// The last use of a login.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) at_ms: u64,
+    pub(crate) device: String,
+}
+
+fn key(actor: &str, login: &str) -> String {
+    format!("seen/{actor}/{login}")
+}
+
+/// Returns the last use of a login.
+pub(crate) fn of_login(cx: &Context, actor: &str, login: &str) -> Result<Option<Seen>, Error> {
+    Ok(cx.kv().get_json(key(actor, login))?)
+}
+
+/// Stores the last use of a login until the login expires.
+pub(crate) fn save(cx: &Context, actor: &str, login: &str, seen: &Seen, expires_ms: u64) -> Result<(), Error> {
+    let json = serde_json::to_vec(seen).map_err(|error| Error::new("session", error.to_string()))?;
+    Ok(cx.kv().set_until(key(actor, login), json, expires_ms)?)
+}
+
+/// Deletes the last use of a login.
+pub(crate) fn delete(cx: &Context, actor: &str, login: &str) -> Result<(), Error> {
+    Ok(cx.kv().delete(key(actor, login))?)
+}
+
+/// Returns when any login of an account was used last, to some minutes.
+pub(crate) fn last_seen_ms(cx: &Context, actor: &str) -> Result<Option<u64>, Error> {
+    let seen = prefix_scan::read::<Seen>(cx, &format!("seen/{actor}/"))?;
+    Ok(seen.iter().map(|(_, seen)| seen.at_ms).max())
+}
