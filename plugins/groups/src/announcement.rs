@@ -10,7 +10,7 @@ use crate::group::{ANNOUNCEMENT, OpenGroup};
 use crate::member::Member;
 use crate::params::{Nothing, Paged, page};
 use crate::rights::{Permission, Standing};
-use crate::wording;
+use crate::text;
 
 /// An announcement as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +146,7 @@ impl Groups {
         let group = OpenGroup::find(cx, &params.group)?;
         let (_, standing) = group.caller()?;
         group.charter.speak(&standing, Permission::Announce, cx.now_ms())?;
-        let text = wording::lines(&params.text, self.settings.announcement_characters, "bad_text")?;
+        let text = text::lines(&params.text, self.settings.announcement_characters, "bad_text")?;
         if text.is_empty() {
             return Err(Error::new("bad_text", "An announcement says something."));
         }

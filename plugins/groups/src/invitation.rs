@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Groups;
-use crate::admission::check_people;
 use crate::counter::Counter;
 use crate::group::OpenGroup;
+use crate::membership::check_people;
 use crate::params::{DAY_MS, Nothing, OfGroup, OfMember, Onward, Several, check_actors, distinct, page};
 use crate::rights::Permission;
 use crate::settings::Inviting;

@@ -3,28 +3,28 @@
 //! [`rights`] decides who may do what, without a host; everything else reads, asks it, and writes. A group's id is that of
 //! its conversation. docs/plugins/groups.md has the methods, the codes and the data model.
 
-mod admission;
 mod announcement;
 mod counter;
-mod dissolution;
-mod founding;
+mod deletion;
 mod group;
 mod invitation;
-mod joining;
-mod leaving;
-mod link;
+mod invite_link;
+mod join_request;
+mod lifecycle;
 mod member;
+mod membership;
 mod mention;
+mod moderation;
 mod params;
 mod pin;
 mod profile;
+mod removal;
 mod rights;
 mod roles;
 mod settings;
-mod speech;
 #[cfg(test)]
 mod tests;
-mod wording;
+mod text;
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -43,7 +43,7 @@ impl Plugin for Groups {
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        match speech::check_message(cx, &self.settings, message) {
+        match moderation::check_message(cx, &self.settings, message) {
             Ok(()) => Verdict::Accept,
             Err(error) => Verdict::Reject(error),
         }
@@ -54,16 +54,16 @@ impl Plugin for Groups {
     }
 
     fn before_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
-        speech::check_act(cx, act)
+        moderation::check_act(cx, act)
     }
 
     fn timer(&self, cx: &Context, name: &str, _payload: &[u8]) -> Result<(), Error> {
-        if let Some(group) = name.strip_prefix(dissolution::TIMER) {
-            dissolution::go_on(cx, group)
+        if let Some(group) = name.strip_prefix(deletion::TIMER) {
+            deletion::go_on(cx, group)
         } else if let Some(announcement) = name.strip_prefix(announcement::TIMER) {
             announcement::go_on(cx, announcement)
-        } else if let Some(member) = name.strip_prefix(speech::TIMER) {
-            speech::mute_ended(cx, member)
+        } else if let Some(member) = name.strip_prefix(moderation::TIMER) {
+            moderation::mute_ended(cx, member)
         } else {
             Ok(())
         }

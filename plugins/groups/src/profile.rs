@@ -5,13 +5,13 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
-use crate::founding;
 use crate::group::{Group, Join, OpenGroup, unknown_group};
 use crate::invitation::Invitation;
+use crate::lifecycle;
 use crate::member::{ByActor, ByRole, Member, Notify};
 use crate::params::{Nothing, OfGroup, Onward, Several, page};
 use crate::rights::{Form, Permission, RoleId};
-use crate::wording;
+use crate::text;
 
 record! {
     /// What is seen of a group.
@@ -196,15 +196,15 @@ impl Groups {
         let mut row = group.row()?;
         match params.name.as_deref() {
             Some("") if group.charter.form == Form::Discussion => row.name = String::new(),
-            Some(name) => row.name = wording::line(name, self.settings.name_characters, "bad_name")?,
+            Some(name) => row.name = text::line(name, self.settings.name_characters, "bad_name")?,
             None => {}
         }
         if let Some(description) = &params.description {
             let most = self.settings.description_characters;
-            row.description = wording::lines(description, most, "bad_description")?;
+            row.description = text::lines(description, most, "bad_description")?;
         }
         if let Some(picture) = &params.picture {
-            row.picture = wording::picture(picture)?;
+            row.picture = text::picture(picture)?;
         }
         cx.table::<Group>().put(&row)?;
         let (name, description, picture) = (row.name, row.description, row.picture);
@@ -219,7 +219,7 @@ impl Groups {
             row.join = Join::parse(join)?;
         }
         if let Some(wanted) = params.capacity {
-            row.capacity = founding::capacity(self, group.charter.form, Some(wanted))?;
+            row.capacity = lifecycle::capacity(self, group.charter.form, Some(wanted))?;
         }
         cx.table::<Group>().put(&row)?;
         Ok(Nothing {})

@@ -7,7 +7,7 @@ use crate::Groups;
 use crate::group::OpenGroup;
 use crate::params::{Nothing, OfGroup};
 use crate::rights::{Permission, Permissions, Refusal, Role, RoleChange, RoleId};
-use crate::wording;
+use crate::text;
 
 record! {
     /// A role.
@@ -62,7 +62,7 @@ fn rank(rank: u32) -> Result<u16, Error> {
 }
 
 fn title(text: &str) -> Result<String, Error> {
-    wording::line(text, 32, "bad_title")
+    text::line(text, 32, "bad_title")
 }
 
 impl Groups {

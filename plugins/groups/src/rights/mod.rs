@@ -6,22 +6,22 @@
 //! - Nobody gives a permission that they don't have, whether by a role, by allowing it or by not denying it any more.
 //! - The owner has every permission, and is above all others.
 
-mod authority;
-mod charter;
 mod permission;
+mod policy;
+#[cfg(test)]
+pub(crate) mod random_walk;
 mod refusal;
 mod role;
+mod role_changes;
 mod standing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-pub(crate) mod walk;
 
-pub(crate) use authority::RoleChange;
-#[cfg(test)]
-pub(crate) use charter::LISTED;
-pub(crate) use charter::{Charter, Form, Known};
 pub(crate) use permission::{Permission, Permissions};
+#[cfg(test)]
+pub(crate) use policy::LISTED;
+pub(crate) use policy::{Charter, Form, Known};
 pub(crate) use refusal::Refusal;
 pub(crate) use role::{Role, RoleId};
+pub(crate) use role_changes::RoleChange;
 pub(crate) use standing::{FOREVER_MS, Standing, Terms};

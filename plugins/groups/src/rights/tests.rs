@@ -1,4 +1,4 @@
-use super::charter::LISTED;
+use super::policy::LISTED;
 use super::*;
 
 /// The table of permissions as people read it.

@@ -1,13 +1,13 @@
 //! The plugin on the test host.
 
-mod coming_and_going;
-mod ends;
-mod matrix;
-mod reads;
+mod lifecycle;
+mod membership;
+mod mentions_and_pins;
+mod moderation;
+mod permission_table;
+mod random_walk;
+mod read_cost;
 mod roles;
-mod said;
-mod speaking;
-mod walk;
 
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_plugin_sdk::testing::TestHost;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Groups;
 use crate::counter::Counter;
 use crate::group::OpenGroup;
-use crate::joining::Joined;
+use crate::join_request::Joined;
 use crate::params::{DAY_MS, Nothing, Paged, end_ms, page};
 use crate::rights::{FOREVER_MS, Permission};
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::counter::Counter;
 use crate::group::OpenGroup;
 use crate::invitation::Invitation;
-use crate::joining::Request;
+use crate::join_request::Request;
 use crate::member::{Member, Notify};
+use crate::moderation;
 use crate::rights::{RoleId, Terms};
 use crate::settings::Settings;
-use crate::speech;
 
 /// Someone who is kept out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl OpenGroup<'_> {
             if members.contains((&*self.id, &**actor))? {
                 return Err(Error::new("already_member", format!("{actor:?} is a member.")));
             }
-            let terms = speech::resume(cx, &self.id, actor)?;
+            let terms = moderation::resume(cx, &self.id, actor)?;
             if terms.are_special() {
                 self.charter.note(actor, &Terms::default(), &terms);
                 noted = true;
@@ -125,8 +125,8 @@ impl OpenGroup<'_> {
         for member in members {
             cx.table::<Member>().remove((&*self.id, &*member.actor))?;
             Counter::Memberships(&member.actor).subtract(cx, 1)?;
-            speech::forget(cx, &self.id, &member.actor, &member.terms)?;
-            speech::keep(cx, &self.id, &member.actor, &member.terms)?;
+            moderation::forget(cx, &self.id, &member.actor, &member.terms)?;
+            moderation::keep(cx, &self.id, &member.actor, &member.terms)?;
             if member.terms.are_special() {
                 self.charter.note(&member.actor, &member.terms, &Terms::default());
                 noted = true;

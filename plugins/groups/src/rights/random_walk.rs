@@ -1,6 +1,6 @@
 //! Random walks: whatever people try in whatever order, no right comes from somebody who did not have it.
 
-use super::charter::LISTED;
+use super::policy::LISTED;
 use super::*;
 
 /// SplitMix64, so that each run is the same.

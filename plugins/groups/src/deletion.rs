@@ -6,17 +6,17 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
-use crate::admission::Ban;
 use crate::announcement::{Announcement, Seen};
 use crate::counter::Counter;
 use crate::group::{Group, OpenGroup};
 use crate::invitation::Invitation;
-use crate::joining::Request;
-use crate::link::{self, Link};
+use crate::invite_link::{self, Link};
+use crate::join_request::Request;
 use crate::member::Member;
+use crate::membership::Ban;
 use crate::mention::{Mention, MentionOfAll};
+use crate::moderation;
 use crate::pin::Pin;
-use crate::speech;
 
 /// What the names of timers begin with that go on with it.
 pub(crate) const TIMER: &str = "dissolve/";
@@ -43,7 +43,7 @@ pub(crate) fn go_on(cx: &Context, group: &str) -> Result<(), Error> {
     remove(cx.table::<Request>(), cx.table::<Request>().scan((group,)), &mut left)?;
     let invitations = cx.table::<Invitation>();
     remove(cx.table::<Invitation>(), invitations.scan((group,)), &mut left)?;
-    let links = cx.table::<Link>().by(link::ByGroup).scan(group);
+    let links = cx.table::<Link>().by(invite_link::ByGroup).scan(group);
     remove(cx.table::<Link>(), links, &mut left)?;
     remove(cx.table::<Pin>(), cx.table::<Pin>().scan((group,)), &mut left)?;
     remove(cx.table::<Mention>(), cx.table::<Mention>().scan((group,)), &mut left)?;
@@ -52,7 +52,7 @@ pub(crate) fn go_on(cx: &Context, group: &str) -> Result<(), Error> {
     remove(cx.table::<Seen>(), cx.table::<Seen>().scan((group,)), &mut left)?;
     let announcements = cx.table::<Announcement>();
     remove(cx.table::<Announcement>(), announcements.scan((group,)), &mut left)?;
-    let prefix = speech::left_prefix(group);
+    let prefix = moderation::left_prefix(group);
     // Behind the slash that it ends with.
     let end = format!("{}0", prefix.trim_end_matches('/'));
     for (key, _) in cx.kv().scan(&prefix, end, u32::try_from(left).unwrap_or(0))? {
@@ -85,7 +85,7 @@ fn take_out(cx: &Context, group: &str, left: &mut usize) -> Result<(), Error> {
         cx.table::<Member>().remove((group, &*member.actor))?;
         Counter::Memberships(&member.actor).subtract(cx, 1)?;
         Counter::Mentions(group, &member.actor).set(cx, 0)?;
-        speech::forget(cx, group, &member.actor, &member.terms)?;
+        moderation::forget(cx, group, &member.actor, &member.terms)?;
         actors.push(member.actor);
     }
     if !actors.is_empty() {

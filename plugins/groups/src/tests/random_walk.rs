@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::rights::walk::Dice;
+use crate::rights::random_walk::Dice;
 
 const PEOPLE: [&str; 6] = ["ann", "abe", "bob", "cleo", "dan", "eve"];
 

@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::group::{Join, OpenGroup, unknown_group};
 use crate::params::{Nothing, OfGroup, OfMember, Paged, page};
 use crate::rights::{Permission, Terms};
-use crate::wording;
+use crate::text;
 
 /// Someone who asks to be let in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Groups {
                 })
             }
             Join::Approval => {
-                let note = wording::lines(params.note.as_deref().unwrap_or_default(), 200, "bad_note")?;
+                let note = text::lines(params.note.as_deref().unwrap_or_default(), 200, "bad_note")?;
                 self.ask(&group, &own, note)?;
                 Ok(Joined {
                     group: group.id,

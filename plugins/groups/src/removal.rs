@@ -3,15 +3,15 @@
 use courtyard_plugin_sdk::prelude::*;
 
 use crate::Groups;
-use crate::admission::Ban;
 use crate::counter::Counter;
-use crate::dissolution;
+use crate::deletion;
 use crate::group::OpenGroup;
 use crate::invitation::Invitation;
-use crate::joining::Request;
+use crate::join_request::Request;
+use crate::membership::Ban;
 use crate::params::{Nothing, OfGroup, OfMember, Paged, Several, check_actors, distinct, end_ms, is_actor, page};
 use crate::rights::{Form, Permission};
-use crate::wording;
+use crate::text;
 
 record! {
     /// Who is to be kept out, for how many seconds (left out for no end), and why.
@@ -35,7 +35,7 @@ impl Groups {
         }
         let is_last = group.charter.form == Form::Discussion && Counter::Members(&group.id).get(cx)? <= 1;
         if is_last {
-            dissolution::begin(group)?;
+            deletion::begin(group)?;
         } else {
             group.expel(&[member])?;
         }
@@ -60,7 +60,7 @@ impl Groups {
         if !is_actor(&params.actor) {
             return Err(Error::new("bad_actors", "This is nobody."));
         }
-        let reason = wording::lines(params.reason.as_deref().unwrap_or_default(), 200, "bad_reason")?;
+        let reason = text::lines(params.reason.as_deref().unwrap_or_default(), 200, "bad_reason")?;
         if let Some(member) = group.member(&params.actor)? {
             standing.outranks(&group.charter.standing(&member.terms))?;
             group.expel(&[member])?;

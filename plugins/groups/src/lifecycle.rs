@@ -4,13 +4,13 @@ use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
-use crate::admission::check_people;
-use crate::dissolution;
+use crate::deletion;
 use crate::group::{Group, Join, OpenGroup};
+use crate::membership::check_people;
 use crate::params::{Nothing, OfGroup, OfMember, distinct, is_actor};
 use crate::rights::{Charter, Form, RoleId, Terms};
 use crate::settings::Inviting;
-use crate::wording;
+use crate::text;
 
 record! {
     /// A new group or discussion.
@@ -61,12 +61,12 @@ impl Groups {
         let most = self.settings.name_characters;
         let name = match (form, params.name.as_deref()) {
             (Form::Discussion, None | Some("")) => String::new(),
-            (_, name) => wording::line(name.unwrap_or_default(), most, "bad_name")?,
+            (_, name) => text::line(name.unwrap_or_default(), most, "bad_name")?,
         };
         let description = params.description.as_deref().unwrap_or_default();
         let most = self.settings.description_characters;
-        let description = wording::lines(description, most, "bad_description")?;
-        let picture = wording::picture(params.picture.as_deref().unwrap_or_default())?;
+        let description = text::lines(description, most, "bad_description")?;
+        let picture = text::picture(params.picture.as_deref().unwrap_or_default())?;
         let join = Join::parse(params.join.as_deref().unwrap_or("invite"))?;
         let capacity = capacity(self, form, params.capacity)?;
         let own = &cx.caller.actor;
@@ -135,7 +135,7 @@ impl Groups {
         let group = OpenGroup::find(cx, &params.group)?;
         group.caller()?;
         check_owner(&group)?;
-        dissolution::begin(group)?;
+        deletion::begin(group)?;
         Ok(Nothing {})
     }
 }
