@@ -1,4 +1,4 @@
-//! Packs and stickers: made, changed, listed, found.
+//! Packs and stickers: creation, changes, listing and search.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,14 +12,16 @@ use crate::settings::Publishers;
 use crate::sticker::{self, ByPlace, Sticker, Tags, Word};
 use crate::{Stickers, first, tokens, upload};
 
-/// The most in one answer.
+/// Most entries of a page.
 const PAGE: u32 = 200;
-/// The most words that one search looks at.
-const LOOKED_AT: usize = 1_000;
-/// Stickers that are changed in one transaction of a job.
+/// Most index entries that one search reads.
+const SEARCHED: usize = 1_000;
+/// Most stickers that one call resolves.
+const RESOLVED: usize = 100;
+/// Stickers that a job changes in one transaction.
 const CHUNK: usize = 50;
 
-/// A part of making the stickers of a pack found, or not.
+/// A step of adding the stickers of a pack to the search index, or removing them from it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Relist {
     pack: String,
@@ -34,7 +36,7 @@ impl Stickers {
         self.pack_info(cx, pack)
     }
 
-    /// Makes a pack that is not kept yet.
+    /// Returns a new pack without storing it.
     pub(crate) fn new_pack(&self, cx: &Context, title: &str, author: &str, licence: &str) -> Result<Pack, Error> {
         let owner = cx.caller.actor.clone();
         let most = self.settings.user_packs;
@@ -42,7 +44,7 @@ impl Stickers {
         if count >= most && !self.settings.is_admin(&owner) {
             return Err(Error::new(
                 "too_many_packs",
-                format!("You have {most} packs, which is the most."),
+                format!("You have {most} packs, which is the limit. Delete one first."),
             ));
         }
         let id: String = cx.random::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -82,20 +84,20 @@ impl Stickers {
         let visibility = Visibility::parse(&wanted.visibility)?;
         let mut pack = self.own(cx, &wanted.pack)?;
         let withdrawn = pack.withdrawn;
-        self.show(cx, &mut pack, visibility, withdrawn)?;
+        self.set_visibility(cx, &mut pack, visibility, withdrawn)?;
         self.pack_info(cx, pack)
     }
 
     pub(crate) fn withdraw(&self, cx: &Context, wanted: Withdrawal) -> Result<PackInfo, Error> {
-        self.only_admins(cx)?;
+        self.require_admin(cx)?;
         let mut pack = self.own(cx, &wanted.pack)?;
         let visibility = pack.visibility;
-        self.show(cx, &mut pack, visibility, wanted.on)?;
+        self.set_visibility(cx, &mut pack, visibility, wanted.on)?;
         self.pack_info(cx, pack)
     }
 
-    /// Sets who may see a pack, and has its stickers found accordingly.
-    pub(crate) fn show(
+    /// Sets who may see a pack, and enqueues the update of the search index.
+    pub(crate) fn set_visibility(
         &self,
         cx: &Context,
         pack: &mut Pack,
@@ -104,13 +106,16 @@ impl Stickers {
     ) -> Result<(), Error> {
         let is_publisher = self.settings.publishers == Publishers::Everyone || self.settings.is_admin(&cx.caller.actor);
         if visibility == Visibility::Public && pack.visibility != visibility && !is_publisher {
-            return Err(Error::new("not_a_publisher", "Only operators make packs public here."));
+            return Err(Error::new(
+                "not_a_publisher",
+                "Only operators can make packs public here.",
+            ));
         }
         if visibility != Visibility::Draft && pack.count == 0 {
-            return Err(Error::new("empty_pack", "There is nothing in this pack yet."));
+            return Err(Error::new("empty_pack", "This pack is empty. Add a sticker first."));
         }
         let before = pack.is_listed();
-        pack.show(visibility, withdrawn);
+        pack.set_visibility(visibility, withdrawn);
         cx.table::<Pack>().put(pack)?;
         if before != pack.is_listed() {
             let relist = Relist {
@@ -123,19 +128,19 @@ impl Stickers {
         Ok(())
     }
 
-    /// Makes some stickers found, or not; returns what is left.
-    pub(crate) fn relist(&self, cx: &Context, part: Relist) -> Result<Option<Relist>, Error> {
-        let pack = cx.table::<Pack>().get(&*part.pack)?;
-        let Some(pack) = pack.filter(|pack| pack.revision == part.revision) else {
+    /// Updates the search index for the next [`CHUNK`] stickers of a pack. Returns the next step; none after the last one.
+    pub(crate) fn relist(&self, cx: &Context, step: Relist) -> Result<Option<Relist>, Error> {
+        let pack = cx.table::<Pack>().get(&*step.pack)?;
+        let Some(pack) = pack.filter(|pack| pack.revision == step.revision) else {
             return Ok(None);
         };
-        let page = cx.table::<Sticker>().scan((&*pack.id,)).after(part.after).page(CHUNK)?;
+        let page = cx.table::<Sticker>().scan((&*pack.id,)).after(step.after).page(CHUNK)?;
         for sticker in &page.rows {
             sticker.list(cx, pack.is_listed())?;
         }
         Ok(page.next.map(|next| Relist {
             pack: pack.id,
-            revision: part.revision,
+            revision: step.revision,
             after: Some(next),
         }))
     }
@@ -147,7 +152,7 @@ impl Stickers {
         Ok(Nothing {})
     }
 
-    /// Removes some stickers of a pack that is gone; returns whether there are more.
+    /// Removes up to [`CHUNK`] stickers of a deleted pack. Returns true if more exist.
     pub(crate) fn clear(&self, cx: &Context, pack: &str) -> Result<bool, Error> {
         let page = cx.table::<Sticker>().scan((pack,)).page(CHUNK)?;
         for sticker in &page.rows {
@@ -164,7 +169,7 @@ impl Stickers {
         Ok(self.info(cx, sticker))
     }
 
-    /// Adds an upload to a pack, which is to be written then.
+    /// Adds an upload to a pack; the caller has to store the pack.
     pub(crate) fn add_to(
         &self,
         cx: &Context,
@@ -207,15 +212,15 @@ impl Stickers {
     pub(crate) fn remove_sticker(&self, cx: &Context, which: Which) -> Result<Nothing, Error> {
         let mut pack = self.own(cx, &which.pack)?;
         let table = cx.table::<Sticker>();
-        let gone = table.get((&*pack.id, &*which.sticker))?.ok_or_else(sticker::unknown)?;
-        sticker::remove(cx, &gone)?;
+        let removed = table.get((&*pack.id, &*which.sticker))?.ok_or_else(sticker::unknown)?;
+        sticker::remove(cx, &removed)?;
         pack.count = pack.count.saturating_sub(1);
-        if pack.cover.as_ref() == Some(&gone.id) {
+        if pack.cover.as_ref() == Some(&removed.id) {
             let first = table.by(ByPlace).scan((&*pack.id,)).first()?;
             pack.cover = first.map(|first| first.id);
         }
         if pack.count == 0 && pack.visibility != Visibility::Draft {
-            pack.show(Visibility::Draft, pack.withdrawn);
+            pack.set_visibility(Visibility::Draft, pack.withdrawn);
         }
         cx.table::<Pack>().put(&pack)?;
         Ok(Nothing {})
@@ -223,18 +228,21 @@ impl Stickers {
 
     pub(crate) fn pack(&self, cx: &Context, which: WhichPack) -> Result<PackInfo, Error> {
         if self.is_first(&which.pack) {
-            return Ok(first_pack(cx));
+            return Ok(built_in_pack(cx));
         }
-        let pack = self.seen(cx, &which.pack)?;
+        let pack = self.visible(cx, &which.pack)?;
         self.pack_info(cx, pack)
     }
 
     pub(crate) fn stickers(&self, cx: &Context, page: PageOf) -> Result<Found, Error> {
         if self.is_first(&page.pack) {
-            let stickers = first::DRAWINGS.iter().map(|drawing| drawn(cx, drawing)).collect();
+            let stickers = first::DRAWINGS
+                .iter()
+                .map(|drawing| drawing_info(cx, drawing))
+                .collect();
             return Ok(Found { stickers, next: None });
         }
-        let pack = self.seen(cx, &page.pack)?;
+        let pack = self.visible(cx, &page.pack)?;
         let scan = cx.table::<Sticker>().by(ByPlace).scan((&*pack.id,));
         let found = scan.after(page.after).page(limit(page.limit))?;
         Ok(Found {
@@ -249,7 +257,7 @@ impl Stickers {
             .into_iter()
             .next();
         let is_own = query.own.unwrap_or_default();
-        let is_begin = query.after.is_none();
+        let is_first_page = query.after.is_none();
         let scan = match &word {
             _ if is_own => table.by(ByOwner).scan((&*cx.caller.actor,)).descending(),
             Some(word) => table.by(ByTitle).scan(Begins(word)),
@@ -257,12 +265,12 @@ impl Stickers {
         };
         let found = scan.after(query.after).page(limit(query.limit))?;
         let mut packs: Vec<PackInfo> = Vec::new();
-        let is_first_wanted = word.as_ref().is_none_or(|word| first::ID.starts_with(&**word));
-        if self.settings.first_pack && is_begin && !is_own && is_first_wanted {
-            packs.push(first_pack(cx));
+        let is_match = word.as_ref().is_none_or(|word| first::ID.starts_with(&**word));
+        if self.settings.first_pack && is_first_page && !is_own && is_match {
+            packs.push(built_in_pack(cx));
         }
         for pack in found.rows {
-            // Two words of a title may begin so.
+            // Two words of a title may have this prefix.
             if packs.iter().all(|known| known.pack != pack.id) {
                 packs.push(self.pack_info(cx, pack)?);
             }
@@ -277,26 +285,26 @@ impl Stickers {
         let mut wanted = tokens::words(&query.query);
         wanted.extend(tokens::emoji_in(&query.query));
         wanted.truncate(5);
-        // The longest word leaves the fewest to look at.
+        // The longest word has the fewest matches.
         wanted.sort_by_key(|word| std::cmp::Reverse(word.len()));
         let Some((rarest, others)) = wanted.split_first() else {
-            return Err(Error::new("empty_query", "There is nothing to look for."));
+            return Err(Error::new("empty_query", "The query has no word and no emoji."));
         };
         let mut stickers: Vec<StickerInfo> = Vec::new();
         if self.settings.first_pack && query.after.is_none() {
             let matching = first::DRAWINGS.iter().filter(|drawing| drawing.matches(rarest, others));
-            stickers.extend(matching.map(|drawing| drawn(cx, drawing)));
+            stickers.extend(matching.map(|drawing| drawing_info(cx, drawing)));
         }
         let most = limit(query.limit);
         let mut after = query.after;
-        let mut looked_at = 0;
-        while stickers.len() < most && looked_at < LOOKED_AT {
+        let mut searched = 0;
+        while stickers.len() < most && searched < SEARCHED {
             let page = cx
                 .table::<Word>()
                 .scan((Begins(rarest),))
                 .after(after.take())
                 .page(most - stickers.len())?;
-            looked_at += page.rows.len();
+            searched += page.rows.len();
             for word in &page.rows {
                 stickers.extend(self.matching(cx, word, rarest, others)?);
             }
@@ -308,25 +316,25 @@ impl Stickers {
         Ok(Found { stickers, next: after })
     }
 
-    /// Returns the sticker of a word, if it has the other words as well, and if this is the first of its words that begins so:
-    /// thus each is found once.
+    /// Returns the sticker of an index entry if it matches the other words too. Only the first of its words with this prefix
+    /// counts, so that each sticker is found once.
     fn matching(
         &self,
         cx: &Context,
         word: &Word,
-        begin: &str,
+        prefix: &str,
         others: &[String],
     ) -> Result<Option<StickerInfo>, Error> {
         let Some(sticker) = cx.table::<Sticker>().get((&*word.pack, &*word.sticker))? else {
             return Ok(None);
         };
         let words = sticker.words();
-        let is_first = words.iter().find(|known| known.starts_with(begin)) == Some(&word.word);
+        let is_first = words.iter().find(|known| known.starts_with(prefix)) == Some(&word.word);
         let has = |other: &String| words.iter().any(|known| known.starts_with(&**other));
         if !is_first || !others.iter().all(has) {
             return Ok(None);
         }
-        // A job may be about to take it out.
+        // A pending job may not have removed it from the index yet.
         let is_listed = cx
             .table::<Pack>()
             .get(&*word.pack)?
@@ -335,8 +343,11 @@ impl Stickers {
     }
 
     pub(crate) fn resolve(&self, cx: &Context, which: WhichStickers) -> Result<Found, Error> {
-        if which.stickers.len() > 100 {
-            return Err(Error::new("too_many", "Ask about 100 stickers at most."));
+        if which.stickers.len() > RESOLVED {
+            return Err(Error::new(
+                "too_many",
+                format!("Resolve {RESOLVED} stickers at most per call."),
+            ));
         }
         let mut stickers = Vec::new();
         for one in &which.stickers {
@@ -345,34 +356,37 @@ impl Stickers {
         Ok(Found { stickers, next: None })
     }
 
-    /// Returns a sticker that the caller may look at.
+    /// Returns a sticker that the caller may see.
     pub(crate) fn find(&self, cx: &Context, pack: &str, sticker: &str) -> Result<Option<StickerInfo>, Error> {
         if self.is_first(pack) {
-            return Ok(first::find(sticker).map(|drawing| drawn(cx, drawing)));
+            return Ok(first::find(sticker).map(|drawing| drawing_info(cx, drawing)));
         }
         let Some(found) = cx.table::<Sticker>().get((pack, sticker))? else {
             return Ok(None);
         };
-        let is_seen = self.seen(cx, pack).is_ok();
-        Ok(is_seen.then(|| self.info(cx, found)))
+        let is_visible = self.visible(cx, pack).is_ok();
+        Ok(is_visible.then(|| self.info(cx, found)))
     }
 
+    /// Returns true for the id of the built-in pack, if it is enabled.
     pub(crate) fn is_first(&self, pack: &str) -> bool {
         self.settings.first_pack && pack == first::ID
     }
 
-    pub(crate) fn only_admins(&self, cx: &Context) -> Result<(), Error> {
+    pub(crate) fn require_admin(&self, cx: &Context) -> Result<(), Error> {
         if self.settings.is_admin(&cx.caller.actor) {
             return Ok(());
         }
-        Err(Error::new("not_an_admin", "Only operators may do this."))
+        Err(Error::new("not_an_admin", "Only operators can do this."))
     }
 
+    /// Returns a pack that the caller may change.
     pub(crate) fn own(&self, cx: &Context, id: &str) -> Result<Pack, Error> {
         pack::own(cx, id, self.settings.is_admin(&cx.caller.actor))
     }
 
-    fn seen(&self, cx: &Context, id: &str) -> Result<Pack, Error> {
+    /// Returns a pack that the caller may see.
+    fn visible(&self, cx: &Context, id: &str) -> Result<Pack, Error> {
         let actor = &cx.caller.actor;
         let pack = cx.table::<Pack>().get(id)?;
         pack.filter(|pack| pack.may_see(actor, self.settings.is_admin(actor)))
@@ -417,12 +431,12 @@ impl Stickers {
     }
 }
 
-fn limit(wanted: Option<u32>) -> usize {
-    wanted.unwrap_or(50).clamp(1, PAGE) as usize
+fn limit(requested: Option<u32>) -> usize {
+    requested.unwrap_or(50).clamp(1, PAGE) as usize
 }
 
-/// Returns the part of a path that names the app.
-fn app(cx: &Context) -> String {
+/// Returns the path prefix of the app.
+fn app_path(cx: &Context) -> String {
     match &*cx.caller.app {
         "" | "default" => "/v1".to_owned(),
         app => format!("/v1/apps/{app}"),
@@ -430,14 +444,14 @@ fn app(cx: &Context) -> String {
 }
 
 fn blob_url(cx: &Context, blob: &str) -> String {
-    format!("{}/blobs/stickers/{blob}", app(cx))
+    format!("{}/blobs/stickers/{blob}", app_path(cx))
 }
 
 fn drawing_url(cx: &Context, id: &str) -> String {
-    format!("{}/plugins/stickers/first/{id}.json", app(cx))
+    format!("{}/plugins/stickers/first/{id}.json", app_path(cx))
 }
 
-pub(crate) fn first_pack(cx: &Context) -> PackInfo {
+pub(crate) fn built_in_pack(cx: &Context) -> PackInfo {
     PackInfo {
         pack: first::ID.to_owned(),
         title: first::TITLE.to_owned(),
@@ -452,7 +466,7 @@ pub(crate) fn first_pack(cx: &Context) -> PackInfo {
     }
 }
 
-fn drawn(cx: &Context, drawing: &first::Drawing) -> StickerInfo {
+fn drawing_info(cx: &Context, drawing: &first::Drawing) -> StickerInfo {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     StickerInfo {
         pack: first::ID.to_owned(),

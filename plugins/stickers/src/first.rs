@@ -1,18 +1,20 @@
-//! The pack that comes with Courtyard: Pip, drawn for it, as Lottie.
+//! The built-in pack: Pip, drawn for Courtyard, as Lottie.
 
 use courtyard_plugin_sdk::prelude::*;
 
-/// The id of the pack, which no other can have: ids of others are longer.
+/// Id of the pack. It can't collide: the ids of other packs are longer.
 pub(crate) const ID: &str = "pip";
 pub(crate) const TITLE: &str = "Pip";
 pub(crate) const AUTHOR: &str = "The authors of Courtyard";
 pub(crate) const LICENCE: &str = "MIT OR Apache-2.0";
-/// All of them are as large and as long.
+/// Width and height of all drawings; pixels.
 pub(crate) const SIDE: u32 = 512;
+/// Frames of all drawings.
 pub(crate) const FRAMES: u32 = 60;
+/// Duration of all drawings.
 pub(crate) const DURATION_MS: u32 = 2_000;
 
-/// One of them.
+/// A sticker of the built-in pack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drawing {
     pub(crate) id: &'static str,
@@ -45,13 +47,13 @@ pub(crate) const DRAWINGS: [Drawing; 10] = [
     drawing!("sun", ["☀", "🌞"], ["sun", "morning", "day", "summer"]),
 ];
 
-/// Finds a drawing.
+/// Returns the drawing with this id.
 pub(crate) fn find(id: &str) -> Option<&'static Drawing> {
     DRAWINGS.iter().find(|drawing| drawing.id == id)
 }
 
 impl Drawing {
-    /// Tells whether one of its words begins so, and what else is looked for is there too.
+    /// Returns true if each of the given prefixes begins one of its words or emoji.
     pub(crate) fn matches(&self, first: &str, others: &[String]) -> bool {
         let mut words = self.keywords.iter().chain(self.emoji);
         words.any(|word| word.starts_with(first))
@@ -71,10 +73,10 @@ pub(crate) fn serve(request: &HttpRequest) -> HttpResponse {
         .strip_prefix("/first/")
         .and_then(|name| name.strip_suffix(".json"));
     let Some(drawing) = name.and_then(find) else {
-        return HttpResponse::new(404, "text/plain", "There is no such sticker.\n");
+        return HttpResponse::new(404, "text/plain", "This sticker doesn't exist.\n");
     };
     if !matches!(&*request.method, "GET" | "HEAD") {
-        return HttpResponse::new(405, "text/plain", "It can be read, and nothing else.\n");
+        return HttpResponse::new(405, "text/plain", "Only GET and HEAD are allowed.\n");
     }
     let mut response = HttpResponse::new(200, "application/json", drawing.json);
     response

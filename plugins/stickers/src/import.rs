@@ -1,5 +1,5 @@
-//! Folders of stickers with an index, in the form of Matrix image packs (MSC2545): each picture by its short code, with the
-//! name of a file in the place of its `url`.
+//! Import of a folder of stickers with an index in the format of Matrix image packs (MSC2545): each image by its short code,
+//! with the name of a file as its `url`.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,20 @@ use crate::record::{FileBlob, Folder, PackInfo};
 use crate::sticker::{EMOJI, KEYWORDS, Tags};
 use crate::tokens;
 
-/// The most pictures of one call, so that it stays under the host's limit of calls; more come with further calls.
-const AT_ONCE: usize = 100;
+/// Most images of one call, so that it stays within the host's limits; a folder with more takes several calls.
+const BATCH: usize = 100;
 
-/// An index. Members that are not known are passed over.
+/// An index. Unknown members are ignored.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct IndexFile {
     #[serde(default)]
-    pack: About,
+    pack: PackDescription,
     /// In the order of the file.
     images: serde_json::Map<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct About {
+struct PackDescription {
     display_name: Option<String>,
     attribution: Option<String>,
     /// Not in MSC2545.
@@ -34,8 +34,8 @@ struct About {
 }
 
 #[derive(Debug, Deserialize)]
-struct Image {
-    /// The name of the file.
+struct IndexImage {
+    /// Name of the file.
     url: String,
     body: Option<String>,
     /// Not in MSC2545.
@@ -45,39 +45,39 @@ struct Image {
     keywords: Vec<String>,
 }
 
-/// A picture of an index.
+/// A sticker as the index describes it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct IndexedSticker {
     pub(crate) id: String,
     pub(crate) file: String,
     pub(crate) tags: Tags,
 }
 
 impl IndexFile {
-    /// Reads an index.
+    /// Parses an index.
     ///
     /// # Errors
-    /// `bad_index` with what is wrong.
+    /// `bad_index` with a sentence that names the mistake.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         serde_json::from_str(text).map_err(|error| bad(&error.to_string()))
     }
 
-    /// Returns the pictures in their order.
+    /// Returns the stickers in their order.
     ///
     /// # Errors
-    /// `bad_index` with what is wrong.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>, Error> {
-        if self.images.is_empty() || self.images.len() > AT_ONCE {
+    /// `bad_index` with a sentence that names the mistake.
+    pub(crate) fn stickers(&self) -> Result<Vec<IndexedSticker>, Error> {
+        if self.images.is_empty() || self.images.len() > BATCH {
             return Err(bad(&format!(
-                "it has to have 1 to {AT_ONCE} images; more come with another call"
+                "it must have 1 to {BATCH} images; import more with another call"
             )));
         }
-        self.images.iter().map(|(code, image)| entry(code, image)).collect()
+        self.images.iter().map(|(code, image)| sticker(code, image)).collect()
     }
 }
 
-fn entry(code: &str, image: &Value) -> Result<Entry, Error> {
-    let image = Image::deserialize(image).map_err(|error| bad(&format!("{code:?}: {error}")))?;
+fn sticker(code: &str, image: &Value) -> Result<IndexedSticker, Error> {
+    let image = IndexImage::deserialize(image).map_err(|error| bad(&format!("{code:?}: {error}")))?;
     let body = image.body.unwrap_or_default();
     let mut emoji = image.emoji;
     emoji.extend(tokens::emoji_in(&body));
@@ -96,14 +96,14 @@ fn entry(code: &str, image: &Value) -> Result<Entry, Error> {
         }
     });
     keywords.truncate(KEYWORDS);
-    Ok(Entry {
+    Ok(IndexedSticker {
         id: id_of(code),
         file: image.url,
         tags: Tags::parse(&emoji, &keywords).map_err(|error| bad(&format!("{code:?}: {}", error.message)))?,
     })
 }
 
-/// Makes an id of a short code; one without any letter that an id may have is made up.
+/// Derives an id from a short code; from its hash if the code has no character that an id may have.
 fn id_of(code: &str) -> String {
     let plain = |char: char| {
         if char.is_ascii_alphanumeric() {
@@ -115,22 +115,22 @@ fn id_of(code: &str) -> String {
     let id: String = code.chars().map(plain).take(64).collect();
     let id = id.trim_matches('-');
     if id.is_empty() {
-        // The same code is the same id each time.
+        // The same code always gives the same id.
         return format!("x{:08x}", crc32fast::hash(code.as_bytes()));
     }
     id.to_owned()
 }
 
 fn bad(reason: &str) -> Error {
-    Error::new("bad_index", format!("The index can't be used: {reason}."))
+    Error::new("bad_index", format!("The index is invalid: {reason}."))
 }
 
 impl Stickers {
-    /// Imports a folder whose files are uploaded already: all of it, or nothing.
+    /// Imports a folder whose files are uploaded already: all stickers or none.
     pub(crate) fn import(&self, cx: &Context, folder: Folder) -> Result<PackInfo, Error> {
-        self.only_admins(cx)?;
+        self.require_admin(cx)?;
         let index = IndexFile::parse(&folder.index)?;
-        let entries = index.entries()?;
+        let stickers = index.stickers()?;
         let blob = |file: &FileBlob| (file.file.clone(), file.blob.clone());
         let blobs: BTreeMap<String, String> = folder.files.iter().map(blob).collect();
         let (mut pack, is_new) = match &folder.pack {
@@ -146,10 +146,10 @@ impl Stickers {
                 (self.new_pack(cx, title, author, licence)?, true)
             }
         };
-        for entry in entries {
-            let missing = || Error::new("missing_file", format!("{:?} is not among the files.", entry.file));
-            let blob = blobs.get(&entry.file).ok_or_else(missing)?;
-            self.add_to(cx, &mut pack, blob, Some(entry.id), entry.tags)?;
+        for sticker in stickers {
+            let missing = || Error::new("missing_file", format!("{:?} is not among the files.", sticker.file));
+            let blob = blobs.get(&sticker.file).ok_or_else(missing)?;
+            self.add_to(cx, &mut pack, blob, Some(sticker.id), sticker.tags)?;
         }
         cx.table::<Pack>().put(&pack)?;
         let wanted = folder.visibility.as_deref().map(Visibility::parse).transpose()?;
@@ -157,7 +157,7 @@ impl Stickers {
             && visibility != pack.visibility
         {
             let withdrawn = pack.withdrawn;
-            self.show(cx, &mut pack, visibility, withdrawn)?;
+            self.set_visibility(cx, &mut pack, visibility, withdrawn)?;
         }
         self.pack_info(cx, pack)
     }
@@ -170,18 +170,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_pack_of_matrix_is_read() {
+    fn a_matrix_image_pack_is_parsed() {
         let text = r#"{"pack":{"display_name":"Cats","attribution":"Ann","usage":["sticker"]},
             "images":{"Happy Cat":{"url":"1.png","body":"a happy cat 😺","info":{"w":1}},"猫":{"url":"2.png"}}}"#;
-        let entries = IndexFile::parse(text).unwrap().entries().unwrap();
-        assert_eq!((&*entries[0].id, &*entries[0].file), ("happy-cat", "1.png"));
-        assert_eq!(entries[0].tags.emoji, ["😺"]);
-        assert_eq!(entries[0].tags.keywords, ["a", "cat", "happy"]);
-        assert!(entries[1].id.starts_with('x') && entries[1].tags.keywords == ["猫"]);
+        let stickers = IndexFile::parse(text).unwrap().stickers().unwrap();
+        assert_eq!((&*stickers[0].id, &*stickers[0].file), ("happy-cat", "1.png"));
+        assert_eq!(stickers[0].tags.emoji, ["😺"]);
+        assert_eq!(stickers[0].tags.keywords, ["a", "cat", "happy"]);
+        assert!(stickers[1].id.starts_with('x') && stickers[1].tags.keywords == ["猫"]);
     }
 
     #[test]
-    fn nonsense_is_refused_with_what_is_wrong() {
+    fn an_invalid_index_is_rejected() {
         for bad in [
             "",
             "[]",
@@ -190,8 +190,8 @@ mod tests {
             r#"{"images":{"a":{}}}"#,
             r#"{"images":{"a":{"url":"x","emoji":["b"]}}}"#,
         ] {
-            let refused = IndexFile::parse(bad).and_then(|index| index.entries()).unwrap_err();
-            assert_eq!(refused.code, "bad_index", "{bad}");
+            let rejected = IndexFile::parse(bad).and_then(|index| index.stickers()).unwrap_err();
+            assert_eq!(rejected.code, "bad_index", "{bad}");
         }
     }
 }

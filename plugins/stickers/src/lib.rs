@@ -1,10 +1,11 @@
-//! The stickers plugin: packs of pictures that move or don't, and what people have of them at hand.
+//! The stickers plugin: packs of still and animated pictures, favourites, and recently sent stickers.
 
 mod catalogue;
 mod first;
 mod import;
 mod pack;
 mod picture;
+mod quota;
 pub mod record;
 #[cfg(test)]
 mod samples;
@@ -37,27 +38,27 @@ impl Plugin for Stickers {
         })
     }
 
-    /// Nobody sends what is not there, or not theirs to send: the pack and the sticker are read, and nothing else.
+    /// Rejects stickers that don't exist or that the sender may not use. It costs two small reads.
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        match self.may_send(cx, message) {
+        match self.check_message(cx, message) {
             Ok(()) => Verdict::Accept,
             Err(error) => Verdict::Reject(error),
         }
     }
 
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        // What a plugin appended in somebody's name passed no guard.
+        // A message that a plugin appended passed no guard.
         let Ok(sent) = message.content_as::<Reference>() else {
             return Ok(());
         };
-        let is_there = match self.is_first(&sent.pack) {
+        let exists = match self.is_first(&sent.pack) {
             true => first::find(&sent.sticker).is_some(),
             false => cx.table::<Sticker>().contains((&*sent.pack, &*sent.sticker))?,
         };
-        if !is_there || message.edits() > 0 {
+        if !exists || message.edits() > 0 {
             return Ok(());
         }
-        self.was_sent(cx, message.sender(), sent)
+        self.remember_sent(cx, message.sender(), sent)
     }
 
     fn before_upload(&self, cx: &Context, blob: &Blob, _is_member: bool) -> Result<(), Error> {
@@ -65,7 +66,7 @@ impl Plugin for Stickers {
     }
 
     fn complete_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
-        self.take_upload(cx, blob)
+        self.store_upload(cx, blob)
     }
 
     fn before_download(&self, cx: &Context, blob: &Blob, _is_member: bool) -> Result<(), Error> {
@@ -89,29 +90,29 @@ impl Plugin for Stickers {
                 Ok(())
             }
             "relist" => {
-                let mut part = Some(job.payload_as::<catalogue::Relist>()?);
-                while let Some(left) = part {
-                    part = cx.transact("relist", &left)?;
+                let mut step = Some(job.payload_as::<catalogue::Relist>()?);
+                while let Some(next) = step {
+                    step = cx.transact("relist", &next)?;
                 }
                 Ok(())
             }
-            _ => Err(Error::new("unknown_job", "There is no such job.")),
+            _ => Err(Error::new("unknown_job", "This job doesn't exist.")),
         }
     }
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            "inspected" => json(&self.inspected(cx, read(payload)?)?),
+            "inspected" => json(&self.store_inspection(cx, read(payload)?)?),
             "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
             "clear" => json(&self.clear(cx, &read::<String>(payload)?)?),
             "relist" => json(&self.relist(cx, read(payload)?)?),
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
 }
 
 impl Stickers {
-    fn may_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+    fn check_message(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
         let sent: Reference = message.content_as()?;
         if self.is_first(&sent.pack) {
             return first::find(&sent.sticker).map(drop).ok_or_else(sticker::unknown);
@@ -128,7 +129,7 @@ impl Stickers {
     fn upload(&self, cx: &Context, which: WhichBlob) -> Result<UploadInfo, Error> {
         let upload = cx.table::<Upload>().get(&*which.blob)?;
         let own = upload.filter(|upload| upload.uploader == cx.caller.actor);
-        let upload = own.ok_or_else(|| Error::new("unknown_upload", "You have no such upload."))?;
+        let upload = own.ok_or_else(|| Error::new("unknown_upload", "You have no upload with this id."))?;
         Ok(UploadInfo {
             state: upload.state().to_owned(),
             blob: upload.blob,
@@ -137,7 +138,7 @@ impl Stickers {
     }
 
     fn usage(&self, cx: &Context, _nothing: Nothing) -> Result<Usage, Error> {
-        let used = upload::used(cx, &cx.caller.actor)?;
+        let used = quota::used(cx, &cx.caller.actor)?;
         Ok(Usage {
             bytes: used.bytes,
             bytes_limit: self.settings.user_bytes,
@@ -148,7 +149,7 @@ impl Stickers {
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "What a job handed back can't be read."))
+    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "The payload of a job can't be read."))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

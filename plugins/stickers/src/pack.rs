@@ -9,12 +9,12 @@ use crate::tokens;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Visibility {
-    /// Nobody: it is being made.
+    /// Nobody: the pack is unfinished.
     #[default]
     Draft,
-    /// Its owner; others see what they are sent.
+    /// Its owner; others see the stickers that they receive.
     Private,
-    /// Everybody, and it is found.
+    /// Everybody, and search finds it.
     Public,
 }
 
@@ -24,7 +24,10 @@ impl Visibility {
             "draft" => Ok(Self::Draft),
             "private" => Ok(Self::Private),
             "public" => Ok(Self::Public),
-            _ => Err(Error::new("bad_visibility", "A pack is draft, private or public.")),
+            _ => Err(Error::new(
+                "bad_visibility",
+                "The visibility must be draft, private or public.",
+            )),
         }
     }
 
@@ -45,18 +48,18 @@ pub(crate) struct Pack {
     pub(crate) title: String,
     pub(crate) author: String,
     pub(crate) licence: String,
-    /// The sticker that stands for it.
+    /// Id of the sticker that represents it in lists.
     pub(crate) cover: Option<String>,
     pub(crate) visibility: Visibility,
-    /// Whether an operator took it out of use.
+    /// True if an operator took it out of use.
     #[serde(default)]
     pub(crate) withdrawn: bool,
     pub(crate) created_ms: u64,
-    /// How many stickers it has.
+    /// Number of stickers.
     pub(crate) count: u32,
-    /// The place of the next one.
+    /// Place of the next sticker.
     pub(crate) next: u32,
-    /// Counts changes of who may see it.
+    /// Number of changes of its visibility.
     #[serde(default)]
     pub(crate) revision: u64,
 }
@@ -71,7 +74,7 @@ impl Row for Pack {
     }
 }
 
-/// Packs of someone, by their age.
+/// Packs of an owner by age.
 pub(crate) struct ByOwner;
 
 impl Index for ByOwner {
@@ -85,7 +88,7 @@ impl Index for ByOwner {
     }
 }
 
-/// Packs that everybody finds, by their age.
+/// Listed packs by age.
 pub(crate) struct Listed;
 
 impl Index for Listed {
@@ -99,7 +102,7 @@ impl Index for Listed {
     }
 }
 
-/// Packs that everybody finds, by the words of their titles.
+/// Listed packs by the words of their titles.
 pub(crate) struct ByTitle;
 
 impl Index for ByTitle {
@@ -119,11 +122,12 @@ impl Index for ByTitle {
 }
 
 impl Pack {
+    /// Returns true if search finds it.
     pub(crate) fn is_listed(&self) -> bool {
         self.visibility == Visibility::Public && !self.withdrawn
     }
 
-    /// Tells whether an actor may send what is in it.
+    /// Returns true if an actor may send its stickers.
     pub(crate) fn may_use(&self, actor: &str) -> bool {
         !self.withdrawn
             && match self.visibility {
@@ -133,14 +137,14 @@ impl Pack {
             }
     }
 
-    /// Tells whether an actor may look at it: whoever is sent a sticker of a private pack must see it.
+    /// Returns true if an actor may see it: recipients of a sticker must see its pack even if that is private.
     pub(crate) fn may_see(&self, actor: &str, is_admin: bool) -> bool {
         let is_shown = self.visibility != Visibility::Draft && !self.withdrawn;
         is_shown || is_admin || self.owner == actor
     }
 
-    /// Sets who may see it.
-    pub(crate) fn show(&mut self, visibility: Visibility, withdrawn: bool) {
+    /// Sets who may see it, and counts the change.
+    pub(crate) fn set_visibility(&mut self, visibility: Visibility, withdrawn: bool) {
         self.visibility = visibility;
         self.withdrawn = withdrawn;
         self.revision += 1;
@@ -148,10 +152,10 @@ impl Pack {
 }
 
 pub(crate) fn unknown() -> Error {
-    Error::new("unknown_pack", "There is no such pack.")
+    Error::new("unknown_pack", "This pack doesn't exist.")
 }
 
-/// Reads a pack that the caller may change.
+/// Returns a pack that the caller may change.
 pub(crate) fn own(cx: &Context, id: &str, is_admin: bool) -> Result<Pack, Error> {
     let pack = cx.table::<Pack>().get(id)?.ok_or_else(unknown)?;
     if pack.owner == cx.caller.actor || is_admin {
@@ -161,11 +165,11 @@ pub(crate) fn own(cx: &Context, id: &str, is_admin: bool) -> Result<Pack, Error>
     Err(if hidden {
         unknown()
     } else {
-        Error::new("not_yours", "This pack is another's.")
+        Error::new("not_yours", "Only the owner can change this pack.")
     })
 }
 
-/// Reads a text of a pack: 1 to 128 printable characters, without the space around it.
+/// Checks a text of a pack: 1 to 128 printable characters. Returns it without surrounding space.
 pub(crate) fn text(name: &str, text: &str) -> Result<String, Error> {
     let text = text.trim();
     if (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
@@ -173,6 +177,6 @@ pub(crate) fn text(name: &str, text: &str) -> Result<String, Error> {
     }
     Err(Error::new(
         "bad_text",
-        format!("{name}: 1 to 128 printable characters."),
+        format!("{name} must have 1 to 128 printable characters."),
     ))
 }

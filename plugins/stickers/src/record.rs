@@ -1,9 +1,9 @@
-//! What travels between clients and methods.
+//! Parameters and results of the methods.
 
 use courtyard_plugin_sdk::prelude::*;
 
 record! {
-    /// Nothing.
+    /// No parameters, or an empty result.
     pub struct Nothing {}
 }
 record! {
@@ -11,7 +11,7 @@ record! {
     pub struct NewPack { pub(crate) title: String, pub(crate) author: String, pub(crate) licence: String }
 }
 record! {
-    /// Changes of a pack; what is left out stays.
+    /// Changes of a pack; members that are left out stay as they are.
     pub struct PackChange {
         pub(crate) pack: String,
         pub(crate) title: Option<String>,
@@ -26,38 +26,38 @@ record! {
     pub struct Publication { pub(crate) pack: String, pub(crate) visibility: String }
 }
 record! {
-    /// Whether a pack is taken out of use.
+    /// Takes a pack out of use, or puts it back.
     pub struct Withdrawal { pub(crate) pack: String, pub(crate) on: bool }
 }
 record! {
-    /// A pack.
+    /// Names a pack.
     pub struct WhichPack { pub(crate) pack: String }
 }
 record! {
-    /// A sticker.
+    /// Names a sticker.
     pub struct Which { pub(crate) pack: String, pub(crate) sticker: String }
 }
 record! {
-    /// Some stickers.
+    /// Names some stickers.
     pub struct WhichStickers { pub(crate) stickers: Vec<Which> }
 }
 record! {
-    /// A blob.
+    /// Names a blob.
     pub struct WhichBlob { pub(crate) blob: String }
 }
 record! {
-    /// A sticker of an upload that is ready.
+    /// A new sticker from an upload that is ready.
     pub struct NewSticker {
         pub(crate) pack: String,
         pub(crate) blob: String,
-        /// Made up if it is left out.
+        /// Its id; generated if left out.
         pub(crate) sticker: Option<String>,
         pub(crate) emoji: Option<Vec<String>>,
         pub(crate) keywords: Option<Vec<String>>,
     }
 }
 record! {
-    /// Other emoji and keywords for a sticker.
+    /// New emoji and keywords of a sticker.
     pub struct Retag {
         pub(crate) pack: String,
         pub(crate) sticker: String,
@@ -66,11 +66,11 @@ record! {
     }
 }
 record! {
-    /// A page of a pack.
+    /// Selects a page of a pack.
     pub struct PageOf { pub(crate) pack: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// A page of packs: those that everybody finds, those with a word in their title that begins so, or the caller's own.
+    /// Selects a page of packs: all listed ones, those with a title word of this prefix, or the caller's own.
     pub struct PackQuery {
         pub(crate) query: Option<String>,
         pub(crate) own: Option<bool>,
@@ -79,19 +79,19 @@ record! {
     }
 }
 record! {
-    /// What is looked for: words or an emoji.
+    /// A search by words or emoji.
     pub struct Query { pub(crate) query: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// A page of anything.
+    /// Selects a page.
     pub struct Page { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// A sticker to remember, or to forget.
+    /// Adds a sticker to the favourites, or removes it.
     pub struct Mark { pub(crate) pack: String, pub(crate) sticker: String, pub(crate) on: bool }
 }
 record! {
-    /// A pack to keep at hand, or not.
+    /// Adds a pack to the caller's shelf, or removes it.
     pub struct Keep { pub(crate) pack: String, pub(crate) on: bool }
 }
 record! {
@@ -105,7 +105,7 @@ record! {
         pub(crate) visibility: String,
         pub(crate) withdrawn: bool,
         pub(crate) count: u32,
-        /// A sticker, if there is any.
+        /// Id of a sticker; none for an empty pack.
         pub(crate) cover: Option<String>,
         /// A path on this host.
         pub(crate) cover_url: Option<String>,
@@ -130,15 +130,15 @@ record! {
     }
 }
 record! {
-    /// Some packs, and where the next ones begin.
+    /// A page of packs, and the cursor of the next page.
     pub struct Packs { pub(crate) packs: Vec<PackInfo>, pub(crate) next: Option<Cursor> }
 }
 record! {
-    /// Some stickers, and where the next ones begin.
+    /// A page of stickers, and the cursor of the next page.
     pub struct Found { pub(crate) stickers: Vec<StickerInfo>, pub(crate) next: Option<Cursor> }
 }
 record! {
-    /// An upload: `checking`, `ready`, or `refused` for a `flaw`.
+    /// An upload: `checking`, `ready`, or `refused` because of a `flaw`.
     pub struct UploadInfo { pub(crate) blob: String, pub(crate) state: String, pub(crate) flaw: Option<String> }
 }
 record! {
@@ -146,7 +146,7 @@ record! {
     pub struct FileBlob { pub(crate) file: String, pub(crate) blob: String }
 }
 record! {
-    /// A folder of stickers: its index as text, and its files. With `pack` it goes behind what is there.
+    /// A folder of stickers: its index as text, and its files. With `pack`, the stickers are appended to that pack.
     pub struct Folder {
         pub(crate) index: String,
         pub(crate) files: Vec<FileBlob>,
@@ -155,7 +155,7 @@ record! {
     }
 }
 record! {
-    /// What somebody takes up, and how much that may be.
+    /// Storage and uploads used by the caller, and their limits.
     pub struct Usage {
         pub(crate) bytes: u64,
         pub(crate) bytes_limit: u64,

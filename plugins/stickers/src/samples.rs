@@ -1,4 +1,4 @@
-//! Pictures for tests, made as encoders make them.
+//! Test pictures, built chunk by chunk.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -34,9 +34,9 @@ pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
     file(&[header(width, height, 0), chunk(b"IDAT", &pixels(rows(width, height)))])
 }
 
-/// One of 3 by 3, interlaced: passes of 1, 1, 2, 2 and 3 pixels by rows.
+/// An interlaced PNG of 3 by 3 pixels.
 pub(crate) fn interlaced_png() -> Vec<u8> {
-    // By hand: 5 + (none) + (none) + 2 rows of 1 + ... as PNG's passes of 3 by 3 pixels are.
+    // Width and height of the seven passes of 3 by 3 pixels.
     let passes = [(1, 1), (0, 1), (1, 0), (1, 1), (2, 1), (1, 2), (3, 1)];
     let bytes = |(width, height): (u32, u32)| if width == 0 { 0 } else { rows(width, height) };
     file(&[
@@ -45,19 +45,22 @@ pub(crate) fn interlaced_png() -> Vec<u8> {
     ])
 }
 
-/// A PNG with this much too few or too many pixels.
+/// A PNG whose pixel data has this length.
 pub(crate) fn png_with_pixels(width: u32, height: u32, length: usize) -> Vec<u8> {
     file(&[header(width, height, 0), chunk(b"IDAT", &pixels(length))])
 }
 
-/// A PNG with another chunk in it.
+/// A PNG with an additional chunk.
 pub(crate) fn png_with(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     file(&[header(4, 4, 0), chunk(kind, data), chunk(b"IDAT", &pixels(rows(4, 4)))])
 }
 
-/// An APNG of 8 by 8 pixels that says it has `said` frames and has `frames`.
-pub(crate) fn apng(said: u32, frames: u32, delay_ms: u16) -> Vec<u8> {
-    let mut chunks = vec![header(8, 8, 0), chunk(b"acTL", &[said.to_be_bytes(), [0; 4]].concat())];
+/// An APNG of 8 by 8 pixels that declares `declared` frames and has `frames`.
+pub(crate) fn apng(declared: u32, frames: u32, delay_ms: u16) -> Vec<u8> {
+    let mut chunks = vec![
+        header(8, 8, 0),
+        chunk(b"acTL", &[declared.to_be_bytes(), [0; 4]].concat()),
+    ];
     let mut sequence = 0_u32;
     for frame in 0..frames {
         let numbers = [sequence, 8, 8, 0, 0].map(u32::to_be_bytes).concat();
@@ -107,7 +110,7 @@ pub(crate) fn lossy_webp() -> Vec<u8> {
     )])
 }
 
-/// A WebP of 32 by 32 pixels with frames of 8 by 8, and with flags and chunks besides.
+/// A WebP of 32 by 32 pixels with frames of 8 by 8, and with additional flags and chunks.
 pub(crate) fn animated_webp(frames: u32, delay_ms: u32, flags: u8, more: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let three = |number: u32| number.to_le_bytes()[..3].to_vec();
     let canvas = [vec![flags | 2, 0, 0, 0], three(31), three(31)].concat();

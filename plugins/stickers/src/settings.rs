@@ -17,30 +17,31 @@ pub(crate) enum Publishers {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Actors who may import, withdraw and publish, and have no quotas.
+    /// Actors who may import, withdraw and publish; they have no quotas.
     pub(crate) admins: Vec<String>,
     pub(crate) publishers: Publishers,
-    /// Whether the pack that comes with Courtyard is there.
+    /// True to offer the built-in pack.
     pub(crate) first_pack: bool,
-    /// Whether strangers may download what is in public packs.
+    /// True to allow downloads of stickers in public packs without signing in.
     pub(crate) open_downloads: bool,
-    /// Of one sticker.
+    /// Largest sticker; bytes.
     pub(crate) sticker_bytes: u64,
-    /// Width and height; pixels.
+    /// Largest width and height; pixels.
     pub(crate) max_side: u32,
     pub(crate) max_frames: u32,
     pub(crate) max_duration_ms: u32,
     pub(crate) pack_stickers: u32,
-    /// Of one user.
+    /// Most packs of one user.
     pub(crate) user_packs: usize,
+    /// Most bytes of all stickers and uploads of one user.
     pub(crate) user_bytes: u64,
-    /// Uploads of one user that are in no pack yet.
+    /// Most uploads of one user that are in no pack yet.
     pub(crate) user_uploads: u64,
-    /// After which such an upload is removed.
+    /// Hours after which such an upload is removed.
     pub(crate) upload_hours: u64,
     pub(crate) favourites: usize,
     pub(crate) recent: usize,
-    /// Packs that one user keeps at hand.
+    /// Most packs on the shelf of one user.
     pub(crate) kept_packs: usize,
 }
 
@@ -68,10 +69,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads the settings.
+    /// Parses and checks the settings.
     ///
     /// # Errors
-    /// `bad_configuration` with a sentence that says what is wrong.
+    /// `bad_configuration` with a sentence that names the mistake.
     pub(crate) fn parse(configuration: &str) -> Result<Self, Error> {
         let bad = |reason: &str| Error::new("bad_configuration", reason);
         let settings: Self = serde_json::from_str(configuration).map_err(|error| bad(&error.to_string()))?;

@@ -1,4 +1,4 @@
-//! What a user has at hand: favourites, what was sent last, packs.
+//! A user's shelf: favourites, recently sent stickers, and kept packs.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::pack::Pack;
 use crate::record::{Found, Keep, Mark, Nothing, Packs, Page};
 use crate::{Stickers, catalogue, pack, sticker};
 
-/// A sticker that a user likes.
+/// A favourite sticker of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Favourite {
     actor: String,
@@ -26,7 +26,7 @@ impl Row for Favourite {
     }
 }
 
-/// Favourites of a user by when they became so.
+/// Favourites of a user by the time at which they were added.
 struct ByTime;
 
 impl Index for ByTime {
@@ -40,7 +40,7 @@ impl Index for ByTime {
     }
 }
 
-/// A sticker, as it is in messages and in the list of those that were sent last.
+/// A reference to a sticker in a message, or in the list of recently sent stickers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reference {
     pub(crate) pack: String,
@@ -63,7 +63,7 @@ impl Stickers {
         if table.scan((actor,)).count(most)? >= most {
             return Err(Error::new(
                 "too_many_favourites",
-                format!("You have {most} favourites, which is the most."),
+                format!("You have {most} favourites, which is the limit. Remove one first."),
             ));
         }
         self.find(cx, &mark.pack, &mark.sticker)?.ok_or_else(sticker::unknown)?;
@@ -76,7 +76,7 @@ impl Stickers {
         Ok(Nothing {})
     }
 
-    /// Lists favourites, the newest first; without those that are gone.
+    /// Lists the favourites that still exist, newest first.
     pub(crate) fn favourites(&self, cx: &Context, page: Page) -> Result<Found, Error> {
         let scan = cx
             .table::<Favourite>()
@@ -96,8 +96,8 @@ impl Stickers {
         })
     }
 
-    /// Notes that somebody sent a sticker.
-    pub(crate) fn was_sent(&self, cx: &Context, actor: &str, sent: Reference) -> Result<(), Error> {
+    /// Puts a sticker at the front of the sender's recently sent ones.
+    pub(crate) fn remember_sent(&self, cx: &Context, actor: &str, sent: Reference) -> Result<(), Error> {
         let key = recent_key(actor);
         let mut recent: Vec<Reference> = cx.kv().get_json(&key)?.unwrap_or_default();
         recent.retain(|known| *known != sent);
@@ -106,7 +106,7 @@ impl Stickers {
         Ok(cx.kv().set_json(&key, &recent)?)
     }
 
-    /// Lists what the caller sent last, the newest first; without those that are gone.
+    /// Lists the stickers that the caller sent last and that still exist, newest first.
     pub(crate) fn recent(&self, cx: &Context, _nothing: Nothing) -> Result<Found, Error> {
         let recent: Vec<Reference> = cx.kv().get_json(recent_key(&cx.caller.actor))?.unwrap_or_default();
         let mut stickers = Vec::new();
@@ -132,7 +132,10 @@ impl Stickers {
                 return Err(pack::unknown());
             }
             if kept.len() >= self.settings.kept_packs {
-                let sentence = format!("You keep {} packs, which is the most.", self.settings.kept_packs);
+                let sentence = format!(
+                    "You keep {} packs, which is the limit. Remove one first.",
+                    self.settings.kept_packs
+                );
                 return Err(Error::new("too_many_packs", sentence));
             }
             kept.insert(0, keep.pack);
@@ -141,13 +144,13 @@ impl Stickers {
         Ok(Nothing {})
     }
 
-    /// Lists the packs that the caller keeps, the newest first; without those that are gone.
+    /// Lists the kept packs that the caller may still use, newest first.
     pub(crate) fn kept_packs(&self, cx: &Context, _nothing: Nothing) -> Result<Packs, Error> {
         let kept: Vec<String> = cx.kv().get_json(shelf_key(&cx.caller.actor))?.unwrap_or_default();
         let mut packs = Vec::new();
         for id in &kept {
             if self.is_first(id) {
-                packs.push(catalogue::first_pack(cx));
+                packs.push(catalogue::built_in_pack(cx));
             } else if let Some(pack) = cx.table::<Pack>().get(&**id)?
                 && pack.may_use(&cx.caller.actor)
             {

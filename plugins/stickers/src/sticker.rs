@@ -1,14 +1,15 @@
-//! Stickers, and the words that they are found by.
+//! Stickers, and their search index.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::pack::Pack;
 use crate::picture::Picture;
-use crate::tokens;
+use crate::{quota, tokens};
 
-/// The most of each that a sticker has.
+/// Most emoji of a sticker.
 pub(crate) const EMOJI: usize = 5;
+/// Most keywords of a sticker.
 pub(crate) const KEYWORDS: usize = 10;
 
 /// A sticker.
@@ -22,9 +23,9 @@ pub(crate) struct Sticker {
     pub(crate) picture: Picture,
     pub(crate) bytes: u64,
     pub(crate) media_type: String,
-    /// Where the bytes are.
+    /// Blob id of its bytes.
     pub(crate) blob: String,
-    /// Whose quota they count for.
+    /// The actor whose quota the bytes count for.
     pub(crate) uploader: String,
 }
 
@@ -38,7 +39,7 @@ impl Row for Sticker {
     }
 }
 
-/// Stickers of a pack in their order.
+/// Stickers of a pack in order.
 pub(crate) struct ByPlace;
 
 impl Index for ByPlace {
@@ -66,7 +67,7 @@ impl Index for ByBlob {
     }
 }
 
-/// A word or an emoji of a sticker that everybody finds.
+/// An entry of the search index: a word or an emoji of a sticker in a listed pack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Word {
     pub(crate) word: String,
@@ -84,7 +85,7 @@ impl Row for Word {
     }
 }
 
-/// What a sticker is found by, as someone says it.
+/// Emoji and keywords of a sticker, as its owner set them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tags {
     pub(crate) emoji: Vec<String>,
@@ -92,7 +93,7 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    /// Reads tags.
+    /// Parses and checks tags.
     ///
     /// # Errors
     /// `bad_emoji` or `bad_keywords`.
@@ -103,23 +104,28 @@ impl Tags {
         if keywords.len() > KEYWORDS || !keywords.iter().all(fits) {
             return Err(Error::new(
                 "bad_keywords",
-                format!("Up to {KEYWORDS} keywords of 1 to 32 characters."),
+                format!("A sticker has up to {KEYWORDS} keywords of 1 to 32 characters."),
             ));
         }
         Ok(Self {
-            emoji: emoji.ok_or_else(|| Error::new("bad_emoji", format!("Up to {EMOJI} emoji.")))?,
+            emoji: emoji.ok_or_else(|| {
+                Error::new(
+                    "bad_emoji",
+                    format!("A sticker has up to {EMOJI} emoji, and nothing else among them."),
+                )
+            })?,
             keywords: keywords.to_vec(),
         })
     }
 }
 
 impl Sticker {
-    /// Returns what it is found by.
+    /// Returns the words and emoji of its index entries.
     pub(crate) fn words(&self) -> Vec<String> {
         words(&self.emoji, &self.keywords)
     }
 
-    /// Makes it found, or not.
+    /// Adds it to the search index, or removes it.
     pub(crate) fn list(&self, cx: &Context, is_listed: bool) -> Result<(), Error> {
         let table = cx.table::<Word>();
         for word in self.words() {
@@ -138,7 +144,7 @@ impl Sticker {
     }
 }
 
-/// Returns emoji, and the words of keywords.
+/// Returns emoji and the words of keywords, sorted and without duplicates.
 pub(crate) fn words(emoji: &[String], keywords: &[String]) -> Vec<String> {
     let mut words = tokens::words(&keywords.join(" "));
     words.truncate(2 * KEYWORDS);
@@ -149,10 +155,10 @@ pub(crate) fn words(emoji: &[String], keywords: &[String]) -> Vec<String> {
 }
 
 pub(crate) fn unknown() -> Error {
-    Error::new("unknown_sticker", "There is no such sticker.")
+    Error::new("unknown_sticker", "This sticker doesn't exist.")
 }
 
-/// Reads an id that somebody chose: 1 to 64 of `a-z 0-9 _ -`.
+/// Checks a chosen id: 1 to 64 of `a-z 0-9 _ -`.
 pub(crate) fn check_id(id: &str) -> Result<(), Error> {
     let fits = (1..=64).contains(&id.len())
         && id
@@ -161,14 +167,20 @@ pub(crate) fn check_id(id: &str) -> Result<(), Error> {
     if fits {
         Ok(())
     } else {
-        Err(Error::new("bad_id", "An id is 1 to 64 of a-z 0-9 _ -"))
+        Err(Error::new(
+            "bad_id",
+            "A sticker id must have 1 to 64 characters of a-z 0-9 _ -.",
+        ))
     }
 }
 
-/// Adds a sticker to a pack, behind the others.
+/// Appends a sticker to a pack; the caller has to store the pack.
 pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) -> Result<Sticker, Error> {
     if pack.count >= most {
-        return Err(Error::new("pack_full", format!("A pack has {most} stickers at most.")));
+        return Err(Error::new(
+            "pack_full",
+            format!("This pack has {most} stickers, which is the limit."),
+        ));
     }
     let sticker = Sticker {
         place: pack.next,
@@ -176,7 +188,10 @@ pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) ->
     };
     let table = cx.table::<Sticker>();
     if table.contains((&*sticker.pack, &*sticker.id))? {
-        return Err(Error::new("sticker_exists", "The pack has a sticker with this id."));
+        return Err(Error::new(
+            "sticker_exists",
+            "The pack already has a sticker with this id.",
+        ));
     }
     table.insert(&sticker)?;
     if pack.is_listed() {
@@ -194,7 +209,7 @@ pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) ->
 pub(crate) fn remove(cx: &Context, sticker: &Sticker) -> Result<(), Error> {
     sticker.list(cx, false)?;
     cx.table::<Sticker>().remove(sticker.key())?;
-    crate::upload::give_back(cx, &sticker.uploader, sticker.bytes)?;
+    quota::release(cx, &sticker.uploader, sticker.bytes)?;
     match cx.blobs().remove(&sticker.blob) {
         Err(courtyard_plugin_sdk::ServiceError::NotFound) => Ok(()),
         removed => Ok(removed?),

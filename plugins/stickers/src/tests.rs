@@ -27,13 +27,13 @@ fn code(outcome: Result<Value, Error>) -> String {
 }
 
 fn pack(host: &TestHost<Stickers>, actor: &str, title: &str) -> String {
-    let made = call(
+    let created = call(
         host,
         actor,
         "create_pack",
         json!({"title": title, "author": "Ann", "licence": "CC0-1.0"}),
     );
-    made.unwrap()["pack"].as_str().unwrap().to_owned()
+    created.unwrap()["pack"].as_str().unwrap().to_owned()
 }
 
 fn upload(host: &TestHost<Stickers>, actor: &str) -> String {
@@ -85,13 +85,13 @@ fn ids(answer: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_manifest_is_one_that_hosts_read() {
+fn the_manifest_can_be_parsed() {
     let manifest = Manifest::parse(Stickers::MANIFEST.as_bytes()).unwrap();
     assert_eq!((manifest.methods.len(), manifest.hooks.len()), (22, 7));
 }
 
 #[test]
-fn a_configuration_with_a_mistake_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     for bad in [
         json!({"admin": []}),
         json!({"sticker_bytes": 0}),
@@ -104,7 +104,7 @@ fn a_configuration_with_a_mistake_is_refused() {
 }
 
 #[test]
-fn the_first_pack_is_there_without_anybody_doing_anything() {
+fn the_built_in_pack_needs_no_set_up() {
     let host = host(json!({}));
     assert_eq!(send(&host, "ann", "pip", "hello"), "sent");
     assert_eq!(send(&host, "ann", "pip", "nothing"), "unknown_sticker");
@@ -124,7 +124,7 @@ fn the_first_pack_is_there_without_anybody_doing_anything() {
 }
 
 #[test]
-fn a_pack_goes_from_draft_to_public_and_back() {
+fn visibility_decides_who_sends_sees_and_finds_a_pack() {
     let host = host(json!({"admins": ["root"]}));
     let pack = pack(&host, "ann", "Happy cats");
     assert_eq!(
@@ -139,7 +139,7 @@ fn a_pack_goes_from_draft_to_public_and_back() {
     let made = add(&host, "ann", &pack, "cat", "😺", &["Happy cat", "smile"]);
     assert_eq!((&made["format"], &made["width"]), (&json!("png"), &json!(8)));
     let blob = made["url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let gets = |actor: &str| host.download(&caller(actor), &blob, false).is_ok();
+    let can_download = |actor: &str| host.download(&caller(actor), &blob, false).is_ok();
 
     assert_eq!(send(&host, "ann", &pack, "cat"), "unknown_pack");
     assert_eq!(code(call(&host, "bob", "pack", json!({"pack": pack}))), "unknown_pack");
@@ -147,11 +147,14 @@ fn a_pack_goes_from_draft_to_public_and_back() {
         code(call(&host, "bob", "update_pack", json!({"pack": pack}))),
         "unknown_pack"
     );
-    assert_eq!((gets("ann"), gets("bob"), gets("")), (true, false, false));
+    assert_eq!(
+        (can_download("ann"), can_download("bob"), can_download("")),
+        (true, false, false)
+    );
     show(&host, "ann", &pack, "private");
     assert_eq!(send(&host, "ann", &pack, "cat"), "sent");
     assert_eq!(send(&host, "bob", &pack, "cat"), "unknown_pack");
-    assert_eq!((gets("bob"), gets("")), (true, false));
+    assert_eq!((can_download("bob"), can_download("")), (true, false));
     assert_eq!(
         code(call(&host, "bob", "delete_pack", json!({"pack": pack}))),
         "not_yours"
@@ -159,7 +162,7 @@ fn a_pack_goes_from_draft_to_public_and_back() {
     assert_eq!(found(&host, "cat"), [] as [&str; 0]);
     show(&host, "ann", &pack, "public");
     assert_eq!(send(&host, "bob", &pack, "cat"), "sent");
-    assert!(gets(""));
+    assert!(can_download(""));
     assert_eq!(
         (found(&host, "cat"), found(&host, "😺")),
         (vec!["cat".to_owned()], vec!["cat".to_owned()])
@@ -174,7 +177,7 @@ fn a_pack_goes_from_draft_to_public_and_back() {
     call(&host, "root", "withdraw", json!({"pack": pack, "on": true})).unwrap();
     host.run_jobs().unwrap();
     assert_eq!(send(&host, "ann", &pack, "cat"), "unknown_pack");
-    assert!(!gets("bob") && found(&host, "cat").is_empty());
+    assert!(!can_download("bob") && found(&host, "cat").is_empty());
     call(&host, "ann", "delete_pack", json!({"pack": pack})).unwrap();
     host.run_jobs().unwrap();
     assert!(host.blobs().is_empty());
@@ -182,7 +185,7 @@ fn a_pack_goes_from_draft_to_public_and_back() {
 }
 
 #[test]
-fn an_upload_is_inspected_and_what_is_no_sticker_goes_at_once() {
+fn rejected_uploads_are_removed_at_once() {
     let host = host(json!({"user_uploads": 2}));
     let pack = pack(&host, "ann", "Cats");
     let bad = host
@@ -191,19 +194,19 @@ fn an_upload_is_inspected_and_what_is_no_sticker_goes_at_once() {
     let early = json!({"pack": pack, "blob": bad});
     assert_eq!(code(call(&host, "ann", "add_sticker", early.clone())), "not_inspected");
     host.run_jobs().unwrap();
-    let told = host.take_signals();
+    let signals = host.take_signals();
     assert_eq!(
-        told[0].payload,
+        signals[0].payload,
         json!({"blob": bad, "state": "refused", "flaw": "unknown_format"})
     );
     assert_eq!(code(call(&host, "ann", "add_sticker", early)), "refused_upload");
     assert!(host.blobs().is_empty());
-    // What it is and what it says it is must be one thing: it is served as what it says.
-    let lying = host
+    // The format must match the declared type, because the bytes are served with it.
+    let misdeclared = host
         .upload(&caller("ann"), "a.webp", "image/webp", None, &samples::png(8, 8))
         .unwrap();
     host.run_jobs().unwrap();
-    let state = call(&host, "ann", "upload", json!({"blob": lying})).unwrap();
+    let state = call(&host, "ann", "upload", json!({"blob": misdeclared})).unwrap();
     assert_eq!(state["flaw"], "bad_media_type");
     let page = host.upload(&caller("ann"), "a.html", "text/html", None, b"<html>");
     assert_eq!(page.unwrap_err().code, "bad_media_type");
@@ -223,7 +226,7 @@ fn an_upload_is_inspected_and_what_is_no_sticker_goes_at_once() {
     upload(&host, "ann");
     let third = host.upload(&caller("ann"), "a.png", "image/png", None, &samples::png(8, 8));
     assert_eq!(third.unwrap_err().code, "too_many_uploads");
-    // After a day what nobody put into a pack is gone.
+    // Unused uploads are removed after a day.
     host.set_clock(1_000_000 + 25 * 60 * 60 * 1_000);
     host.run_jobs().unwrap();
     assert!(host.blobs().is_empty());
@@ -236,7 +239,7 @@ fn an_upload_is_inspected_and_what_is_no_sticker_goes_at_once() {
 }
 
 #[test]
-fn search_finds_each_once_by_all_words() {
+fn search_matches_all_words_and_lists_each_sticker_once() {
     let host = host(json!({"first_pack": false}));
     let pack = pack(&host, "ann", "Cats");
     add(&host, "ann", &pack, "one", "😺", &["happy", "happiness", "cat"]);
@@ -269,7 +272,7 @@ fn search_finds_each_once_by_all_words() {
 }
 
 #[test]
-fn favourites_and_recent_are_bounded_and_the_users_own() {
+fn favourites_and_recent_stickers_are_bounded_and_per_user() {
     let host = host(json!({"favourites": 2, "recent": 2, "kept_packs": 1}));
     let mark = |sticker: &str, on: bool| json!({"pack": "pip", "sticker": sticker, "on": on});
     for (index, sticker) in ["hello", "love", "hello"].into_iter().enumerate() {
@@ -312,7 +315,7 @@ fn favourites_and_recent_are_bounded_and_the_users_own() {
 }
 
 #[test]
-fn an_import_is_all_or_nothing_and_goes_on_in_parts() {
+fn an_import_is_atomic_and_can_be_continued() {
     let host = host(json!({"admins": ["root"]}));
     let index = |from: u32, to: u32| {
         let images: serde_json::Map<String, Value> = (from..to)
@@ -358,7 +361,7 @@ fn an_import_is_all_or_nothing_and_goes_on_in_parts() {
 }
 
 #[test]
-fn a_full_pack_takes_no_more() {
+fn limits_and_invalid_texts_are_rejected() {
     let host = host(json!({"pack_stickers": 2, "user_packs": 1}));
     let pack = pack(&host, "ann", "Cats");
     add(&host, "ann", &pack, "one", "😺", &[]);

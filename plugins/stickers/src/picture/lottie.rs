@@ -1,4 +1,4 @@
-//! Lottie: JSON that players draw. What would load, run code, or make players draw without end is refused.
+//! Lottie: vector animations in JSON. Documents that load resources, run code, or make players draw without end are rejected.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use serde_json::{Map, Value};
 
 use super::{Flaw, Format, Limits, Picture};
 
-/// Layers, with those of compositions as often as they are shown.
+/// Most layers; those of a composition count once for each layer that shows it.
 const MAX_LAYERS: u64 = 1_000;
-/// Copies that all repeaters make, multiplied.
+/// Largest product of the copies of all repeaters.
 const MAX_COPIES: f64 = 200.0;
-/// Values in all.
+/// Most JSON values.
 const MAX_VALUES: usize = 100_000;
-/// Pictures of a second.
+/// Highest frame rate; frames per second.
 const MAX_RATE: f64 = 60.0;
 
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
-    // serde_json goes 128 levels deep and no deeper.
+    // serde_json rejects documents of more than 128 levels.
     let document: Value = serde_json::from_slice(bytes).map_err(|_| Flaw::Damaged)?;
     let document = document.as_object().ok_or(Flaw::Damaged)?;
     if !document.get("v").is_some_and(Value::is_string) {
@@ -47,23 +47,23 @@ fn whole(number: f64) -> Option<u32> {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it is whole, and within the range"
+        reason = "checked to be whole and in range"
     )]
     fits.then_some(number as u32)
 }
 
-/// Looks at every object, whatever it is a part of.
+/// Checks every object of the document.
 fn check_values(document: &Map<String, Value>) -> Result<(), Flaw> {
     let mut copies = 1.0;
-    let mut left: Vec<&Value> = document.values().collect();
+    let mut pending: Vec<&Value> = document.values().collect();
     let mut seen = 0;
-    while let Some(value) = left.pop() {
+    while let Some(value) = pending.pop() {
         seen += 1;
         if seen > MAX_VALUES {
             return Err(Flaw::Unsafe);
         }
         match value {
-            Value::Array(values) => left.extend(values),
+            Value::Array(values) => pending.extend(values),
             Value::Object(members) => {
                 // An expression is code that players run.
                 if members.get("x").is_some_and(Value::is_string) {
@@ -72,7 +72,7 @@ fn check_values(document: &Map<String, Value>) -> Result<(), Flaw> {
                 if members.get("ty").and_then(Value::as_str) == Some("rp") {
                     copies *= repeats(members).ok_or(Flaw::Unsafe)?;
                 }
-                left.extend(members.values());
+                pending.extend(members.values());
             }
             _ => {}
         }
@@ -83,7 +83,7 @@ fn check_values(document: &Map<String, Value>) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Tells whether there is anything of this name. Exporters write empty lists, also one level below.
+/// Returns true if a non-empty member of this name exists. Exporters write empty lists, also one level below.
 fn has(document: &Map<String, Value>, name: &str) -> bool {
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     document.get(name).is_some_and(|value| match value {
@@ -92,17 +92,17 @@ fn has(document: &Map<String, Value>, name: &str) -> bool {
     })
 }
 
-/// Reads how often a repeater repeats; none if that moves, or is no number.
+/// Returns the copies of a repeater; none if their number is animated or invalid.
 fn repeats(repeater: &Map<String, Value>) -> Option<f64> {
     let count = repeater.get("c")?.get("k")?.as_f64()?;
     (0.0..=MAX_COPIES).contains(&count).then_some(count.max(1.0))
 }
 
-/// Counts layers through the compositions that they show.
+/// Counts layers, following the compositions that they show.
 fn check_layers(document: &Map<String, Value>) -> Result<(), Flaw> {
     let mut compositions = BTreeMap::new();
     for asset in document.get("assets").and_then(Value::as_array).into_iter().flatten() {
-        // What is no composition is a picture or a sound of somewhere else.
+        // Any other asset is an external picture or sound.
         let id = asset.get("id").and_then(Value::as_str).ok_or(Flaw::Damaged)?;
         let layers = asset.get("layers").and_then(Value::as_array).ok_or(Flaw::Unsafe)?;
         if compositions.insert(id, layers).is_some() {
@@ -124,7 +124,7 @@ fn count<'a>(
     counted: &mut BTreeMap<&'a str, u64>,
     depth: u32,
 ) -> Result<u64, Flaw> {
-    // Whatever is as deep shows itself.
+    // Compositions of this depth show themselves.
     if depth > 16 {
         return Err(Flaw::Unsafe);
     }
@@ -144,9 +144,9 @@ fn count<'a>(
                     }
                 }
             }
-            // A solid, nothing, and shapes.
+            // Solid, null and shape layers.
             1 | 3 | 4 => 0,
-            // Pictures, text, sound, film, cameras and data.
+            // Image, text, audio, video, camera and data layers.
             _ => return Err(Flaw::Unsafe),
         };
         sum = sum.saturating_add(1).saturating_add(inside);

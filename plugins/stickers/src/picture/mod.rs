@@ -1,5 +1,5 @@
-//! What a picture is: read from its bytes, with every length checked. Nothing here panics or asks for more memory than the
-//! limits allow, whatever the bytes are.
+//! Inspection of uploaded pictures: every length is checked. No input makes it panic or allocate more memory than the limits
+//! allow.
 
 mod bytes;
 mod lottie;
@@ -29,7 +29,7 @@ impl Format {
         }
     }
 
-    /// Tells whether a blob of this media type may have this format: it is served as what its uploader said.
+    /// Returns true if a blob of this media type may have this format. Blobs are served with their declared type.
     pub(crate) fn fits(self, media_type: &str) -> bool {
         let known: &[&str] = match self {
             Self::Png | Self::Apng => &["image/png", "image/apng"],
@@ -40,7 +40,7 @@ impl Format {
     }
 }
 
-/// The media types that may be uploaded.
+/// Media types that may be uploaded.
 pub(crate) const MEDIA_TYPES: [&str; 5] = [
     "image/png",
     "image/apng",
@@ -49,41 +49,41 @@ pub(crate) const MEDIA_TYPES: [&str; 5] = [
     "video/lottie+json",
 ];
 
-/// What a picture may be.
+/// Limits of a picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Width and height; pixels.
+    /// Largest width and height; pixels.
     pub(crate) max_side: u32,
     pub(crate) max_frames: u32,
     pub(crate) max_duration_ms: u32,
 }
 
-/// What was read of a picture.
+/// Result of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Picture {
     pub(crate) format: Format,
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// 1 for a picture that does not move.
+    /// 1 for a still picture.
     pub(crate) frames: u32,
-    /// 0 for a picture that does not move.
+    /// 0 for a still picture.
     pub(crate) duration_ms: u32,
 }
 
-/// Why something is no sticker. Its code reaches clients.
+/// Why a picture is rejected. Clients see its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// None of the four formats.
+    /// Not PNG, APNG, WebP or Lottie.
     UnknownFormat,
-    /// The format is broken.
+    /// Invalid in its format.
     Damaged,
-    /// A side is 0 or too long.
+    /// A side is 0 or over the limit.
     Dimensions,
     TooManyFrames,
     TooLong,
-    /// It tells where and with what it was made.
+    /// EXIF or XMP metadata, which may tell where and with what it was made.
     Metadata,
-    /// It loads, runs or repeats what a sticker must not.
+    /// Loads resources, runs code, or repeats without a bound.
     Unsafe,
 }
 
@@ -102,7 +102,7 @@ impl Flaw {
     }
 }
 
-/// Reads what a picture is, and checks that it is whole and within the limits.
+/// Inspects a picture, and checks that it is complete and within the limits.
 pub(crate) fn inspect(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
     let picture = if bytes.starts_with(png::SIGNATURE) {
         png::read(bytes, limits)?
@@ -141,5 +141,4 @@ impl Limits {
 }
 
 #[cfg(test)]
-#[path = "../picture_tests.rs"]
 mod tests;

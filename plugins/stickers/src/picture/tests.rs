@@ -33,7 +33,7 @@ fn lottie(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_are_what_they_are() {
+fn valid_pictures_are_accepted() {
     assert_eq!(inspected(&samples::png(64, 64)), picture(Format::Png, 64, 1, 0));
     assert_eq!(inspected(&samples::interlaced_png()), picture(Format::Png, 3, 1, 0));
     assert_eq!(inspected(&samples::apng(3, 3, 40)), picture(Format::Apng, 8, 3, 120));
@@ -45,7 +45,7 @@ fn pictures_are_what_they_are() {
         picture(Format::Webp, 32, 4, 200)
     );
     assert_eq!(inspected(&lottie(|_| {})), picture(Format::Lottie, 512, 60, 2_000));
-    // As exporters write it.
+    // As written by exporters.
     let exported = lottie(|value| {
         value["op"] = json!(60.000_002_443_850_1);
         value["fr"] = json!(29.970_001_220_703_1);
@@ -56,7 +56,7 @@ fn pictures_are_what_they_are() {
 }
 
 #[test]
-fn the_pack_that_comes_along_is_as_good_as_others_have_to_be() {
+fn the_built_in_pack_passes_the_inspection() {
     for drawing in DRAWINGS {
         let found = inspected(drawing.json.as_bytes()).unwrap();
         assert_eq!(
@@ -78,7 +78,7 @@ fn the_pack_that_comes_along_is_as_good_as_others_have_to_be() {
 }
 
 #[test]
-fn what_is_over_a_limit_says_which() {
+fn each_limit_has_its_flaw() {
     assert_eq!(inspected(&samples::png(513, 4)), Err(Flaw::Dimensions));
     assert_eq!(inspected(&samples::png(0, 4)), Err(Flaw::Dimensions));
     assert_eq!(inspected(&samples::webp(16_384, 1)), Err(Flaw::Dimensions));
@@ -112,7 +112,7 @@ fn what_is_over_a_limit_says_which() {
 }
 
 #[test]
-fn what_is_broken_or_lies_is_refused() {
+fn damaged_pictures_are_rejected() {
     for bytes in [
         &b""[..],
         b"GIF89a",
@@ -121,7 +121,7 @@ fn what_is_broken_or_lies_is_refused() {
     ] {
         assert_eq!(inspected(bytes), Err(Flaw::UnknownFormat));
     }
-    // Too few pixels, too many, and a bomb.
+    // Too few pixels, too many, and a decompression bomb.
     for length in [0, 1, 67, 69, 100_000_000] {
         assert_eq!(
             inspected(&samples::png_with_pixels(4, 4, length)),
@@ -147,7 +147,7 @@ fn what_is_broken_or_lies_is_refused() {
 }
 
 #[test]
-fn an_animation_that_loads_runs_or_never_ends_is_refused() {
+fn an_animation_that_loads_runs_code_or_never_ends_is_rejected() {
     let shape = |shape: Value| lottie(|value| value["layers"][0]["shapes"] = json!([shape]));
     let composition = |id: &str, shows: &[&str]| {
         let layers: Vec<Value> = shows.iter().map(|shown| json!({"ty": 0, "refId": shown})).collect();
@@ -225,7 +225,7 @@ fn an_animation_that_loads_runs_or_never_ends_is_refused() {
 }
 
 #[test]
-fn no_bytes_break_it() {
+fn no_damaged_byte_makes_the_inspection_panic() {
     let files = [
         samples::png(5, 3),
         samples::interlaced_png(),
@@ -240,7 +240,7 @@ fn no_bytes_break_it() {
         for length in 0..file.len() {
             assert!(inspected(&file[..length]).is_err());
         }
-        // Each bit turned, and each byte as large as it gets.
+        // Each bit flipped, and each byte inverted.
         for at in 0..file.len() {
             for mask in [1, 2, 4, 8, 16, 32, 64, 128, 255] {
                 let mut changed = file.clone();
