@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use wasm_encoder::{CustomSection, Encode};
 use wasmparser::{Encoding, Parser, Payload};
 
-use super::{LoadError, library};
+use super::{LoadError, native};
 
 /// The custom section that holds the manifest.
 const SECTION: &str = "courtyard:manifest";
@@ -54,10 +54,10 @@ impl Artifact {
     /// As [`Artifact::read`], and when a library is not trusted or can't be used.
     pub fn open(path: &Path, trusted: bool) -> Result<Self, LoadError> {
         let bytes = read(path)?;
-        match (library::is_library(&bytes), trusted) {
+        match (native::is_library(&bytes), trusted) {
             (false, _) => Self::parse(bytes),
             (true, false) => Err(LoadError::NotTrusted),
-            (true, true) => Self::native(library::open(path)?),
+            (true, true) => Self::native(native::open(path)?),
         }
     }
 

@@ -5,11 +5,11 @@ use wasmtime::{AsContextMut, Caller, FuncType, Linker, Result, Trap, ValRaw, Val
 use super::record::{lists, parts, records, variants};
 use super::value::{Flatten, Layout, Lift, Lower, Pass, Take, greater, unknown_case};
 use super::{Flat, Lifting, Lowering, aligned, place};
-use crate::plugin::bindings::courtyard::plugin as wit;
-use crate::plugin::bindings::courtyard::plugin::types::{Blob, Caller as Requester, Error};
-use crate::plugin::bindings::exports::courtyard::plugin as hooks;
-use crate::plugin::interface;
-use crate::plugin::state::State;
+use crate::plugin::contract::interface;
+use crate::plugin::wasm::bindings::courtyard::plugin as wit;
+use crate::plugin::wasm::bindings::courtyard::plugin::types::{Blob, Caller as Requester, Error};
+use crate::plugin::wasm::bindings::exports::courtyard::plugin as hooks;
+use crate::plugin::wasm::state::InstanceState;
 
 lists! {
     (A 0)
@@ -93,7 +93,7 @@ macro_rules! services {
         $($name:literal $function:ident($($param:ident: $type:ty),*) -> $result:ty;)*
     })*) => {
         /// Adds the services that are granted to a linker; the others are not even there.
-        pub(in crate::plugin) fn link(linker: &mut Linker<State>, granted: impl Fn(&str) -> bool) -> Result<()> {
+        pub(in crate::plugin::wasm) fn link(linker: &mut Linker<InstanceState>, granted: impl Fn(&str) -> bool) -> Result<()> {
             $(if granted($capability) {
                 let interface = interface(stringify!($interface));
                 $(import(linker, &interface, $name, |state, ($($param,)*): ($($type,)*)| -> Result<$result> {
@@ -191,10 +191,10 @@ services! {
 /// Adds one function of a service to a linker.
 #[expect(unsafe_code, reason = "see `enter`")]
 fn import<P: Take + 'static, R: Lower + 'static>(
-    linker: &mut Linker<State>,
+    linker: &mut Linker<InstanceState>,
     interface: &str,
     name: &str,
-    answer: fn(&mut State, P) -> Result<R>,
+    answer: fn(&mut InstanceState, P) -> Result<R>,
 ) -> Result<()> {
     const { assert!(P::FLAT <= Flat::MOST, "more parameters are handed over in memory") };
     let mut params = Vec::new();
@@ -205,7 +205,7 @@ fn import<P: Take + 'static, R: Lower + 'static>(
         params.push(ValType::I32);
     }
     let ty = FuncType::new(linker.engine(), params, R::NUMBER);
-    let serve = move |mut caller: Caller<'_, State>, values: &mut [std::mem::MaybeUninit<ValRaw>]| {
+    let serve = move |mut caller: Caller<'_, InstanceState>, values: &mut [std::mem::MaybeUninit<ValRaw>]| {
         let guest = caller.data().guest()?;
         if !caller.data().may_ask {
             // It makes or gives back room for the host.

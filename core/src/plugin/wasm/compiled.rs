@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-use super::artifact::{WasmCode, component_of};
-use super::{LoadError, not_a_plugin};
+use crate::plugin::LoadError;
+use crate::plugin::artifact::{WasmCode, component_of};
 
 /// What the file with the checksum of compiled code ends in.
 const CHECKSUM: &str = "crc32";
@@ -209,4 +209,8 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&aside, path)
+}
+
+pub(super) fn not_a_plugin(error: wasmtime::Error) -> LoadError {
+    LoadError::NotAPlugin(format!("{error:#}"))
 }

@@ -1,160 +1,16 @@
-//! The host's side of one instance: services as the guest imports them, and what it may use up.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The services as an instance imports them.
 
 use courtyard_plugin_sdk::ask::{Answer, Ask};
 use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
-use wasmtime::ResourceLimiter;
 
-use super::abi::Guest;
-use super::action;
+use super::async_services;
 use super::bindings::courtyard::plugin as wit;
-use super::instance::LIFTED_BYTES;
-use super::wasm::wit_blob;
-use crate::hooks::{Call, Failure, Transact};
-use crate::services::{self, Asker, kv};
+use super::convert::{wit_blob, wit_error};
+use super::state::{InstanceState, Lane};
+use crate::hooks::Failure;
+use crate::services::{self, kv};
 
-/// What all instances of a plugin share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) asker: Asker,
-    /// Linear memory of one instance.
-    pub(super) memory_bytes: usize,
-    /// Linear memory of all instances.
-    pub(super) total_memory_bytes: usize,
-    pub(super) memory_used: AtomicUsize,
-}
-
-/// Where an instance runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Inside a transaction, for a short time.
-    Transaction,
-    /// Without one, for as long as it takes.
-    Action,
-}
-
-/// What one instance has while it runs.
-pub(super) struct State {
-    pub(super) shared: Arc<Shared>,
-    /// What carries out its transactions, in the action lane.
-    pub(super) transact: Option<Arc<dyn Transact>>,
-    /// The call that the instance is in; none during `start`.
-    pub(super) call: Option<Box<Call>>,
-    /// The memory of the instance and its allocator, if it is a module without a component around it.
-    pub(super) guest: Option<Guest>,
-    /// Whether the guest may ask for services now.
-    pub(super) may_ask: bool,
-    /// Bytes that the call may still lift out of the guest.
-    pub(super) liftable: usize,
-    host_calls: u32,
-    memory_used: usize,
-    /// Why the host ended the call, or what the guest did not get before it trapped.
-    pub(super) cause: Option<Failure>,
-}
-
-impl State {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            transact: None,
-            call: None,
-            guest: None,
-            may_ask: true,
-            liftable: LIFTED_BYTES,
-            host_calls: 0,
-            memory_used: 0,
-            cause: None,
-        }
-    }
-
-    /// Makes the instance ready for a call.
-    pub(super) fn begin(&mut self, call: Option<Box<Call>>) {
-        self.call = call;
-        self.liftable = LIFTED_BYTES;
-        self.host_calls = 0;
-        self.cause = None;
-    }
-
-    /// Returns what the host uses of the guest.
-    ///
-    /// # Errors
-    /// When the guest runs before it is there.
-    pub(super) fn guest(&self) -> wasmtime::Result<Guest> {
-        self.guest
-            .ok_or_else(|| wasmtime::Error::msg("it asked for a service before it was there"))
-    }
-
-    pub(super) fn count(&mut self) -> wasmtime::Result<()> {
-        self.host_calls += 1;
-        if self.host_calls > self.shared.asker.limits.host_calls {
-            return Err(self.end(Failure::Limit("host calls")));
-        }
-        Ok(())
-    }
-
-    /// Ends the call of the guest with a trap.
-    pub(super) fn end(&mut self, cause: Failure) -> wasmtime::Error {
-        let error = wasmtime::Error::msg(cause.to_string());
-        self.cause = Some(cause);
-        error
-    }
-
-    /// Asks for the plugin; a failure of the store ends the call.
-    fn ask(&mut self, ask: Ask) -> wasmtime::Result<Result<Answer, ServiceError>> {
-        self.count()?;
-        let (call, answer) = self.shared.asker.answer(self.call.take(), ask);
-        self.call = call;
-        match answer.map_err(services::told) {
-            Ok(answer) => Ok(Ok(answer)),
-            Err(Ok(error)) => Ok(Err(error)),
-            Err(Err(reason)) => Err(self.end(Failure::Store(reason))),
-        }
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.shared.memory_used.fetch_sub(self.memory_used, Ordering::Relaxed);
-    }
-}
-
-impl ResourceLimiter for State {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        let total = self
-            .shared
-            .memory_used
-            .fetch_add(more, Ordering::Relaxed)
-            .saturating_add(more);
-        if self.memory_used.saturating_add(more) > self.shared.memory_bytes || total > self.shared.total_memory_bytes {
-            self.shared.memory_used.fetch_sub(more, Ordering::Relaxed);
-            self.cause = Some(Failure::Limit("memory"));
-            return Ok(false);
-        }
-        self.memory_used += more;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= 20_000;
-        if !fits {
-            self.cause = Some(Failure::Limit("table elements"));
-        }
-        Ok(fits)
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("shared", &self.shared)
-            .finish_non_exhaustive()
-    }
-}
-
-impl wit::types::Host for State {}
+impl wit::types::Host for InstanceState {}
 
 /// The host answers what it was asked.
 fn other_answer() -> wasmtime::Error {
@@ -173,19 +29,19 @@ fn conversations_failure(error: ServiceError) -> wit::conversations::Failure {
     match error {
         ServiceError::NotFound => wit::conversations::Failure::NotFound,
         ServiceError::Invalid(reason) => wit::conversations::Failure::Invalid(reason),
-        ServiceError::Refused(error) => wit::conversations::Failure::Refused(foreseen(error)),
+        ServiceError::Refused(error) => wit::conversations::Failure::Refused(wit_error(error)),
         _ => wit::conversations::Failure::Unavailable,
     }
 }
 
-impl wit::kv::Host for State {
+impl wit::kv::Host for InstanceState {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::kv::Failure>> {
         // What guards do with each message, so it goes the shortest way.
         self.count()?;
         let Some(call) = &mut self.call else {
             return Ok(Err(wit::kv::Failure::Unavailable));
         };
-        let asker = &self.shared.asker;
+        let asker = &self.context.asker;
         match kv::get(call, &asker.id, &asker.limits, &key) {
             Ok(value) => Ok(Ok(value.map(Vec::from))),
             Err(error) => match services::told(error.into()) {
@@ -196,7 +52,7 @@ impl wit::kv::Host for State {
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.ask(Ask::Set(key, value))?;
+        let done = self.call_service(Ask::Set(key, value))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
@@ -206,12 +62,12 @@ impl wit::kv::Host for State {
         value: Vec<u8>,
         until_ms: u64,
     ) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.ask(Ask::SetUntil(key, value, until_ms))?;
+        let done = self.call_service(Ask::SetUntil(key, value, until_ms))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.ask(Ask::Delete(key))?;
+        let done = self.call_service(Ask::Delete(key))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
@@ -222,7 +78,7 @@ impl wit::kv::Host for State {
         limit: u32,
         reverse: bool,
     ) -> wasmtime::Result<Result<Vec<wit::kv::Entry>, wit::kv::Failure>> {
-        match self.ask(Ask::Scan(start, end, limit, reverse))? {
+        match self.call_service(Ask::Scan(start, end, limit, reverse))? {
             Ok(Answer::Entries(entries)) => {
                 let entry = |(key, value)| wit::kv::Entry { key, value };
                 Ok(Ok(entries.into_iter().map(entry).collect()))
@@ -235,9 +91,9 @@ impl wit::kv::Host for State {
 
 type Refusable<T> = wasmtime::Result<Result<T, wit::conversations::Failure>>;
 
-impl State {
+impl InstanceState {
     fn conversation(&mut self, ask: Ask) -> Refusable<wit::conversations::Conversation> {
-        match self.ask(ask)? {
+        match self.call_service(ask)? {
             Ok(Answer::Conversation(found)) => Ok(Ok(wit::conversations::Conversation {
                 id: found.id,
                 kind: found.kind,
@@ -249,11 +105,11 @@ impl State {
     }
 
     fn conversations_done(&mut self, ask: Ask) -> Refusable<()> {
-        Ok(self.ask(ask)?.map(drop).map_err(conversations_failure))
+        Ok(self.call_service(ask)?.map(drop).map_err(conversations_failure))
     }
 }
 
-impl wit::conversations::Host for State {
+impl wit::conversations::Host for InstanceState {
     fn open(
         &mut self,
         address: String,
@@ -293,7 +149,7 @@ impl wit::conversations::Host for State {
     }
 
     fn read(&mut self, id: String, after: u64, limit: u32) -> Refusable<Vec<wit::conversations::Stored>> {
-        match self.ask(Ask::Read(id, after, limit))? {
+        match self.call_service(Ask::Read(id, after, limit))? {
             Ok(Answer::Messages(messages)) => {
                 let stored = |message: StoredMessage| wit::conversations::Stored {
                     seq: message.seq,
@@ -310,13 +166,13 @@ impl wit::conversations::Host for State {
     }
 }
 
-impl wit::memberships::Host for State {
+impl wit::memberships::Host for InstanceState {
     fn is_member(
         &mut self,
         conversation: String,
         actor: String,
     ) -> wasmtime::Result<Result<bool, wit::memberships::Failure>> {
-        match self.ask(Ask::IsMember(conversation, actor))? {
+        match self.call_service(Ask::IsMember(conversation, actor))? {
             Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
             Ok(_) => Err(other_answer()),
             Err(_) => Ok(Err(wit::memberships::Failure::Unavailable)),
@@ -324,7 +180,7 @@ impl wit::memberships::Host for State {
     }
 }
 
-impl wit::annotations::Host for State {
+impl wit::annotations::Host for InstanceState {
     fn set(
         &mut self,
         conversation: String,
@@ -332,7 +188,7 @@ impl wit::annotations::Host for State {
         name: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::annotations::Failure>> {
-        let done = self.ask(Ask::Annotate(conversation, seq, name, value))?;
+        let done = self.call_service(Ask::Annotate(conversation, seq, name, value))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::NotFound => wit::annotations::Failure::NotFound,
             ServiceError::Invalid(reason) => wit::annotations::Failure::Invalid(reason),
@@ -341,14 +197,14 @@ impl wit::annotations::Host for State {
     }
 }
 
-impl wit::watches::Host for State {
+impl wit::watches::Host for InstanceState {
     fn conversation(&mut self, id: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
-        let done = self.ask(Ask::WatchConversation(id, on))?;
+        let done = self.call_service(Ask::WatchConversation(id, on))?;
         Ok(done.map(drop).map_err(watches_failure))
     }
 
     fn actor(&mut self, actor: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
-        let done = self.ask(Ask::WatchActor(actor, on))?;
+        let done = self.call_service(Ask::WatchActor(actor, on))?;
         Ok(done.map(drop).map_err(watches_failure))
     }
 }
@@ -360,9 +216,9 @@ fn watches_failure(error: ServiceError) -> wit::watches::Failure {
     }
 }
 
-impl wit::events::Host for State {
+impl wit::events::Host for InstanceState {
     fn publish(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::events::Failure>> {
-        let done = self.ask(Ask::Publish(name, payload))?;
+        let done = self.call_service(Ask::Publish(name, payload))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::Invalid(reason) => wit::events::Failure::Invalid(reason),
             _ => wit::events::Failure::Unavailable,
@@ -370,17 +226,9 @@ impl wit::events::Host for State {
     }
 }
 
-pub(super) fn foreseen(error: courtyard_plugin_sdk::Error) -> wit::types::Error {
-    wit::types::Error {
-        code: error.code,
-        message: error.message,
-        retry: error.retry,
-    }
-}
-
-impl wit::jobs::Host for State {
+impl wit::jobs::Host for InstanceState {
     fn add(&mut self, name: String, at_ms: u64, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::jobs::Failure>> {
-        let done = self.ask(Ask::AddJob(name, at_ms, payload))?;
+        let done = self.call_service(Ask::AddJob(name, at_ms, payload))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::TooLarge => wit::jobs::Failure::TooLarge,
             ServiceError::Quota => wit::jobs::Failure::Quota,
@@ -399,14 +247,14 @@ fn only_in_actions() -> wit::types::Error {
 
 // In the transaction lane these answer that they are not there; `action` links what does the work.
 
-impl wit::transactions::Host for State {
+impl wit::transactions::Host for InstanceState {
     fn run(&mut self, _name: String, _payload: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
         self.count()?;
         Ok(Err(only_in_actions()))
     }
 }
 
-impl wit::fetch::Host for State {
+impl wit::fetch::Host for InstanceState {
     fn send(
         &mut self,
         _request: wit::fetch::Request,
@@ -416,7 +264,7 @@ impl wit::fetch::Host for State {
     }
 }
 
-impl wit::contents::Host for State {
+impl wit::contents::Host for InstanceState {
     fn read(
         &mut self,
         _id: String,
@@ -446,9 +294,9 @@ fn blobs_failure(error: &ServiceError) -> wit::blobs::Failure {
     }
 }
 
-impl State {
+impl InstanceState {
     fn blobs(&mut self, ask: Ask) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
-        match self.ask(ask)? {
+        match self.call_service(ask)? {
             Ok(Answer::Blobs(blobs)) => Ok(Ok(blobs.into_iter().map(wit_blob).collect())),
             Ok(_) => Err(other_answer()),
             Err(error) => Ok(Err(blobs_failure(&error))),
@@ -456,7 +304,7 @@ impl State {
     }
 }
 
-impl wit::blobs::Host for State {
+impl wit::blobs::Host for InstanceState {
     fn get(&mut self, id: String) -> wasmtime::Result<Result<wit::types::Blob, wit::blobs::Failure>> {
         let found = self.blobs(Ask::Blob(id))?;
         Ok(found.and_then(|blobs| blobs.into_iter().next().ok_or(wit::blobs::Failure::NotFound)))
@@ -471,43 +319,43 @@ impl wit::blobs::Host for State {
     }
 
     fn keep(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
-        let done = self.ask(Ask::KeepBlob(id))?;
+        let done = self.call_service(Ask::KeepBlob(id))?;
         Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
     }
 
     fn remove(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
-        let done = self.ask(Ask::RemoveBlob(id))?;
+        let done = self.call_service(Ask::RemoveBlob(id))?;
         Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
     }
 }
 
-impl wit::sessions::Host for State {
+impl wit::sessions::Host for InstanceState {
     fn end(&mut self, actor: String, credential: Option<String>) -> wasmtime::Result<()> {
         // Where no session may be ended, none is.
-        self.ask(Ask::EndSessions(actor, credential)).map(drop)
+        self.call_service(Ask::EndSessions(actor, credential)).map(drop)
     }
 
     fn online(&mut self, actors: Vec<String>) -> wasmtime::Result<Vec<bool>> {
         let count = actors.len();
-        match self.ask(Ask::Online(actors))? {
+        match self.call_service(Ask::Online(actors))? {
             Ok(Answer::Flags(flags)) => Ok(flags),
             _ => Ok(vec![false; count]),
         }
     }
 
     fn signal(&mut self, actors: Vec<String>, name: String, payload: Vec<u8>) -> wasmtime::Result<bool> {
-        Ok(self.ask(Ask::Signal(actors, name, payload))?.is_ok())
+        Ok(self.call_service(Ask::Signal(actors, name, payload))?.is_ok())
     }
 }
 
-impl wit::methods::Host for State {
+impl wit::methods::Host for InstanceState {
     fn call(&mut self, method: String, params: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
-        let called = match self.ask(Ask::Call(method, params))? {
+        let called = match self.call_service(Ask::Call(method, params))? {
             Ok(Answer::Called(called)) => called,
             Ok(_) => return Err(other_answer()),
             Err(error) => Err(error.into()),
         };
-        Ok(called.map_err(foreseen))
+        Ok(called.map_err(wit_error))
     }
 }
 
@@ -518,19 +366,19 @@ fn timers_failure(error: &ServiceError) -> wit::timers::Failure {
     }
 }
 
-impl wit::timers::Host for State {
+impl wit::timers::Host for InstanceState {
     fn set(
         &mut self,
         name: String,
         at_ms: u64,
         payload: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::timers::Failure>> {
-        let done = self.ask(Ask::SetTimer(name, at_ms, payload))?;
+        let done = self.call_service(Ask::SetTimer(name, at_ms, payload))?;
         Ok(done.map(drop).map_err(|error| timers_failure(&error)))
     }
 
     fn cancel(&mut self, name: String) -> wasmtime::Result<Result<bool, wit::timers::Failure>> {
-        match self.ask(Ask::CancelTimer(name))? {
+        match self.call_service(Ask::CancelTimer(name))? {
             Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
             Ok(_) => Err(other_answer()),
             Err(error) => Ok(Err(timers_failure(&error))),
@@ -538,44 +386,44 @@ impl wit::timers::Host for State {
     }
 }
 
-impl wit::secrets::Host for State {
+impl wit::secrets::Host for InstanceState {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        match self.ask(Ask::Secret(name))? {
+        match self.call_service(Ask::Secret(name))? {
             Ok(Answer::Text(text)) => Ok(text),
             _ => Ok(None),
         }
     }
 }
 
-impl wit::metrics::Host for State {
+impl wit::metrics::Host for InstanceState {
     fn count(&mut self, name: String, more: u64) -> wasmtime::Result<()> {
-        self.ask(Ask::Count(name, more)).map(drop)
+        self.call_service(Ask::Count(name, more)).map(drop)
     }
 
     fn observe(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        self.ask(Ask::Observe(name, value)).map(drop)
+        self.call_service(Ask::Observe(name, value)).map(drop)
     }
 }
 
-impl wit::clock::Host for State {
+impl wit::clock::Host for InstanceState {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        match self.ask(Ask::NowMs)? {
+        match self.call_service(Ask::NowMs)? {
             Ok(Answer::NowMs(now)) => Ok(now),
             _ => Err(other_answer()),
         }
     }
 }
 
-impl wit::random::Host for State {
+impl wit::random::Host for InstanceState {
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
-        match self.ask(Ask::Random(count))? {
+        match self.call_service(Ask::Random(count))? {
             Ok(Answer::Bytes(bytes)) => Ok(bytes),
             _ => Err(other_answer()),
         }
     }
 }
 
-impl wit::log::Host for State {
+impl wit::log::Host for InstanceState {
     fn write(&mut self, level: wit::log::Level, text: String) -> wasmtime::Result<()> {
         let level = match level {
             wit::log::Level::Error => Level::Error,
@@ -583,17 +431,17 @@ impl wit::log::Host for State {
             wit::log::Level::Info => Level::Info,
             wit::log::Level::Debug => Level::Debug,
         };
-        self.ask(Ask::Log(level, text)).map(drop)
+        self.call_service(Ask::Log(level, text)).map(drop)
     }
 }
 
 /// Adds the services that are granted to a linker; the others are not even there.
 pub(super) fn link(
-    linker: &mut wasmtime::component::Linker<State>,
+    linker: &mut wasmtime::component::Linker<InstanceState>,
     lane: Lane,
     granted: impl Fn(&str) -> bool,
 ) -> wasmtime::Result<()> {
-    type Own = wasmtime::component::HasSelf<State>;
+    type Own = wasmtime::component::HasSelf<InstanceState>;
     wit::types::add_to_linker::<_, Own>(linker, |state| state)?;
     for capability in services::CAPABILITIES
         .into_iter()
@@ -617,18 +465,18 @@ pub(super) fn link(
                 wit::jobs::add_to_linker::<_, Own>(linker, |state| state)?;
                 match lane {
                     Lane::Transaction => wit::transactions::add_to_linker::<_, Own>(linker, |state| state)?,
-                    Lane::Action => action::link_transactions(linker)?,
+                    Lane::Action => async_services::link_transactions(linker)?,
                 }
             }
             "fetch" => match lane {
                 Lane::Transaction => wit::fetch::add_to_linker::<_, Own>(linker, |state| state)?,
-                Lane::Action => action::link_fetch(linker)?,
+                Lane::Action => async_services::link_fetch(linker)?,
             },
             "blobs" => {
                 wit::blobs::add_to_linker::<_, Own>(linker, |state| state)?;
                 match lane {
                     Lane::Transaction => wit::contents::add_to_linker::<_, Own>(linker, |state| state)?,
-                    Lane::Action => action::link_contents(linker)?,
+                    Lane::Action => async_services::link_contents(linker)?,
                 }
             }
             "clock" => wit::clock::add_to_linker::<_, Own>(linker, |state| state)?,

@@ -9,11 +9,11 @@ use wasmtime::{
 
 use super::value::{Lift, Pass};
 use super::{Flat, Lifting, Lowering, address, enter, enter_quietly, place};
-use crate::plugin::state::State;
+use crate::plugin::wasm::state::InstanceState;
 
 /// Where a module exports a function.
 #[derive(Clone)]
-pub(in crate::plugin) struct Export {
+pub(in crate::plugin::wasm) struct Export {
     function: ModuleExport,
     /// What gives back the memory of its result.
     post_return: Option<ModuleExport>,
@@ -21,11 +21,11 @@ pub(in crate::plugin) struct Export {
 
 /// Why a function of a module can't be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::plugin) struct OtherType;
+pub(in crate::plugin::wasm) struct OtherType;
 
 impl Export {
     /// Finds a function of the contract, and holds its type against the contract.
-    pub(in crate::plugin) fn find<P: Pass, R: Returned>(
+    pub(in crate::plugin::wasm) fn find<P: Pass, R: Returned>(
         module: &Module,
         name: &str,
     ) -> Result<Option<Self>, OtherType> {
@@ -46,7 +46,11 @@ impl Export {
     ///
     /// # Errors
     /// When it is an instance of another module.
-    pub(in crate::plugin) fn of<P, R>(&self, store: &mut Store<State>, instance: &Instance) -> Result<Function<P, R>> {
+    pub(in crate::plugin::wasm) fn of<P, R>(
+        &self,
+        store: &mut Store<InstanceState>,
+        instance: &Instance,
+    ) -> Result<Function<P, R>> {
         let mut find = |export| {
             let found = instance.get_module_export(&mut *store, export);
             found
@@ -62,7 +66,7 @@ impl Export {
 }
 
 /// Finds an exported function of a type.
-pub(in crate::plugin) fn export(
+pub(in crate::plugin::wasm) fn export(
     module: &Module,
     name: &str,
     params: Vec<ValType>,
@@ -78,7 +82,7 @@ pub(in crate::plugin) fn export(
 }
 
 /// What a function returns: nothing, or where its result is. No function of the contract returns a single number.
-pub(in crate::plugin) trait Returned: Sized {
+pub(in crate::plugin::wasm) trait Returned: Sized {
     const IS_SOMETHING: bool;
 
     fn lift(cx: &mut Lifting<'_>, returned: ValRaw) -> Result<Self>;
@@ -106,7 +110,7 @@ impl<T: Lift> Returned for (T,) {
 
 /// A function of one instance. Its type was held against `P` and `R` when its place was found.
 #[derive(Debug)]
-pub(in crate::plugin) struct Function<P, R> {
+pub(in crate::plugin::wasm) struct Function<P, R> {
     function: Func,
     post_return: Option<Func>,
     types: PhantomData<fn(P) -> R>,
@@ -126,7 +130,7 @@ impl<P: Pass, R: Returned> Function<P, R> {
     /// # Errors
     /// A trap, or why a value can't be handed over.
     #[expect(unsafe_code, reason = "see `enter`")]
-    pub(in crate::plugin) fn call(self, store: &mut Store<State>, params: &P) -> Result<R> {
+    pub(in crate::plugin::wasm) fn call(self, store: &mut Store<InstanceState>, params: &P) -> Result<R> {
         let guest = store.data().guest()?;
         let mut flat = Flat::new();
         let mut lowering = Lowering {

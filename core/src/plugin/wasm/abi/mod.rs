@@ -18,7 +18,7 @@ pub(super) use value::Pass;
 
 use wasmtime::{AsContextMut, Func, Memory, Result, StoreContextMut, ValRaw, bail};
 
-use super::state::State;
+use super::state::InstanceState;
 use crate::hooks::Failure;
 
 /// What the host uses of a guest besides the functions of the contract.
@@ -52,7 +52,7 @@ unsafe fn enter(mut store: impl AsContextMut, function: Func, values: &mut [ValR
 /// As for [`enter`].
 #[expect(unsafe_code, reason = "see `enter`")]
 unsafe fn enter_quietly(
-    mut store: impl AsContextMut<Data = State>,
+    mut store: impl AsContextMut<Data = InstanceState>,
     function: Func,
     values: &mut [ValRaw],
 ) -> Result<()> {
@@ -65,7 +65,7 @@ unsafe fn enter_quietly(
 
 /// Values on their way into a guest.
 pub(super) struct Lowering<'a> {
-    store: StoreContextMut<'a, State>,
+    store: StoreContextMut<'a, InstanceState>,
     guest: Guest,
 }
 
@@ -94,11 +94,11 @@ impl Lowering<'_> {
 /// Values on their way out of a guest.
 pub(super) struct Lifting<'a> {
     memory: &'a [u8],
-    state: &'a mut State,
+    state: &'a mut InstanceState,
 }
 
 impl<'a> Lifting<'a> {
-    fn new(memory: &'a [u8], state: &'a mut State) -> Self {
+    fn new(memory: &'a [u8], state: &'a mut InstanceState) -> Self {
         Self { memory, state }
     }
 

@@ -5,7 +5,7 @@ use wasmtime::{Result, ValRaw, ValType, bail};
 use super::{Flat, Lifting, Lowering, address, aligned, place};
 
 /// How a type lies in memory, and of which numbers it is made.
-pub(in crate::plugin) trait Layout: Sized {
+pub(in crate::plugin::wasm) trait Layout: Sized {
     const SIZE: usize;
     const ALIGN: usize;
     /// Of how many numbers it is made as a parameter or a result.
@@ -13,13 +13,13 @@ pub(in crate::plugin) trait Layout: Sized {
 }
 
 /// A type that can be a parameter.
-pub(in crate::plugin) trait Flatten: Layout {
+pub(in crate::plugin::wasm) trait Flatten: Layout {
     /// Lists the numbers that it is made of.
     fn flatten(types: &mut Vec<ValType>);
 }
 
 /// A type that the host hands to a guest.
-pub(in crate::plugin) trait Lower: Layout {
+pub(in crate::plugin::wasm) trait Lower: Layout {
     /// Writes it into memory, at an aligned place.
     fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()>;
 
@@ -42,12 +42,12 @@ pub(in crate::plugin) trait Lower: Layout {
 }
 
 /// A type that the host hands to a guest as a parameter.
-pub(in crate::plugin) trait Pass: Lower + Flatten {
+pub(in crate::plugin::wasm) trait Pass: Lower + Flatten {
     fn pass(&self, cx: &mut Lowering<'_>, flat: &mut Flat) -> Result<()>;
 }
 
 /// A type that a guest hands to the host.
-pub(in crate::plugin) trait Lift: Layout {
+pub(in crate::plugin::wasm) trait Lift: Layout {
     /// Reads it from memory, at an aligned place.
     fn load(cx: &mut Lifting<'_>, at: usize) -> Result<Self>;
 
@@ -59,7 +59,7 @@ pub(in crate::plugin) trait Lift: Layout {
 }
 
 /// A type that a guest hands to the host as a parameter.
-pub(in crate::plugin) trait Take: Flatten {
+pub(in crate::plugin::wasm) trait Take: Flatten {
     fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self>;
 }
 

@@ -5,15 +5,15 @@ use wasmtime::{Extern, Func, Instance, Module, ModuleExport, Result, Store, ValR
 use super::function::{Returned, export};
 use super::{Guest, Lifting, OtherType, address, enter, enter_quietly, outside, place};
 use crate::hooks::Message;
-use crate::plugin::bindings::exports::courtyard::plugin::message::Verdict;
-use crate::plugin::state::State;
+use crate::plugin::wasm::bindings::exports::courtyard::plugin::message::Verdict;
+use crate::plugin::wasm::state::InstanceState;
 
 /// Room that is asked for at first, in bytes: most messages fit.
 const ROOM: usize = 1 << 10;
 
 /// Where a module exports it.
 #[derive(Clone)]
-pub(in crate::plugin) struct InPlaceExport {
+pub(in crate::plugin::wasm) struct InPlaceExport {
     room: ModuleExport,
     before_send: ModuleExport,
     post_return: ModuleExport,
@@ -24,10 +24,13 @@ impl InPlaceExport {
     ///
     /// # Errors
     /// When the functions are of other types.
-    pub(in crate::plugin) fn find(module: &Module) -> Result<Option<Self>, OtherType> {
+    pub(in crate::plugin::wasm) fn find(module: &Module) -> Result<Option<Self>, OtherType> {
         let number = Some(ValType::I32);
         let message = [vec![ValType::I32; 8], vec![ValType::I64; 3]].concat();
-        let post_return = format!("cabi_post_{}#before-send", crate::plugin::interface("message"));
+        let post_return = format!(
+            "cabi_post_{}#before-send",
+            crate::plugin::contract::interface("message")
+        );
         let room = export(module, "courtyard-in-place#room", vec![ValType::I32], number.clone())?;
         let before_send = export(module, "courtyard-in-place#before-send", message, number)?;
         let post_return = export(module, &post_return, vec![ValType::I32], None)?;
@@ -40,7 +43,7 @@ impl InPlaceExport {
     }
 
     /// Returns the way into an instance of that module.
-    pub(in crate::plugin) fn of(&self, store: &mut Store<State>, instance: &Instance) -> Option<InPlace> {
+    pub(in crate::plugin::wasm) fn of(&self, store: &mut Store<InstanceState>, instance: &Instance) -> Option<InPlace> {
         let mut find = |export| {
             instance
                 .get_module_export(&mut *store, export)
@@ -57,7 +60,7 @@ impl InPlaceExport {
 }
 
 /// The way into one instance.
-pub(in crate::plugin) struct InPlace {
+pub(in crate::plugin::wasm) struct InPlace {
     room: Func,
     before_send: Func,
     post_return: Func,
@@ -72,9 +75,9 @@ impl InPlace {
     /// # Errors
     /// A trap, or why the message or the verdict can't be handed over.
     #[expect(unsafe_code, reason = "see `enter`")]
-    pub(in crate::plugin) fn before_send(
+    pub(in crate::plugin::wasm) fn before_send(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         message: &Message<'_>,
     ) -> Result<Option<Box<Verdict>>> {
         let guest = store.data().guest()?;
@@ -113,7 +116,7 @@ impl InPlace {
 
     /// Has the guest make more room.
     #[expect(unsafe_code, reason = "see `enter`")]
-    fn grow(&mut self, store: &mut Store<State>, guest: Guest, length: usize) -> Result<()> {
+    fn grow(&mut self, store: &mut Store<InstanceState>, guest: Guest, length: usize) -> Result<()> {
         let size = length.next_power_of_two().max(ROOM);
         let mut values = [address(size)?];
         // SAFETY: `InPlaceExport::find` saw that it takes a number and returns one.

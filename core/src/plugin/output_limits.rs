@@ -59,13 +59,13 @@ pub(super) fn deadline(limits: &PluginLimits, hook: HookName) -> Duration {
 
 /// Whether calls have lately taken long.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct SlowCalls {
     /// Counts down quick calls after a slow one.
     slow: AtomicU32,
 }
 
-impl Pace {
-    pub(super) fn note(&self, slow: bool) {
+impl SlowCalls {
+    pub(super) fn record(&self, slow: bool) {
         if slow {
             self.slow.store(QUICK_AGAIN, Ordering::Relaxed);
         } else if self.is_slow() {
@@ -95,13 +95,13 @@ mod tests {
 
     #[test]
     fn a_plugin_counts_as_quick_again_after_many_quick_calls() {
-        let pace = Pace::default();
-        pace.note(true);
+        let calls = SlowCalls::default();
+        calls.record(true);
         for _ in 1..QUICK_AGAIN {
-            pace.note(false);
+            calls.record(false);
         }
-        assert!(pace.is_slow());
-        pace.note(false);
-        assert!(!pace.is_slow());
+        assert!(calls.is_slow());
+        calls.record(false);
+        assert!(!calls.is_slow());
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It is trusted: nothing ends it when it takes too long, and its memory is the host's. A panic ends the call alone.
 
+mod library;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,43 +17,44 @@ use courtyard_plugin_sdk::{self as sdk, ServiceError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::answers::{self, Pace};
-use super::state::Shared;
-use super::{PluginLimits, StartError};
+pub(super) use library::{is_library, open};
+
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
-use crate::services::told;
+use crate::plugin::output_limits::{self, SlowCalls};
+use crate::plugin::{PluginLimits, StartError};
+use crate::services::{Asker, told};
 
 /// A started plugin.
 pub(super) struct NativePlugin {
     started: Arc<dyn Started>,
-    shared: Arc<Shared>,
+    asker: Arc<Asker>,
     limits: PluginLimits,
     /// What it declared and was granted.
     capabilities: Arc<[String]>,
-    pace: Pace,
+    slow_calls: SlowCalls,
     /// Places for jobs.
     places: Arc<Semaphore>,
 }
 
 /// What a plugin has of the host during one call.
-struct Lent {
+struct CurrentCall {
     /// None while it starts, and in the action lane.
     call: Option<Box<Call>>,
     /// What carries out its transactions, in the action lane; and where its requests to other servers run.
     action: Option<(Arc<dyn Transact>, Handle)>,
-    shared: Arc<Shared>,
+    asker: Arc<Asker>,
     capabilities: Arc<[String]>,
     host_calls: u32,
     /// Why the call can't end well, whatever the plugin makes of it.
     cause: Option<Failure>,
 }
 
-impl Lent {
-    fn new(call: Option<Box<Call>>, shared: &Arc<Shared>, capabilities: &Arc<[String]>) -> Self {
+impl CurrentCall {
+    fn new(call: Option<Box<Call>>, asker: &Arc<Asker>, capabilities: &Arc<[String]>) -> Self {
         Self {
             call,
             action: None,
-            shared: shared.clone(),
+            asker: asker.clone(),
             capabilities: capabilities.clone(),
             host_calls: 0,
             cause: None,
@@ -64,9 +67,9 @@ impl Lent {
     }
 }
 
-impl Services for Lent {
+impl Services for CurrentCall {
     fn ask(&mut self, ask: Ask) -> Answered {
-        let asker = &self.shared.asker;
+        let asker = &self.asker;
         self.host_calls += 1;
         if self.host_calls > asker.limits.host_calls {
             return Err(self.end(Failure::Limit("host calls")));
@@ -112,13 +115,13 @@ impl Services for Lent {
 impl NativePlugin {
     pub(super) fn start(
         source: &dyn Native,
-        shared: Arc<Shared>,
+        asker: Arc<Asker>,
         configuration: &str,
         capabilities: Vec<String>,
         limits: PluginLimits,
     ) -> Result<Self, StartError> {
         let capabilities: Arc<[String]> = capabilities.into();
-        let lent = Lent::new(None, &shared, &capabilities);
+        let lent = CurrentCall::new(None, &asker, &capabilities);
         let started = match native::enter(lent, || source.start(configuration)).1 {
             Ok(Ok(started)) => started,
             Ok(Err(error)) => {
@@ -132,16 +135,16 @@ impl NativePlugin {
         Ok(Self {
             started: started.into(),
             places: Arc::new(Semaphore::new(limits.actions)),
-            shared,
+            asker,
             limits,
             capabilities,
-            pace: Pace::default(),
+            slow_calls: SlowCalls::default(),
         })
     }
 
     fn enter<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
         let (app, store) = (call.app.clone(), call.draft.store().clone());
-        let lent = Lent::new(Some(call), &self.shared, &self.capabilities);
+        let lent = CurrentCall::new(Some(call), &self.asker, &self.capabilities);
         let (lent, outcome) = native::enter(lent, || work(&*self.started));
         let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
         // The lent services come back from each call; a new one stands in if that should ever break.
@@ -164,11 +167,11 @@ impl Guest for NativePlugin {
         let (call, reply) = self.enter(call, |plugin| plugin.serve(&cx, &request));
         // Only this hook runs on threads that others wait for.
         if request.hook() == HookName::BeforeSend {
-            self.pace.note(begun.elapsed() >= self.limits.hook);
+            self.slow_calls.record(begun.elapsed() >= self.limits.hook);
         }
         (
             call,
-            reply.and_then(|reply| answers::checked(reply, self.limits.result_bytes)),
+            reply.and_then(|reply| output_limits::checked(reply, self.limits.result_bytes)),
         )
     }
 
@@ -180,7 +183,7 @@ impl Guest for NativePlugin {
             };
             let runtime = Handle::current();
             let worked = tokio::task::spawn_blocking(move || {
-                let mut lent = Lent::new(None, &self.shared, &self.capabilities);
+                let mut lent = CurrentCall::new(None, &self.asker, &self.capabilities);
                 lent.action = Some((transact, runtime));
                 let (lent, outcome) = native::enter(lent, || self.started.serve(&sdk::Context::default(), &request));
                 drop(place);
@@ -203,14 +206,14 @@ impl Guest for NativePlugin {
     }
 
     fn is_slow(&self) -> bool {
-        self.pace.is_slow()
+        self.slow_calls.is_slow()
     }
 }
 
 impl fmt::Debug for NativePlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativePlugin")
-            .field("id", &self.shared.asker.id)
+            .field("id", &self.asker.id)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use courtyard_plugin_sdk::library::{ENTRY, Library, import};
 use courtyard_plugin_sdk::native::Native;
 
-use super::LoadError;
+use crate::plugin::LoadError;
 
 /// How files of native libraries begin: ELF, Mach-O in both byte orders and as a fat file, PE.
 const MAGIC: [&[u8]; 5] = [
@@ -23,12 +23,12 @@ const MAGIC: [&[u8]; 5] = [
 ];
 
 /// Whether a file begins like a native library.
-pub(super) fn is_library(bytes: &[u8]) -> bool {
+pub(in crate::plugin) fn is_library(bytes: &[u8]) -> bool {
     MAGIC.iter().any(|magic| bytes.starts_with(magic))
 }
 
 /// Takes the plugin out of a library, which stays loaded for as long as the process lives.
-pub(super) fn open(path: &Path) -> Result<Arc<dyn Native>, LoadError> {
+pub(in crate::plugin) fn open(path: &Path) -> Result<Arc<dyn Native>, LoadError> {
     let broken = |error: &dyn std::fmt::Display| LoadError::Library(error.to_string());
     // The loader looks for a bare name in the system's folders instead of here.
     let path = std::path::absolute(path).map_err(|source| LoadError::Read {

@@ -1,0 +1,100 @@
+//! Loads plugins: checks what an artifact declares against what is granted, and starts it.
+
+use std::sync::Arc;
+
+use courtyard_plugin_sdk::manifest::Manifest;
+
+use super::artifact::Code;
+use super::contract::CONTRACT;
+use super::native::NativePlugin;
+use super::wasm::{CompiledCache, WasmEngine, WasmLoader};
+use super::{Artifact, LoadError, PluginSpec};
+use crate::fetch::Fetcher;
+use crate::hooks::Guest;
+use crate::services::{ALWAYS_GRANTED, Asker, LogBudget, Quota, Surroundings};
+
+/// Loads plugins into one engine.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    wasm: WasmLoader,
+    around: Surroundings,
+}
+
+impl Loader {
+    /// Creates a loader for plugins without a host: they reach neither other plugins nor sessions.
+    #[must_use]
+    pub fn new(engine: WasmEngine, cache: CompiledCache) -> Self {
+        Self {
+            wasm: WasmLoader::new(engine, cache),
+            around: Surroundings::default(),
+        }
+    }
+
+    /// Loads plugins into a host with these services.
+    #[must_use]
+    pub fn within(self, around: Surroundings) -> Self {
+        Self { around, ..self }
+    }
+
+    /// Loads a plugin and starts its first instances.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Arc<dyn Guest>, LoadError> {
+        let manifest = &artifact.manifest;
+        check_manifest(manifest, spec)?;
+        match &artifact.code {
+            Code::Wasm(code) => {
+                let context = || self.context(spec, manifest);
+                Ok(Arc::new(self.wasm.load(manifest, code, spec, context)?))
+            }
+            Code::Native(source) => {
+                let context = Arc::new(self.context(spec, manifest)?);
+                let capabilities = manifest.capabilities.clone();
+                let configuration = &spec.configuration;
+                let started = NativePlugin::start(&**source, context, configuration, capabilities, spec.limits)?;
+                Ok(Arc::new(started))
+            }
+        }
+    }
+
+    /// Creates what the services know of a plugin.
+    fn context(&self, spec: &PluginSpec, manifest: &Manifest) -> Result<Asker, LoadError> {
+        let fetches = manifest.capabilities.iter().any(|capability| capability == "fetch");
+        let fetcher = fetches
+            .then(|| Fetcher::new(&spec.id, spec.fetch.clone()))
+            .transpose()?;
+        Ok(Asker {
+            id: spec.id.as_str().into(),
+            limits: spec.limits.services,
+            log: LogBudget::default(),
+            quota: Quota::default(),
+            jobs: Quota::default(),
+            around: self.around.clone(),
+            secrets: spec.secrets.clone(),
+            fetcher,
+        })
+    }
+}
+
+fn check_manifest(manifest: &Manifest, spec: &PluginSpec) -> Result<(), LoadError> {
+    let major = |version: &str| version.split('.').next().map(str::to_owned);
+    if major(&manifest.contract) != major(CONTRACT) {
+        return Err(LoadError::Contract {
+            found: manifest.contract.clone(),
+        });
+    }
+    if manifest.id != spec.id {
+        return Err(LoadError::Id {
+            found: manifest.id.clone(),
+            wanted: spec.id.clone(),
+        });
+    }
+    for capability in &manifest.capabilities {
+        let capability = capability.as_str();
+        if !ALWAYS_GRANTED.contains(&capability) && !spec.grants.iter().any(|grant| grant == capability) {
+            return Err(LoadError::NotGranted(capability.to_owned()));
+        }
+    }
+    Ok(())
+}
