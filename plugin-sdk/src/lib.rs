@@ -33,7 +33,7 @@ pub use const_format;
 pub use event::{Act, Change, Event, Job};
 pub use http::{FetchRequest, Headers, HttpRequest, HttpResponse};
 pub use message::{Message, Verdict};
-pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered};
+pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered, typed};
 pub use schema::Schema;
 #[doc(hidden)]
 pub use schema::list as __comma_free;
@@ -50,7 +50,7 @@ pub mod prelude {
     pub use crate::table::{Begins, Cursor, Index, Many, Row, TableError, Unique};
     pub use crate::{
         Act, Blob, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
-        Message, Plugin, Verdict, record, register,
+        Message, Plugin, Verdict, record, register, table, typed,
     };
 }
 

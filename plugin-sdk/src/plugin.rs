@@ -389,6 +389,19 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     }
 }
 
+/// Answers [`Plugin::transact`] with types: parses the payload, and returns the result of `work` as JSON.
+///
+/// # Errors
+/// That of `work`; `bad_value` when the payload doesn't parse as a `P`, or the result can't be written as JSON.
+pub fn typed<P: serde::de::DeserializeOwned, R: serde::Serialize>(
+    payload: &[u8],
+    work: impl FnOnce(P) -> Result<R, Error>,
+) -> Result<Vec<u8>, Error> {
+    let value = |error: serde_json::Error| Error::new("bad_value", error.to_string());
+    let result = work(serde_json::from_slice(payload).map_err(value)?)?;
+    serde_json::to_vec(&result).map_err(value)
+}
+
 /// What [`register!`](crate::register!) adds to a plugin.
 pub trait Registered: Plugin {
     /// The manifest, JSON.

@@ -99,11 +99,7 @@ impl Kv {
     /// # Errors
     /// See [`ServiceError`].
     pub fn get_json<T: serde::de::DeserializeOwned>(self, key: impl AsRef<[u8]>) -> Result<Option<T>, ServiceError> {
-        let value = self.get(key)?;
-        value
-            .map(|json| serde_json::from_slice(&json))
-            .transpose()
-            .map_err(|error| ServiceError::Value(error.to_string()))
+        self.get(key)?.map(|json| parse(&json)).transpose()
     }
 
     /// Sets a key to a value as JSON.
@@ -111,9 +107,29 @@ impl Kv {
     /// # Errors
     /// See [`ServiceError`].
     pub fn set_json(self, key: impl AsRef<[u8]>, value: &impl serde::Serialize) -> Result<(), ServiceError> {
-        let json = serde_json::to_vec(value).map_err(|error| ServiceError::Value(error.to_string()))?;
-        self.set(key, json)
+        self.set(key, json(value)?)
     }
+
+    /// Sets a key to a value as JSON until a time in milliseconds since 1970, as [`Kv::set_until`] does.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn set_json_until(
+        self,
+        key: impl AsRef<[u8]>,
+        value: &impl serde::Serialize,
+        until_ms: u64,
+    ) -> Result<(), ServiceError> {
+        self.set_until(key, json(value)?, until_ms)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, ServiceError> {
+    serde_json::to_vec(value).map_err(|error| ServiceError::Value(error.to_string()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, ServiceError> {
+    serde_json::from_slice(json).map_err(|error| ServiceError::Value(error.to_string()))
 }
 
 /// A conversation that the plugin owns.
@@ -184,7 +200,7 @@ impl Conversations {
         kind: &str,
         content: &impl serde::Serialize,
     ) -> Result<(), ServiceError> {
-        let content = serde_json::to_vec(content).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let content = json(content)?;
         host::append(id, sender, kind, &content)
     }
 
@@ -237,7 +253,7 @@ impl Annotations {
         name: &str,
         value: &impl serde::Serialize,
     ) -> Result<(), ServiceError> {
-        let value = serde_json::to_vec(value).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let value = json(value)?;
         host::annotate(conversation, seq, name, &value)
     }
 }
@@ -275,7 +291,7 @@ impl Events {
     /// # Errors
     /// See [`ServiceError`].
     pub fn publish(self, name: &str, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
-        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let payload = json(payload)?;
         host::publish(name, &payload)
     }
 }
@@ -298,7 +314,7 @@ impl Jobs {
     /// # Errors
     /// See [`ServiceError`].
     pub fn add_at(self, name: &str, at_ms: u64, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
-        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let payload = json(payload)?;
         host::add_job(name, at_ms, &payload)
     }
 }
@@ -400,10 +416,8 @@ impl Methods {
         method: &str,
         params: &impl serde::Serialize,
     ) -> Result<R, crate::Error> {
-        let value = |error: serde_json::Error| crate::Error::from(ServiceError::Value(error.to_string()));
-        let params = serde_json::to_vec(params).map_err(value)?;
-        let result = host::call(method, &params)?;
-        serde_json::from_slice(&result).map_err(value)
+        let result = host::call(method, &json(params)?)?;
+        Ok(parse(&result)?)
     }
 }
 
@@ -429,7 +443,7 @@ impl Sessions {
     /// # Errors
     /// See [`ServiceError`].
     pub fn signal(self, actors: &[String], name: &str, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
-        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let payload = json(payload)?;
         host::signal(actors, name, &payload)
     }
 }
@@ -444,7 +458,7 @@ impl Timers {
     /// # Errors
     /// See [`ServiceError`].
     pub fn set(self, name: &str, at_ms: u64, payload: &impl serde::Serialize) -> Result<(), ServiceError> {
-        let payload = serde_json::to_vec(payload).map_err(|error| ServiceError::Value(error.to_string()))?;
+        let payload = json(payload)?;
         host::set_timer(name, at_ms, &payload)
     }
 

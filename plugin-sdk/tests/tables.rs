@@ -23,54 +23,15 @@ struct Friend {
     tags: Vec<String>,
 }
 
-impl Row for Friend {
-    const TABLE: &'static str = "friends";
-    type Key = (String, String);
-    type Indexes = (ByState, ByCode, ByTag);
+table! {
+    Friend in "friends", key (owner: String, other: String);
 
-    fn key(&self) -> Self::Key {
-        (self.owner.clone(), self.other.clone())
-    }
-}
+    /// Friends of someone by state, the oldest first.
+    many ByState in "state", key (owner: String, state: u8, since_ms: u64);
 
-/// Friends of someone by state, the oldest first.
-struct ByState;
+    unique ByCode in "code", key (String) = |friend| friend.code.clone();
 
-impl Index for ByState {
-    const NAME: &'static str = "state";
-    type Row = Friend;
-    type Key = (String, u8, u64);
-    type Kind = Many;
-
-    fn keys(friend: &Friend) -> impl IntoIterator<Item = Self::Key> {
-        [(friend.owner.clone(), friend.state, friend.since_ms)]
-    }
-}
-
-struct ByCode;
-
-impl Index for ByCode {
-    const NAME: &'static str = "code";
-    type Row = Friend;
-    type Key = String;
-    type Kind = Unique;
-
-    fn keys(friend: &Friend) -> impl IntoIterator<Item = Self::Key> {
-        friend.code.clone()
-    }
-}
-
-struct ByTag;
-
-impl Index for ByTag {
-    const NAME: &'static str = "tag";
-    type Row = Friend;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(friend: &Friend) -> impl IntoIterator<Item = Self::Key> {
-        friend.tags.clone()
-    }
+    many ByTag in "tag", key (String) = |friend| friend.tags.clone();
 }
 
 fn friend(owner: &str, other: &str, since_ms: u64) -> Friend {
@@ -97,27 +58,10 @@ struct Fr {
     id: u64,
 }
 
-impl Row for Fr {
-    const TABLE: &'static str = "fr";
-    type Key = u64;
-    type Indexes = (FrByState,);
+table! {
+    Fr in "fr", key (id: u64);
 
-    fn key(&self) -> u64 {
-        self.id
-    }
-}
-
-struct FrByState;
-
-impl Index for FrByState {
-    const NAME: &'static str = "state";
-    type Row = Fr;
-    type Key = [u8; 8];
-    type Kind = Many;
-
-    fn keys(row: &Fr) -> impl IntoIterator<Item = [u8; 8]> {
-        [row.id.to_le_bytes()]
-    }
+    many FrByState in "state", key ([u8; 8]) = |row| [row.id.to_le_bytes()];
 }
 
 record! {
@@ -792,14 +736,8 @@ mod before {
         pub(super) actor: String,
     }
 
-    impl Row for Member {
-        const TABLE: &'static str = "members";
-        type Key = String;
-        type Indexes = ();
-
-        fn key(&self) -> String {
-            self.actor.clone()
-        }
+    table! {
+        Member in "members", key (actor: String);
     }
 }
 
@@ -810,27 +748,10 @@ struct Member {
     role: u8,
 }
 
-impl Row for Member {
-    const TABLE: &'static str = "members";
-    type Key = String;
-    type Indexes = (ByRole,);
+table! {
+    Member in "members", key (actor: String);
 
-    fn key(&self) -> String {
-        self.actor.clone()
-    }
-}
-
-struct ByRole;
-
-impl Index for ByRole {
-    const NAME: &'static str = "role";
-    type Row = Member;
-    type Key = u8;
-    type Kind = Many;
-
-    fn keys(member: &Member) -> impl IntoIterator<Item = u8> {
-        [member.role]
-    }
+    many ByRole in "role", key (role: u8);
 }
 
 #[test]
@@ -877,13 +798,8 @@ fn what_does_not_fit_the_type_is_told() {
         actor: String,
         role: BTreeMap<Option<bool>, u8>,
     }
-    impl Row for Wrong {
-        const TABLE: &'static str = "members";
-        type Key = String;
-        type Indexes = ();
-        fn key(&self) -> String {
-            self.actor.clone()
-        }
+    table! {
+        Wrong in "members", key (actor: String);
     }
     run(|cx| {
         let actor = || "ann".to_owned();

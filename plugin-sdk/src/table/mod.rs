@@ -7,7 +7,6 @@
 //! ```
 //! use courtyard_plugin_sdk::prelude::*;
 //! use serde::{Deserialize, Serialize};
-//! use courtyard_plugin_sdk::table::{Index, Many, Row};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Friend {
@@ -16,28 +15,11 @@
 //!     since_ms: u64,
 //! }
 //!
-//! impl Row for Friend {
-//!     const TABLE: &'static str = "friends";
-//!     type Key = (String, String);
-//!     type Indexes = (ByTime,);
+//! table! {
+//!     Friend in "friends", key (owner: String, other: String);
 //!
-//!     fn key(&self) -> Self::Key {
-//!         (self.owner.clone(), self.other.clone())
-//!     }
-//! }
-//!
-//! /// Friends of someone, the oldest first.
-//! struct ByTime;
-//!
-//! impl Index for ByTime {
-//!     const NAME: &'static str = "time";
-//!     type Row = Friend;
-//!     type Key = (String, u64);
-//!     type Kind = Many;
-//!
-//!     fn keys(friend: &Friend) -> impl IntoIterator<Item = Self::Key> {
-//!         [(friend.owner.clone(), friend.since_ms)]
-//!     }
+//!     /// Friends of someone, the oldest first.
+//!     many ByTime in "time", key (owner: String, since_ms: u64);
 //! }
 //!
 //! # struct Friends;
@@ -92,6 +74,7 @@
 
 mod index;
 mod key;
+mod macros;
 mod name;
 mod scan;
 

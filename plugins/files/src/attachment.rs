@@ -16,28 +16,11 @@ pub(crate) struct Attachment {
     pub(crate) is_bare: bool,
 }
 
-impl Row for Attachment {
-    const TABLE: &'static str = "showings";
-    type Key = (String, String, u64);
-    type Indexes = (ByMessage,);
+table! {
+    Attachment in "showings", key (blob: String, conversation: String, seq: u64);
 
-    fn key(&self) -> Self::Key {
-        (self.blob.clone(), self.conversation.clone(), self.seq)
-    }
-}
-
-/// Attachments of a conversation in the order of its messages.
-pub(crate) struct ByMessage;
-
-impl Index for ByMessage {
-    const NAME: &'static str = "message";
-    type Row = Attachment;
-    type Key = (String, u64);
-    type Kind = Many;
-
-    fn keys(attachment: &Attachment) -> impl IntoIterator<Item = Self::Key> {
-        [(attachment.conversation.clone(), attachment.seq)]
-    }
+    /// Attachments of a conversation in the order of its messages.
+    pub(crate) many ByMessage in "message", key (conversation: String, seq: u64);
 }
 
 /// An attachment of a message that is committed, but not observed yet. It is written with the message, so that nothing removes
@@ -50,14 +33,8 @@ pub(crate) struct PendingAttachment {
     pub(crate) is_bare: bool,
 }
 
-impl Row for PendingAttachment {
-    const TABLE: &'static str = "sendings";
-    type Key = (String, String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.blob.clone(), self.sender.clone(), self.client_id.clone())
-    }
+table! {
+    PendingAttachment in "sendings", key (blob: String, sender: String, client_id: String);
 }
 
 /// Returns true if a message shows the file, observed or not.

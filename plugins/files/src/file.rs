@@ -64,42 +64,14 @@ pub(crate) struct File {
     pub(crate) image: Option<Image>,
 }
 
-impl Row for File {
-    const TABLE: &'static str = "files";
-    type Key = String;
-    type Indexes = (ByUploader, ByThumbnail);
+table! {
+    File in "files", key (blob: String);
 
-    fn key(&self) -> String {
-        self.blob.clone()
-    }
-}
+    /// Files of an uploader by the start of their upload, which is the order of their ids.
+    pub(crate) unique ByUploader in "uploader", key (uploader: String, blob: String);
 
-/// Files of an uploader by the start of their upload, which is the order of their ids.
-pub(crate) struct ByUploader;
-
-impl Index for ByUploader {
-    const NAME: &'static str = "uploader";
-    type Row = File;
-    type Key = (String, String);
-    type Kind = Unique;
-
-    fn keys(file: &File) -> impl IntoIterator<Item = Self::Key> {
-        [(file.uploader.clone(), file.blob.clone())]
-    }
-}
-
-/// The file that a thumbnail belongs to.
-pub(crate) struct ByThumbnail;
-
-impl Index for ByThumbnail {
-    const NAME: &'static str = "thumbnail";
-    type Row = File;
-    type Key = String;
-    type Kind = Unique;
-
-    fn keys(file: &File) -> impl IntoIterator<Item = Self::Key> {
-        file.thumbnail().map(|thumbnail| thumbnail.blob.clone())
-    }
+    /// The file that a thumbnail belongs to.
+    pub(crate) unique ByThumbnail in "thumbnail", key (String) = |file| file.thumbnail().map(|thumbnail| thumbnail.blob.clone());
 }
 
 impl File {

@@ -13,8 +13,6 @@ mod settings;
 mod upload;
 
 use courtyard_plugin_sdk::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use attachment::{Attachment, ByMessage};
 use file::{ByUploader, File};
@@ -88,14 +86,14 @@ impl Plugin for FilesPlugin {
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            "task" => json(&inspection::task(cx, &read::<String>(payload)?)?),
-            "later" => json(&inspection::retry_later(cx, &read::<String>(payload)?)?),
-            "inspected" => json(&inspection::store_result(cx, read(payload)?)?),
-            "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
-            "forget" => json(&attachment::remove_some(cx, &read::<String>(payload)?)?),
-            "counting" => json(&quota::start_count(cx)?),
-            "shard" => json(&quota::shard(cx, read(payload)?)?),
-            "counted" => json(&quota::store_total(cx, read(payload)?)?),
+            "task" => typed(payload, |blob: String| inspection::task(cx, &blob)),
+            "later" => typed(payload, |blob: String| inspection::retry_later(cx, &blob)),
+            "inspected" => typed(payload, |inspected| inspection::store_result(cx, inspected)),
+            "sweep" => typed(payload, |blob: String| self.sweep(cx, &blob)),
+            "forget" => typed(payload, |blob: String| attachment::remove_some(cx, &blob)),
+            "counting" => typed(payload, |()| quota::start_count(cx)),
+            "shard" => typed(payload, |shard| quota::shard(cx, shard)),
+            "counted" => typed(payload, |counted| quota::store_total(cx, counted)),
             _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
@@ -151,14 +149,6 @@ impl FilesPlugin {
 
 fn limit(requested: Option<u32>) -> usize {
     requested.unwrap_or(50).clamp(1, 200) as usize
-}
-
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "The payload of a job can't be read."))
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::new("bad_value", error.to_string()))
 }
 
 register! {

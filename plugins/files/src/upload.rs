@@ -19,28 +19,11 @@ pub(crate) struct Upload {
     pub(crate) bytes: u64,
 }
 
-impl Row for Upload {
-    const TABLE: &'static str = "uploads";
-    type Key = String;
-    type Indexes = (UploadsOf,);
+table! {
+    Upload in "uploads", key (blob: String);
 
-    fn key(&self) -> String {
-        self.blob.clone()
-    }
-}
-
-/// Incomplete uploads of one user.
-pub(crate) struct UploadsOf;
-
-impl Index for UploadsOf {
-    const NAME: &'static str = "uploader";
-    type Row = Upload;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(upload: &Upload) -> impl IntoIterator<Item = Self::Key> {
-        [upload.uploader.clone()]
-    }
+    /// Incomplete uploads of one user.
+    pub(crate) many UploadsOf in "uploader", key (uploader: String);
 }
 
 impl FilesPlugin {

@@ -22,14 +22,8 @@ pub(crate) struct Announcement {
     pub(crate) at_ms: u64,
 }
 
-impl Row for Announcement {
-    const TABLE: &'static str = "announcements";
-    type Key = (String, u64);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.id)
-    }
+table! {
+    Announcement in "announcements", key (group: String, id: u64);
 }
 
 /// Someone has seen an announcement.
@@ -41,14 +35,8 @@ pub(crate) struct Seen {
     pub(crate) at_ms: u64,
 }
 
-impl Row for Seen {
-    const TABLE: &'static str = "seen";
-    type Key = (String, u64, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.id, self.actor.clone())
-    }
+table! {
+    Seen in "seen", key (group: String, id: u64, actor: String);
 }
 
 record! {

@@ -59,14 +59,8 @@ pub(crate) struct Group {
     pub(crate) capacity: u32,
 }
 
-impl Row for Group {
-    const TABLE: &'static str = "groups";
-    type Key = String;
-    type Indexes = ();
-
-    fn key(&self) -> String {
-        self.id.clone()
-    }
+table! {
+    Group in "groups", key (id: String);
 }
 
 impl From<Refusal> for Error {

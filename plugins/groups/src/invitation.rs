@@ -22,42 +22,14 @@ pub(crate) struct Invitation {
     pub(crate) until_ms: u64,
 }
 
-impl Row for Invitation {
-    const TABLE: &'static str = "invitations";
-    type Key = (String, String);
-    type Indexes = (ByInvited, ByEnd);
+table! {
+    Invitation in "invitations", key (group: String, actor: String);
 
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.actor.clone())
-    }
-}
+    /// The invitations of somebody.
+    pub(crate) many ByInvited in "invited", key (actor: String);
 
-/// The invitations of somebody.
-pub(crate) struct ByInvited;
-
-impl Index for ByInvited {
-    const NAME: &'static str = "invited";
-    type Row = Invitation;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(invitation: &Invitation) -> impl IntoIterator<Item = String> {
-        [invitation.actor.clone()]
-    }
-}
-
-/// Those to a group, the first to end first.
-pub(crate) struct ByEnd;
-
-impl Index for ByEnd {
-    const NAME: &'static str = "end";
-    type Row = Invitation;
-    type Key = (String, u64);
-    type Kind = Many;
-
-    fn keys(invitation: &Invitation) -> impl IntoIterator<Item = Self::Key> {
-        [(invitation.group.clone(), invitation.until_ms)]
-    }
+    /// Those to a group, the first to end first.
+    pub(crate) many ByEnd in "end", key (group: String, until_ms: u64);
 }
 
 record! {

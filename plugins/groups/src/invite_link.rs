@@ -24,28 +24,11 @@ pub(crate) struct Link {
     pub(crate) used: u32,
 }
 
-impl Row for Link {
-    const TABLE: &'static str = "links";
-    type Key = String;
-    type Indexes = (ByGroup,);
+table! {
+    Link in "links", key (code: String);
 
-    fn key(&self) -> String {
-        self.code.clone()
-    }
-}
-
-/// The links into a group.
-pub(crate) struct ByGroup;
-
-impl Index for ByGroup {
-    const NAME: &'static str = "group";
-    type Row = Link;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(link: &Link) -> impl IntoIterator<Item = String> {
-        [link.group.clone()]
-    }
+    /// The links into a group.
+    pub(crate) many ByGroup in "group", key (group: String);
 }
 
 impl Link {

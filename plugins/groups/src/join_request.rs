@@ -20,14 +20,8 @@ pub(crate) struct Request {
     pub(crate) at_ms: u64,
 }
 
-impl Row for Request {
-    const TABLE: &'static str = "requests";
-    type Key = (String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.actor.clone())
-    }
+table! {
+    Request in "requests", key (group: String, actor: String);
 }
 
 record! {

@@ -50,41 +50,15 @@ pub(crate) struct Member {
     pub(crate) mentions_read: u64,
 }
 
-impl Row for Member {
-    const TABLE: &'static str = "members";
-    type Key = (String, String);
-    type Indexes = (ByActor, ByRole);
+table! {
+    Member in "members", key (group: String, actor: String);
 
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.actor.clone())
-    }
-}
+    /// The groups of an actor.
+    pub(crate) many ByActor in "actor", key (actor: String);
 
-/// The groups of an actor.
-pub(crate) struct ByActor;
-
-impl Index for ByActor {
-    const NAME: &'static str = "actor";
-    type Row = Member;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(member: &Member) -> impl IntoIterator<Item = String> {
-        [member.actor.clone()]
-    }
-}
-
-/// Members with a role; ordinary ones are not in it.
-pub(crate) struct ByRole;
-
-impl Index for ByRole {
-    const NAME: &'static str = "role";
-    type Row = Member;
-    type Key = (String, u32);
-    type Kind = Many;
-
-    fn keys(member: &Member) -> impl IntoIterator<Item = Self::Key> {
+    /// Members with a role; ordinary ones are not in it.
+    pub(crate) many ByRole in "role", key (String, u32) = |member| {
         let role = member.terms.role;
         (role != RoleId::MEMBER).then(|| (member.group.clone(), role.0))
-    }
+    };
 }

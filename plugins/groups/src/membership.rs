@@ -23,14 +23,8 @@ pub(crate) struct Ban {
     pub(crate) until_ms: u64,
 }
 
-impl Row for Ban {
-    const TABLE: &'static str = "bans";
-    type Key = (String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.actor.clone())
-    }
+table! {
+    Ban in "bans", key (group: String, actor: String);
 }
 
 /// Asks the directory whether there are such people.

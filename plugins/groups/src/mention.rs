@@ -67,14 +67,8 @@ pub(crate) struct Mention {
     pub(crate) at_ms: u64,
 }
 
-impl Row for Mention {
-    const TABLE: &'static str = "mentions";
-    type Key = (String, String, u64);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.actor.clone(), self.seq)
-    }
+table! {
+    Mention in "mentions", key (group: String, actor: String, seq: u64);
 }
 
 /// A message that means everybody.
@@ -86,14 +80,8 @@ pub(crate) struct MentionOfAll {
     pub(crate) at_ms: u64,
 }
 
-impl Row for MentionOfAll {
-    const TABLE: &'static str = "mentions_of_all";
-    type Key = (String, u64);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.seq)
-    }
+table! {
+    MentionOfAll in "mentions_of_all", key (group: String, seq: u64);
 }
 
 /// Notes whom a message means that is in the log. Noting it again changes nothing.

@@ -111,13 +111,12 @@ pub(crate) fn left_prefix(group: &str) -> String {
 pub(crate) fn keep(cx: &Context, group: &str, actor: &str, terms: &Terms) -> Result<(), Error> {
     let taken = terms.taken(cx.now_ms());
     let key = format!("{}{actor}", left_prefix(group));
-    let json = || serde_json::to_vec(&taken).map_err(|error| Error::new("damaged", error.to_string()));
     if taken == Terms::default() {
         return Ok(());
     }
     match (taken.deny == Permissions::NONE, taken.muted_until_ms) {
-        (true, until_ms) if until_ms < FOREVER_MS => cx.kv().set_until(key, json()?, until_ms)?,
-        _ => cx.kv().set(key, json()?)?,
+        (true, until_ms) if until_ms < FOREVER_MS => cx.kv().set_json_until(key, &taken, until_ms)?,
+        _ => cx.kv().set_json(key, &taken)?,
     }
     Ok(())
 }

@@ -19,14 +19,8 @@ pub(crate) struct Pin {
     pub(crate) at_ms: u64,
 }
 
-impl Row for Pin {
-    const TABLE: &'static str = "pins";
-    type Key = (String, u64);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.group.clone(), self.seq)
-    }
+table! {
+    Pin in "pins", key (group: String, seq: u64);
 }
 
 record! {

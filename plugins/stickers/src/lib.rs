@@ -16,8 +16,6 @@ mod tokens;
 mod upload;
 
 use courtyard_plugin_sdk::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use pack::Pack;
 use record::{Nothing, UploadInfo, Usage, WhichBlob};
@@ -102,10 +100,10 @@ impl Plugin for Stickers {
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            "inspected" => json(&self.store_inspection(cx, read(payload)?)?),
-            "sweep" => json(&self.sweep(cx, &read::<String>(payload)?)?),
-            "clear" => json(&self.clear(cx, &read::<String>(payload)?)?),
-            "relist" => json(&self.relist(cx, read(payload)?)?),
+            "inspected" => typed(payload, |inspected| self.store_inspection(cx, inspected)),
+            "sweep" => typed(payload, |id: String| self.sweep(cx, &id)),
+            "clear" => typed(payload, |id: String| self.clear(cx, &id)),
+            "relist" => typed(payload, |relist| self.relist(cx, relist)),
             _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
@@ -146,14 +144,6 @@ impl Stickers {
             uploads_limit: self.settings.user_uploads,
         })
     }
-}
-
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "The payload of a job can't be read."))
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::new("bad_value", error.to_string()))
 }
 
 register! {

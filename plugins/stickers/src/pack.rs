@@ -64,61 +64,24 @@ pub(crate) struct Pack {
     pub(crate) revision: u64,
 }
 
-impl Row for Pack {
-    const TABLE: &'static str = "packs";
-    type Key = String;
-    type Indexes = (ByOwner, Listed, ByTitle);
+table! {
+    Pack in "packs", key (id: String);
 
-    fn key(&self) -> String {
-        self.id.clone()
-    }
-}
+    /// Packs of an owner by age.
+    pub(crate) many ByOwner in "owner", key (owner: String, created_ms: u64);
 
-/// Packs of an owner by age.
-pub(crate) struct ByOwner;
+    /// Listed packs by age.
+    pub(crate) many Listed in "listed", key (u64) = |pack| pack.is_listed().then_some(pack.created_ms);
 
-impl Index for ByOwner {
-    const NAME: &'static str = "owner";
-    type Row = Pack;
-    type Key = (String, u64);
-    type Kind = Many;
-
-    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
-        [(pack.owner.clone(), pack.created_ms)]
-    }
-}
-
-/// Listed packs by age.
-pub(crate) struct Listed;
-
-impl Index for Listed {
-    const NAME: &'static str = "listed";
-    type Row = Pack;
-    type Key = u64;
-    type Kind = Many;
-
-    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
-        pack.is_listed().then_some(pack.created_ms)
-    }
-}
-
-/// Listed packs by the words of their titles.
-pub(crate) struct ByTitle;
-
-impl Index for ByTitle {
-    const NAME: &'static str = "title";
-    type Row = Pack;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(pack: &Pack) -> impl IntoIterator<Item = Self::Key> {
+    /// Listed packs by the words of their titles.
+    pub(crate) many ByTitle in "title", key (String) = |pack| {
         let words = if pack.is_listed() {
             tokens::words(&pack.title)
         } else {
             Vec::new()
         };
         words.into_iter().take(10)
-    }
+    };
 }
 
 impl Pack {

@@ -16,28 +16,11 @@ struct Favourite {
     at_ms: u64,
 }
 
-impl Row for Favourite {
-    const TABLE: &'static str = "favourites";
-    type Key = (String, String, String);
-    type Indexes = (ByTime,);
+table! {
+    Favourite in "favourites", key (actor: String, pack: String, sticker: String);
 
-    fn key(&self) -> Self::Key {
-        (self.actor.clone(), self.pack.clone(), self.sticker.clone())
-    }
-}
-
-/// Favourites of a user by the time at which they were added.
-struct ByTime;
-
-impl Index for ByTime {
-    const NAME: &'static str = "time";
-    type Row = Favourite;
-    type Key = (String, u64);
-    type Kind = Many;
-
-    fn keys(favourite: &Favourite) -> impl IntoIterator<Item = Self::Key> {
-        [(favourite.actor.clone(), favourite.at_ms)]
-    }
+    /// Favourites of a user by the time at which they were added.
+    many ByTime in "time", key (actor: String, at_ms: u64);
 }
 
 /// A reference to a sticker in a message, or in the list of recently sent stickers.

@@ -29,42 +29,14 @@ pub(crate) struct Sticker {
     pub(crate) uploader: String,
 }
 
-impl Row for Sticker {
-    const TABLE: &'static str = "stickers";
-    type Key = (String, String);
-    type Indexes = (ByPlace, ByBlob);
+table! {
+    Sticker in "stickers", key (pack: String, id: String);
 
-    fn key(&self) -> Self::Key {
-        (self.pack.clone(), self.id.clone())
-    }
-}
+    /// Stickers of a pack in order.
+    pub(crate) many ByPlace in "place", key (pack: String, place: u32);
 
-/// Stickers of a pack in order.
-pub(crate) struct ByPlace;
-
-impl Index for ByPlace {
-    const NAME: &'static str = "place";
-    type Row = Sticker;
-    type Key = (String, u32);
-    type Kind = Many;
-
-    fn keys(sticker: &Sticker) -> impl IntoIterator<Item = Self::Key> {
-        [(sticker.pack.clone(), sticker.place)]
-    }
-}
-
-/// The sticker of a blob.
-pub(crate) struct ByBlob;
-
-impl Index for ByBlob {
-    const NAME: &'static str = "blob";
-    type Row = Sticker;
-    type Key = String;
-    type Kind = Unique;
-
-    fn keys(sticker: &Sticker) -> impl IntoIterator<Item = Self::Key> {
-        [sticker.blob.clone()]
-    }
+    /// The sticker of a blob.
+    pub(crate) unique ByBlob in "blob", key (blob: String);
 }
 
 /// An entry of the search index: a word or an emoji of a sticker in a listed pack.
@@ -75,14 +47,8 @@ pub(crate) struct Word {
     pub(crate) sticker: String,
 }
 
-impl Row for Word {
-    const TABLE: &'static str = "words";
-    type Key = (String, String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.word.clone(), self.pack.clone(), self.sticker.clone())
-    }
+table! {
+    Word in "words", key (word: String, pack: String, sticker: String);
 }
 
 /// Emoji and keywords of a sticker, as its owner set them.

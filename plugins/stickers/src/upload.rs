@@ -25,14 +25,8 @@ pub(crate) struct Upload {
     pub(crate) flaw: Option<String>,
 }
 
-impl Row for Upload {
-    const TABLE: &'static str = "uploads";
-    type Key = String;
-    type Indexes = ();
-
-    fn key(&self) -> String {
-        self.blob.clone()
-    }
+table! {
+    Upload in "uploads", key (blob: String);
 }
 
 impl Upload {

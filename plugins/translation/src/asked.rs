@@ -123,8 +123,8 @@ impl Translation {
 
 /// Keeps what came of a text for an hour, and tells the one who asked.
 pub(crate) fn tell(cx: &Context, place: &Place, target: &Language, told: &Told<'_>) -> Result<(), Error> {
-    let json = serde_json::to_vec(told).map_err(|error| Error::new("bad_value", error.to_string()))?;
-    cx.kv().set_until(key(place, target), json, cx.now_ms() + HOUR_MS)?;
+    cx.kv()
+        .set_json_until(key(place, target), told, cx.now_ms() + HOUR_MS)?;
     let actor = place.conversation.strip_prefix('@').unwrap_or_default().to_owned();
     let payload = serde_json::json!({"id": id_of(place), "to": target});
     Ok(cx.sessions().signal(&[actor], "translated", &payload)?)

@@ -245,11 +245,11 @@ impl Translation {
     /// Does what jobs hand back.
     pub(crate) fn handed_back(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            "begin" => json(&self.begin(cx, &read(payload)?)?),
-            "plan" => json(&self.plan(cx, read(payload)?)?),
-            "finish" => json(&self.finish(cx, &read(payload)?)?),
-            "put_off" => json(&self.put_off(cx, &read(payload)?)?),
-            "members" => json(&self.members(cx, &read(payload)?)?),
+            "begin" => typed(payload, |begin| self.begin(cx, &begin)),
+            "plan" => typed(payload, |plan| self.plan(cx, plan)),
+            "finish" => typed(payload, |finish| self.finish(cx, &finish)),
+            "put_off" => typed(payload, |put_off| self.put_off(cx, &put_off)),
+            "members" => typed(payload, |part| self.members(cx, &part)),
             _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
         }
     }
@@ -447,12 +447,4 @@ fn complain(cx: &Context, provider: &str, why: &str) {
 
 fn pause_key(provider: usize) -> String {
     format!("pause/{provider}")
-}
-
-fn read<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|_| Error::new("bad_value", "What a job handed back can't be read."))
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::new("bad_value", error.to_string()))
 }

@@ -31,14 +31,8 @@ pub(crate) struct User {
     pub(crate) untranslated: bool,
 }
 
-impl Row for User {
-    const TABLE: &'static str = "users";
-    type Key = String;
-    type Indexes = ();
-
-    fn key(&self) -> String {
-        self.actor.clone()
-    }
+table! {
+    User in "users", key (actor: String);
 }
 
 impl User {
@@ -68,43 +62,17 @@ struct Reader {
     since_ms: u64,
 }
 
-impl Row for Reader {
-    const TABLE: &'static str = "readers";
-    type Key = (String, String);
-    type Indexes = (ByLanguage, ByActor);
+table! {
+    Reader in "readers", key (conversation: String, actor: String);
 
-    fn key(&self) -> Self::Key {
-        (self.conversation.clone(), self.actor.clone())
-    }
-}
-
-/// Those who want a language in a conversation.
-struct ByLanguage;
-
-impl Index for ByLanguage {
-    const NAME: &'static str = "language";
-    type Row = Reader;
-    type Key = (String, String);
-    type Kind = Many;
-
-    fn keys(reader: &Reader) -> impl IntoIterator<Item = Self::Key> {
+    /// Those who want a language in a conversation.
+    many ByLanguage in "language", key (String, String) = |reader| {
         let language = reader.language.as_ref().filter(|_| !reader.left);
         language.map(|language| (reader.conversation.clone(), language.as_str().to_owned()))
-    }
-}
+    };
 
-/// The conversations of a user.
-struct ByActor;
-
-impl Index for ByActor {
-    const NAME: &'static str = "actor";
-    type Row = Reader;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(reader: &Reader) -> impl IntoIterator<Item = Self::Key> {
-        (!reader.left).then(|| reader.actor.clone())
-    }
+    /// The conversations of a user.
+    many ByActor in "actor", key (String) = |reader| (!reader.left).then(|| reader.actor.clone());
 }
 
 /// Reads what a user wants.

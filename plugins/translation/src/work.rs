@@ -73,9 +73,7 @@ impl Work {
         conversation: &str,
         seq: u64,
     ) -> Result<(), courtyard_plugin_sdk::ServiceError> {
-        let json =
-            serde_json::to_vec(self).map_err(|error| courtyard_plugin_sdk::ServiceError::Value(error.to_string()))?;
-        cx.kv().set_until(key(conversation, seq), json, self.until_ms)
+        cx.kv().set_json_until(key(conversation, seq), self, self.until_ms)
     }
 
     /// Forgets the message, its text and its translations.
@@ -99,8 +97,7 @@ impl Work {
         made: &Remembered,
         until_ms: u64,
     ) -> Result<(), Error> {
-        let json = serde_json::to_vec(made).map_err(|error| Error::new("bad_value", error.to_string()))?;
-        Ok(cx.kv().set_until(self.cache_key(target), json, until_ms)?)
+        Ok(cx.kv().set_json_until(self.cache_key(target), made, until_ms)?)
     }
 
     fn cache_key(&self, target: &Language) -> String {

@@ -92,28 +92,18 @@ impl Plugin for Users {
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            account_closure::JOB => answer(payload, |farewell: account_closure::Farewell| farewell.step(cx)),
-            oidc::READ => answer(payload, |id: String| {
+            account_closure::JOB => typed(payload, |farewell: account_closure::Farewell| farewell.step(cx)),
+            oidc::READ => typed(payload, |id: String| {
                 oidc::read(cx, &id, &self.settings.oidc.provider(&id)?.issuer)
             }),
-            oidc::KEEP => answer(payload, |cached: oidc::Cached| oidc::keep(cx, &cached)),
-            oidc::FLOW => answer(payload, |state: String| oidc::Flow::find(cx, &state)),
-            oidc::PREPARED => answer(payload, |prepared: oidc::Prepared| self.prepared(cx, &prepared)),
-            oidc::FINISH => answer(payload, |changed: oidc::Changed| self.changed(cx, changed)),
-            oidc::FAIL => answer(payload, |failed: oidc::Failed| failed.note(cx)),
+            oidc::KEEP => typed(payload, |cached: oidc::Cached| oidc::keep(cx, &cached)),
+            oidc::FLOW => typed(payload, |state: String| oidc::Flow::find(cx, &state)),
+            oidc::PREPARED => typed(payload, |prepared: oidc::Prepared| self.prepared(cx, &prepared)),
+            oidc::FINISH => typed(payload, |changed: oidc::Changed| self.changed(cx, changed)),
+            oidc::FAIL => typed(payload, |failed: oidc::Failed| failed.note(cx)),
             _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
         }
     }
-}
-
-/// Reads what a transaction is told, and writes what it says.
-fn answer<P: serde::de::DeserializeOwned, R: serde::Serialize>(
-    payload: &[u8],
-    work: impl FnOnce(P) -> Result<R, Error>,
-) -> Result<Vec<u8>, Error> {
-    let bad = |error: serde_json::Error| Error::new("bad_payload", error.to_string());
-    let result = work(serde_json::from_slice(payload).map_err(bad)?)?;
-    serde_json::to_vec(&result).map_err(bad)
 }
 
 /// Logs what nobody else is told.

@@ -25,8 +25,7 @@ pub(crate) fn of_login(cx: &Context, actor: &str, login: &str) -> Result<Option<
 
 /// Stores the last use of a login until the login expires.
 pub(crate) fn save(cx: &Context, actor: &str, login: &str, seen: &Seen, expires_ms: u64) -> Result<(), Error> {
-    let json = serde_json::to_vec(seen).map_err(|error| Error::new("session", error.to_string()))?;
-    Ok(cx.kv().set_until(key(actor, login), json, expires_ms)?)
+    Ok(cx.kv().set_json_until(key(actor, login), seen, expires_ms)?)
 }
 
 /// Deletes the last use of a login.

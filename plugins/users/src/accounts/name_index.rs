@@ -18,14 +18,8 @@ pub(crate) struct Word {
     pub(crate) actor: String,
 }
 
-impl Row for Word {
-    const TABLE: &'static str = "words";
-    type Key = (String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.word.clone(), self.actor.clone())
-    }
+table! {
+    Word in "words", key (word: String, actor: String);
 }
 
 /// Splits a text into words, the same for upper and lower case.

@@ -87,28 +87,11 @@ pub(crate) struct Owned {
     since_ms: u64,
 }
 
-impl Row for Owned {
-    const TABLE: &'static str = "addresses";
-    type Key = String;
-    type Indexes = (ByActor,);
+table! {
+    Owned in "addresses", key (address: String);
 
-    fn key(&self) -> String {
-        self.address.clone()
-    }
-}
-
-/// Addresses of somebody.
-pub(crate) struct ByActor;
-
-impl Index for ByActor {
-    const NAME: &'static str = "actor";
-    type Row = Owned;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(owned: &Owned) -> impl IntoIterator<Item = String> {
-        [owned.actor.clone()]
-    }
+    /// Addresses of somebody.
+    pub(crate) many ByActor in "actor", key (actor: String);
 }
 
 record! {

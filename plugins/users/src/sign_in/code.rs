@@ -142,8 +142,7 @@ impl Challenge {
     }
 
     fn save(&self, cx: &Context, key: &str) -> Result<(), Error> {
-        let json = serde_json::to_vec(self).map_err(|error| Error::new("code", error.to_string()))?;
-        Ok(cx.kv().set_until(key, json, self.expires_ms)?)
+        Ok(cx.kv().set_json_until(key, self, self.expires_ms)?)
     }
 }
 
@@ -163,8 +162,7 @@ pub(crate) fn pace(cx: &Context, who: &str, rate: Rate) -> Result<(), Error> {
         let sentence = format!("Too many codes; try again in {} seconds.", left_ms.div_ceil(1_000));
         Error::new("too_many_codes", sentence).retryable()
     })?;
-    let json = serde_json::to_vec(&sent_ms).map_err(|error| Error::new("code", error.to_string()))?;
-    Ok(cx.kv().set_until(key, json, now_ms.saturating_add(HOUR_MS))?)
+    Ok(cx.kv().set_json_until(key, &sent_ms, now_ms.saturating_add(HOUR_MS))?)
 }
 
 /// Tries a code. A right one is used up; a wrong one takes an attempt, and so must be no error, which would give it back.

@@ -18,28 +18,11 @@ pub(crate) struct Linked {
     since_ms: u64,
 }
 
-impl Row for Linked {
-    const TABLE: &'static str = "identities";
-    type Key = (String, String);
-    type Indexes = (ByActor,);
+table! {
+    Linked in "identities", key (issuer: String, subject: String);
 
-    fn key(&self) -> Self::Key {
-        (self.issuer.clone(), self.subject.clone())
-    }
-}
-
-/// Identities of somebody.
-pub(crate) struct ByActor;
-
-impl Index for ByActor {
-    const NAME: &'static str = "actor";
-    type Row = Linked;
-    type Key = String;
-    type Kind = Many;
-
-    fn keys(linked: &Linked) -> impl IntoIterator<Item = String> {
-        [linked.actor.clone()]
-    }
+    /// Identities of somebody.
+    pub(crate) many ByActor in "actor", key (actor: String);
 }
 
 record! {

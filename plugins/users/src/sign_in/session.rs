@@ -157,12 +157,9 @@ impl Users {
             device: device.chars().take(DEVICE_CHARS).collect(),
         };
         let login = Login { actor, id, expires_ms };
-        let damaged = |error: serde_json::Error| Error::new("session", error.to_string());
         let key = login_key(&login.actor, &login.id);
-        cx.kv()
-            .set_until(key, serde_json::to_vec(&kept).map_err(damaged)?, expires_ms)?;
-        cx.kv()
-            .set_until(kept.token, serde_json::to_vec(&login).map_err(damaged)?, expires_ms)?;
+        cx.kv().set_json_until(key, &kept, expires_ms)?;
+        cx.kv().set_json_until(kept.token, &login, expires_ms)?;
         Ok(Session {
             actor: login.actor,
             token,

@@ -17,14 +17,8 @@ pub(crate) struct Block {
     since_ms: u64,
 }
 
-impl Row for Block {
-    const TABLE: &'static str = "blocks";
-    type Key = (String, String);
-    type Indexes = ();
-
-    fn key(&self) -> Self::Key {
-        (self.owner.clone(), self.other.clone())
-    }
+table! {
+    Block in "blocks", key (owner: String, other: String);
 }
 
 record! {

@@ -29,29 +29,14 @@ pub(crate) struct Friend {
     tags: Vec<String>,
 }
 
-impl Row for Friend {
-    const TABLE: &'static str = "friends";
-    type Key = (String, String);
-    type Indexes = (ByTag,);
+table! {
+    Friend in "friends", key (owner: String, other: String);
 
-    fn key(&self) -> Self::Key {
-        (self.owner.clone(), self.other.clone())
-    }
-}
-
-/// Friends of someone by each of their tags.
-pub(crate) struct ByTag;
-
-impl Index for ByTag {
-    const NAME: &'static str = "tag";
-    type Row = Friend;
-    type Key = (String, String);
-    type Kind = Many;
-
-    fn keys(friend: &Friend) -> impl IntoIterator<Item = Self::Key> {
+    /// Friends of someone by each of their tags.
+    pub(crate) many ByTag in "tag", key (String, String) = |friend| {
         let owner = friend.owner.clone();
         friend.tags.clone().into_iter().map(move |tag| (owner.clone(), tag))
-    }
+    };
 }
 
 record! {

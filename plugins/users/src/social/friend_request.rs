@@ -20,28 +20,11 @@ pub(crate) struct Request {
     text: String,
 }
 
-impl Row for Request {
-    const TABLE: &'static str = "requests";
-    type Key = (String, String);
-    type Indexes = (ByReceiver,);
+table! {
+    Request in "requests", key (from: String, to: String);
 
-    fn key(&self) -> Self::Key {
-        (self.from.clone(), self.to.clone())
-    }
-}
-
-/// Requests to somebody, the oldest first.
-pub(crate) struct ByReceiver;
-
-impl Index for ByReceiver {
-    const NAME: &'static str = "receiver";
-    type Row = Request;
-    type Key = (String, u64);
-    type Kind = Many;
-
-    fn keys(request: &Request) -> impl IntoIterator<Item = Self::Key> {
-        [(request.to.clone(), request.at_ms)]
-    }
+    /// Requests to somebody, the oldest first.
+    pub(crate) many ByReceiver in "receiver", key (to: String, at_ms: u64);
 }
 
 record! {

@@ -167,9 +167,8 @@ impl Users {
         if status.is_plain() {
             cx.kv().delete(key(actor))?;
         } else {
-            let json = serde_json::to_vec(&status).map_err(|error| Error::new("status", error.to_string()))?;
             let until_ms = if until_ms > 0 { until_ms } else { u64::MAX };
-            cx.kv().set_until(key(actor), json, until_ms)?;
+            cx.kv().set_json_until(key(actor), &status, until_ms)?;
         }
         announce(cx, actor, false)?;
         Ok(Nothing {})

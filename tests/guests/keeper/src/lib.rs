@@ -1,7 +1,6 @@
 //! A plugin that keeps blobs, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
-use courtyard_plugin_sdk::serde_json;
 
 /// The plugin.
 pub struct Keeper;
@@ -78,18 +77,20 @@ impl Plugin for Keeper {
     }
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        let bad = |error: serde_json::Error| Error::new("bad_payload", error.to_string());
-        if name == "note" {
-            let line: String = serde_json::from_slice(payload).map_err(bad)?;
-            note(cx, &line)?;
-            return Ok(b"{}".to_vec());
+        match name {
+            "note" => typed(payload, |line: String| {
+                note(cx, &line)?;
+                Ok(Nothing {})
+            }),
+            "keep" => typed(payload, |(made, unkept): (String, String)| {
+                cx.blobs().keep(&made)?;
+                note(cx, &format!("made {made}"))?;
+                // The blob exists until the host removes it, since nothing keeps it.
+                note(cx, &format!("unkept {}", cx.blobs().get(&unkept)?.length))?;
+                Ok(Nothing {})
+            }),
+            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
         }
-        let (made, unkept): (String, String) = serde_json::from_slice(payload).map_err(bad)?;
-        cx.blobs().keep(&made)?;
-        note(cx, &format!("made {made}"))?;
-        // It is there, and will be removed since nobody keeps it.
-        note(cx, &format!("unkept {}", cx.blobs().get(&unkept)?.length))?;
-        Ok(b"{}".to_vec())
     }
 }
 

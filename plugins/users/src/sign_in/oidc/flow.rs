@@ -134,8 +134,7 @@ impl Flow {
     }
 
     pub(crate) fn save(&self, cx: &Context, state: &str) -> Result<(), Error> {
-        let json = serde_json::to_vec(self).map_err(|error| Error::new("oidc", error.to_string()))?;
-        Ok(cx.kv().set_until(key(state), json, self.expires_ms)?)
+        Ok(cx.kv().set_json_until(key(state), self, self.expires_ms)?)
     }
 }
 
