@@ -48,7 +48,9 @@ async fn write_until_killed(server: Server, round: u32, acks: usize) -> HashMap<
 #[tokio::test]
 async fn kills_at_random_moments_lose_duplicate_and_skip_nothing() {
     let seed = 7;
-    let kills = std::env::var("COURTYARD_KILLS").map_or(8, |kills| kills.parse().unwrap());
+    let kills = std::env::var("COURTYARD_KILLS").map_or(if courtyard_tests::long() { 50 } else { 8 }, |kills| {
+        kills.parse().unwrap()
+    });
     let mut random = StdRng::seed_from_u64(seed);
     // Small segments, so that some kills hit the index while it catches up.
     let site = Site::new("[store]\nsegment_bytes = 16384\n");

@@ -1,4 +1,4 @@
-//! Clients that others wrote (npm `tus-js-client`, PyPI `tuspy`) upload 200 MB over a line that breaks, to a server that is
+//! Clients that others wrote (npm `tus-js-client`, PyPI `tuspy`) upload a large file over a line that breaks, to a server that is
 //! killed meanwhile, which keeps them in a folder and in a bucket (PyPI `moto`).
 
 use std::fs::File;
@@ -17,12 +17,24 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// Bytes of the file.
-const LENGTH: u64 = 200_000_000;
-/// After how many bytes the connection breaks that carries them.
-const BREAKS: [u64; 5] = [9_000_000, 50_000_000, 90_000_000, 131_000_000, 183_000_000];
-/// After how many bytes the server is killed.
-const KILL: u64 = 110_000_000;
+/// Percentages of the file at which the connection that carries it breaks.
+const BREAKS: [u64; 5] = [4, 25, 45, 65, 91];
+/// Percentage of the file at which the server is killed.
+const KILL: u64 = 55;
+
+/// Returns the bytes of the file: 200 MB in a long run, 24 MB otherwise.
+fn length() -> u64 {
+    if courtyard_tests::long() {
+        200_000_000
+    } else {
+        24_000_000
+    }
+}
+
+/// Returns a percentage of the file in bytes.
+fn percent(percent: u64) -> u64 {
+    length() / 100 * percent
+}
 
 /// What nothing may take longer than, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -112,7 +124,7 @@ fn random() -> impl RngCore {
 fn write_file(path: &Path) {
     let (mut random, mut piece) = (random(), vec![0; 1_000_000]);
     let mut file = BufWriter::new(File::create(path).unwrap());
-    for _ in 0..LENGTH / 1_000_000 {
+    for _ in 0..length() / 1_000_000 {
         random.fill_bytes(&mut piece);
         file.write_all(&piece).unwrap();
     }
@@ -129,12 +141,12 @@ async fn check(port: u16, place: &str) {
     }
     let answer = String::from_utf8(answer).unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: 200000000\r\n"),
+        answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("content-length: {}\r\n", length())),
         "{answer}"
     );
     let (mut random, mut piece) = (random(), vec![0; 1_000_000]);
     let mut read = vec![0; 1_000_000];
-    for index in 0..LENGTH / 1_000_000 {
+    for index in 0..length() / 1_000_000 {
         random.fill_bytes(&mut piece);
         stream.read_exact(&mut read).await.unwrap();
         assert!(read == piece, "megabyte {index} is another one");
@@ -147,7 +159,7 @@ async fn upload(mut client: Command, more: &str) {
     let (site, server) = start(more).await;
     let file = site.folder.path().join("large.bin");
     write_file(&file);
-    let breaks = BREAKS.map(|at| (at, Fault::Cut));
+    let breaks = BREAKS.map(|at| (percent(at), Fault::Cut));
     let line = Line::to(server.port, line::From::Client, &breaks).await;
     let client = client
         .arg(format!("http://127.0.0.1:{}/v1/blobs/files", line.port))
@@ -158,7 +170,7 @@ async fn upload(mut client: Command, more: &str) {
         .output();
     let client = tokio::spawn(client);
     let begun = Instant::now();
-    while line.carried() < KILL {
+    while line.carried() < percent(KILL) {
         assert!(
             begun.elapsed() < PATIENCE && !client.is_finished(),
             "{:?}",
@@ -178,7 +190,7 @@ async fn upload(mut client: Command, more: &str) {
     let mut ann = server.sign_in("ann").await;
     let usage = json!({"type": "call", "id": "u", "method": "files.usage", "params": {}});
     let usage = ann.request(usage).await["value"].clone();
-    assert_eq!((&usage["bytes"], &usage["files"]), (&json!(LENGTH), &json!(1)));
+    assert_eq!((&usage["bytes"], &usage["files"]), (&json!(length()), &json!(1)));
     server.stop().await;
 }
 

@@ -78,6 +78,11 @@ pub fn assert_no_forgotten_file(folder: &Path, main: &str) {
     }
 }
 
+/// Returns true in a long run: `cargo xtask test --long`.
+pub fn long() -> bool {
+    std::env::var_os("COURTYARD_LONG").is_some()
+}
+
 pub fn binary() -> PathBuf {
     built("COURTYARD_BIN", "target/debug/courtyard")
 }

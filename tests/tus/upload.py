@@ -11,7 +11,7 @@ endpoint, token, conversation, file = sys.argv[1:]
 
 uploader = TusClient(endpoint, headers={"Authorization": f"Bearer {token}"}).uploader(
     file,
-    chunk_size=8 * 1024 * 1024,
+    chunk_size=4 * 1024 * 1024,
     metadata={
         "filename": "large.bin",
         "filetype": "application/octet-stream",

@@ -1,25 +1,75 @@
-//! Commands that are run one after another.
+//! Commands that run one after another, in the foreground or in a background lane with a log of its own.
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 /// When the first step began.
-static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Why an xtask ended.
+/// Held while apt-get runs: it refuses to run twice at a time.
+static APT: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Where this thread's output goes; `None` is the terminal.
+    static LOG: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// Why an xtask failed.
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
-/// Says what happens next, and how many minutes have passed.
-pub(crate) fn say(text: &str) {
-    let seconds = BEGUN.elapsed().as_secs();
-    println!("==> {}:{:02} {text}", seconds / 60, seconds % 60);
+impl Failed {
+    /// Describes an error of a file operation.
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self(format!("{}: {error}", path.display()))
+    }
 }
 
-/// Runs a command that must succeed.
+/// Returns the time since the first step as minutes and seconds.
+pub(crate) fn clock() -> String {
+    minutes(BEGIN.elapsed().as_secs())
+}
+
+/// Formats seconds as minutes and seconds.
+pub(crate) fn minutes(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Prints what happens next, with the time since the first step.
+pub(crate) fn say(text: &str) {
+    let line = format!("==> {} {text}", clock());
+    LOG.with_borrow_mut(|log| match log {
+        // A log that can't be written must not end the step.
+        Some(file) => _ = writeln!(file, "{line}"),
+        None => println!("{line}"),
+    });
+}
+
+/// Runs `work` with all output of its steps in `log` instead of on the terminal.
+pub(crate) fn logged(log: &Path, work: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+    let file = File::create(log).map_err(|error| Failed::file(log, &error))?;
+    let before = LOG.replace(Some(file));
+    let result = work();
+    LOG.set(before);
+    result
+}
+
+/// Runs a command; fails if it can't be started or doesn't succeed.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failed> {
     let shown = format!("{command:?}");
+    let log = LOG.with_borrow(|log| log.as_ref().map(File::try_clone).transpose());
+    let log = log.map_err(|error| Failed(format!("{shown} has no log: {error}")))?;
+    if let Some(log) = log {
+        let errors = log
+            .try_clone()
+            .map_err(|error| Failed(format!("{shown} has no log: {error}")))?;
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+    }
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failed(format!("{shown} ended with {status}"))),
@@ -27,7 +77,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failed> {
     }
 }
 
-/// Whether a program is on the path.
+/// Returns true if a program of this name runs and answers `--version`.
 pub(crate) fn has(program: &str) -> bool {
     let quiet = Command::new(program)
         .arg("--version")
@@ -37,15 +87,16 @@ pub(crate) fn has(program: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
-/// Installs packages of Debian, or says what is needed.
-pub(crate) fn apt_get(packages: &[&str], sentence: &str) -> Result<(), Failed> {
+/// Installs Debian packages, one call at a time. `advice` says what to do where that fails.
+pub(crate) fn apt_get(packages: &[&str], advice: &str) -> Result<(), Failed> {
     if !has("apt-get") {
-        return Err(Failed(sentence.to_owned()));
+        return Err(Failed(advice.to_owned()));
     }
+    let _turn = APT.lock().unwrap_or_else(PoisonError::into_inner);
     say(&format!("installing {} with apt-get", packages.join(" and ")));
-    let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
+    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
     let options = ["install", "--yes", "--quiet", "--no-install-recommends"];
-    install(&["update", "--quiet"])
-        .and_then(|()| install(&[&options[..], packages].concat()))
-        .map_err(|Failed(reason)| Failed(format!("{reason}; {sentence}")))
+    apt(&["update", "--quiet"])
+        .and_then(|()| apt(&[&options[..], packages].concat()))
+        .map_err(|Failed(reason)| Failed(format!("{reason}; {advice}")))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::step::{Failed, has, run, say};
+use crate::step::{Failed, apt_get, has, say};
 
 /// What plugins are built for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
@@ -57,8 +57,8 @@ impl Toolchain {
         }
     }
 
-    /// Tells a command that runs cargo by itself which one builds for the target, and how.
-    pub(crate) fn tell(&self, command: &mut Command) {
+    /// Sets the variables from which a command that runs cargo itself learns how to build for the target.
+    pub(crate) fn export_to(&self, command: &mut Command) {
         if let Self::Debian { .. } = self {
             let lines = self
                 .environment()
@@ -133,13 +133,8 @@ pub(crate) fn toolchain() -> Result<Toolchain, Failed> {
                 (machine.rustup, machine.target) = (false, target());
             }
             Step::AskApt => {
-                say("installing Debian's compiler for WebAssembly");
-                let install = |arguments: &[&str]| run(Command::new("apt-get").args(arguments));
-                // As above.
-                let _ = install(&["update", "--quiet"]).and_then(|()| {
-                    let packages = ["install", "--yes", "--quiet", "--no-install-recommends"];
-                    install(&[&packages[..], &DEBIAN[..]].concat())
-                });
+                // The next look at the machine shows whether it worked.
+                let _ = apt_get(&DEBIAN, "");
                 (machine.apt, machine.debian) = (false, has_debian());
             }
             Step::GiveUp => {
