@@ -100,7 +100,7 @@ function closing() {
   return [
     quiet("Your profile, your picture and your contacts are gone at once, and nobody can sign in to the account again."),
     field("Password", sure, "closing-password"),
-    buttons(risky("Close my account", "Really, for ever?", "close-account", async () => {
+    buttons(risky("Close account", "Close your account? This can't be undone.", "close-account", async () => {
       await chat.call("users.close_account", sure.value ? { password: sure.value } : {});
       leave();
     })),

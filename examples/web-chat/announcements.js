@@ -68,7 +68,7 @@ async function build(body, id) {
 function card(id, { announcement, text, by, at_ms }) {
   const acts = knowsReaders(id, by) ? [
     action("Who has seen it", `readers-${announcement}`, () => openPanel(readersPage(id, announcement, by)), { className: "small" }),
-    risky("Remove", "Really?", `remove-announcement-${announcement}`, async () => {
+    risky("Delete", "Delete this announcement?", `remove-announcement-${announcement}`, async () => {
       await chat.call("groups.remove_announcement", { group: id, announcement });
       redrawPanel("announcements-page");
     }),

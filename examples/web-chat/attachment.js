@@ -1,6 +1,6 @@
 // What is known of a file, and how it is shown as a card.
 
-import { button, element, tell } from "./dom.js";
+import { busy, button, element, tell } from "./dom.js";
 import { urlOf } from "./cache.js";
 
 export const ICONS = { image: "🖼️", video: "🎬", voice: "🎵", file: "📄" };
@@ -48,13 +48,11 @@ export function ring() {
 export function cardOf(file, kind, more = []) {
   const ending = /\.([^.]{1,8})$/.exec(file.name ?? "")?.[1]?.toUpperCase();
   const turning = ring();
-  const get = button("⬇", "download", async () => {
+  const get = button("⬇", "download", () => busy(get, async () => {
     get.replaceChildren(turning);
-    get.disabled = true;
     await save(file, (received, size) => turning.set(received / size));
     get.replaceChildren("⬇");
-    get.disabled = false;
-  }, { className: "get", title: "Save" });
+  }), { className: "get", title: "Save" });
   get.setAttribute("aria-label", `Save ${file.name || "the file"}`);
   const node = element("div", { className: "file-card" }, element("span", { className: "icon" }, ICONS[kind] ?? ICONS.file),
     element("div", {}, element("span", { className: "name", title: file.name }, file.name || "File"),

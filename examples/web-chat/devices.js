@@ -14,7 +14,7 @@ async function build(body) {
   const own = sessions.filter(({ current }) => current);
   body.append(list([...own, ...others].map(row), "sessions"));
   if (others.length > 0) {
-    body.append(buttons(risky("Sign out all others", "Really all others?", "end-others", async () => {
+    body.append(buttons(risky("Log out other devices", "Log out of all your other devices?", "end-others", async () => {
       await chat.call("users.end_other_sessions");
       redrawPanel("devices-page");
     })));

@@ -45,13 +45,23 @@ export async function attempt(run) {
   }
 }
 
+/**
+ * Runs something for a control that is not busy, and marks it as busy meanwhile. The control isn't disabled, and so keeps the
+ * focus: browsers differ in when a disabled control loses it, and in the events of that.
+ */
+export async function busy(node, run) {
+  if (node.ariaDisabled === "true") return;
+  node.ariaDisabled = "true";
+  try {
+    await run();
+  } finally {
+    node.ariaDisabled = null;
+  }
+}
+
 /** A button that does something that may be refused. */
 export function action(text, test, run, attributes = {}) {
-  const node = button(text, test, async () => {
-    node.disabled = true;
-    await attempt(run);
-    node.disabled = false;
-  }, attributes);
+  const node = button(text, test, () => busy(node, () => attempt(run)), attributes);
   return node;
 }
 

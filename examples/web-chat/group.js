@@ -71,8 +71,8 @@ function endings(id, kind) {
     await chat.call(method, { group: id });
     closePanel();
   };
-  if (kind === "group" && isOwner(id)) return [risky("Dissolve the group", "Really, for everybody?", "dissolve", done("groups.dissolve"))];
-  return [risky(kind === "group" ? "Leave the group" : "Leave the discussion", "Really leave?", "leave-group", done("groups.leave"))];
+  if (kind === "group" && isOwner(id)) return [risky("Delete group", "Delete this group for everyone? This can't be undone.", "dissolve", done("groups.dissolve"))];
+  return [risky(`Leave ${kind}`, `Leave this ${kind}?`, "leave-group", done("groups.leave"))];
 }
 
 /* Settings */

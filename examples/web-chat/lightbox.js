@@ -36,8 +36,9 @@ async function show(message) {
   shown = message;
   const file = fileOf(message);
   const place = placeOf(message);
-  back.disabled = place <= 0;
-  on.disabled = place === images().length - 1;
+  // They stay enabled: the arrow keys need the focus that one of them may have.
+  back.ariaDisabled = String(place <= 0);
+  on.ariaDisabled = String(place === images().length - 1);
   title.textContent = `${nameOf(message.sender)} · ${new Date(message.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
   words.textContent = message.content.caption ?? "";
   picture.alt = file.name ?? "Image";

@@ -1,6 +1,6 @@
 // How images, videos, sound and other files are shown in messages.
 
-import { button, element, tell } from "./dom.js";
+import { busy, button, element, tell } from "./dom.js";
 import { kinds, linked } from "./content.js";
 import { sendingOf } from "./uploading.js";
 import { isKept, urlOf } from "./cache.js";
@@ -92,14 +92,13 @@ function video(message) {
   box.classList.add("video");
   const hint = element("span", { className: "hint" }, [file.name, file.size ? sizeText(file.size) : null].filter(Boolean).join(" · "));
   const turning = ring();
-  const play = button("▶", "play-video", async () => {
+  const play = button("▶", "play-video", () => busy(play, async () => {
     play.replaceChildren(turning);
-    play.disabled = true;
     const player = element("video", { controls: true, playsInline: true, autoplay: true });
     const loaded = await load(player, file.blob, box, (received, size) => turning.set(received / size));
     if (loaded) box.replaceChildren(player);
     else play.remove();
-  }, { className: "play" });
+  }), { className: "play" });
   play.setAttribute("aria-label", `Play ${file.name ?? "the video"}`);
   box.append(hint);
   if (sending) return [box, progress(sending)];

@@ -73,11 +73,11 @@ async function one(body, id, actor) {
   if (below && may(id, "mute")) body.append(muting(id, member));
   if (below && may(id, "ban")) body.append(banning(id, actor));
   const ends = [
-    ...(below && may(id, "remove") ? [risky("Remove from the group", "Really remove?", "remove-member", async () => {
+    ...(below && may(id, "remove") ? [risky("Remove from group", `Remove ${nameOf(actor)} from the group?`, "remove-member", async () => {
       await chat.call("groups.remove", { group: id, actors: [actor] });
       backInPanel();
     })] : []),
-    ...(info.owner === chat.actor && isOwner(id) ? [risky("Make the owner", "Really? You become an admin.", "transfer", async () => {
+    ...(info.owner === chat.actor && isOwner(id) ? [risky("Make owner", `Make ${nameOf(actor)} the owner? You become an admin.`, "transfer", async () => {
       await chat.call("groups.transfer", { group: id, actor });
       redrawPanel("member-page");
     })] : []),

@@ -3,14 +3,15 @@
 import { $, button, element } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, changes, current } from "./conversations.js";
+import { confirmed } from "./dialog.js";
 import { acts, visible } from "./room.js";
 import { beginEdit } from "./composer.js";
 
 const REACTIONS = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
 
 /**
- * Further acts: functions (message, {conversation}) → {text, test, run} or null. Modules put theirs here; `sure` is what the
- * button says when it was pressed once, for what can't be undone.
+ * Further acts: functions (message, {conversation}) → {text, test, run} or null. Modules put theirs here; `question` is asked
+ * in a dialog before what can't be undone.
  */
 export const furtherActs = [];
 
@@ -31,7 +32,7 @@ furtherActs.push(
   ({ sender, kind, seq }) => sender === chat.actor && kind === "text"
     ? { text: "Edit", test: "edit", run: () => beginEdit(seq) } : null,
   ({ sender, seq }, { conversation }) => sender === chat.actor
-    ? { text: "Recall", test: "recall", sure: "Recall for everyone?", run: () => chat.recall(conversation.id, seq) } : null,
+    ? { text: "Delete message", test: "recall", question: "Delete this message for everyone?", run: () => chat.recall(conversation.id, seq) } : null,
 );
 
 acts.openMenu = (seq) => {
@@ -60,19 +61,12 @@ function reaction(seq, emoji) {
   return node;
 }
 
-function act({ text, test, sure, run }) {
-  const node = button(text, test, async () => {
-    if (sure && !node.classList.contains("sure")) {
-      node.classList.add("sure");
-      node.textContent = sure;
-      return placeMenu();
-    }
-    $("menu").hidePopover();
-    await run();
-    if (current) changed("messages");
-  });
-  return node;
-}
+const act = ({ text, test, question, run }) => button(text, test, async () => {
+  $("menu").hidePopover();
+  if (question && !(await confirmed(question, text, test))) return;
+  await run();
+  if (current) changed("messages");
+});
 
 /** Puts the menu above its message, or below where there is no room. */
 function placeMenu() {

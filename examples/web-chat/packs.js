@@ -140,7 +140,7 @@ function ownPart(pack) {
       await chat.call("stickers.publish", { pack: pack.pack, visibility: visibility.value });
       redrawPanel("pack-page");
     }, "It is saved."),
-    buttons(risky("Delete the pack", "Delete it for everybody?", "delete-pack", async () => {
+    buttons(risky("Delete pack", "Delete this pack for everyone?", "delete-pack", async () => {
       await chat.call("stickers.delete_pack", { pack: pack.pack });
       startPanel(packsPage);
     })),
@@ -169,7 +169,7 @@ const stickerPage = (sticker) => ({
           await chat.call("stickers.update_pack", { pack: sticker.pack, cover: sticker.sticker });
           startPanel(packPage(sticker.pack));
         }),
-        risky("Remove", "Remove it?", "remove-sticker", async () => {
+        risky("Delete sticker", "Delete this sticker?", "remove-sticker", async () => {
           await chat.call("stickers.remove_sticker", name);
           tell("It is gone.");
           startPanel(packPage(sticker.pack));

@@ -1,6 +1,7 @@
 // What pages of the panel are made of.
 
-import { action, attempt, element, tell } from "./dom.js";
+import { action, attempt, busy, element, tell } from "./dom.js";
+import { confirmed } from "./dialog.js";
 import { face, nameOf, presenceOf, wordsFor } from "./people.js";
 
 export { action };
@@ -44,13 +45,10 @@ export function form(test, submit, parts, run, done) {
   node.lastElementChild.dataset.test = `${test}-submit`;
   node.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
-    const press = node.lastElementChild;
-    press.disabled = true;
-    await attempt(async () => {
+    await busy(node.lastElementChild, () => attempt(async () => {
       await run(node);
       if (done) tell(done, true);
-    });
-    press.disabled = false;
+    }));
   });
   return node;
 }
@@ -66,22 +64,10 @@ export const quiet = (text, test) => {
 /** Buttons beside each other. */
 export const buttons = (...nodes) => element("div", { className: "buttons" }, ...nodes);
 
-/** The same for what can't be undone: it takes a second press. */
-export function risky(text, sure, test, run) {
-  const node = action(text, test, async () => {
-    if (!node.classList.contains("sure")) {
-      node.classList.add("sure");
-      node.textContent = sure;
-      return;
-    }
-    await run();
-  }, { className: "danger" });
-  node.addEventListener("blur", () => {
-    node.classList.remove("sure");
-    node.textContent = text;
-  });
-  return node;
-}
+/** The same for what can't be undone: a dialog asks the question first. */
+export const risky = (text, question, test, run) => action(text, test, async () => {
+  if (await confirmed(question, text, test)) await run();
+}, { className: "danger" });
 
 /** A row that leads to another page. */
 export function entry(text, test, onclick, { note, icon, badge } = {}) {

@@ -45,8 +45,8 @@ async function build(body, actor) {
   if (profile.relation === "friend") body.append(...notes(actor));
   body.append(buttons(
     ...(profile.relation === "friend"
-      ? [risky("Remove from contacts", "Really remove?", "remove-friend", done(actor, "users.remove_friend"))] : []),
-    risky("Block", "Really block?", "block", done(actor, "users.block", "Blocked: you don't hear from each other any more."))));
+      ? [risky("Remove contact", `Remove ${nameOf(actor)} from your contacts?`, "remove-friend", done(actor, "users.remove_friend"))] : []),
+    risky("Block", `Block ${nameOf(actor)}?`, "block", done(actor, "users.block", "Blocked: you don't hear from each other any more."))));
 }
 
 function head({ actor, display_name, name, avatar }, presence) {

@@ -67,7 +67,7 @@ function edit(body, id, role) {
     backInPanel();
   }, "Saved."));
   if (role.role !== "admin" && role.role !== "member") {
-    body.append(buttons(risky("Remove the role", "Really? Its members become ordinary ones.", "remove-role", async () => {
+    body.append(buttons(risky("Delete role", "Delete this role? Its members become ordinary members.", "remove-role", async () => {
       await chat.call("groups.remove_role", { group: id, role: role.role });
       backInPanel();
     })));

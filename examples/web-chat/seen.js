@@ -19,7 +19,7 @@ furtherActs.push(({ sender, seq }, { conversation }) => {
 furtherActs.push(({ sender, seq }, { conversation }) => {
   if (isDirect(conversation) || sender === chat.actor || !may(conversation.id, "recall_others")) return null;
   return {
-    text: "Recall", test: "recall-other", sure: "Recall for everyone?",
+    text: "Delete message", test: "recall-other", question: "Delete this message for everyone?",
     run: () => attempt(() => chat.call("groups.recall", { group: conversation.id, seq })),
   };
 });

@@ -57,7 +57,7 @@ const ownPage = {
 };
 
 function remove({ blob, name, created_ms: time }) {
-  const node = risky("Delete", "For everybody?", "delete-file", async () => {
+  const node = risky("Delete", `Delete ${name || "this file"} for everyone?`, "delete-file", async () => {
     await chat.call("files.delete", { blob });
     forget("files", blob);
     tell("It is gone. The messages with it stay.");

@@ -177,7 +177,7 @@ test("images are shown where they were sent, small at first and whole in the lig
   await site.picture(eve.page, "desk-own-files");
   const row = eve.page.locator("[data-test=own-files] li", { hasText: "meadow.png" }).locator("[data-test=delete-file]");
   await row.click();
-  await row.click();
+  await eve.page.click("[data-test=delete-file-confirm]");
   await eve.page.waitForFunction(() => document.querySelector("[data-test=usage]").textContent.startsWith("2 files"));
   const gone = await finn.page.evaluate((blob) => import("/pictures.js").then(({ blobs }) =>
     blobs.download("files", blob).then(() => "there", ({ code }) => code)), blob);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
 import {
-  act, announce, backTo, bubble, choose, giveRole, group, groupSetting, line, member, newGroup, newRole, open, says, seenBy, shows, titled,
+  act, announce, backTo, bubble, choose, confirm, giveRole, group, groupSetting, line, member, newGroup, newRole, open, says, seenBy, shows, titled,
   write,
 } from "./page.js";
 
@@ -115,8 +115,7 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   await write(nora.page, "Weeds are plants too");
   await bubble(max.page, "Weeds are plants too").waitFor();
   await open(max.page, "Weeds are plants too");
-  await act(max.page, "recall-other");
-  await act(max.page, "recall-other");
+  await confirm(max.page, "recall-other");
   await nora.page.waitForSelector("#messages .recalled");
   await member(max.page, "nora");
   assert.equal(await max.page.locator("[data-test=remove-member], [data-test=ban]").count(), 0);
@@ -159,12 +158,10 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   await olga.page.waitForSelector("[data-test=banned-nora]:has-text('Weeds')");
 
   await member(olga.page, "max");
-  await olga.page.click("[data-test=transfer]");
-  await olga.page.click("[data-test=transfer]");
+  await confirm(olga.page, "transfer");
   await line(max.page, "You are the owner now");
   await group(max.page);
-  await max.page.click("[data-test=dissolve]");
-  await max.page.click("[data-test=dissolve]");
+  await confirm(max.page, "dissolve");
   for (const { page } of [olga, max]) await page.waitForSelector("[data-test=group-Garden]", { state: "detached" });
   assert.deepEqual([...olga.complaints, ...max.complaints, ...nora.complaints], []);
 });
@@ -217,8 +214,7 @@ test("in a discussion everybody is equal, and it is called like those who are in
   await bubble(rosa.page, "What is it about?").waitFor();
   await group(rosa.page);
   assert.equal(await rosa.page.locator("[data-test=roles], [data-test=dissolve]").count(), 0);
-  await rosa.page.click("[data-test=leave-group]");
-  await rosa.page.click("[data-test=leave-group]");
+  await confirm(rosa.page, "leave-group");
   await line(sven.page, "rosa left");
   await rosa.page.waitForSelector("[data-test=group-sven]", { state: "detached" });
   assert.deepEqual([...rosa.complaints, ...sven.complaints], []);

@@ -12,6 +12,12 @@ export const titled = (page, title) => reads(page, "[data-test=title]", title);
 const reads = (page, selector, text) =>
   page.waitForFunction(([selector, text]) => document.querySelector(selector)?.textContent === text, [selector, text]);
 
+/** Presses a button that asks a question first, and confirms. */
+export async function confirm(page, test) {
+  await page.click(`[data-test="${test}"]`);
+  await page.click(`[data-test="${test}-confirm"]`);
+}
+
 /** Finds someone and opens the conversation. */
 export async function talk(page, partner) {
   await page.fill("[data-test=search]", partner);
@@ -97,8 +103,7 @@ export async function accept(page, name) {
 /** Blocks whoever the open conversation is with. */
 export async function block(page) {
   await page.click("[data-test=details]");
-  await page.click("[data-test=block]");
-  await page.click("[data-test=block]");
+  await confirm(page, "block");
   await page.waitForSelector("[data-test=blocked-note]");
 }
 

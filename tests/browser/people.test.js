@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { PASSWORD, PHONE, DESK, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
-import { accept, befriend, block, bubble, contacts, find, me, picture, profileOf, setting, talk, titled, write } from "./page.js";
+import { accept, befriend, block, bubble, confirm, contacts, find, me, picture, profileOf, setting, talk, titled, write } from "./page.js";
 
 let site, party;
 
@@ -90,8 +90,7 @@ test("two people become contacts, see at once how the other is, and keep notes a
 
   await dirk.page.context().close();
   await cleo.page.waitForSelector("[data-test='friend-Dirk the baker']:not(:has(.dot)):has-text('last seen')");
-  await cleo.page.click("[data-test=remove-friend]");
-  await cleo.page.click("[data-test=remove-friend]");
+  await confirm(cleo.page, "remove-friend");
   await cleo.page.waitForSelector("[data-test=request-friend]");
   await cleo.page.waitForSelector("[data-test=friends].quiet");
   assert.deepEqual([...cleo.complaints, ...dirk.complaints], []);

@@ -87,6 +87,7 @@ export class Site {
         args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
           "--disable-background-networking", "--disable-component-update", "--disable-sync"],
       });
+      console.log(`browser: Chromium ${site.browser.version()}`);
       return site;
     } catch (error) {
       await site.close();
@@ -147,13 +148,14 @@ export class Site {
   }
 
   /**
-   * Opens a page of its own, which nobody is signed in to: at a path of the site, or at an address that leads to it. What goes
-   * wrong in it is in `complaints`.
+   * Opens a page of its own, which nobody is signed in to: at a path of the site, or at an address that leads to it. `script`
+   * runs in it before those of the page. What goes wrong in it is in `complaints`.
    */
-  async visit(options = {}, path = "/") {
+  async visit({ script, ...options } = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(120_000);
+    if (script) await page.addInitScript(script);
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(new URL(path, this.address).href);

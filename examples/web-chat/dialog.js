@@ -1,0 +1,27 @@
+// A dialog that asks before something that can't be undone.
+
+import { button, element } from "./dom.js";
+
+/**
+ * Asks a question in a modal dialog: `yes` labels the button that confirms, whose hook for tests is `${test}-confirm`.
+ * Resolves with true if somebody confirms, with false after Cancel, Escape or a click outside of the dialog.
+ *
+ * The question is in the dialog and nowhere else, so it doesn't depend on what has the focus or is drawn meanwhile.
+ */
+export function confirmed(question, yes, test) {
+  const words = element("p", { id: "question" }, question);
+  const dialog = element("dialog", { className: "question" }, words, element("div", { className: "buttons" },
+    button("Cancel", `${test}-cancel`, () => dialog.close()),
+    button(yes, `${test}-confirm`, () => dialog.close("yes"), { className: "danger" })));
+  dialog.setAttribute("role", "alertdialog");
+  dialog.setAttribute("aria-labelledby", words.id);
+  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
+  // Escape belongs to the dialog alone, not to the panel below it.
+  dialog.addEventListener("keydown", (pressed) => pressed.stopPropagation());
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((answered) => dialog.addEventListener("close", () => {
+    dialog.remove();
+    answered(dialog.returnValue === "yes");
+  }, { once: true }));
+}

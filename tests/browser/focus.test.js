@@ -1,0 +1,106 @@
+// Some browsers take the focus from a button as soon as it is disabled, and fire `blur` at once; others do neither.
+// Questions were once taken back by that `blur`, so that nobody could leave a group or block anybody there.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import { DESK, Site } from "./site.js";
+import { accept, befriend, block, bubble, confirm, contacts, group, line, newGroup, open, talk, titled, write } from "./page.js";
+
+let site;
+before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
+afterEach(() => site.empty());
+after(() => site?.close());
+
+/** Makes the browser drop the focus of a control as soon as it is disabled, however that is done. */
+function dropFocus() {
+  const drop = (node) => node.disabled && node === document.activeElement && node.blur();
+  for (const { prototype } of [HTMLButtonElement, HTMLInputElement, HTMLSelectElement, HTMLTextAreaElement]) {
+    const { get, set } = Object.getOwnPropertyDescriptor(prototype, "disabled");
+    Object.defineProperty(prototype, "disabled", {
+      configurable: true, get,
+      set(value) {
+        set.call(this, value);
+        drop(this);
+      },
+    });
+  }
+  for (const name of ["setAttribute", "toggleAttribute"]) {
+    const original = Element.prototype[name];
+    Element.prototype[name] = function (...values) {
+      const result = original.apply(this, values);
+      drop(this);
+      return result;
+    };
+  }
+}
+
+/** A desktop whose browser drops the focus. */
+const DROPS = { ...DESK, script: dropFocus };
+
+test("the browser of these tests drops the focus of a control that is disabled", async () => {
+  const { page } = await site.visit(DROPS);
+  const events = await page.evaluate(() => {
+    const happened = [];
+    return ["property", "attribute"].map((way) => {
+      const button = document.body.appendChild(document.createElement("button"));
+      button.addEventListener("blur", () => happened.push(way));
+      button.focus();
+      if (way === "property") button.disabled = true;
+      else button.setAttribute("disabled", "");
+      return [happened.includes(way), document.activeElement === document.body];
+    });
+  });
+  assert.deepEqual(events, [[true, true], [true, true]]);
+});
+
+test("leaving a group and deleting the message of somebody else work where a disabled button loses the focus", async () => {
+  const [ann, bob] = [await site.join("ann", DROPS), await site.join("bob", DROPS)];
+  await newGroup(ann.page, "Garden", ["bob"]);
+  await bob.page.click("[data-test=accept-Garden]");
+  await titled(bob.page, "Garden");
+  await write(bob.page, "Weeds are plants too");
+  await bubble(ann.page, "Weeds are plants too").waitFor();
+  await open(ann.page, "Weeds are plants too");
+  await confirm(ann.page, "recall-other");
+  await bob.page.waitForSelector("#messages .recalled");
+
+  // Cancel and Escape change nothing, and the button has the focus again.
+  await group(bob.page);
+  await bob.page.click("[data-test=leave-group]");
+  await bob.page.click("[data-test=leave-group-cancel]");
+  await bob.page.click("[data-test=leave-group]");
+  await bob.page.keyboard.press("Escape");
+  await bob.page.waitForSelector("[data-test=leave-group-confirm]", { state: "detached" });
+  assert.equal(await bob.page.evaluate(() => document.activeElement.dataset.test), "leave-group");
+  await bob.page.waitForSelector("#panel[data-page=group-page]");
+  await confirm(bob.page, "leave-group");
+  await line(ann.page, "bob left");
+  await bob.page.waitForSelector("[data-test=group-Garden]", { state: "detached" });
+  assert.deepEqual([...ann.complaints, ...bob.complaints], []);
+});
+
+test("removing a contact and blocking work where a disabled button loses the focus", async () => {
+  const [cleo, dirk] = [await site.join("cleo", DROPS), await site.join("dirk", DROPS)];
+  await befriend(cleo.page, "dirk", "Hello");
+  await accept(dirk.page, "cleo");
+  await contacts(cleo.page);
+  await cleo.page.click("[data-test=friend-dirk] .person");
+  await confirm(cleo.page, "remove-friend");
+  await cleo.page.waitForSelector("[data-test=request-friend]");
+  await cleo.page.click("[data-test=tab-chats]");
+  await talk(cleo.page, "dirk");
+  await block(cleo.page);
+  assert.deepEqual([...cleo.complaints, ...dirk.complaints], []);
+});
+
+test("no module of the page disables a control after it was made", () => {
+  const folder = resolve(import.meta.dirname, "../../examples/web-chat");
+  const modules = readdirSync(folder, { recursive: true })
+    .filter((name) => name.endsWith(".js") && !name.includes("vendor"));
+  assert.ok(modules.length > 40, `${modules.length} modules`);
+  const disabling = /\.disabled\s*=(?!\s*false\b)|etAttribute\("disabled"/;
+  const found = modules.filter((name) => disabling.test(readFileSync(join(folder, name), "utf8")));
+  assert.deepEqual(found, [], "busy() of dom.js marks a control as busy, and leaves the focus where it is");
+});
