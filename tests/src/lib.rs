@@ -67,6 +67,30 @@ pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     changed
 }
 
+/// Adds deadlines to the plugins of a configuration that set none: the defaults are for optimised hosts on idle machines.
+fn with_generous_deadlines(configuration: &str) -> String {
+    const PLUGIN: &str = "[[plugins]]";
+    const LIMITS: &str = "[plugins.limits]\n";
+    let mut sections = configuration.split(PLUGIN);
+    let mut text = sections.next().unwrap_or_default().to_owned();
+    for section in sections {
+        text += PLUGIN;
+        let deadlines: String = [("hook_ms", 2_000), ("start_ms", 10_000)]
+            .into_iter()
+            .filter(|(key, _)| !section.contains(key))
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        if section.contains("limits = {") {
+            text += section;
+        } else if let Some((before, after)) = section.split_once(LIMITS) {
+            text += &format!("{before}{LIMITS}{deadlines}{after}");
+        } else {
+            text += &format!("{section}\n{LIMITS}{deadlines}");
+        }
+    }
+    text
+}
+
 /// Fails if a file or folder of tests in `folder` isn't a module of its `main.rs`.
 pub fn assert_no_forgotten_file(folder: &Path, main: &str) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -127,6 +151,7 @@ impl Site {
         let port = free_port();
         let folder = tempfile::tempdir().unwrap();
         share_compiled(&folder.path().join("data"));
+        let more = with_generous_deadlines(more);
         let text = format!("data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:{port}\"\n{more}");
         std::fs::write(folder.path().join("courtyard.toml"), text).unwrap();
         Self { folder, port }

@@ -1,13 +1,18 @@
-//! Type names with several meanings in one crate.
+//! Type names with several meanings in one crate, and function names without one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Source};
 
-/// Returns each type whose name another file of the same crate also defines. Tests are left out: their helpers are local.
+/// Names of functions that say nothing of what the function does.
+const AVOIDED_FUNCTIONS: [&str; 4] = ["asked", "said", "tell", "told"];
+
+/// Returns each type whose name another file of the same crate also defines, and each function with an
+/// avoided name. Tests are left out: their helpers are local.
 pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     let mut types: BTreeMap<(PathBuf, String), Vec<(PathBuf, usize)>> = BTreeMap::new();
+    let mut findings = Vec::new();
     for source in sources {
         let Some(package) = package(&source.path) else {
             continue;
@@ -16,8 +21,8 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
             let key = (package.to_owned(), name.to_owned());
             types.entry(key).or_default().push((source.path.clone(), line));
         }
+        findings.extend(avoided_functions(source));
     }
-    let mut findings = Vec::new();
     for ((_, name), places) in types {
         let (first, _) = &places[0];
         for (path, line) in places.iter().filter(|(path, _)| path != first) {
@@ -32,6 +37,20 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Returns each function of a file whose name is avoided.
+fn avoided_functions(source: &Source) -> impl Iterator<Item = Finding> {
+    let lines = source.text.lines().enumerate();
+    lines.filter_map(|(index, line)| {
+        let (_, rest) = line.split_once("fn ")?;
+        let name = rest.split(['(', '<']).next()?;
+        AVOIDED_FUNCTIONS.contains(&name).then(|| Finding {
+            path: source.path.clone(),
+            line: index + 1,
+            text: format!("a function {name}: name what it does (notify, print, convert …)"),
+        })
+    })
 }
 
 /// Returns the package of a source file that isn't a test: the folder above `src`.
@@ -92,6 +111,15 @@ mod tests {
             (findings[0].path.to_str(), findings[0].line),
             (Some("core/src/b/c.rs"), 2)
         );
+    }
+
+    #[test]
+    fn a_function_with_an_avoided_name_is_found() {
+        let findings = check(&[source(
+            "core/src/a.rs",
+            "impl A {\n    pub fn tell(&self) {}\n    fn teller() {}\n}\n",
+        )]);
+        assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
