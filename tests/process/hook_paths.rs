@@ -254,7 +254,7 @@ async fn every_path_fires_the_hooks_of_the_table_and_no_others() {
 }
 
 /// The table of hooks as authors of plugins read it.
-const GUIDE: &str = include_str!("../../docs/guides/plugins.md");
+const GUIDE: &str = include_str!("../../docs/reference/contract.md");
 
 #[test]
 fn every_hook_of_the_guide_fires_on_some_path() {
