@@ -7,7 +7,7 @@ use courtyard_plugin_sdk as sdk;
 use tokio::sync::oneshot;
 
 use super::Session;
-use super::identity::Signed;
+use super::identity::SignedIn;
 use super::refusal::{storage_failed, unknown_conversation};
 use crate::bus::Notice;
 use crate::clock::now_ms;
@@ -18,11 +18,11 @@ use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
 use crate::wire::{Act, ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
 
-/// An act on its way, with everything that another attempt needs.
-struct Doing {
+/// An act that isn't stored yet, with everything that another attempt needs.
+struct PendingAct {
     host: Arc<Host>,
     app: AppId,
-    signed: Signed,
+    signed: SignedIn,
     session: SessionId,
     queue: Arc<Queue>,
     id: String,
@@ -31,29 +31,29 @@ struct Doing {
     act: Act<'static>,
 }
 
-/// What an act appends.
+/// The event that an act appends.
 struct Event {
     event: EventType,
     kind: String,
-    /// The kind of the message that it is about.
+    /// The kind of the message that the act is about.
     target_kind: String,
     content: Bytes,
-    /// Whether a plugin put another content in the place of the sender's.
+    /// Whether a plugin replaced the sender's content.
     replaced: bool,
 }
 
 impl Session {
-    /// Does something about a message; the answer comes when it is durable.
+    /// Performs an act on a message. The answer is sent when the act is durable.
     pub(super) fn act(&mut self, app: &AppId, id: &str, conversation: ConversationId, target: u64, act: Act<'_>) {
-        let (place, signed) = match (self.take_place(), self.signed.clone()) {
-            (Ok(place), Some(signed)) => (place, signed),
+        let (permit, signed) = match (self.acquire_permit(), self.signed.clone()) {
+            (Ok(permit), Some(signed)) => (permit, signed),
             (Err(error), _) => return self.refuse(Some(id), &error),
             (_, None) => {
                 let error = RequestError::new(Code::Unauthenticated, "Sign in first.");
                 return self.refuse(Some(id), &error);
             }
         };
-        let doing = Doing {
+        let pending = PendingAct {
             host: self.host.clone(),
             app: app.clone(),
             signed,
@@ -65,37 +65,39 @@ impl Session {
             act: act.into_owned(),
         };
         let (last, next) = oneshot::channel();
-        let before = self.acting.replace(next);
+        let before = self.last_act.replace(next);
         tokio::spawn(async move {
             if let Some(before) = before {
-                // It is dropped without a word.
+                // The sender is dropped without a value, so this is always an error.
                 let _ = before.await;
             }
-            let workers = doing.host.workers.clone();
+            let workers = pending.host.workers.clone();
             let turn = workers.turn().await;
             let done = workers.begin(move || {
-                let doing = Arc::new(doing);
-                if let Err(error) = doing.commit() {
-                    doing.queue.push(Item::Answer(reply::error(Some(&doing.id), &error)));
+                let pending = Arc::new(pending);
+                if let Err(error) = pending.commit() {
+                    pending
+                        .queue
+                        .push(Item::Answer(reply::error(Some(&pending.id), &error)));
                 }
             });
             if let Err(error) = done.await {
                 tracing::error!(%error, "an act on a message failed");
             }
-            drop((turn, place, last));
+            drop((turn, permit, last));
         });
     }
 }
 
 fn unknown_message() -> RequestError {
-    RequestError::new(Code::UnknownMessage, "There is no such message, or it was recalled.")
+    RequestError::new(Code::UnknownMessage, "The message does not exist, or was recalled.")
 }
 
 fn not_yours() -> RequestError {
-    RequestError::new(Code::Forbidden, "Only its sender can do that.")
+    RequestError::new(Code::Forbidden, "Only the sender of a message can edit or recall it.")
 }
 
-impl Doing {
+impl PendingAct {
     fn actor(&self) -> &ActorId {
         &self.signed.actor
     }
@@ -107,7 +109,7 @@ impl Doing {
         }
     }
 
-    /// Tries until the transaction holds.
+    /// Retries until the transaction commits.
     fn commit(self: &Arc<Self>) -> Result<(), RequestError> {
         for _ in 0..ATTEMPTS {
             match self.attempt()? {
@@ -124,7 +126,7 @@ impl Doing {
         Err(CommitError::Conflict.into())
     }
 
-    /// Returns what a plugin put in the place of the content of an edit.
+    /// Returns the content that a plugin replaced that of an edit with.
     fn replaced(&self, first: &Appended) -> Result<Option<Vec<u8>>, RequestError> {
         let Act::Edit { content } = &self.act else {
             return Ok(None);
@@ -146,12 +148,12 @@ impl Doing {
         let conversation = conversation
             .filter(|conversation| conversation.has_member(self.actor()))
             .ok_or_else(unknown_conversation)?;
-        // Whoever leaves the conversation meanwhile must not get this in.
+        // The transaction conflicts if the actor leaves the conversation meanwhile.
         draft.rely_on(conversation.key.clone());
         let dedup = self.dedup();
         if let Some(found) = host.log.find(dedup).map_err(|error| storage_failed(&error))? {
-            // A plugin decides once, and what was done may be undone by now. It may be on its way to the disk still, and
-            // nobody has been told of it then.
+            // Plugins decide once, and the act may have been undone since. The commit waits until the first event is
+            // durable, since it may be on its way to the disk, unanswered.
             let first = if found.fingerprint == dedup.fingerprint {
                 CommitError::Duplicate(found.appended)
             } else {
@@ -174,7 +176,7 @@ impl Doing {
         }
         let mut call = Call::new(self.app.clone(), Access::Write, draft);
         call.caller = self.signed.caller();
-        let (mut call, outcome) = self.ask(call, &conversation, &body, &mut revision);
+        let (mut call, outcome) = self.decide(call, &conversation, &body, &mut revision);
         match outcome {
             Ok(event) => {
                 Log::revise(&mut call.draft, &log, self.target, &revision);
@@ -187,8 +189,8 @@ impl Doing {
         }
     }
 
-    /// Checks the act, asks the plugins, and changes what has become of the message.
-    fn ask(
+    /// Checks the act, asks the plugins, and changes the revision of the message.
+    fn decide(
         &self,
         call: Box<Call>,
         conversation: &Conversation,
@@ -283,7 +285,7 @@ impl Doing {
         self.host.hooks.before_act(call, conversation, &act)
     }
 
-    /// Returns what makes the act idempotent.
+    /// Returns the key and fingerprint that make the act idempotent.
     fn dedup(&self) -> Dedup {
         let place = [
             &self.conversation.0.to_be_bytes()[..],
@@ -299,7 +301,7 @@ impl Doing {
         self.host.log.dedup(&self.app, self.actor(), &self.id, parts)
     }
 
-    /// Appends the event, and waits until it is durable and told.
+    /// Appends the event, and waits until it is durable and published.
     fn append(
         self: &Arc<Self>,
         call: Call,
@@ -315,7 +317,7 @@ impl Doing {
             tail: event.content.clone(),
             dedup: Some(dedup),
         };
-        let noted = settlement.outbox().note(
+        let has_observers = settlement.outbox().note(
             &mut draft,
             &append,
             event.event,
@@ -327,16 +329,16 @@ impl Doing {
         let (this, conversation) = (self.clone(), conversation.clone());
         draft.commit(Box::new(move |outcome: Outcome<'_>| {
             let outcome = outcome.map(|appended| {
-                // What plugins appended stands before it.
+                // Events that plugins appended come before it.
                 if let Some((own, before)) = appended.split_last() {
                     this.host.settlement.settle(sealed, before);
                     this.publish(&conversation, &event, own);
                 }
-                if noted {
+                if has_observers {
                     this.host.settlement.outbox().wake();
                 }
             });
-            // The receiver waits below, so it is there.
+            // The receiver waits below, so this doesn't fail.
             let _ = sender.send(outcome);
         }));
         receiver.recv().unwrap_or(Err(CommitError::Closed))
@@ -365,7 +367,7 @@ impl Doing {
         })));
     }
 
-    /// Answers the actor's session and shows the event to all others.
+    /// Acknowledges to the actor's session, and publishes the event to all other sessions of the members.
     fn publish(&self, conversation: &Conversation, event: &Event, appended: &Appended) {
         self.acknowledge(appended, event.replaced.then_some(&event.content));
         let body = self.body(conversation, event);

@@ -1,4 +1,4 @@
-//! Who a session is.
+//! Signing in and out: whose session it is.
 
 use crate::clock::now_ms;
 use crate::hooks::{ATTEMPTS, Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
@@ -11,25 +11,25 @@ use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOC
 
 use super::Session;
 
-/// Who is signed in.
+/// The signed-in actor of a session.
 #[derive(Clone, Debug)]
-pub(super) struct Signed {
+pub(super) struct SignedIn {
     pub(super) actor: ActorId,
     pub(super) device: DeviceId,
     pub(super) credential: String,
 }
 
 impl Host {
-    /// Asks the plugins who a token stands for; for threads that may wait.
+    /// Asks the plugins whom a token identifies. Blocking.
     ///
     /// # Errors
     /// `unauthenticated`, `plugin_failed` or `plugin_unavailable`.
     pub(crate) fn identify(&self, app: &AppId, token: &str) -> Result<Identity, RequestError> {
-        self.identified(app, token).map(|(identity, _)| identity)
+        self.identify_with_reads(app, token).map(|(identity, _)| identity)
     }
 
-    /// As [`Host::identify`], with what the answer was made of.
-    fn identified(&self, app: &AppId, token: &str) -> Result<(Identity, Draft), RequestError> {
+    /// As [`Host::identify`], and returns the reads that the answer is based on.
+    fn identify_with_reads(&self, app: &AppId, token: &str) -> Result<(Identity, Draft), RequestError> {
         let mut call = Call::new(app.clone(), Access::Read, Draft::new(self.log.store().clone()));
         call.origin = Some(origin(app, token));
         let (call, outcome) = self.hooks.authenticate(call, token);
@@ -47,15 +47,15 @@ impl Host {
         Ok((identity, call.draft))
     }
 
-    /// Returns with what a session is to be closed whose token no longer stands for whom it did; none while it does. For
-    /// threads that may wait.
-    fn refuted(&self, app: &AppId, token: &str, identity: &Identity, mut draft: Draft) -> Option<CloseCode> {
+    /// Checks a sign-in again whose reads may have changed meanwhile. Returns the code to close the session with, or
+    /// `None` while the token still identifies the same actor and credential. Blocking.
+    fn revalidate(&self, app: &AppId, token: &str, identity: &Identity, mut draft: Draft) -> Option<CloseCode> {
         for _ in 0..ATTEMPTS {
-            // A store that takes nothing any more takes the end of no token either.
+            // A store that accepts no writes can't have revoked the token either.
             if !matches!(draft.commit_blocking(), Err(CommitError::Conflict)) {
                 return None;
             }
-            match self.identified(app, token) {
+            match self.identify_with_reads(app, token) {
                 Ok((again, read)) if again.actor == identity.actor && again.credential == identity.credential => {
                     draft = read;
                 }
@@ -67,8 +67,8 @@ impl Host {
     }
 }
 
-impl Signed {
-    /// Returns the name under which plugins are asked.
+impl SignedIn {
+    /// Returns the caller that plugins see.
     pub(super) fn caller(&self) -> CallerName {
         CallerName {
             actor: Some(self.actor.clone()),
@@ -78,18 +78,18 @@ impl Signed {
     }
 }
 
-/// Tells one plugin of a change of a session, until its transaction holds.
-fn told(host: &Host, plugin: &Plugin, app: &AppId, signed: &Signed, change: SessionChange) {
+/// Notifies one plugin of a change of a session, and retries until the transaction commits.
+fn notify_plugin(host: &Host, plugin: &Plugin, app: &AppId, signed: &SignedIn, change: SessionChange) {
     let outcome = host.settlement.run(|| {
         let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
         call.caller = signed.caller();
         let (call, outcome) = plugin.session(call, change);
-        // Its failures are told already.
+        // `Plugin::session` logs its own failures.
         Ok((call, outcome.map(drop).map_err(|_| None)))
     });
     if let Err(Some(error)) = outcome {
         let error: CommitError = error;
-        tracing::debug!(%error, "a plugin's word on a session is lost");
+        tracing::debug!(%error, "what a plugin wrote about a session is lost");
     }
 }
 
@@ -131,7 +131,7 @@ impl Session {
         }
         self.app = Some(app.clone());
         self.welcome(None);
-        self.appear();
+        self.announce_connected();
         if let Some((token, identity, read)) = confirm {
             self.confirm(app, token, identity, read);
         }
@@ -143,7 +143,7 @@ impl Session {
         if self.signed.is_some() {
             self.refuse(
                 Some(id),
-                &RequestError::new(Code::UnexpectedFrame, "The session is signed in."),
+                &RequestError::new(Code::UnexpectedFrame, "The session is signed in already."),
             );
             return;
         }
@@ -151,7 +151,7 @@ impl Session {
             Ok((identity, read)) => {
                 self.sign_in(identity.clone(), credentials.device);
                 self.welcome(Some(id));
-                self.appear();
+                self.announce_connected();
                 self.confirm(app.clone(), credentials.token, identity, read);
             }
             Err(error) => self.refuse(Some(id), &error),
@@ -160,10 +160,11 @@ impl Session {
 
     async fn identify(&self, app: &AppId, credentials: &Credentials) -> Result<(Identity, Draft), RequestError> {
         let (host, app, token) = (self.host.clone(), app.clone(), credentials.token.clone());
-        self.blocking(move || host.identified(&app, &token)).await?
+        self.blocking(move || host.identify_with_reads(&app, &token)).await?
     }
 
-    /// Ends the session if its token ended while the plugins were asked: whoever ended it did not find the session yet.
+    /// Ends the session if its token was revoked while the plugins were asked. The revocation couldn't end it, since
+    /// the router didn't know the session yet.
     fn confirm(&self, app: AppId, token: String, identity: Identity, read: Draft) {
         if !read.relies_on_reads() {
             return;
@@ -171,9 +172,9 @@ impl Session {
         let (host, queue) = (self.host.clone(), self.queue.clone());
         tokio::spawn(async move {
             let workers = host.workers.clone();
-            let refuted = move || host.refuted(&app, &token, &identity, read);
-            // All sessions end once the host stops, and a panic in there has been told.
-            if let Ok(Ok(Some(code))) = workers.in_turn(refuted).await {
+            let revalidate = move || host.revalidate(&app, &token, &identity, read);
+            // No result: the host is stopping, which ends all sessions, or the panic hook logged a panic.
+            if let Ok(Ok(Some(code))) = workers.in_turn(revalidate).await {
                 queue.close(code);
             }
         });
@@ -190,7 +191,7 @@ impl Session {
                 std::sync::Arc::downgrade(&self.queue),
                 expires_at_ms.saturating_sub(now_ms()),
             );
-            // The timer of a session that has ended finds nobody.
+            // If the session has ended by then, the queue is gone and nothing happens.
             tokio::spawn(async move {
                 tokio::time::sleep(std::time::Duration::from_millis(left)).await;
                 if let Some(queue) = queue.upgrade() {
@@ -198,15 +199,15 @@ impl Session {
                 }
             });
         }
-        self.signed = Some(Signed {
+        self.signed = Some(SignedIn {
             actor,
             device,
             credential,
         });
     }
 
-    /// Is told from now on what comes in to the actor who is signed in, if somebody is.
-    pub(super) fn appear(&mut self) {
+    /// Adds the session of a signed-in actor to the router, and notifies the plugins. Does nothing without an actor.
+    pub(super) fn announce_connected(&mut self) {
         if let (Some(app), Some(signed)) = (&self.app, &self.signed) {
             let endpoint = Endpoint {
                 id: self.id,
@@ -214,37 +215,37 @@ impl Session {
                 queue: self.queue.clone(),
             };
             self.host.router.add(app, &signed.actor, endpoint);
-            self.tell(SessionChange::Connected);
+            self.notify_plugins(SessionChange::Connected);
         }
     }
 
     pub(super) fn sign_out(&mut self) {
         if let (Some(app), Some(signed)) = (&self.app, &self.signed) {
             self.host.router.remove(app, &signed.actor, self.id);
-            self.tell(SessionChange::Disconnected);
+            self.notify_plugins(SessionChange::Disconnected);
             self.signed = None;
         }
     }
 
-    /// Tells the plugins that want to know, one change after the other; nobody waits for it.
-    fn tell(&mut self, change: SessionChange) {
+    /// Notifies the plugins that observe sessions, one change after the other, without waiting for them.
+    fn notify_plugins(&mut self, change: SessionChange) {
         let plugins = self.host.hooks.session_observers(change);
         let (Some(app), Some(signed), false) = (self.app.clone(), self.signed.clone(), plugins.is_empty()) else {
             return;
         };
-        let (host, before) = (self.host.clone(), self.telling.take());
-        self.telling = Some(tokio::spawn(async move {
+        let (host, before) = (self.host.clone(), self.notifying.take());
+        self.notifying = Some(tokio::spawn(async move {
             if let Some(before) = before {
-                // A panic in there has been told.
+                // The panic hook already logged a panic.
                 let _ = before.await;
             }
             let workers = host.workers.clone();
             let tell = move || {
                 for plugin in plugins {
-                    told(&host, &plugin, &app, &signed, change);
+                    notify_plugin(&host, &plugin, &app, &signed, change);
                 }
             };
-            // Nobody is told once the host stops, and a panic in there has been told.
+            // Plugins aren't notified once the host stops; the panic hook already logged a panic.
             let _ = workers.in_turn(tell).await;
         }));
     }

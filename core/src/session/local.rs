@@ -1,4 +1,4 @@
-//! A session without a connection, for the service that a host is embedded in.
+//! A session without a connection, for the service that embeds the host.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -14,14 +14,14 @@ use crate::hooks::Identity;
 use crate::host::{Host, SessionLimits};
 use crate::wire::{ActorId, AppId, ClientFrame, Code, DeviceId, RequestError};
 
-/// Events that a subscriber may lag behind until it gets a gap.
+/// Events buffered for a subscriber; one that lags further behind gets a gap.
 const EVENTS: usize = 1_024;
 
-/// Why a request of the embedding service was refused.
+/// Why a request of the embedding service failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
-pub struct Refused {
-    /// Stable; docs/reference/protocol.md lists them, and plugins have their own.
+pub struct LocalError {
+    /// A stable code: docs/reference/errors.md lists those of the core, and plugins have their own.
     pub code: String,
     /// A sentence for people.
     pub message: String,
@@ -29,7 +29,7 @@ pub struct Refused {
     pub retry: bool,
 }
 
-impl From<RequestError> for Refused {
+impl From<RequestError> for LocalError {
     fn from(error: RequestError) -> Self {
         Self {
             code: error.code.into_owned(),
@@ -39,13 +39,13 @@ impl From<RequestError> for Refused {
     }
 }
 
-impl Refused {
+impl LocalError {
     fn stopped() -> Self {
         RequestError::new(Code::ShuttingDown, "The session has ended.").into()
     }
 }
 
-/// A message that is in the log.
+/// A message that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Its id.
@@ -58,23 +58,23 @@ pub struct Sent {
     pub content: Option<Value>,
 }
 
-/// What comes in to the actor.
+/// An event or a signal for the actor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// An event, as clients get it (docs/reference/protocol.md).
     Event(Value),
     /// A signal of a plugin, as clients get it.
     Signal(Value),
-    /// Events were left out: read what is missing from the history.
+    /// Events were dropped: read the missing ones from the history.
     Gap,
 }
 
-/// Events as they come.
+/// The events of a session from the subscription on.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Value>);
+pub struct IncomingEvents(broadcast::Receiver<Value>);
 
-impl Events {
-    /// Waits for the next; none when the session has ended.
+impl IncomingEvents {
+    /// Waits for the next event. Returns `None` once the session has ended.
     pub async fn next(&mut self) -> Option<Incoming> {
         match self.0.recv().await {
             Ok(frame) if frame["type"] == "gap" => Some(Incoming::Gap),
@@ -92,8 +92,8 @@ struct Request {
     answer: oneshot::Sender<Value>,
 }
 
-/// A session of an actor inside the process. Plugins are asked and limits hold as for one behind a socket; who the actor
-/// is is the embedding service's word. It ends when it is dropped.
+/// A session of an actor inside the process. Plugins and limits apply as for a session behind a socket, but the
+/// embedding service vouches for the actor. The session ends when all its clones are dropped.
 #[derive(Clone, Debug)]
 pub struct LocalSession {
     requests: mpsc::Sender<Request>,
@@ -120,7 +120,7 @@ impl LocalSession {
         };
         session.app = Some(app);
         session.sign_in(identity, device);
-        session.appear();
+        session.announce_connected();
         let sender = events.clone();
         tokio::spawn(async move {
             run(&mut session, received, &sender, stopping).await;
@@ -135,16 +135,16 @@ impl LocalSession {
         }
     }
 
-    /// Sends a message; returns when it is durable. `id` is the sender's own for it: sending the same again returns the
-    /// same answer.
+    /// Sends a message, and returns when it is durable. `id` is the sender's own for the message: sending the same
+    /// message again returns the same answer.
     ///
     /// # Errors
-    /// The refusal of a plugin, or of the core (docs/reference/protocol.md).
-    pub async fn send(&self, id: &str, conversation: &str, kind: &str, content: &Value) -> Result<Sent, Refused> {
+    /// The rejection of a plugin, or an error of the core (docs/reference/errors.md).
+    pub async fn send(&self, id: &str, conversation: &str, kind: &str, content: &Value) -> Result<Sent, LocalError> {
         let frame = json!({
             "type": "send", "id": id, "conversation": conversation, "kind": kind, "content": content,
         });
-        let mut ack = self.ask(id.to_owned(), &frame).await?;
+        let mut ack = self.request(id.to_owned(), &frame).await?;
         Ok(Sent {
             event: ack["event"].as_str().unwrap_or_default().to_owned(),
             seq: ack["seq"].as_u64().unwrap_or_default(),
@@ -153,59 +153,59 @@ impl LocalSession {
         })
     }
 
-    /// Calls a method of a plugin, `PLUGIN.NAME`; returns when what it wrote is durable.
+    /// Calls a method of a plugin, `PLUGIN.NAME`; returns when everything it wrote is durable.
     ///
     /// # Errors
-    /// The plugin's own, or a refusal of the core.
-    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, Refused> {
+    /// The plugin's own error, or one of the core.
+    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, LocalError> {
         let id = self.make_id();
         let frame = json!({"type": "call", "id": id, "method": method, "params": params});
-        Ok(self.ask(id, &frame).await?["value"].take())
+        Ok(self.request(id, &frame).await?["value"].take())
     }
 
-    /// Reads up to `limit` events of a conversation behind the number `after`, in order.
+    /// Reads up to `limit` events of a conversation with numbers above `after`, in order.
     ///
     /// # Errors
-    /// A refusal of the core.
-    pub async fn history(&self, conversation: &str, after: u64, limit: usize) -> Result<Vec<Value>, Refused> {
+    /// An error of the core.
+    pub async fn history(&self, conversation: &str, after: u64, limit: usize) -> Result<Vec<Value>, LocalError> {
         let id = self.make_id();
         let frame = json!({
             "type": "history", "id": id, "conversation": conversation, "after": after, "limit": limit,
         });
-        match self.ask(id, &frame).await?["events"].take() {
+        match self.request(id, &frame).await?["events"].take() {
             Value::Array(events) => Ok(events),
             _ => Ok(Vec::new()),
         }
     }
 
-    /// Returns the events that come from now on.
+    /// Subscribes to the events from now on.
     #[must_use]
-    pub fn subscribe(&self) -> Events {
-        Events(self.events.subscribe())
+    pub fn subscribe(&self) -> IncomingEvents {
+        IncomingEvents(self.events.subscribe())
     }
 
     fn make_id(&self) -> String {
         format!("local-{}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn ask(&self, id: String, frame: &Value) -> Result<Value, Refused> {
+    async fn request(&self, id: String, frame: &Value) -> Result<Value, LocalError> {
         let (answer, answered) = oneshot::channel();
         let frame = frame.to_string();
-        // Here and not in the session, which would end, or could not say whose frame it was.
+        // Checked here: the session would end on a frame over the limit, or couldn't tell whose frame was invalid.
         if frame.len() > self.limits.frame_bytes {
             let message = format!("The request is over {} bytes.", self.limits.frame_bytes);
             return Err(RequestError::new(Code::BadFrame, message).into());
         }
-        ClientFrame::parse(&frame, self.limits.depth).map_err(|unread| Refused::from(unread.error))?;
+        ClientFrame::parse(&frame, self.limits.depth).map_err(|unread| LocalError::from(unread.error))?;
         let frame = frame.into();
         let request = Request { id, frame, answer };
-        self.requests.send(request).await.map_err(|_| Refused::stopped())?;
-        let answer = answered.await.map_err(|_| Refused::stopped())?;
+        self.requests.send(request).await.map_err(|_| LocalError::stopped())?;
+        let answer = answered.await.map_err(|_| LocalError::stopped())?;
         if answer["type"] != "error" {
             return Ok(answer);
         }
         let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-        Err(Refused {
+        Err(LocalError {
             code: text("code"),
             message: text("message"),
             retry: answer["retry"].as_bool().unwrap_or_default(),
@@ -213,7 +213,8 @@ impl LocalSession {
     }
 }
 
-/// Carries requests and answers until nobody asks any more, the session is ended, or the host stops.
+/// Passes requests to the session and answers back, until all handles are dropped, the session is ended, or the host
+/// stops.
 async fn run(
     session: &mut Session,
     mut requests: mpsc::Receiver<Request>,
@@ -237,13 +238,13 @@ async fn run(
                 while !rest.is_empty() {
                     let Ok(count) = session.receive(rest).await else { return };
                     rest = &rest[count..];
-                    if !rest.is_empty() && !hand_out(session, &mut waiting, events).await {
+                    if !rest.is_empty() && !dispatch(session, &mut waiting, events).await {
                         return;
                     }
                 }
             }
             () = poll_fn(|context| queue.poll_ready(context)) => {
-                if !hand_out(session, &mut waiting, events).await {
+                if !dispatch(session, &mut waiting, events).await {
                     return;
                 }
             }
@@ -252,30 +253,30 @@ async fn run(
     }
 }
 
-/// Hands out what is in the queue. Returns whether the session goes on.
-async fn hand_out(
+/// Passes the frames in the queue to the requests and subscribers. Returns whether the session continues.
+async fn dispatch(
     session: &mut Session,
     waiting: &mut HashMap<String, Vec<oneshot::Sender<Value>>>,
     events: &broadcast::Sender<Value>,
 ) -> bool {
-    let (frames, closing) = session.take_frames().await;
+    let (frames, closing) = session.drain_queue().await;
     for frame in frames {
-        // The host made it.
+        // The host itself encoded it.
         let frame: Value = serde_json::from_slice(&frame).unwrap_or_default();
         let asked = frame["id"].as_str().and_then(|id| waiting.get_mut(id));
         match asked {
             Some(answers) if !answers.is_empty() => {
                 let id = frame["id"].as_str().unwrap_or_default().to_owned();
-                // In order: requests with the same id are answered in theirs.
+                // Requests with the same id are answered in order.
                 let answer = answers.remove(0);
                 if answers.is_empty() {
                     waiting.remove(&id);
                 }
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = answer.send(frame);
             }
             _ if ["event", "gap", "signal"].iter().any(|wanted| frame["type"] == *wanted) => {
-                // Without a subscriber there is nothing to do.
+                // Fails without subscribers only.
                 let _ = events.send(frame);
             }
             _ => {}

@@ -32,68 +32,70 @@ use crate::router::{Closing, Item, Queue};
 use crate::wire::reply::ClientLimits;
 use crate::wire::{AppId, ClientFrame, CloseCode, Code, ConversationId, FrameError, RequestError, SessionId, reply};
 
-pub use local::{Events, Incoming, LocalSession, Refused, Sent};
+pub use local::{Incoming, IncomingEvents, LocalError, LocalSession, Sent};
 
-use identity::Signed;
-use send::Underway;
+use identity::SignedIn;
+use send::PendingSend;
 
 /// A live session.
 pub(crate) struct Session {
     host: Arc<Host>,
     id: SessionId,
     queue: Arc<Queue>,
-    places: Arc<Places>,
-    /// Comes back empty from each time it was filled from the queue.
+    in_flight: Arc<InFlightLimit>,
+    /// Always empty between uses: the buffer that the queue is swapped into.
     items: VecDeque<Item>,
     app: Option<AppId>,
-    signed: Option<Signed>,
-    /// In which conversation the others were told last that the actor writes, and until when that is enough.
-    typed: Option<(ConversationId, std::time::Instant)>,
-    /// Plugins that are being told of the session; what comes next waits for it.
-    telling: Option<JoinHandle<()>>,
-    /// Ends with the last act; the next one waits for it, so that they happen in the order in which they came.
-    acting: Option<oneshot::Receiver<()>>,
+    signed: Option<SignedIn>,
+    /// The conversation of the last typing signal, and when the next one in it may be sent.
+    last_typing: Option<(ConversationId, std::time::Instant)>,
+    /// The task that notifies plugins of the last change of the session; the next notification waits for it.
+    notifying: Option<JoinHandle<()>>,
+    /// Resolves when the last act has ended. The next act waits for it, so that acts take effect in order of arrival.
+    last_act: Option<oneshot::Receiver<()>>,
     bad_frames: u32,
 }
 
-/// How many requests of a session may be in flight.
-struct Places {
-    taken: AtomicUsize,
-    most: usize,
+/// Bounds the requests of a session that are in flight.
+struct InFlightLimit {
+    in_use: AtomicUsize,
+    limit: usize,
 }
 
-impl Places {
-    /// Takes a place; none if all are taken.
-    fn take(self: &Arc<Self>) -> Option<Place> {
-        let room = |taken: usize| (taken < self.most).then_some(taken + 1);
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+impl InFlightLimit {
+    /// Acquires a permit, or returns `None` if all are in use.
+    fn acquire(self: &Arc<Self>) -> Option<InFlightPermit> {
+        let increment = |in_use: usize| (in_use < self.limit).then_some(in_use + 1);
+        self.in_use
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment)
             .ok()?;
-        Some(Place(self.clone()))
+        Some(InFlightPermit(self.clone()))
     }
 }
 
-/// A request's place, until it is dropped.
-struct Place(Arc<Places>);
+/// Counts one request as in flight until it is dropped.
+struct InFlightPermit(Arc<InFlightLimit>);
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Items of a queue whose room a session keeps.
+/// Capacity that the item buffer of a session keeps; a larger one is freed.
 const KEPT_ITEMS: usize = 16;
-/// Frames that are taken from a connection at a time, so that each step of their way is done for all of them.
+/// Frames read from a connection at a time, so that each step handles all of them together.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// Why a session goes on no longer.
-enum End {
+/// Why a session ends.
+enum SessionEnd {
+    /// The server closes the connection with this code.
     Close(CloseCode),
+    /// The connection is closed already: nothing more can be sent.
     Gone,
 }
 
-/// Serves one WebSocket until it ends, or until `stopping` turns true.
+/// Serves one WebSocket until it ends or `stopping` turns true.
 pub fn serve<S>(
     host: Arc<Host>,
     socket: WebSocket<S>,
@@ -103,30 +105,31 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut session = Session::new(host);
-    // Made here and not in the future, which would have room for the socket twice.
-    let mut link = Link::new(socket, session.host.limits.heartbeat);
+    // Built outside of the future, which would otherwise reserve space for the socket twice.
+    let mut socket = HeartbeatSocket::new(socket, session.host.limits.heartbeat);
     async move {
         let end = tokio::select! {
-            end = session.run(&mut link) => end,
+            end = session.run(&mut socket) => end,
             _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => {
-                End::Close(CloseCode::GoingAway)
+                SessionEnd::Close(CloseCode::GoingAway)
             }
         };
         session.sign_out();
-        if let End::Close(code) = end {
-            // The other side may be gone; a second is enough for one that is not.
-            let _ = timeout(Duration::from_secs(1), link.close(code)).await;
+        if let SessionEnd::Close(code) = end {
+            // The peer may be gone; a second suffices for one that isn't.
+            let _ = timeout(Duration::from_secs(1), socket.close(code)).await;
         }
     }
 }
 
-/// What a link has for its session.
-enum Input {
-    /// Some text frames, in order.
+/// What a socket or the queue has ready for the session.
+enum SocketInput {
+    /// Text frames, in order of arrival.
     Texts(Vec<Bytes>),
-    /// The queue has something to send, or says that the session is to end.
+    /// The queue has items to send, or asks to end the session.
     Queue,
-    End(End),
+    /// The connection ended, or must be closed.
+    End(SessionEnd),
 }
 
 impl Session {
@@ -134,54 +137,55 @@ impl Session {
         Self {
             id: SessionId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0),
             queue: Arc::new(Queue::new(host.limits.queue_bytes)),
-            places: Arc::new(Places {
-                taken: AtomicUsize::new(0),
-                most: host.limits.in_flight,
+            in_flight: Arc::new(InFlightLimit {
+                in_use: AtomicUsize::new(0),
+                limit: host.limits.in_flight,
             }),
             items: VecDeque::new(),
             app: None,
             signed: None,
-            typed: None,
-            telling: None,
-            acting: None,
+            last_typing: None,
+            notifying: None,
+            last_act: None,
             bad_frames: 0,
             host,
         }
     }
 
-    async fn run<S>(&mut self, link: &mut Link<S>) -> End
+    async fn run<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> SessionEnd
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let hello_by = Instant::now() + self.host.limits.hello;
         loop {
-            let next = link.next(&self.queue);
+            let next = socket.next(&self.queue);
             let input = if self.app.is_none() {
                 match tokio::time::timeout_at(hello_by, next).await {
                     Ok(input) => input,
-                    Err(_) => return End::Close(CloseCode::Violation),
+                    Err(_) => return SessionEnd::Close(CloseCode::Violation),
                 }
             } else {
                 next.await
             };
             match input {
-                Input::Texts(texts) => {
-                    if let Err(end) = self.take_in(link, &texts).await {
+                SocketInput::Texts(texts) => {
+                    if let Err(end) = self.handle_frames(socket, &texts).await {
                         return end;
                     }
                 }
-                Input::Queue => {
-                    if let Err(end) = self.drain(link).await {
+                SocketInput::Queue => {
+                    if let Err(end) = self.flush_queue(socket).await {
                         return end;
                     }
                 }
-                Input::End(end) => return end,
+                SocketInput::End(end) => return end,
             }
         }
     }
 
-    /// Handles frames. Whoever asks for much at a time is no slow reader: they get it before more is taken from them.
-    async fn take_in<S>(&mut self, link: &mut Link<S>, mut texts: &[Bytes]) -> Result<(), End>
+    /// Handles frames. Once the queue is half full, it is sent before more frames are handled, so that a client with
+    /// many requests isn't closed as too slow.
+    async fn handle_frames<S>(&mut self, socket: &mut HeartbeatSocket<S>, mut texts: &[Bytes]) -> Result<(), SessionEnd>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -189,63 +193,63 @@ impl Session {
             match self.receive(texts).await {
                 Ok(count) => texts = &texts[count..],
                 Err(code) => {
-                    // What led to it.
-                    let _ = self.drain(link).await;
-                    return Err(End::Close(code));
+                    // Sends the error that explains the close code.
+                    let _ = self.flush_queue(socket).await;
+                    return Err(SessionEnd::Close(code));
                 }
             }
             if !texts.is_empty() {
-                self.drain(link).await?;
+                self.flush_queue(socket).await?;
             }
         }
         Ok(())
     }
 
-    /// Sends what is in the queue, all of it in one go.
-    async fn drain<S>(&mut self, link: &mut Link<S>) -> Result<(), End>
+    /// Sends everything in the queue with one flush.
+    async fn flush_queue<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> Result<(), SessionEnd>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let closing = self.queue.take(&mut self.items);
         while let Some(item) = self.items.pop_front() {
-            let frame = self.shown(item).await;
-            link.feed(frame).await.map_err(|()| End::Gone)?;
+            let frame = self.render_item(item).await;
+            socket.feed(frame).await.map_err(|()| SessionEnd::Gone)?;
         }
         if self.items.capacity() > KEPT_ITEMS {
             self.items = VecDeque::new();
         }
-        link.flush().await.map_err(|()| End::Gone)?;
+        socket.flush().await.map_err(|()| SessionEnd::Gone)?;
         match closing {
-            Some(code) => Err(End::Close(code)),
+            Some(code) => Err(SessionEnd::Close(code)),
             None => Ok(()),
         }
     }
 
-    /// Takes what is in the queue.
-    async fn take_frames(&mut self) -> (Vec<Bytes>, Closing) {
+    /// Returns the frames in the queue, and the close code if the session is to end.
+    async fn drain_queue(&mut self) -> (Vec<Bytes>, Closing) {
         let closing = self.queue.take(&mut self.items);
         let mut frames = Vec::with_capacity(self.items.len());
         while let Some(item) = self.items.pop_front() {
-            frames.push(self.shown(item).await);
+            frames.push(self.render_item(item).await);
         }
         (frames, closing)
     }
 
-    /// Makes of an item what this session is to see.
-    async fn shown(&self, item: Item) -> Bytes {
+    /// Returns the frame of an item as this session's actor sees it.
+    async fn render_item(&self, item: Item) -> Bytes {
         match item {
             Item::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
             Item::Answer(frame) | Item::Event(frame) | Item::Signal(frame) => frame,
         }
     }
 
-    /// Handles frames in order, as long as less than half of the queue waits; returns how many. Messages that follow each
-    /// other are sent together.
+    /// Handles frames in order while the queue is less than half full, and returns how many. Consecutive messages are
+    /// submitted together.
     async fn receive(&mut self, texts: &[Bytes]) -> Result<usize, CloseCode> {
         let mut messages = Vec::with_capacity(texts.len());
         let mut outcome = Ok(0);
         for (count, bytes) in (1..).zip(texts) {
-            // Messages are answered later.
+            // Messages are answered later, so a batch that has begun doesn't fill the queue.
             if messages.is_empty() && self.queue.is_half_full() {
                 break;
             }
@@ -258,7 +262,7 @@ impl Session {
         outcome
     }
 
-    async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Underway>) -> Result<(), CloseCode> {
+    async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Box<PendingSend>>) -> Result<(), CloseCode> {
         if bytes.len() > self.host.limits.frame_bytes {
             return Err(CloseCode::TooBig);
         }
@@ -270,7 +274,7 @@ impl Session {
                 kind,
                 content,
             }) if let Some(app) = &self.app => {
-                match self.outgoing(app, &id, conversation, &kind, content, bytes) {
+                match self.pending_send(app, &id, conversation, &kind, content, bytes) {
                     Ok(message) => messages.push(message),
                     Err(error) => self.refuse(Some(&id), &error),
                 }
@@ -278,7 +282,7 @@ impl Session {
             }
             Ok(frame) => {
                 self.submit(messages).await;
-                // Seldom, so that its future need not have room in every session.
+                // Rare path: boxed, so its large future isn't stored inline in every session.
                 Box::pin(self.handle(frame)).await
             }
             Err(FrameError { id, error }) => {
@@ -341,9 +345,15 @@ impl Session {
             ClientFrame::Typing { conversation } => self.typing(&app, conversation).await,
             ClientFrame::Ping => self.answer(reply::pong()),
             ClientFrame::Auth { id, credentials } => self.authenticate(&app, &id, credentials).await,
-            // Messages of an open session go another way, so what is left is out of order.
+            // `receive_one` handles messages of an open session, so both frames are out of order here.
             ClientFrame::Hello { .. } | ClientFrame::Send { .. } => {
-                self.refuse(None, &RequestError::new(Code::UnexpectedFrame, "`hello` comes once."));
+                self.refuse(
+                    None,
+                    &RequestError::new(
+                        Code::UnexpectedFrame,
+                        "The session is open already: `hello` must be sent once only.",
+                    ),
+                );
             }
         }
         Ok(())
@@ -367,61 +377,63 @@ impl Session {
     }
 }
 
-/// A WebSocket with its heartbeat.
-struct Link<S> {
+/// A WebSocket with a heartbeat.
+struct HeartbeatSocket<S> {
     socket: WebSocket<S>,
     heartbeat: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Something has arrived since the timer was set.
     heard: bool,
-    asked: bool,
-    /// What has come and was not handed out yet.
+    /// A ping was sent, and nothing has arrived since.
+    pinged: bool,
+    /// Received frames that `next` hasn't returned yet.
     texts: Vec<Bytes>,
-    end: Option<End>,
+    end: Option<SessionEnd>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
     fn new(socket: WebSocket<S>, heartbeat: Duration) -> Self {
         Self {
             socket,
             heartbeat,
             timer: Box::pin(tokio::time::sleep(heartbeat)),
             heard: false,
-            asked: false,
+            pinged: false,
             texts: Vec::new(),
             end: None,
         }
     }
 
-    /// Waits for frames, for the queue, or for the end. Loses nothing when it is dropped.
-    async fn next(&mut self, queue: &Queue) -> Input {
+    /// Waits for frames, for the queue, or for the end. Cancellation loses nothing.
+    async fn next(&mut self, queue: &Queue) -> SocketInput {
         loop {
             let ready = poll_fn(|context| {
                 self.poll_frames(context);
                 if !self.texts.is_empty() {
-                    return Poll::Ready(Ready::Input(Input::Texts(std::mem::take(&mut self.texts))));
+                    return Poll::Ready(Wakeup::Input(SocketInput::Texts(std::mem::take(&mut self.texts))));
                 }
                 if let Some(end) = self.end.take() {
-                    return Poll::Ready(Ready::Input(Input::End(end)));
+                    return Poll::Ready(Wakeup::Input(SocketInput::End(end)));
                 }
                 if queue.poll_ready(context).is_ready() {
-                    return Poll::Ready(Ready::Input(Input::Queue));
+                    return Poll::Ready(Wakeup::Input(SocketInput::Queue));
                 }
-                self.timer.as_mut().poll(context).map(|()| Ready::Silence)
+                self.timer.as_mut().poll(context).map(|()| Wakeup::Silence)
             })
             .await;
             match ready {
-                Ready::Input(input) => return input,
-                Ready::Silence => {
+                Wakeup::Input(input) => return input,
+                Wakeup::Silence => {
                     if !std::mem::take(&mut self.heard) {
-                        if self.asked {
-                            return Input::End(End::Close(CloseCode::HeartbeatTimeout));
+                        if self.pinged {
+                            return SocketInput::End(SessionEnd::Close(CloseCode::HeartbeatTimeout));
                         }
-                        self.asked = true;
+                        self.pinged = true;
                         if self.feed_frame(Frame::ping("")).await.is_err() || self.flush().await.is_err() {
-                            return Input::End(End::Gone);
+                            return SocketInput::End(SessionEnd::Gone);
                         }
                     } else {
-                        self.asked = false;
+                        self.pinged = false;
                     }
                     self.timer.as_mut().reset(Instant::now() + self.heartbeat);
                 }
@@ -429,21 +441,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
         }
     }
 
-    /// Takes the frames that have come.
+    /// Reads the frames that have arrived, up to `FRAMES_AT_ONCE`.
     fn poll_frames(&mut self, context: &mut Context<'_>) {
         while self.end.is_none() && self.texts.len() < FRAMES_AT_ONCE {
             let Poll::Ready(frame) = Pin::new(&mut self.socket).poll_next(context) else {
                 return;
             };
-            (self.heard, self.asked) = (true, false);
+            (self.heard, self.pinged) = (true, false);
             let Some(frame) = frame else {
-                self.end = Some(End::Gone);
+                self.end = Some(SessionEnd::Gone);
                 return;
             };
             match frame.opcode() {
                 OpCode::Text => self.texts.push(frame.into_payload()),
-                OpCode::Binary | OpCode::Continuation => self.end = Some(End::Close(CloseCode::Unsupported)),
-                OpCode::Close => self.end = Some(End::Gone),
+                OpCode::Binary | OpCode::Continuation => self.end = Some(SessionEnd::Close(CloseCode::Unsupported)),
+                OpCode::Close => self.end = Some(SessionEnd::Gone),
                 OpCode::Ping | OpCode::Pong => {}
             }
         }
@@ -464,8 +476,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
             .await
     }
 
-    /// Waits for the socket to take more, and listens meanwhile: the other side is given up once it has neither taken
-    /// everything nor said anything for as long as it may be silent.
+    /// Waits until the socket accepts more, and reads meanwhile. Fails when a second heartbeat without input ends during
+    /// the wait.
     async fn wait_for(
         &mut self,
         step: impl Fn(Pin<&mut WebSocket<S>>, &mut Context<'_>) -> Poll<Result<(), ()>>,
@@ -483,7 +495,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
                 self.timer.as_mut().reset(Instant::now() + self.heartbeat);
             }
             match self.end {
-                Some(End::Gone) => Poll::Ready(Err(())),
+                Some(SessionEnd::Gone) => Poll::Ready(Err(())),
                 _ => Poll::Pending,
             }
         })
@@ -497,7 +509,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Link<S> {
     }
 }
 
-enum Ready {
-    Input(Input),
+enum Wakeup {
+    Input(SocketInput),
     Silence,
 }

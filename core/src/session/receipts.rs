@@ -1,4 +1,4 @@
-//! Up to where members have a conversation, and who is writing in it.
+//! Receipts: how far members have a conversation; and typing signals.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use courtyard_plugin_sdk as sdk;
 
 use super::refusal::{storage_failed, unknown_conversation};
 use super::requests::until_durable;
-use super::{Place, Session};
+use super::{InFlightPermit, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call, origin};
@@ -18,11 +18,11 @@ use crate::store::{Outcome, Submitter, Transaction};
 use crate::wire::reply::ReceiptView;
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, reply};
 
-/// How long nobody is told again that a session writes in the same conversation.
+/// Minimum time between two typing signals of a session in the same conversation.
 const TYPING_AGAIN: Duration = Duration::from_secs(1);
 
-/// A watermark on its way, with everything that a rerun needs.
-struct Moving {
+/// A watermark that isn't stored yet, with everything that a rerun needs.
+struct PendingReceipt {
     host: Arc<Host>,
     queue: Arc<Queue>,
     session: SessionId,
@@ -30,30 +30,30 @@ struct Moving {
     conversation: Arc<Conversation>,
     id: String,
     to: Watermark,
-    /// Whether the other members may hear of it.
-    is_told: bool,
-    /// As it is with the transaction, and whether that moves it.
+    /// Whether the other members may see it.
+    is_visible: bool,
+    /// The watermark after the transaction, and whether the transaction changes it.
     moved: (Watermark, bool),
-    /// Among the requests of the session, until it is answered.
-    _place: Place,
+    /// Held until the receipt is answered.
+    _permit: InFlightPermit,
 }
 
 impl Session {
-    /// Notes up to where the actor has a conversation. What a plugin has to say about it is waited for beside the session.
+    /// Stores how far the actor has a conversation. If plugins decide who sees it, they are called beside the session.
     pub(super) fn receipt(&self, app: &AppId, id: &str, conversation: ConversationId, to: Watermark) {
-        let mut moving = match self.moving(app, id, conversation, to) {
-            Ok(moving) => moving,
+        let mut pending = match self.pending_receipt(app, id, conversation, to) {
+            Ok(pending) => pending,
             Err(error) => return self.refuse(Some(id), &error),
         };
-        if !is_asked_about(&self.host, &moving.conversation) {
-            return moving.submit();
+        if !plugins_decide_receipts(&self.host, &pending.conversation) {
+            return pending.submit();
         }
         tokio::spawn(async move {
-            let workers = moving.host.workers.clone();
+            let workers = pending.host.workers.clone();
             let turn = workers.turn().await;
             let submitted = workers.begin(move || {
-                moving.is_told = may_be_told(&moving.host, &moving.conversation, &moving.actor);
-                moving.submit();
+                pending.is_visible = may_see_receipts(&pending.host, &pending.conversation, &pending.actor);
+                pending.submit();
             });
             if let Err(error) = submitted.await {
                 tracing::error!(%error, "moving a watermark failed");
@@ -62,21 +62,21 @@ impl Session {
         });
     }
 
-    fn moving(
+    fn pending_receipt(
         &self,
         app: &AppId,
         id: &str,
         conversation: ConversationId,
         to: Watermark,
-    ) -> Result<Box<Moving>, RequestError> {
-        let (place, conversation) = (self.take_place()?, self.conversation(app, conversation)?);
+    ) -> Result<Box<PendingReceipt>, RequestError> {
+        let (permit, conversation) = (self.acquire_permit()?, self.conversation(app, conversation)?);
         let store = self.host.log.store();
         let head = store.head(&conversation.log).map_err(|error| storage_failed(&error))?;
         if to.delivered.max(to.read) > head.seq {
             let message = "The conversation has no event of this number yet.";
             return Err(RequestError::new(Code::UnknownMessage, message));
         }
-        Ok(Box::new(Moving {
+        Ok(Box::new(PendingReceipt {
             host: self.host.clone(),
             queue: self.queue.clone(),
             session: self.id,
@@ -84,13 +84,13 @@ impl Session {
             conversation,
             id: id.to_owned(),
             to,
-            is_told: true,
+            is_visible: true,
             moved: Default::default(),
-            _place: place,
+            _permit: permit,
         }))
     }
 
-    /// Lists up to where the members have a conversation.
+    /// Lists the watermarks of the members.
     pub(super) async fn receipts(
         &self,
         app: &AppId,
@@ -99,16 +99,16 @@ impl Session {
         after: Option<ActorId>,
         limit: usize,
     ) {
-        let place = self.take_place();
-        let answer = match (self.conversation(app, conversation), self.actor().cloned(), place) {
+        let permit = self.acquire_permit();
+        let answer = match (self.conversation(app, conversation), self.actor().cloned(), permit) {
             (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
-            (Ok(conversation), Ok(viewer), Ok(_place)) => {
+            (Ok(conversation), Ok(viewer), Ok(_permit)) => {
                 let (host, id) = (self.host.clone(), id.to_owned());
                 let read = move || {
                     let found = host.log.watermarks(&conversation.log, after.as_ref(), limit);
                     let mut found = found.map_err(|error| storage_failed(&error))?;
                     until_durable(&host.log)?;
-                    keep_told(&host, &conversation, &viewer, &mut found);
+                    retain_visible(&host, &conversation, &viewer, &mut found);
                     let views: Vec<_> = found.iter().map(|(actor, mark)| view(actor, *mark)).collect();
                     Ok(reply::receipts(&id, conversation.log.conversation, &views))
                 };
@@ -121,10 +121,10 @@ impl Session {
         }
     }
 
-    /// Tells the others that the actor is writing, if no plugin is against it. There is no answer.
+    /// Signals to the other members that the actor is writing, unless a plugin rejects that. There is no answer.
     pub(super) async fn typing(&mut self, app: &AppId, conversation: ConversationId) {
         let now = Instant::now();
-        if let Some((last, until)) = self.typed
+        if let Some((last, until)) = self.last_typing
             && last == conversation
             && now < until
         {
@@ -136,7 +136,7 @@ impl Session {
         if conversation.members.len() > self.host.limits.signal_members {
             return;
         }
-        self.typed = Some((conversation.log.conversation, now + TYPING_AGAIN));
+        self.last_typing = Some((conversation.log.conversation, now + TYPING_AGAIN));
         let Some(signed) = self.signed.clone() else { return };
         let (host, frame) = (
             self.host.clone(),
@@ -158,12 +158,12 @@ impl Session {
                 });
             }
         };
-        // Whoever could not be told is told by the next one.
+        // A signal that fails is dropped; the client sends another one while the actor writes.
         let _ = self.blocking(tell).await;
     }
 }
 
-/// Returns what plugins are asked about that is about no message.
+/// Returns an act without a target, which plugins are asked about.
 fn act(name: &str, conversation: &Conversation, actor: &ActorId) -> sdk::Act {
     sdk::Act {
         name: name.to_owned(),
@@ -179,13 +179,13 @@ fn act(name: &str, conversation: &Conversation, actor: &ActorId) -> sdk::Act {
     }
 }
 
-/// Whether plugins are asked about who may hear of receipts: only two can have something between them.
-fn is_asked_about(host: &Host, conversation: &Conversation) -> bool {
+/// Whether plugins decide who sees receipts: only in conversations of two.
+fn plugins_decide_receipts(host: &Host, conversation: &Conversation) -> bool {
     conversation.members.len() == 2 && host.hooks.decides_about_acts(&conversation.kind)
 }
 
-/// Whether the other member may hear of the receipts of one, for all that the plugins have against it.
-fn may_be_told(host: &Host, conversation: &Conversation, actor: &ActorId) -> bool {
+/// Whether the plugins let the other member see an actor's receipts.
+fn may_see_receipts(host: &Host, conversation: &Conversation, actor: &ActorId) -> bool {
     let app = conversation.log.app.clone();
     let draft = Draft::new(host.log.store().clone());
     let mut call = Call::new(app.clone(), Access::Read, draft);
@@ -194,19 +194,19 @@ fn may_be_told(host: &Host, conversation: &Conversation, actor: &ActorId) -> boo
     host.hooks.before_act(call, conversation, &act).1.is_ok()
 }
 
-/// Leaves out the receipts of others that a viewer may not hear of. May wait.
-pub(super) fn keep_told(
+/// Removes the receipts of others that the viewer may not see. May block.
+pub(super) fn retain_visible(
     host: &Host,
     conversation: &Conversation,
     viewer: &ActorId,
     receipts: &mut Vec<(ActorId, Watermark)>,
 ) {
-    if is_asked_about(host, conversation) {
-        receipts.retain(|(actor, _)| actor == viewer || may_be_told(host, conversation, actor));
+    if plugins_decide_receipts(host, conversation) {
+        receipts.retain(|(actor, _)| actor == viewer || may_see_receipts(host, conversation, actor));
     }
 }
 
-impl Moving {
+impl PendingReceipt {
     fn submit(self: Box<Self>) {
         let store = self.host.log.store().clone();
         if let Some(transaction) = self.prepare() {
@@ -214,7 +214,7 @@ impl Moving {
         }
     }
 
-    /// Makes the transaction; none if there is an answer already.
+    /// Builds the transaction, or returns `None` after answering with an error.
     fn prepare(mut self: Box<Self>) -> Option<Transaction> {
         match self.draft() {
             Ok(draft) => Some(draft.into_transaction(self)),
@@ -225,7 +225,7 @@ impl Moving {
         }
     }
 
-    /// Begins anew, on what the conversation is now.
+    /// Reads the conversation again, and writes the watermark into a new draft.
     fn draft(&mut self) -> Result<Draft, RequestError> {
         let failed = |error: LogError| storage_failed(&error);
         let log = &self.conversation.log;
@@ -233,7 +233,7 @@ impl Moving {
         let conversation = self.host.log.conversations().get(log).map_err(failed)?;
         let is_member = |conversation: &Arc<Conversation>| conversation.has_member(&self.actor);
         let conversation = conversation.filter(is_member).ok_or_else(unknown_conversation)?;
-        // Whoever leaves it meanwhile leaves no trace in it.
+        // The transaction conflicts if the actor leaves the conversation meanwhile.
         draft.rely_on(conversation.key.clone());
         self.moved = Log::move_watermark(&mut draft, log, &self.actor, self.to).map_err(failed)?;
         self.conversation = conversation;
@@ -244,7 +244,8 @@ impl Moving {
         self.queue.push(Item::Answer(reply::error(Some(&self.id), error)));
     }
 
-    /// Answers, and tells the others, if they are few enough to care, and the actor's other devices.
+    /// Answers, and sends the receipt to the actor's other devices; to the other members too, if they may see it and
+    /// are at most `signal_members`.
     fn publish(&self) {
         let (mark, moved) = self.moved;
         let (log, view) = (&self.conversation.log, view(&self.actor, mark));
@@ -253,7 +254,7 @@ impl Moving {
         if !moved {
             return;
         }
-        let all = self.is_told && self.conversation.members.len() <= self.host.limits.signal_members;
+        let all = self.is_visible && self.conversation.members.len() <= self.host.limits.signal_members;
         self.host.bus.publish(Notice {
             app: log.app.clone(),
             actors: if all {
@@ -268,7 +269,7 @@ impl Moving {
     }
 }
 
-impl Submitter for Moving {
+impl Submitter for PendingReceipt {
     fn reruns(&self) -> bool {
         true
     }

@@ -11,15 +11,15 @@ use crate::store::{LogId, StoredEvent};
 use crate::wire::RequestError;
 use crate::wire::reply::EventView;
 
-/// What is left of the content of what was recalled.
-const NOTHING: &[u8] = b"{}";
+/// The content of a recalled message.
+const RECALLED_CONTENT: &[u8] = b"{}";
 
-/// Events of one conversation with what became of them, and with what the plugins make of them for one viewer.
+/// Events of one conversation with their revisions and with the contents that plugins rendered for one viewer.
 pub(super) struct Rendered {
     log: LogId,
     events: Vec<StoredEvent>,
     revisions: HashMap<u64, Revision>,
-    /// What plugins put in the place of contents.
+    /// The content that a plugin rendered, by index of the event; `None` leaves it unchanged.
     contents: Vec<Option<Bytes>>,
 }
 
@@ -89,7 +89,7 @@ impl Rendered {
         Ok(contents)
     }
 
-    /// Whether what an event says is gone with the message that it is about.
+    /// Whether the message that the event shows or is about was recalled, so that its content is gone.
     fn is_recalled(&self, body: &Body<'_>, event: &StoredEvent) -> bool {
         let message = match body.event {
             EventType::Message => event.seq,
@@ -99,10 +99,10 @@ impl Rendered {
         self.revisions.get(&message).is_some_and(|revision| revision.recalled)
     }
 
-    /// Returns the content as it is now.
+    /// Returns the current content: edited, or recalled.
     fn content<'a>(&'a self, body: &Body<'a>, event: &StoredEvent) -> &'a [u8] {
         if self.is_recalled(body, event) {
-            return NOTHING;
+            return RECALLED_CONTENT;
         }
         let revision = self
             .revisions
@@ -114,7 +114,7 @@ impl Rendered {
         }
     }
 
-    /// Returns what the viewer sees.
+    /// Returns the events as the viewer sees them.
     pub(super) fn views(&self) -> Result<Vec<EventView<'_>>, RequestError> {
         let bodies = decode_all(&self.log, &self.events)?;
         let views = bodies
@@ -133,7 +133,7 @@ impl Rendered {
     }
 }
 
-/// Finds what became of events, and of the messages that they are about.
+/// Reads the revisions of the events, and of earlier messages that they are about.
 fn revisions(log: &Log, id: &LogId, events: &[StoredEvent]) -> Result<HashMap<u64, Revision>, RequestError> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Ok(HashMap::new());

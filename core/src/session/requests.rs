@@ -11,13 +11,13 @@ use crate::router::Item;
 use crate::store::{Appended, CommitError, LogId};
 use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
 
-use super::identity::Signed;
+use super::identity::SignedIn;
 use super::refusal::{storage_failed, unknown_conversation};
 use super::rendered::Rendered;
-use super::{Place, Session};
+use super::{InFlightPermit, Session};
 
-/// Waits until all that was read is on the disk: nobody is to see what a crash takes back. Returns whether it is; a store
-/// that can't write any more can still be read.
+/// Waits until everything that was read is durable, so that a client never sees what a crash would undo. Returns
+/// `false` if the store accepts no writes any more; it can still be read.
 pub(super) fn until_durable(log: &Log) -> Result<bool, RequestError> {
     match Draft::new(log.store().clone()).commit_blocking() {
         Ok(_) => Ok(true),
@@ -35,13 +35,13 @@ impl Session {
         Ok(&signed.actor)
     }
 
-    pub(super) fn take_place(&self) -> Result<Place, RequestError> {
-        self.places
-            .take()
+    pub(super) fn acquire_permit(&self) -> Result<InFlightPermit, RequestError> {
+        self.in_flight
+            .acquire()
             .ok_or_else(|| RequestError::new(Code::Busy, "Too many requests of this session are in flight."))
     }
 
-    /// Finds a conversation of which the actor is a member.
+    /// Returns a conversation that the actor is a member of.
     pub(super) fn conversation(&self, app: &AppId, id: ConversationId) -> Result<Arc<Conversation>, RequestError> {
         let log = LogId {
             app: app.clone(),
@@ -59,7 +59,7 @@ impl Session {
             .ok_or_else(unknown_conversation)
     }
 
-    /// Runs work that may take long on a thread that nobody else waits for.
+    /// Runs blocking work on a worker thread, when a turn is free.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -69,10 +69,10 @@ impl Session {
         self.host.workers.in_turn(work).await.map_err(stopping)?.map_err(fault)
     }
 
-    /// Calls a method; the answer comes when what it wrote is durable.
+    /// Calls a method. The answer is sent when everything the method wrote is durable.
     pub(super) fn call(&self, app: &AppId, id: &str, method: &str, params: &str) {
-        let place = match self.take_place() {
-            Ok(place) => place,
+        let permit = match self.acquire_permit() {
+            Ok(permit) => permit,
             Err(error) => return self.refuse(Some(id), &error),
         };
         let (host, queue, app, signed) = (self.host.clone(), self.queue.clone(), app.clone(), self.signed.clone());
@@ -84,7 +84,7 @@ impl Session {
                 let answer = |value: &Bytes| {
                     let frame = reply::result(&id, value);
                     let queue = queue.clone();
-                    // Before what else is left, which may end the session that this goes to.
+                    // Sent before other effects of the call, since one of them may end this session.
                     move || queue.push(Item::Answer(frame))
                 };
                 if let Err(error) = call_committed(&host, &app, session, signed.as_ref(), (&method, &params), answer) {
@@ -94,16 +94,16 @@ impl Session {
             if let Err(error) = task.await {
                 tracing::error!(%error, "calling a method failed");
             }
-            drop((turn, place));
+            drop((turn, permit));
         });
     }
 
-    /// Reads events of a conversation.
+    /// Reads a page of events.
     pub(super) async fn history(&self, app: &AppId, id: &str, conversation: ConversationId, page: Page, limit: usize) {
-        let place = self.take_place();
-        let answer = match (self.conversation(app, conversation), place) {
+        let permit = self.acquire_permit();
+        let answer = match (self.conversation(app, conversation), permit) {
             (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(conversation), Ok(_place)) => {
+            (Ok(conversation), Ok(_permit)) => {
                 let (host, id, viewer) = (self.host.clone(), id.to_owned(), self.viewer());
                 let read = move || read_page(&host, &viewer, &conversation, page, limit, &id);
                 self.blocking(read).await.and_then(|page| page)
@@ -122,7 +122,7 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// Makes of an event frame what this viewer is to see.
+    /// Renders an event frame for this viewer; an error leaves it as it is.
     pub(super) async fn render(&self, frame: Bytes) -> Bytes {
         let (Some(app), viewer, host) = (self.app.clone(), self.viewer(), self.host.clone()) else {
             return frame;
@@ -135,12 +135,13 @@ impl Session {
     }
 }
 
-/// Calls a method until its transaction holds. What `answer` makes of its value is done then.
+/// Calls a method, and retries until its transaction commits. Runs what `answer` returned for its value after the
+/// commit.
 fn call_committed<A: FnOnce() + Send + 'static>(
     host: &Host,
     app: &AppId,
     session: SessionId,
-    signed: Option<&Signed>,
+    signed: Option<&SignedIn>,
     (method, params): (&str, &str),
     answer: impl Fn(&Bytes) -> A,
 ) -> Result<(), RequestError> {
@@ -148,10 +149,10 @@ fn call_committed<A: FnOnce() + Send + 'static>(
         let draft = Draft::new(host.log.store().clone());
         let mut call = Call::new(app.clone(), Access::Write, draft);
         if signed.is_none() {
-            // One who is not signed in must not spoil it for all the others who are not.
+            // Without an actor, failures are counted per session: one stranger must not block all others.
             call.origin = Some(origin(app, &session.0.to_string()));
         }
-        call.caller = signed.map(Signed::caller).unwrap_or_default();
+        call.caller = signed.map(SignedIn::caller).unwrap_or_default();
         let (call, outcome) = host.hooks.call(call, method, params);
         let answer = outcome.map(|value| {
             let answer = answer(&value);
@@ -161,7 +162,7 @@ fn call_committed<A: FnOnce() + Send + 'static>(
     })
 }
 
-/// Reads a page that fits into the queue of a session: of fewer events than asked for, if need be.
+/// Reads a page that fits into half of the session's queue: halves the number of events until it does, down to one.
 fn read_page(
     host: &Host,
     viewer: &str,
@@ -186,7 +187,7 @@ fn read_page(
     }
 }
 
-/// Renders the one message of an event frame.
+/// Renders the one event of an event frame.
 fn rendered_event(log: &Log, hooks: &Hooks, app: &AppId, viewer: &str, frame: &Bytes) -> Option<Bytes> {
     let frame: serde_json::Value = serde_json::from_slice(frame).ok()?;
     let conversation = frame["event"]["conversation"].as_str()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! A message's way from a session into the log and on to the others.
+//! Sending: from a session through the plugins into the log, and on to the other members.
 
 use std::sync::Arc;
 
@@ -13,21 +13,22 @@ use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
 use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
 
-use super::{Place, Session};
+use super::{InFlightPermit, Session};
 
-/// The parts of a frame that a message is made of.
-struct Parts {
+/// The id, kind and content of a `send` frame, as ranges of its bytes.
+struct FrameSlices {
     frame: Bytes,
-    id: Part,
-    kind: Part,
-    content: Part,
+    id: ByteRange,
+    kind: ByteRange,
+    content: ByteRange,
 }
 
-/// Where something is in a frame.
-type Part = std::ops::Range<u32>;
+/// A range of bytes in a frame.
+type ByteRange = std::ops::Range<u32>;
 
-impl Parts {
-    /// Finds the parts in the frame that they were read from.
+impl FrameSlices {
+    /// Locates texts that were parsed out of `frame`. Texts with escapes aren't part of it, so all three are copied
+    /// then.
     fn new(frame: &Bytes, id: &str, kind: &str, content: &str) -> Self {
         let find = |part: &str| {
             let start = (part.as_ptr() as usize).wrapping_sub(frame.as_ptr() as usize);
@@ -42,7 +43,7 @@ impl Parts {
                 content,
             };
         }
-        // There were escapes, so a frame without any stands in.
+        // At least one text had escapes and was copied while parsing.
         let ends = [id.len(), id.len() + kind.len(), id.len() + kind.len() + content.len()].map(number);
         Self {
             frame: [id.as_bytes(), kind.as_bytes(), content.as_bytes()].concat().into(),
@@ -52,14 +53,14 @@ impl Parts {
         }
     }
 
-    fn bytes(&self, part: &Part) -> &[u8] {
+    fn bytes(&self, part: &ByteRange) -> &[u8] {
         self.frame
             .get(part.start as usize..part.end as usize)
             .unwrap_or_default()
     }
 
-    fn text(&self, part: &Part) -> &str {
-        // It was found by a text.
+    fn text(&self, part: &ByteRange) -> &str {
+        // The range was made from a `&str`.
         std::str::from_utf8(self.bytes(part)).unwrap_or_default()
     }
 
@@ -76,61 +77,67 @@ impl Parts {
     }
 }
 
-/// A frame is far smaller than 4 GiB.
+/// Frames are far smaller than 4 GiB, so every offset fits.
 fn number(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// A message on its way, as it goes from hand to hand.
-pub(super) type Underway = Box<Outgoing>;
+/// Whether a plugin call may block until other transactions have ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    /// On a thread of the session.
+    Allowed,
+    /// On the committer's thread, for which all other transactions wait.
+    Forbidden,
+}
 
-/// A message on its way, with everything that a rerun needs.
-pub(super) struct Outgoing {
+/// A message that isn't in the log yet, with everything that a rerun needs. Boxed, since it moves between threads.
+pub(super) struct PendingSend {
     host: Arc<Host>,
     sender: ActorId,
     session: SessionId,
     queue: Arc<Queue>,
-    /// As it was at `since`.
+    /// The conversation at the position `since`.
     conversation: Arc<Conversation>,
     since: Position,
-    parts: Parts,
-    /// What a plugin put in the place of the content.
+    slices: FrameSlices,
+    /// The content that a plugin replaced the sender's with.
     replaced: Option<Bytes>,
     dedup: Dedup,
-    /// What plugins left to be done with it.
+    /// The effects of the plugin calls, which take place after the commit.
     sealed: Option<Box<Sealed>>,
-    /// Why a plugin rejects it.
+    /// The rejection of a plugin; the transaction appends nothing then.
     refusal: Option<Box<RequestError>>,
-    /// Whether an observer is to see it.
-    noted: bool,
-    /// Among the requests of the session, until it is answered.
-    _place: Place,
+    /// Whether the outbox holds an entry for observers.
+    has_observers: bool,
+    /// Held until the message is answered.
+    _permit: InFlightPermit,
 }
 
 impl Session {
-    /// Sends messages, in order. Their answers come when they are durable.
-    pub(super) async fn submit(&self, messages: &mut Vec<Underway>) {
+    /// Submits messages in order. Each is answered when it is durable.
+    pub(super) async fn submit(&self, messages: &mut Vec<Box<PendingSend>>) {
         if messages.is_empty() {
             return;
         }
-        let slow = |message: &Outgoing| {
+        let is_slow = |message: &PendingSend| {
             let hooks = &self.host.hooks;
-            hooks.before_send_is_slow(&message.conversation.kind, message.parts.kind())
+            hooks.before_send_is_slow(&message.conversation.kind, message.slices.kind())
         };
         let store = self.host.log.store();
-        if !messages.iter().any(|message| slow(message)) {
+        if !messages.iter().any(|message| is_slow(message)) {
             let mut transactions: Vec<Transaction> = messages
                 .drain(..)
-                .filter_map(|message| prepare(message, true))
+                .filter_map(|message| prepare(message, Blocking::Allowed))
                 .collect();
             store.submit_all(&mut transactions);
             return;
         }
         for message in messages.drain(..) {
-            let (id, store) = (message.parts.id().to_owned(), store.clone());
+            let (id, store) = (message.slices.id().to_owned(), store.clone());
             // Awaited, so that messages of a session keep their order.
             let sent = self.blocking(move || {
-                if let Some(transaction) = prepare(message, true) {
+                if let Some(transaction) = prepare(message, Blocking::Allowed) {
                     store.submit(transaction);
                 }
             });
@@ -140,8 +147,8 @@ impl Session {
         }
     }
 
-    /// Checks a message.
-    pub(super) fn outgoing(
+    /// Checks a `send` frame, and acquires its permit.
+    pub(super) fn pending_send(
         &self,
         app: &AppId,
         id: &str,
@@ -149,9 +156,9 @@ impl Session {
         kind: &str,
         content: &str,
         frame: &Bytes,
-    ) -> Result<Underway, RequestError> {
+    ) -> Result<Box<PendingSend>, RequestError> {
         let actor = self.actor()?;
-        let place = self.take_place()?;
+        let permit = self.acquire_permit()?;
         content::check(kind, content).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
         let since = self.host.log.store().position();
         let conversation = self.conversation(app, conversation)?;
@@ -160,122 +167,122 @@ impl Session {
             .host
             .log
             .dedup(app, actor, id, [&name, kind.as_bytes(), content.as_bytes()]);
-        Ok(Box::new(Outgoing {
+        Ok(Box::new(PendingSend {
             host: self.host.clone(),
             sender: actor.clone(),
             session: self.id,
             queue: self.queue.clone(),
             conversation,
             since,
-            parts: Parts::new(frame, id, kind, content),
+            slices: FrameSlices::new(frame, id, kind, content),
             replaced: None,
             dedup,
             sealed: None,
             refusal: None,
-            noted: false,
-            _place: place,
+            has_observers: false,
+            _permit: permit,
         }))
     }
 }
 
-/// Asks the plugins, which may wait for other transactions if `patient`; none if that failed, which the sender has then been
-/// told. Also a rejection is a transaction: it counts once what it was made of is durable and still true.
-fn prepare(mut outgoing: Underway, patient: bool) -> Option<Transaction> {
-    let (host, conversation) = (&outgoing.host, &outgoing.conversation);
-    let mut draft = Draft::since(host.log.store().clone(), outgoing.since);
-    // Whoever leaves the conversation meanwhile must not get this message in.
+/// Calls the plugins and returns the transaction, or `None` after answering the sender with a failure to read. A
+/// rejection is a transaction as well: it is sent only once everything it was based on is durable and unchanged.
+fn prepare(mut pending: Box<PendingSend>, blocking: Blocking) -> Option<Transaction> {
+    let (host, conversation) = (&pending.host, &pending.conversation);
+    let mut draft = Draft::since(host.log.store().clone(), pending.since);
+    // The transaction conflicts if the sender leaves the conversation meanwhile.
     draft.rely_on(conversation.key.clone());
     let message = Message {
         app: conversation.log.app.as_str(),
         conversation: &conversation.id,
         conversation_kind: &conversation.kind,
-        sender: outgoing.sender.as_str(),
-        receiver: outgoing.receiver(),
-        kind: outgoing.parts.kind(),
-        client_id: outgoing.parts.id(),
-        content: outgoing.parts.content(),
+        sender: pending.sender.as_str(),
+        receiver: pending.receiver(),
+        kind: pending.slices.kind(),
+        client_id: pending.slices.id(),
+        content: pending.slices.content(),
         seq: 0,
         edits: 0,
         time_ms: now_ms(),
     };
     let mut call = Call::new(conversation.log.app.clone(), Access::Write, draft);
-    call.patient = patient;
-    call.caller.actor = Some(outgoing.sender.clone());
+    call.patient = blocking == Blocking::Allowed;
+    call.caller.actor = Some(pending.sender.clone());
     match host.hooks.before_send(call, conversation, &message) {
         (call, Ok(passed)) => {
-            outgoing.replaced = passed.content;
-            // Seldom, so that a message has no room for it otherwise.
+            pending.replaced = passed.content;
+            // Rare: boxed to keep every message small.
             let draft = if call.effects.is_empty() {
                 call.draft
             } else {
                 let (draft, sealed) = host.settlement.seal(*call);
-                outgoing.sealed = Some(Box::new(sealed));
+                pending.sealed = Some(Box::new(sealed));
                 draft
             };
-            Some(finish(outgoing, draft))
+            Some(finish(pending, draft))
         }
-        (call, Err(error)) => match host.log.find(outgoing.dedup) {
-            // It was committed before, and gets the same answer again: a plugin decides once.
+        (call, Err(error)) => match host.log.find(pending.dedup) {
+            // The message is stored already, and this resend repeats the first answer: plugins decide once.
             Ok(Some(_)) => {
-                // Should it be forgotten by the time of the commit: the conversation has been written since the beginning,
-                // so this is then a conflict, and the plugins are asked anew.
+                // If its key expires before the commit, this transaction conflicts, because the conversation was
+                // written since position 0. The plugins are called again then.
                 let mut draft = Draft::since(host.log.store().clone(), Position::default());
                 draft.rely_on(conversation.key.clone());
-                Some(finish(outgoing, draft))
+                Some(finish(pending, draft))
             }
             Ok(None) => {
                 let mut draft = call.draft;
                 draft.forget_writes();
-                outgoing.refusal = Some(Box::new(error));
-                Some(draft.into_transaction(outgoing))
+                pending.refusal = Some(Box::new(error));
+                Some(draft.into_transaction(pending))
             }
             Err(failure) => {
-                outgoing.refuse(&super::refusal::storage_failed(&failure));
+                pending.refuse(&super::refusal::storage_failed(&failure));
                 None
             }
         },
     }
 }
 
-/// Makes the transaction that appends the message.
-fn finish(mut outgoing: Underway, mut draft: Draft) -> Transaction {
+/// Builds the transaction that appends the message.
+fn finish(mut pending: Box<PendingSend>, mut draft: Draft) -> Transaction {
     let body = Body {
-        sender: outgoing.sender.as_str(),
-        receiver: Some(outgoing.receiver()).filter(|receiver| !receiver.is_empty()),
-        client_id: outgoing.parts.id(),
-        kind: outgoing.parts.kind(),
-        content: outgoing.content(),
+        sender: pending.sender.as_str(),
+        receiver: Some(pending.receiver()).filter(|receiver| !receiver.is_empty()),
+        client_id: pending.slices.id(),
+        kind: pending.slices.kind(),
+        content: pending.content(),
         ..Body::default()
     };
     let append = Append {
-        log: outgoing.conversation.log.clone(),
+        log: pending.conversation.log.clone(),
         body: body.encode_head(),
-        tail: match &outgoing.replaced {
+        tail: match &pending.replaced {
             Some(replaced) => replaced.clone(),
-            None => outgoing.parts.frame.slice_ref(outgoing.parts.content()),
+            None => pending.slices.frame.slice_ref(pending.slices.content()),
         },
-        dedup: Some(outgoing.dedup),
+        dedup: Some(pending.dedup),
     };
-    let outbox = outgoing.host.settlement.outbox();
-    let (conversation, kind) = (&*outgoing.conversation, outgoing.parts.kind());
-    outgoing.noted = outbox.note(&mut draft, &append, EventType::Message, &conversation.into(), kind);
+    let outbox = pending.host.settlement.outbox();
+    let (conversation, kind) = (&*pending.conversation, pending.slices.kind());
+    pending.has_observers = outbox.note(&mut draft, &append, EventType::Message, &conversation.into(), kind);
     draft.append(append);
-    draft.into_transaction(outgoing)
+    draft.into_transaction(pending)
 }
 
-impl Submitter for Outgoing {
+impl Submitter for PendingSend {
     fn reruns(&self) -> bool {
         true
     }
 
-    /// Asks the plugins again, about what the conversation is now.
+    /// Calls the plugins again, with the conversation as it is now.
     fn rerun(mut self: Box<Self>) -> Option<Transaction> {
         self.since = self.host.log.store().position();
         match self.host.log.conversations().get(&self.conversation.log) {
             Ok(Some(conversation)) if conversation.has_member(&self.sender) => {
                 self.conversation = conversation;
                 (self.replaced, self.sealed, self.refusal) = (None, None, None);
-                prepare(self, false)
+                prepare(self, Blocking::Forbidden)
             }
             Ok(_) => {
                 self.refuse(&super::refusal::unknown_conversation());
@@ -294,16 +301,16 @@ impl Submitter for Outgoing {
                 if let Some(error) = self.refusal {
                     return self
                         .queue
-                        .push(Item::Answer(reply::error(Some(self.parts.id()), &error)));
+                        .push(Item::Answer(reply::error(Some(self.slices.id()), &error)));
                 }
-                // What plugins appended stands before the message.
+                // Events that plugins appended come before the message.
                 if let Some((message, before)) = appended.split_last() {
                     if let Some(sealed) = self.sealed.take() {
                         self.host.settlement.settle(*sealed, before);
                     }
                     self.publish(message);
                 }
-                if self.noted {
+                if self.has_observers {
                     self.host.settlement.outbox().wake();
                 }
             }
@@ -312,24 +319,24 @@ impl Submitter for Outgoing {
     }
 }
 
-impl Outgoing {
+impl PendingSend {
     fn receiver(&self) -> &str {
         self.conversation.other_member(&self.sender).map_or("", ActorId::as_str)
     }
 
-    /// Returns what is kept of the content.
+    /// Returns the content that is stored.
     fn content(&self) -> &[u8] {
-        self.replaced.as_deref().unwrap_or_else(|| self.parts.content())
+        self.replaced.as_deref().unwrap_or_else(|| self.slices.content())
     }
 
     fn refuse(&self, error: &RequestError) {
         self.queue
-            .push(Item::Answer(reply::error(Some(self.parts.id()), error)));
+            .push(Item::Answer(reply::error(Some(self.slices.id()), error)));
     }
 
     fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
         self.queue.push(Item::Answer(reply::ack(&reply::Ack {
-            id: self.parts.id(),
+            id: self.slices.id(),
             conversation: appended.log.conversation,
             seq: appended.seq,
             event: appended.id,
@@ -338,14 +345,14 @@ impl Outgoing {
         })));
     }
 
-    /// Answers the sender and shows the message to everybody else.
+    /// Acknowledges to the sender, and publishes the event to all other sessions of the members.
     fn publish(&self, appended: &Appended) {
         self.acknowledge(appended, self.replaced.as_deref());
         let body = Body {
             sender: self.sender.as_str(),
             receiver: Some(self.receiver()).filter(|receiver| !receiver.is_empty()),
-            client_id: self.parts.id(),
-            kind: self.parts.kind(),
+            client_id: self.slices.id(),
+            kind: self.slices.kind(),
             content: self.content(),
             ..Body::default()
         };
@@ -383,6 +390,6 @@ impl Outgoing {
             .events(&log, first.seq..=first.seq, 1, false)
             .ok()?;
         let body = Body::decode(&events.first()?.body).ok()?;
-        (body.content != self.parts.content()).then(|| body.content.to_vec())
+        (body.content != self.slices.content()).then(|| body.content.to_vec())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Session;
-use super::receipts::{keep_told, view};
+use super::receipts::{retain_visible, view};
 use super::refusal::storage_failed;
 use super::rendered::Rendered;
 use super::requests::until_durable;
@@ -15,13 +15,13 @@ use crate::store::{Head, LogId, Position};
 use crate::wire::reply::{ConversationView, ReceiptView};
 use crate::wire::{ActorId, AppId, Page, RequestError, reply};
 
-/// Messages that are counted as unread at most.
+/// Upper bound of the unread messages that are counted.
 const UNREAD: usize = 100;
-/// Members of a conversation up to which the answer has all of their receipts.
+/// Largest conversation whose receipts are part of the answer.
 const FEW: usize = 8;
 
-/// A conversation that is to be listed.
-struct Entry {
+/// What the answer says about one conversation.
+struct ConversationSummary {
     conversation: Arc<Conversation>,
     head: Head,
     rendered: Rendered,
@@ -32,13 +32,13 @@ struct Entry {
 }
 
 impl Session {
-    /// Lists the conversations of the actor that changed since a position.
+    /// Lists the actor's conversations that changed since a position.
     pub(super) async fn sync(&self, app: &AppId, id: &str, since: Option<u64>) {
-        let answer = match (self.actor(), self.take_place()) {
+        let answer = match (self.actor(), self.acquire_permit()) {
             (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(actor), Ok(_place)) => {
+            (Ok(actor), Ok(_permit)) => {
                 let (host, app, actor, id) = (self.host.clone(), app.clone(), actor.clone(), id.to_owned());
-                self.blocking(move || synced(&host, &app, &actor, &id, since.map(Position)))
+                self.blocking(move || sync_reply(&host, &app, &actor, &id, since.map(Position)))
                     .await
                     .and_then(|all| all)
             }
@@ -50,44 +50,50 @@ impl Session {
     }
 }
 
-fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Position>) -> Result<Bytes, RequestError> {
+fn sync_reply(
+    host: &Host,
+    app: &AppId,
+    actor: &ActorId,
+    id: &str,
+    since: Option<Position>,
+) -> Result<Bytes, RequestError> {
     let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
-    // Taken before the first read: what comes meanwhile is in the next answer again.
+    // Read before everything else: changes made meanwhile are repeated in the next answer.
     let position = log.store().position();
-    // One from before the store was put back means nothing any more.
+    // A later position is from before the store was restored, and has no meaning any more.
     let since = since.filter(|since| *since <= position);
     let memberships = log.conversations().of_actor(app, actor).map_err(failed)?;
     let heads = log.store().heads(&memberships.current);
     let heads = heads.map_err(|error| storage_failed(&error))?;
-    let mut entries = Vec::new();
+    let mut summaries = Vec::new();
     for (log_id, head) in memberships.current.iter().zip(heads) {
         let is_known = since.is_some_and(|since| head.changed <= since);
         if !is_known && let Some(conversation) = log.conversations().get(log_id).map_err(failed)? {
-            entries.push(Entry::read(host, actor, conversation)?);
+            summaries.push(ConversationSummary::read(host, actor, conversation)?);
         }
     }
-    // A crash must not lead to the position a second time, with other changes behind it. If the disk takes nothing any
-    // more, nobody knows from where on the next time.
+    // After a crash, the same position must not exist again with other changes behind it. A store that accepts no
+    // writes can't guarantee that, so the next sync starts from 0.
     let position = if until_durable(log)? {
         position
     } else {
         Position::default()
     };
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.newest_ms));
-    let receipts: Vec<Vec<ReceiptView<'_>>> = entries.iter().map(Entry::receipts).collect();
-    let mut views = Vec::with_capacity(entries.len());
-    for (entry, receipts) in entries.iter().zip(&receipts) {
+    summaries.sort_by_key(|summary| std::cmp::Reverse(summary.newest_ms));
+    let receipts: Vec<Vec<ReceiptView<'_>>> = summaries.iter().map(ConversationSummary::receipts).collect();
+    let mut views = Vec::with_capacity(summaries.len());
+    for (summary, receipts) in summaries.iter().zip(&receipts) {
         views.push(ConversationView {
-            id: entry.conversation.log.conversation,
-            kind: &entry.conversation.kind,
-            members: &entry.conversation.members,
-            epoch: entry.head.epoch,
-            seq: entry.head.seq,
-            delivered: entry.own.delivered,
-            read: entry.own.read,
-            unread: entry.unread,
+            id: summary.conversation.log.conversation,
+            kind: &summary.conversation.kind,
+            members: &summary.conversation.members,
+            epoch: summary.head.epoch,
+            seq: summary.head.seq,
+            delivered: summary.own.delivered,
+            read: summary.own.read,
+            unread: summary.unread,
             receipts,
-            last: entry.rendered.views()?.pop(),
+            last: summary.rendered.views()?.pop(),
         });
     }
     let left: Vec<_> = since
@@ -96,12 +102,12 @@ fn synced(host: &Host, app: &AppId, actor: &ActorId, id: &str, since: Option<Pos
     Ok(reply::synced(id, &views, &left, position.0))
 }
 
-impl Entry {
+impl ConversationSummary {
     fn read(host: &Host, actor: &ActorId, conversation: Arc<Conversation>) -> Result<Self, RequestError> {
         let (log, failed) = (&host.log, |error: LogError| storage_failed(&error));
         let (head, mut newest) = log.read(&conversation.log, Page::Newest, 1).map_err(failed)?;
         if newest.is_empty() && head.seq > 0 {
-            // It has its number, but can't be read before it is on the disk. Neither can it be counted.
+            // The newest event has a number, but can be read and counted only once it is durable.
             until_durable(log)?;
             newest.extend(log.event(&conversation.log, head.seq).map_err(failed)?);
         }
@@ -112,7 +118,7 @@ impl Entry {
             receipts = log.watermarks(&conversation.log, None, 2 * FEW).map_err(failed)?;
             let found = receipts.iter().find_map(own).unwrap_or_default();
             receipts.retain(|(member, _)| member != actor && conversation.has_member(member));
-            keep_told(host, &conversation, actor, &mut receipts);
+            retain_visible(host, &conversation, actor, &mut receipts);
             found
         } else {
             log.watermark(&conversation.log, actor).map_err(failed)?
@@ -137,12 +143,12 @@ impl Entry {
     }
 }
 
-/// Counts the messages of others behind what the actor has read, as far as anybody wants to know.
+/// Counts the messages of others that the actor hasn't read, up to [`UNREAD`].
 fn unread(log: &Log, id: &LogId, actor: &ActorId, read: u64, head: u64) -> Result<usize, RequestError> {
     if read >= head {
         return Ok(0);
     }
-    // Edits and reactions are between them.
+    // Twice the limit, since edits and reactions lie between messages.
     let events = log.store().events(id, read + 1..=head, 2 * UNREAD, true);
     let events = events.map_err(|error| storage_failed(&error))?;
     let counts = |body: &Body<'_>| body.event == EventType::Message && body.sender != actor.as_str();
