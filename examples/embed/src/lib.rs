@@ -134,7 +134,7 @@ async fn order(
     State(service): State<Service>,
     Param(name): Param<String>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
-    let refused = |error: courtyard::session::Refused| (StatusCode::BAD_GATEWAY, error.to_string());
+    let refused = |error: courtyard::session::LocalError| (StatusCode::BAD_GATEWAY, error.to_string());
     let room = service
         .chat
         .call("desk.room", &json!({ "name": name }))
