@@ -14,29 +14,29 @@ use sha2::{Digest, Sha256};
 use super::{Reply, ReplyBody};
 use crate::bundle::Bundle;
 
-/// Larger files are not for this.
+/// Size limit of served files, in bytes: each is read into memory as a whole.
 pub(crate) const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A folder whose files are served under a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticFolder {
-    /// Begins and ends with `/`.
+    /// The path; it begins and ends with `/`.
     pub at: String,
-    /// Where the files are.
+    /// The files.
     pub files: Files,
 }
 
-/// Where files are.
+/// The source of files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Files {
     /// In a folder.
     Folder(PathBuf),
-    /// Inside the executable, under this name.
+    /// In the bundle inside the executable, under this name.
     Bundled(Bundle, String),
 }
 
 impl Files {
-    /// Reads a file; none if there is none, or it is too large.
+    /// Reads a file. Returns `None` if it doesn't exist or is too large.
     async fn read(&self, relative: &str) -> Option<Bytes> {
         match self {
             Self::Folder(folder) => {
@@ -53,7 +53,7 @@ impl Files {
 }
 
 impl StaticFolder {
-    /// Answers a request for a file of this folder; none if there is no such file.
+    /// Answers a request for a file. Returns `None` if the folder doesn't have it.
     pub async fn serve(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         let relative = self.relative(path)?;
         let bytes = self.files.read(relative).await?;
@@ -76,10 +76,10 @@ impl StaticFolder {
         Some(response)
     }
 
-    /// Finds the file of a path; none if it would leave the folder.
+    /// Returns the file name of a path, or `None` if it would leave the folder or is hidden.
     fn relative<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(&self.at)?;
-        // Names with escapes are not needed here, and hide dots and slashes.
+        // Percent escapes could hide dots and slashes.
         if rest.contains(['%', '\\', '\0']) {
             return None;
         }
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn no_path_leaves_the_folder() {
-        let state = StaticFolder {
+        let folder = StaticFolder {
             at: "/app/".to_owned(),
             files: Files::Folder(PathBuf::from("files")),
         };
-        assert_eq!(state.relative("/app/"), Some("index.html"));
-        assert_eq!(state.relative("/app/a/b.js"), Some("a/b.js"));
+        assert_eq!(folder.relative("/app/"), Some("index.html"));
+        assert_eq!(folder.relative("/app/a/b.js"), Some("a/b.js"));
         for path in [
             "/app/../x",
             "/app/a/../../x",
@@ -128,7 +128,7 @@ mod tests {
             "/app/.git/config",
             "/other",
         ] {
-            assert_eq!(state.relative(path), None, "{path}");
+            assert_eq!(folder.relative(path), None, "{path}");
         }
     }
 }

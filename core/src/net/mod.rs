@@ -37,7 +37,7 @@ pub use files::{Files, StaticFolder};
 pub use mount::Mounted;
 pub use tls::{TlsError, TlsFiles, TlsIdentity};
 
-/// The body of a response: all of it, or a stream.
+/// The body of a response: complete, or a stream.
 pub type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BlobsError>>;
 
 /// A response.
@@ -46,11 +46,11 @@ pub type Reply = Response<ReplyBody>;
 /// Limits of connections. Every one has a key under `[limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetLimits {
-    /// Connections at a time, over all listeners.
+    /// Simultaneous connections over all listeners.
     pub connections: usize,
     /// Time for the headers of a request, and for a TLS handshake.
     pub header: Duration,
-    /// Bytes of the body of a request to a plugin's own part of the interface.
+    /// Bytes of the body of a request to a plugin's HTTP endpoint.
     pub body_bytes: usize,
 }
 
@@ -64,7 +64,7 @@ impl Default for NetLimits {
     }
 }
 
-/// What all connections of a host share.
+/// What all HTTP connections of a host share.
 #[derive(Debug)]
 pub struct HttpState {
     /// The host behind the WebSockets.
@@ -75,11 +75,11 @@ pub struct HttpState {
     pub folders: Vec<StaticFolder>,
     /// Limits of connections.
     pub limits: NetLimits,
-    /// Places for connections.
-    pub places: Arc<Semaphore>,
-    /// The bytes of blobs.
+    /// Permits for connections.
+    pub connections: Arc<Semaphore>,
+    /// The object store of blobs.
     pub blobs: Arc<Blobs>,
-    /// Places for uploads.
+    /// Permits for uploads.
     pub uploads: Arc<Semaphore>,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
@@ -87,7 +87,7 @@ pub struct HttpState {
 
 /// Waits until the server stops.
 pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
+    // A dropped sender also means that the server stops.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -101,19 +101,19 @@ pub async fn listen(state: Arc<HttpState>, listener: TcpListener, tls: Option<Tl
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(place) = state.places.clone().try_acquire_owned() else {
-                    tracing::warn!(%peer, "refused a connection: all places are taken");
+                let Ok(permit) = state.connections.clone().try_acquire_owned() else {
+                    tracing::warn!(%peer, "refused a connection: the limit `connections` is reached");
                     continue;
                 };
                 let (state, tls, alive) = (state.clone(), tls.clone(), alive.clone());
                 tokio::spawn(async move {
                     serve(state, stream, peer, tls, &alive).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
-                // Out of file descriptors, for instance: accepting at once again would only burn the processor.
-                tracing::error!(%error, "accepting failed");
+                // Without free file descriptors, for instance, accepting again at once would be a busy loop.
+                tracing::error!(%error, "a connection can't be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -127,7 +127,7 @@ async fn serve(
     tls: Option<TlsIdentity>,
     alive: &mpsc::Sender<()>,
 ) {
-    // Frames are small and batched by us.
+    // Frames are small, and sessions batch them.
     let _ = stream.set_nodelay(true);
     match tls {
         None => serve_http(state, stream, false, alive).await,
@@ -170,7 +170,7 @@ where
     }
 }
 
-/// Answers a request; `secure` is whether it came over TLS, if that is known.
+/// Answers a request. `secure` says whether it came over TLS; `None` if unknown.
 async fn route<C: UpgradeIo, B>(
     state: &Arc<HttpState>,
     mut request: Request<B>,
@@ -181,11 +181,11 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Seldom, so that their futures need not have room in every connection.
-    if let Some(target) = request::PluginPath::of(request.uri().path(), "plugins") {
+    // Rare paths: boxed, so their large futures aren't stored inline in every connection.
+    if let Some(target) = request::PluginPath::parse(request.uri().path(), "plugins") {
         return Box::pin(plugins::answer(state, target, request)).await;
     }
-    if let Some(target) = request::PluginPath::of(request.uri().path(), "blobs") {
+    if let Some(target) = request::PluginPath::parse(request.uri().path(), "blobs") {
         return Box::pin(blobs::answer(state, target, request)).await;
     }
     match request.uri().path() {
@@ -199,13 +199,13 @@ where
                     return response;
                 }
             }
-            text(StatusCode::NOT_FOUND, "There is nothing here.\n")
+            text(StatusCode::NOT_FOUND, "Not found.\n")
         }
-        _ => text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n"),
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed.\n"),
     }
 }
 
-/// Turns a request into a WebSocket with a session behind it.
+/// Upgrades a request to a WebSocket, and serves a session on it.
 fn upgrade<C: UpgradeIo, B>(
     state: &Arc<HttpState>,
     request: &mut Request<B>,
@@ -213,11 +213,14 @@ fn upgrade<C: UpgradeIo, B>(
     alive: mpsc::Sender<()>,
 ) -> Reply {
     if !origin_allowed(state, request, secure) {
-        return text(StatusCode::FORBIDDEN, "This origin may not connect.\n");
+        return text(
+            StatusCode::FORBIDDEN,
+            "This origin is not allowed to connect; see `origins` in the configuration.\n",
+        );
     }
     let limit = state.host.limits.frame_bytes;
     let options = Options::default()
-        // The session refuses what is over its limit, with a code; this only bounds what is read to tell it so.
+        // The session closes with a code on frames over its own limit; this only bounds how much is read before that.
         .with_max_payload_read(4 * limit)
         .with_max_read_buffer(4 * limit)
         .with_read_buffer_capacity(2 << 10)
@@ -225,18 +228,18 @@ fn upgrade<C: UpgradeIo, B>(
         .with_backpressure_boundary(64 << 10)
         .without_compression()
         .with_no_delay();
-    // The WebSocket crate takes this out of the request as well, and answers the handshake with it.
+    // The WebSocket crate also takes the upgrade out of the request, for the handshake.
     let connection = hyper::upgrade::on(&mut *request);
     request.extensions_mut().insert(connection.clone());
     match WebSocket::upgrade_with_options(request, options.clone()) {
         Ok((response, _)) => {
             let (host, stopping) = (state.host.clone(), state.stopping.clone());
             tokio::spawn(async move {
-                match C::take_over(connection).await {
+                match C::upgraded_io(connection).await {
                     Ok(raw) => match WebSocket::from_stream(raw, Role::Server, options) {
-                        // In a box of its own, which is made when the handshake is over and its future's room is free.
+                        // Boxed after the handshake, so that the task doesn't hold both futures at once.
                         Ok(socket) => Box::pin(session::serve(host, socket, stopping)).await,
-                        Err(error) => tracing::error!(%error, "a WebSocket can't be made"),
+                        Err(error) => tracing::error!(%error, "a WebSocket can't be created"),
                     },
                     Err(error) => tracing::debug!(%error, "a WebSocket handshake was not finished"),
                 }
@@ -254,7 +257,7 @@ fn upgrade<C: UpgradeIo, B>(
     }
 }
 
-/// A page of another state must not speak as whoever looks at it.
+/// Whether the page that connects may do so. A page of another site must not act as its visitor.
 fn origin_allowed<B>(state: &HttpState, request: &Request<B>, secure: Option<bool>) -> bool {
     let Some(origin) = request.headers().get(ORIGIN).map(HeaderValue::as_bytes) else {
         return true;

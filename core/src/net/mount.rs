@@ -14,8 +14,8 @@ use tower_service::Service;
 use super::websocket_io::Any;
 use super::{HttpState, Reply, route, text};
 
-/// The WebSocket endpoint, the plugins' own parts of the HTTP interface and the static files of a host, for a server of
-/// somebody else: axum, or anything else that takes a tower service. The other server must allow upgrades of connections.
+/// The WebSocket endpoint, the HTTP endpoints of plugins and the static files of a host, as a tower service for another
+/// server, such as axum. That server must allow connection upgrades.
 #[derive(Clone, Debug)]
 pub struct Mounted {
     state: Arc<HttpState>,
@@ -32,7 +32,8 @@ impl Mounted {
         }
     }
 
-    /// Answers only under a path, such as `/chat`, which it takes off; for a server that does not do that itself.
+    /// Answers requests under a path only, such as `/chat`, and removes it from the path. For servers that don't strip the
+    /// path of nested services themselves.
     #[must_use]
     pub fn under(self, prefix: &str) -> Self {
         Self {
@@ -50,8 +51,8 @@ impl Mounted {
             return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
         };
         if !self.prefix.is_empty() {
-            let Some(uri) = without(request.uri(), &self.prefix) else {
-                return text(StatusCode::NOT_FOUND, "There is nothing here.\n");
+            let Some(uri) = strip_prefix(request.uri(), &self.prefix) else {
+                return text(StatusCode::NOT_FOUND, "Not found.\n");
             };
             *request.uri_mut() = uri;
         }
@@ -59,8 +60,8 @@ impl Mounted {
     }
 }
 
-/// Takes a prefix off a path; none if the path is another.
-fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
+/// Removes a prefix from a path. Returns `None` if the path doesn't begin with its segments.
+fn strip_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
     match rest.as_bytes().first() {
         None | Some(b'?') => format!("/{rest}").parse().ok(),
@@ -93,11 +94,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_taken_off_whole_segments_only() {
-        let without = |path: &str| without(&path.parse().unwrap(), "/chat").map(|uri| uri.to_string());
-        assert_eq!(without("/chat/v1/ws?x=1").as_deref(), Some("/v1/ws?x=1"));
-        assert_eq!(without("/chat").as_deref(), Some("/"));
-        assert_eq!(without("/chatter"), None);
-        assert_eq!(without("/v1/ws"), None);
+    fn only_prefixes_of_whole_segments_are_removed() {
+        let strip_prefix = |path: &str| strip_prefix(&path.parse().unwrap(), "/chat").map(|uri| uri.to_string());
+        assert_eq!(strip_prefix("/chat/v1/ws?x=1").as_deref(), Some("/v1/ws?x=1"));
+        assert_eq!(strip_prefix("/chat").as_deref(), Some("/"));
+        assert_eq!(strip_prefix("/chatter"), None);
+        assert_eq!(strip_prefix("/v1/ws"), None);
     }
 }

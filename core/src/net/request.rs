@@ -1,4 +1,4 @@
-//! What requests to plugins by HTTP have in common: whose they are for, who sends them, and how they are refused.
+//! What all HTTP requests to plugins share: their paths, their senders, and their errors.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::log::Draft;
 use crate::store::CommitError;
 use crate::wire::{AppId, Code, RequestError};
 
-/// Where a request goes: the app, the plugin, and the path behind them.
+/// The path of a request to a plugin: the app, the plugin's id, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PluginPath {
     pub(super) app: AppId,
     pub(super) plugin: String,
-    pub(super) path: String,
+    pub(super) rest: String,
 }
 
 impl PluginPath {
-    /// Finds the plugin of a path `/v1/NOUN/PLUGIN/…`, or `/v1/apps/APP/NOUN/PLUGIN/…` for another app than the default one.
-    pub(super) fn of(path: &str, noun: &str) -> Option<Self> {
+    /// Parses a path `/v1/NOUN/PLUGIN/…`, or `/v1/apps/APP/NOUN/PLUGIN/…` for apps other than the default one.
+    pub(super) fn parse(path: &str, noun: &str) -> Option<Self> {
         let rest = path.strip_prefix("/v1/")?;
         let (app, rest) = match rest.strip_prefix("apps/") {
             Some(rest) => {
@@ -41,11 +41,11 @@ impl PluginPath {
         (!plugin.is_empty()).then(|| Self {
             app,
             plugin: plugin.to_owned(),
-            path: path.to_owned(),
+            rest: rest.to_owned(),
         })
     }
 
-    /// Begins a call to the plugin, for whoever sends the request.
+    /// Creates a call to the plugin on behalf of the sender.
     pub(super) fn call(&self, host: &Host, access: Access, identity: Option<&Identity>) -> Box<Call> {
         let mut call = Call::new(self.app.clone(), access, Draft::new(host.log.store().clone()));
         match identity {
@@ -56,23 +56,23 @@ impl PluginPath {
                     credential: identity.credential.as_str().into(),
                 };
             }
-            // Strangers are one to the plugin: failures on their requests are held against these.
+            // All anonymous senders share one origin, so their failures count against them only.
             None => call.origin = Some(origin(&self.app, "\0http")),
         }
         call
     }
 
-    /// Asks the plugins who sends the request; nobody if it has no token.
+    /// Asks the plugins who the sender is; `None` without a token.
     pub(super) fn identify(&self, host: &Host, token: Option<&str>) -> Result<Option<Identity>, HttpError> {
         if !host.apps.contains(&self.app) {
-            let message = "There is no such app.";
+            let message = "The app does not exist.";
             return Err(HttpError::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
         }
         Ok(token.map(|token| host.identify(&self.app, token)).transpose()?)
     }
 }
 
-/// A refusal of the host, with its status.
+/// An error with its HTTP status.
 pub(super) struct HttpError(pub(super) StatusCode, pub(super) RequestError);
 
 impl HttpError {
@@ -118,14 +118,14 @@ impl From<CommitError> for HttpError {
 /// Returns the bearer token of a request (RFC 6750, section 2.1), if it has one.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    // Another scheme, such as a signature, is for the plugin to read.
+    // Plugins check other schemes, such as signatures.
     let token = text
         .strip_prefix("Bearer")
         .filter(|rest| rest.is_empty() || rest.starts_with(' '));
     token.map(|token| token.trim().to_owned())
 }
 
-/// Does work that waits for plugins and the store, when it is its turn.
+/// Runs work that waits for plugins and the store on a worker thread, when a turn is free.
 pub(super) async fn in_turn<T: Send + 'static>(
     host: &Arc<Host>,
     work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
@@ -145,14 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_names_app_plugin_and_the_rest() {
-        let target = |path: &str| {
-            PluginPath::of(path, "plugins").map(|target| (target.app.to_string(), target.plugin, target.path))
+    fn a_path_has_app_plugin_and_rest() {
+        let parse = |path: &str| {
+            PluginPath::parse(path, "plugins").map(|path| (path.app.to_string(), path.plugin, path.rest))
         };
         let of = |app: &str, plugin: &str, path: &str| Some((app.to_owned(), plugin.to_owned(), path.to_owned()));
-        assert_eq!(target("/v1/plugins/hello"), of("default", "hello", "/"));
-        assert_eq!(target("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));
-        assert_eq!(target("/v1/apps/shop/plugins/hello/"), of("shop", "hello", "/"));
+        assert_eq!(parse("/v1/plugins/hello"), of("default", "hello", "/"));
+        assert_eq!(parse("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));
+        assert_eq!(parse("/v1/apps/shop/plugins/hello/"), of("shop", "hello", "/"));
         for other in [
             "/v1/plugins",
             "/v1/plugins/",
@@ -161,7 +161,7 @@ mod tests {
             "/v1/apps/shop/hello",
             "/v2/plugins/hello",
         ] {
-            assert_eq!(target(other), None, "{other}");
+            assert_eq!(parse(other), None, "{other}");
         }
     }
 }

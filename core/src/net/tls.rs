@@ -1,4 +1,4 @@
-//! TLS with certificates that can be changed while the server runs.
+//! TLS with certificates that can be replaced while the server runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// Where the certificate and its key are, PEM.
+/// Paths of a certificate and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, followed by those that lead to the root.
+    /// The certificate, followed by the intermediate certificates.
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
@@ -27,13 +27,13 @@ pub enum TlsError {
     /// A file can't be read, or has no PEM of the right kind.
     #[error("{path} can't be used: {reason}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The certificate and the key don't fit.
-    #[error("the certificate and the key don't fit: {0}")]
+    /// The certificate and the key don't match.
+    #[error("the certificate and the key can't be used together: {0}")]
     Pair(#[from] rustls::Error),
 }
 
@@ -57,7 +57,7 @@ impl TlsIdentity {
         })
     }
 
-    /// Reads the files again; connections from now on use what is there. On an error the old certificate stays.
+    /// Reads the files again. New connections use the new certificate; on an error the old one stays in use.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -88,7 +88,7 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .and_then(Iterator::collect)
         .map_err(|error| wrong(&files.certificate, error.to_string()))?;
     if certificates.is_empty() {
-        return Err(wrong(&files.certificate, "there is no certificate in it".to_owned()));
+        return Err(wrong(&files.certificate, "the file has no certificate".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

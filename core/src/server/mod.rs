@@ -224,7 +224,7 @@ impl Builder {
             origins: config.origins.clone(),
             folders: config.folders.clone(),
             limits: config.net,
-            places: Arc::new(Semaphore::new(config.net.connections)),
+            connections: Arc::new(Semaphore::new(config.net.connections)),
             uploads: Arc::new(Semaphore::new(blobs.limits().uploads)),
             blobs: blobs.clone(),
             stopping,

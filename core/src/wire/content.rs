@@ -1,12 +1,12 @@
-//! The kinds of content and what is checked of each.
+//! The kinds of content, and the checks of each.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::flat::{self, Value};
+use super::flat::{self, FlatValue};
 
-/// Why content does not fit its kind.
+/// Why content doesn't fit its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ContentError(String);
@@ -49,7 +49,7 @@ struct StickerContent<'a> {
 /// Checks that `content` is a JSON object that fits `kind`.
 ///
 /// # Errors
-/// A [`ContentError`] that says what is wrong.
+/// A [`ContentError`] that names the wrong member.
 pub fn check(kind: &str, content: &str) -> Result<(), ContentError> {
     if !content.starts_with('{') {
         return Err(ContentError("The content must be a JSON object.".to_owned()));
@@ -59,9 +59,9 @@ pub fn check(kind: &str, content: &str) -> Result<(), ContentError> {
         "text" => not_empty("text", &parse::<TextContent<'_>>(kind, content)?.text),
         "image" | "file" | "voice" | "video" => not_empty("blob", &parse::<BlobContent<'_>>(kind, content)?.blob),
         "location" => {
-            let place: LocationContent = parse(kind, content)?;
-            in_range("latitude", place.latitude, 90.0)?;
-            in_range("longitude", place.longitude, 180.0)
+            let location: LocationContent = parse(kind, content)?;
+            in_range("latitude", location.latitude, 90.0)?;
+            in_range("longitude", location.longitude, 180.0)
         }
         "sticker" => {
             let content: StickerContent<'_> = parse(kind, content)?;
@@ -71,24 +71,24 @@ pub fn check(kind: &str, content: &str) -> Result<(), ContentError> {
         _ => match kind.strip_prefix("custom:") {
             Some(name) if is_custom_name(name) => Ok(()),
             Some(_) => Err(ContentError(
-                "A custom kind is named by 1 to 32 of a-z 0-9 _ . -".to_owned(),
+                "The name of a custom kind must be 1 to 32 of a-z 0-9 _ . -".to_owned(),
             )),
             None => {
                 let shown: String = kind.chars().take(40).collect();
                 Err(ContentError(format!(
-                    "There is no content kind {shown:?}; kinds of your own are `custom:NAME`."
+                    "Unknown content kind: {shown:?}. Kinds of your own are named `custom:NAME`."
                 )))
             }
         },
     }
 }
 
-/// Whether content is a text without escapes, with other such members at most: what most messages are.
+/// Whether content is an object with a `text` and nothing but strings without escapes, as most messages are.
 fn is_plain_text(content: &str) -> bool {
     let mut found = false;
     let read = flat::read(content, |key, value| match (key, value) {
-        // One that comes twice is a mistake, which is for the parser to tell.
-        ("text", Value::Text(text)) if !text.is_empty() && !found => {
+        // The full parser reports repeated members.
+        ("text", FlatValue::Text(text)) if !text.is_empty() && !found => {
             found = true;
             Some(())
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_does_not_fit_is_refused() {
+    fn content_that_does_not_fit_is_rejected() {
         for (kind, content) in [
             ("text", "{}"),
             ("text", r#"{"text":""}"#),

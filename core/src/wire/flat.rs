@@ -1,30 +1,31 @@
-//! The common shape of JSON, read fast: an object whose members are strings without escapes, or such objects again.
+//! Fast parsing of the most common shape of JSON: an object whose members are strings without escapes, or objects of
+//! such strings.
 //!
-//! Nothing is refused here. Whatever has another shape, right or wrong, is left to the parser that knows all of JSON.
+//! This parser reports no errors. Text of any other shape, valid or not, is left to the full JSON parser.
 
 use memchr::memchr2;
 
 /// A member's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(super) enum FlatValue<'a> {
     /// A string without escapes.
     Text(&'a str),
     /// An object of strings without escapes, as it stands in the text.
     Object(&'a str),
 }
 
-/// Reads an object that is all of `text`, and hands out its members in order until `take` refuses one. Returns none if
-/// the text has another shape or a member was refused.
-pub(super) fn read<'a>(text: &'a str, mut take: impl FnMut(&'a str, Value<'a>) -> Option<()>) -> Option<()> {
+/// Parses an object that spans all of `text`, and passes its members to `accept` in order. Returns `None` if the text
+/// has another shape, or if `accept` returned `None`.
+pub(super) fn read<'a>(text: &'a str, mut accept: impl FnMut(&'a str, FlatValue<'a>) -> Option<()>) -> Option<()> {
     let end = object(text, 0, |key, from| match text.as_bytes().get(from)? {
         b'"' => {
             let end = string(text, from)?;
-            take(key, Value::Text(&text[from + 1..end - 1]))?;
+            accept(key, FlatValue::Text(&text[from + 1..end - 1]))?;
             Some(end)
         }
         b'{' => {
             let end = object(text, from, |_, from| string(text, from))?;
-            take(key, Value::Object(&text[from..end]))?;
+            accept(key, FlatValue::Object(&text[from..end]))?;
             Some(end)
         }
         _ => None,
@@ -32,8 +33,8 @@ pub(super) fn read<'a>(text: &'a str, mut take: impl FnMut(&'a str, Value<'a>) -
     (end == text.len()).then_some(())
 }
 
-/// Reads an object at `from`, with at least one member and no white space. `value` gets each key and where its value
-/// begins, and returns where that ends. Returns where the object ends.
+/// Parses an object at `from` that has at least one member and no white space. `value` gets each key and the start of its
+/// value, and returns the end of the value. Returns the end of the object.
 fn object<'a>(text: &'a str, from: usize, mut value: impl FnMut(&'a str, usize) -> Option<usize>) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.get(from) != Some(&b'{') {
@@ -54,7 +55,7 @@ fn object<'a>(text: &'a str, from: usize, mut value: impl FnMut(&'a str, usize) 
     }
 }
 
-/// Reads a string at `from`; returns where it ends, behind the quote.
+/// Parses a string at `from`. Returns its end, behind the closing quote.
 fn string(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.get(from) != Some(&b'"') {
@@ -70,7 +71,7 @@ fn string(text: &str, from: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn members(text: &str) -> Option<Vec<(&str, Value<'_>)>> {
+    fn members(text: &str) -> Option<Vec<(&str, FlatValue<'_>)>> {
         let mut members = Vec::new();
         read(text, |key, value| {
             members.push((key, value));
@@ -84,15 +85,15 @@ mod tests {
         assert_eq!(
             members(r#"{"a":"x","b":{"c":"","d":"é"},"e":""}"#),
             Some(vec![
-                ("a", Value::Text("x")),
-                ("b", Value::Object(r#"{"c":"","d":"é"}"#)),
-                ("e", Value::Text("")),
+                ("a", FlatValue::Text("x")),
+                ("b", FlatValue::Object(r#"{"c":"","d":"é"}"#)),
+                ("e", FlatValue::Text("")),
             ])
         );
     }
 
     #[test]
-    fn every_other_shape_is_left_to_the_parser() {
+    fn other_shapes_are_left_to_the_parser() {
         for text in [
             "",
             "{",
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_json() {
+    fn everything_accepted_is_json() {
         for text in [
             r#"{"a":"x","a":"y"}"#,
             r#"{"a":{"b":"c"}}"#,

@@ -1,4 +1,4 @@
-//! Frames of the client: JSON text into checked values.
+//! Frames of the client: from JSON text to checked values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,10 +7,10 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::code::{Code, RequestError};
-use super::flat::{self, Value};
+use super::flat::{self, FlatValue};
 use super::id::{ActorId, AppId, ConversationId, DeviceId};
 
-/// A text that borrows from the frame unless it holds escapes.
+/// A text that borrows from the frame unless it has escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Text<'a>(Cow<'a, str>);
 
@@ -33,7 +33,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Every member that a frame of any type can have.
+/// Every member that frames of any type can have.
 #[derive(serde::Deserialize)]
 #[serde(expecting = "a JSON object")]
 struct Members<'a> {
@@ -72,23 +72,23 @@ struct Members<'a> {
     limit: Option<u64>,
 }
 
-/// The token and the device of someone who signs in.
+/// The token and the device of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// What a plugin gave out.
+    /// The token that a plugin issued.
     pub token: String,
     /// The device that the token is used on.
     pub device: DeviceId,
 }
 
-/// Which part of a conversation's events is wanted.
+/// The page of a conversation's events that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// The oldest with a greater number.
+    /// The oldest events with greater numbers.
     After(u64),
-    /// The newest with a smaller number.
+    /// The newest events with smaller numbers.
     Before(u64),
-    /// The newest.
+    /// The newest events.
     Newest,
 }
 
@@ -101,117 +101,117 @@ pub enum ClientFrame<'a> {
         protocol: u64,
         /// The tenant.
         app: AppId,
-        /// Signs in at once.
+        /// Credentials to sign in with at once.
         credentials: Option<Credentials>,
     },
     /// Signs in on an open session.
     Auth {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// Who.
+        /// The credentials.
         credentials: Credentials,
     },
     /// Sends a message.
     Send {
-        /// Of the request and, for the sender, of the message.
+        /// The id of the request and, for the sender, of the message.
         id: Cow<'a, str>,
-        /// Where to.
+        /// The conversation.
         conversation: ConversationId,
         /// The kind of the content.
         kind: Cow<'a, str>,
-        /// The content as it stands in the frame.
+        /// The content, as it stands in the frame.
         content: &'a str,
     },
-    /// Does something about a message that is in the log.
+    /// Performs an act on a message.
     Act {
-        /// Of the request and, for the actor, of the event.
+        /// The id of the request and, for the actor, of the event.
         id: Cow<'a, str>,
-        /// Where the message is.
+        /// The conversation of the message.
         conversation: ConversationId,
         /// The number of the message.
         target: u64,
-        /// What is done.
+        /// The act.
         act: Act<'a>,
     },
     /// Calls a method of a plugin.
     Call {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// Plugin id, dot, name.
+        /// The method: plugin id, dot, name.
         method: Cow<'a, str>,
-        /// A JSON value as it stands in the frame.
+        /// The parameters: a JSON value, as it stands in the frame.
         params: &'a str,
     },
     /// Lists conversations.
     Sync {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// A position of an earlier answer.
+        /// The position of an earlier answer.
         since: Option<u64>,
     },
     /// Reads events.
     History {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// Which conversation.
+        /// The conversation.
         conversation: ConversationId,
-        /// Which part.
+        /// The page.
         page: Page,
-        /// How many at most.
+        /// The largest number of events.
         limit: usize,
     },
-    /// Says up to where the actor has a conversation.
+    /// Reports how far the actor has a conversation.
     Receipt {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// Which conversation.
+        /// The conversation.
         conversation: ConversationId,
-        /// The newest event that the device has; 0 if nothing is said.
+        /// The newest event that the device has; 0 if not reported.
         delivered: u64,
-        /// The newest event that was read; 0 if nothing is said.
+        /// The newest event that was read; 0 if not reported.
         read: u64,
     },
-    /// Asks up to where the members have a conversation.
+    /// Lists the watermarks of the members.
     Receipts {
-        /// Of the request.
+        /// The id of the request.
         id: Cow<'a, str>,
-        /// Which conversation.
+        /// The conversation.
         conversation: ConversationId,
-        /// The last one of an earlier answer.
+        /// The last member of the previous answer.
         after: Option<ActorId>,
-        /// How many at most.
+        /// The largest number of members.
         limit: usize,
     },
-    /// Says that the actor is writing.
+    /// Signals that the actor is writing.
     Typing {
-        /// Where.
+        /// The conversation.
         conversation: ConversationId,
     },
-    /// Asks for a sign of life.
+    /// Asks for a `pong`.
     Ping,
 }
 
-/// What is done about a message that is in the log.
+/// An act on a message that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act<'a> {
-    /// Its sender puts another content in the place of the last one.
+    /// The sender replaces the content.
     Edit {
-        /// As it stands in the frame.
+        /// The new content, as it stands in the frame.
         content: Cow<'a, str>,
     },
-    /// Its sender takes it back.
+    /// The sender recalls the message.
     Recall,
-    /// Somebody reacts with an emoji, or no longer does.
+    /// An actor adds or removes a reaction.
     React {
-        /// Which, or any short text.
+        /// The emoji, or any other short text.
         emoji: Cow<'a, str>,
-        /// Whether it is there from now on.
+        /// `true` adds the reaction, `false` removes it.
         on: bool,
     },
 }
 
 impl Act<'_> {
-    /// Returns the type of the frame that asks for it.
+    /// Returns the type of the frame.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -222,7 +222,7 @@ impl Act<'_> {
         }
     }
 
-    /// Returns the same, apart from the frame that it was read from.
+    /// Copies what is borrowed from the frame.
     #[must_use]
     pub fn into_owned(self) -> Act<'static> {
         match self {
@@ -238,12 +238,12 @@ impl Act<'_> {
     }
 }
 
-/// A frame that can't be understood.
+/// A frame that can't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameError {
-    /// The id of the request, if it could be read.
+    /// The id of the request, if it could be parsed.
     pub id: Option<String>,
-    /// What is wrong.
+    /// The error to answer with.
     pub error: RequestError,
 }
 
@@ -252,7 +252,7 @@ const MAX_HISTORY: u64 = 500;
 const DEFAULT_HISTORY: usize = 100;
 
 impl<'a> ClientFrame<'a> {
-    /// Understands a frame whose JSON may nest to `max_depth`.
+    /// Parses a frame whose JSON may nest up to `max_depth` levels.
     ///
     /// # Errors
     /// A [`FrameError`] with code `bad_frame`, `too_deep` or `unknown_type`.
@@ -328,7 +328,7 @@ impl<'a> ClientFrame<'a> {
                 conversation: conversation_id(conversation)?,
                 after: members
                     .after_actor
-                    .map(|actor| actor.0.parse().map_err(|_| bad("`after_actor` is no actor.")))
+                    .map(|actor| actor.0.parse().map_err(|_| bad("Not an actor: `after_actor`.")))
                     .transpose()?,
                 limit: page_limit(members.limit)?,
             },
@@ -343,7 +343,7 @@ impl<'a> ClientFrame<'a> {
                         since
                             .0
                             .parse()
-                            .map_err(|_| bad("`since` is no position of an earlier answer."))
+                            .map_err(|_| bad("Not a position of an earlier answer: `since`."))
                     })
                     .transpose()?,
             },
@@ -383,27 +383,28 @@ impl<'a> ClientFrame<'a> {
                 let shown: String = other.chars().take(40).collect();
                 return Err(RequestError::new(
                     Code::UnknownType,
-                    format!("There is no frame type {shown:?}."),
+                    format!("Unknown frame type: {shown:?}."),
                 ));
             }
         })
     }
 }
 
-/// Reads a message in the shape that most have. One with a mistake is left to the parser, which tells what is wrong.
+/// Parses a message of the most common shape. Everything else, invalid frames included, is left to the parser, which
+/// reports what is wrong.
 fn flat_send(text: &str) -> Option<Result<ClientFrame<'_>, RequestError>> {
     let (mut frame_type, mut id, mut conversation, mut kind, mut content) = (None, None, None, None, None);
     flat::read(text, |key, value| {
-        let (place, part) = match (key, value) {
-            ("type", Value::Text(text)) => (&mut frame_type, text),
-            ("id", Value::Text(text)) => (&mut id, text),
-            ("conversation", Value::Text(text)) => (&mut conversation, text),
-            ("kind", Value::Text(text)) => (&mut kind, text),
-            ("content", Value::Object(text)) => (&mut content, text),
+        let (slot, part) = match (key, value) {
+            ("type", FlatValue::Text(text)) => (&mut frame_type, text),
+            ("id", FlatValue::Text(text)) => (&mut id, text),
+            ("conversation", FlatValue::Text(text)) => (&mut conversation, text),
+            ("kind", FlatValue::Text(text)) => (&mut kind, text),
+            ("content", FlatValue::Object(text)) => (&mut content, text),
             _ => return None,
         };
-        // A member that comes twice is a mistake.
-        place.replace(part).is_none().then_some(())
+        // A repeated member is an error.
+        slot.replace(part).is_none().then_some(())
     })?;
     if frame_type != Some("send") {
         return None;
@@ -516,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_borrows_its_parts_from_the_frame() {
+    fn a_send_borrows_its_members_from_the_frame() {
         let text = r#"{"type":"send","id":"m1","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","kind":"text","content":{"text":"hi"}}"#;
         let ClientFrame::Send { id, kind, content, .. } = ClientFrame::parse(text, 8).unwrap() else {
             panic!()
@@ -527,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_way_and_the_parser_agree() {
+    fn the_fast_path_and_the_parser_agree() {
         let conversation = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
         for content in [
             r#"{"text":"hi"}"#,
@@ -553,14 +554,14 @@ mod tests {
     }
 
     #[test]
-    fn brackets_in_strings_are_no_depth() {
+    fn brackets_in_strings_do_not_count_as_depth() {
         assert!(!deeper_than(br#"{"a":"[[[[[[\"[[[["}"#, 2));
         assert!(deeper_than(b"[[[]]]", 2));
         assert!(!deeper_than(b"[[],[],[]]", 2));
     }
 
     #[test]
-    fn each_mistake_has_its_code() {
+    fn each_invalid_frame_has_its_code() {
         assert_eq!(code("nonsense"), "bad_frame");
         assert_eq!(code("[]"), "bad_frame");
         assert_eq!(code(r#"{"type":"fly"}"#), "unknown_type");
@@ -581,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_the_wrong_shape_still_tells_its_id() {
+    fn a_frame_of_the_wrong_shape_still_yields_its_id() {
         let error = ClientFrame::parse(r#"{"type":"send","id":"m7","kind":5}"#, 8).unwrap_err();
         assert_eq!(error.id.as_deref(), Some("m7"));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Why a text is not an identifier.
+/// Why a text isn't an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct InvalidId {
@@ -68,7 +68,7 @@ fn check(text: &str, what: &'static str, max: usize) -> Result<(), InvalidId> {
             why: "is too long",
         });
     }
-    // Keys put a zero byte behind an id, and logs print ids as they are.
+    // Keys end ids with a zero byte, and logs print ids as they are.
     if text.chars().any(char::is_control) {
         return Err(InvalidId {
             what,
@@ -83,7 +83,7 @@ text_id!(
     AppId, "the App ID", 32
 );
 text_id!(
-    /// Who is authenticated, as an auth hook named them: printable text of 1 to 128 bytes.
+    /// An authenticated actor, as an auth hook named it: printable text of 1 to 128 bytes.
     ActorId, "the actor", 128
 );
 text_id!(
@@ -92,7 +92,7 @@ text_id!(
 );
 
 impl AppId {
-    /// Returns the app of a host that serves one app only: `default`.
+    /// Returns the app of a host that serves a single app: `default`.
     #[must_use]
     pub fn default_app() -> Self {
         static DEFAULT: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| Arc::from("default"));

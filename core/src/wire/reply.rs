@@ -1,4 +1,4 @@
-//! Frames of the server, written straight into bytes: this is the hottest code of the wire.
+//! Frames of the server, written straight into bytes. Encoding runs once per message and session, so it is kept fast.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::code::RequestError;
 use super::id::{ActorId, ConversationId, EventId};
 
-/// Writes one JSON object member by member.
+/// Writes one JSON object, member by member.
 struct Object(Vec<u8>);
 
 impl Object {
@@ -44,20 +44,20 @@ impl Object {
 
     fn finish(&mut self) -> Bytes {
         self.0.push(b'}');
-        // Room that is left over would be kept with a second allocation.
+        // A boxed slice: `Bytes` would keep spare capacity, and needs a second allocation for it.
         Bytes::from(std::mem::take(&mut self.0).into_boxed_slice())
     }
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    // All bytes are looked at, since the compiler then takes many at a time.
+    // No early exit, so that the compiler vectorizes the loop.
     let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     if !text.bytes().fold(false, |found, byte| found | special(byte)) {
         bytes.push(b'"');
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(b'"');
     } else {
-        // Writing a string into a vector has no way to fail.
+        // Writing a string into a vector can't fail.
         let _ = serde_json::to_writer(bytes, text);
     }
 }
@@ -85,36 +85,36 @@ fn push_ulid(bytes: &mut Vec<u8>, key: &str, id: u128) {
     bytes.push(b'"');
 }
 
-/// Who reacted to a message with an emoji.
+/// The actors who reacted to a message with one emoji.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reaction {
-    /// Which.
+    /// The emoji.
     pub emoji: String,
-    /// In the order in which they did.
+    /// The actors, in the order of their reactions.
     pub actors: Vec<String>,
 }
 
-/// What a plugin says about a message.
+/// What a plugin noted on a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
-    /// Which plugin.
+    /// The id of the plugin.
     pub plugin: String,
-    /// What it calls it.
+    /// The plugin's name for the annotation.
     pub name: String,
-    /// JSON.
+    /// The value, as JSON text.
     pub value: String,
 }
 
-/// What has become of a message, besides its content.
+/// The revisions of a message, apart from its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Revised<'a> {
-    /// When it was edited last, in milliseconds since 1970.
+    /// Time of the last edit, in milliseconds since 1970.
     pub edited: Option<u64>,
-    /// Whether its sender took it back.
+    /// Whether its sender recalled it.
     pub recalled: bool,
-    /// Who reacted.
+    /// The reactions.
     pub reactions: &'a [Reaction],
-    /// What plugins say about it.
+    /// The annotations of plugins.
     pub annotations: &'a [Annotation],
 }
 
@@ -128,7 +128,7 @@ impl Revised<'_> {
         }
         if !self.reactions.is_empty() {
             object.key("reactions");
-            // Writing texts into a vector has no way to fail.
+            // Writing strings into a vector can't fail.
             let _ = serde_json::to_writer(&mut object.0, self.reactions);
         }
         if !self.annotations.is_empty() {
@@ -149,29 +149,29 @@ impl Revised<'_> {
 /// An event as clients see it.
 #[derive(Clone, Copy, Debug)]
 pub struct EventView<'a> {
-    /// What it is, such as `message`.
+    /// The type of the event, such as `message`.
     pub event_type: &'a str,
-    /// The number of the message that it is about; 0 if it is about none.
+    /// The number of the message that the event is about; 0 for none.
     pub target: u64,
-    /// Of the event.
+    /// The id of the event.
     pub id: EventId,
-    /// Where it is.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Its number.
+    /// The number of the event in the conversation.
     pub seq: u64,
-    /// Milliseconds since 1970.
+    /// Time of the commit, in milliseconds since 1970.
     pub time_ms: u64,
-    /// Who sent it.
+    /// The sender.
     pub sender: &'a str,
-    /// The other member of a conversation of two.
+    /// The other member, in a conversation of two.
     pub receiver: Option<&'a str>,
-    /// The sender's id for it.
+    /// The id that the sender chose for it.
     pub client_id: &'a str,
     /// The kind of the content.
     pub kind: &'a str,
-    /// A JSON object.
+    /// The content, a JSON object.
     pub content: &'a [u8],
-    /// What has become of it, if anything.
+    /// The revisions of a message; `None` if it has none.
     pub revised: Option<Revised<'a>>,
 }
 
@@ -218,18 +218,18 @@ pub fn event(message: &EventView<'_>) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// What a commit says about a sent message.
+/// The acknowledgement of a sent message.
 #[derive(Clone, Copy, Debug)]
 pub struct Ack<'a> {
-    /// Of the request.
+    /// The id of the request.
     pub id: &'a str,
-    /// Where the message is.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Its number.
+    /// The number of the event in the conversation.
     pub seq: u64,
-    /// Its event id.
+    /// The id of the event.
     pub event: EventId,
-    /// Milliseconds since 1970.
+    /// Time of the commit, in milliseconds since 1970.
     pub time_ms: u64,
     /// The content, if a plugin replaced it.
     pub content: Option<&'a [u8]>,
@@ -277,13 +277,13 @@ pub fn pong() -> Bytes {
     Bytes::from_static(br#"{"type":"pong"}"#)
 }
 
-/// Returns the frame that tells of dropped events.
+/// Returns the frame that reports dropped events.
 #[must_use]
 pub fn gap() -> Bytes {
     Bytes::from_static(br#"{"type":"gap"}"#)
 }
 
-/// An ephemeral frame of a plugin; `payload` is JSON.
+/// Encodes an ephemeral frame of a plugin; `payload` is JSON.
 #[must_use]
 pub fn signal(plugin: &str, name: &str, payload: &serde_json::value::RawValue) -> Bytes {
     let mut object = Object::new("signal", 64 + payload.get().len());
@@ -293,29 +293,29 @@ pub fn signal(plugin: &str, name: &str, payload: &serde_json::value::RawValue) -
     object.finish()
 }
 
-/// The limits that a client should know.
+/// The limits that `welcome` announces to clients.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ClientLimits {
-    /// Size of a message in bytes.
+    /// Size of a message, in bytes.
     pub frame_bytes: usize,
-    /// Nesting of JSON.
+    /// Nesting of JSON, in levels.
     pub depth: usize,
-    /// Requests in flight.
+    /// Requests in flight per session.
     pub in_flight: usize,
 }
 
-/// What a session learns when it begins or signs in.
+/// The answer to `hello` and `auth`.
 #[derive(Clone, Copy, Debug)]
 pub struct Welcome<'a> {
-    /// The id of an `auth` request, none for `hello`.
+    /// The id of an `auth` request; `None` for `hello`.
     pub id: Option<&'a str>,
     /// The session.
     pub session: u128,
-    /// Who is signed in.
+    /// The signed-in actor.
     pub actor: Option<&'a ActorId>,
     /// The heartbeat in milliseconds.
     pub heartbeat_ms: u64,
-    /// Milliseconds since 1970.
+    /// The server's time, in milliseconds since 1970.
     pub time_ms: u64,
     /// The limits.
     pub limits: ClientLimits,
@@ -337,7 +337,7 @@ pub fn welcome(welcome: &Welcome<'_>) -> Bytes {
         .number("heartbeat_ms", welcome.heartbeat_ms)
         .number("time", welcome.time_ms);
     object.key("limits");
-    // Writing numbers into a vector has no way to fail.
+    // Writing numbers into a vector can't fail.
     let _ = serde_json::to_writer(&mut object.0, &welcome.limits);
     object.finish()
 }
@@ -360,34 +360,34 @@ pub fn events(id: &str, conversation: ConversationId, epoch: u32, head: u64, mes
 pub struct ConversationView<'a> {
     /// The conversation.
     pub id: ConversationId,
-    /// Its kind, as the plugin that owns it says.
+    /// The kind that its plugin gave it.
     pub kind: &'a str,
-    /// Who takes part.
+    /// The members.
     pub members: &'a [ActorId],
-    /// Changes when cursors lose their meaning.
+    /// The epoch; it changes when cursors lose their meaning.
     pub epoch: u32,
-    /// The newest number.
+    /// The number of the newest event.
     pub seq: u64,
-    /// Up to where some device of the viewer has it.
+    /// The newest event that some device of the viewer has.
     pub delivered: u64,
-    /// Up to where the viewer has read it.
+    /// The newest event that the viewer has read.
     pub read: u64,
-    /// How many messages of others are behind that.
+    /// The number of unread messages of others.
     pub unread: usize,
-    /// Up to where the other members have it, if they are few.
+    /// The receipts of the other members, in small conversations.
     pub receipts: &'a [ReceiptView<'a>],
-    /// The newest message.
+    /// The newest event.
     pub last: Option<EventView<'a>>,
 }
 
-/// Up to where a member has a conversation.
+/// The watermarks of a member.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiptView<'a> {
-    /// Who.
+    /// The member.
     pub actor: &'a str,
-    /// The newest event that some device has.
+    /// The newest event that some device of the member has.
     pub delivered: u64,
-    /// The newest event that was read.
+    /// The newest event that the member has read.
     pub read: u64,
 }
 
@@ -404,7 +404,7 @@ fn push_receipts(bytes: &mut Vec<u8>, receipts: &[ReceiptView<'_>]) {
     });
 }
 
-/// Encodes the answer to a receipt.
+/// Encodes the answer to a receipt, with the actor's watermarks.
 #[must_use]
 pub fn marked(id: &str, conversation: ConversationId, receipt: &ReceiptView<'_>) -> Bytes {
     let mut object = Object::new("marked", 160);
@@ -416,7 +416,7 @@ pub fn marked(id: &str, conversation: ConversationId, receipt: &ReceiptView<'_>)
     object.finish()
 }
 
-/// Encodes that a member has a conversation up to some event.
+/// Encodes the changed watermarks of a member.
 #[must_use]
 pub fn receipt(conversation: ConversationId, receipt: &ReceiptView<'_>) -> Bytes {
     let mut object = Object::new("receipt", 192);
@@ -428,7 +428,7 @@ pub fn receipt(conversation: ConversationId, receipt: &ReceiptView<'_>) -> Bytes
     object.finish()
 }
 
-/// Encodes up to where members have a conversation.
+/// Encodes the answer with the watermarks of members.
 #[must_use]
 pub fn receipts(id: &str, conversation: ConversationId, receipts: &[ReceiptView<'_>]) -> Bytes {
     let mut object = Object::new("receipts", 128 + receipts.len() * 96);

@@ -15,37 +15,37 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::request::{BlobRequest, allowed, empty, insert, is_member, storage, unknown};
+use super::request::{BlobRequest, allowed, empty, insert, is_member, storage_failed, unknown};
 use crate::blobs::BlobsError;
 use crate::hooks::Access;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply, ReplyBody};
 
-/// What stands as it is in the name of a file (RFC 8187, `attr-char`).
+/// Characters that file names are percent-encoded without: a subset of `attr-char` (RFC 8187).
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
-/// Sends a blob, or a part of it, to whoever may have it.
+/// Sends a blob, or a range of it, if its plugin allows that.
 pub(super) async fn download(
     state: &Arc<HttpState>,
-    asked: BlobRequest,
+    request: BlobRequest,
     headers: &HeaderMap,
     head: bool,
 ) -> Result<Reply, HttpError> {
     let host = state.host.clone();
     let permitted = move || {
-        let identity = asked.identify(&host)?;
+        let identity = request.identify(&host)?;
         host.settlement.run(|| {
-            let mut call = asked.target.call(&host, Access::Read, identity.as_ref());
-            let (name, record) = asked.find(&mut call.draft)?;
+            let mut call = request.path.call(&host, Access::Read, identity.as_ref());
+            let (name, record) = request.find(&mut call.draft)?;
             if !record.complete {
                 return Err(unknown());
             }
-            let is_member = is_member(&host, &mut call.draft, &asked.target, &record, identity.as_ref())?;
+            let is_member = is_member(&host, &mut call.draft, &request.path, &record, identity.as_ref())?;
             let question = Question::BeforeDownload {
                 blob: record.seen(&name),
                 is_member,
             };
-            let (call, outcome) = host.hooks.blob(call, &asked.target.plugin, question);
+            let (call, outcome) = host.hooks.blob(call, &request.path.plugin, question);
             Ok((call, allowed(outcome).map(|()| (name, record))))
         })
     };
@@ -55,7 +55,7 @@ pub(super) async fn download(
         empty(StatusCode::NOT_MODIFIED)
     } else {
         let whole = 0..record.length;
-        let range = match wanted(headers, &tag, record.length) {
+        let range = match requested_range(headers, &tag, record.length) {
             Ok(range) => range,
             Err(()) => {
                 let mut response = empty(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -69,11 +69,11 @@ pub(super) async fn download(
         let body = if head {
             ReplyBody::Left(Full::default())
         } else {
-            let pieces = state.blobs.read(&name, &record, part.clone()).map_err(storage)?;
-            let told = |error: &BlobsError| {
+            let pieces = state.blobs.read(&name, &record, part.clone()).map_err(storage_failed)?;
+            let log = |error: &BlobsError| {
                 tracing::error!(%error, cause = ?std::error::Error::source(error), "a blob can't be sent to its end");
             };
-            let frames = pieces.map_ok(Frame::data).inspect_err(told);
+            let frames = pieces.map_ok(Frame::data).inspect_err(log);
             ReplyBody::Right(StreamBody::new(frames).boxed_unsync())
         };
         let mut response = Response::new(body);
@@ -97,23 +97,26 @@ pub(super) async fn download(
         headers.insert(CONTENT_DISPOSITION, text);
     }
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // It never changes, but who may read it does.
+    // A blob never changes, but the permission to read it may.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
-/// Finds the part that a request asks for (RFC 9110, section 14); none for the whole. Several parts are sent as the whole,
-/// which the RFC allows.
-fn wanted(headers: &HeaderMap, tag: &HeaderValue, length: u64) -> Result<Option<Range<u64>>, ()> {
+/// Returns the range that a request asks for (RFC 9110, section 14), or `None` for the whole blob. A request for several
+/// ranges gets the whole blob, which the RFC allows.
+///
+/// # Errors
+/// When the blob has no byte of the range.
+fn requested_range(headers: &HeaderMap, tag: &HeaderValue, length: u64) -> Result<Option<Range<u64>>, ()> {
     let Some(range) = headers.get(RANGE).and_then(|range| range.to_str().ok()) else {
         return Ok(None);
     };
     if headers.get(IF_RANGE).is_some_and(|condition| condition != tag) {
         return Ok(None);
     }
-    // One that can't be understood is as good as none.
+    // An invalid range is ignored.
     let Ok(parsed) = parse_range_header(range) else {
         return Ok(None);
     };
@@ -128,19 +131,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_understood_or_refused() {
+    fn a_range_is_parsed_or_rejected() {
         let tag = HeaderValue::from_static("\"a\"");
-        let wanted = |range: &'static str| {
+        let requested_range = |range: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RANGE, HeaderValue::from_static(range));
-            super::wanted(&headers, &tag, 10)
+            super::requested_range(&headers, &tag, 10)
         };
-        assert_eq!(wanted("bytes=0-0"), Ok(Some(0..1)));
-        assert_eq!(wanted("bytes=4-"), Ok(Some(4..10)));
-        assert_eq!(wanted("bytes=-3"), Ok(Some(7..10)));
-        assert_eq!(wanted("bytes=5-100"), Ok(Some(5..10)));
-        assert_eq!(wanted("bytes=10-"), Err(()));
-        assert_eq!(wanted("bytes=0-1,3-4"), Ok(None));
-        assert_eq!(wanted("lines=1-2"), Ok(None));
+        assert_eq!(requested_range("bytes=0-0"), Ok(Some(0..1)));
+        assert_eq!(requested_range("bytes=4-"), Ok(Some(4..10)));
+        assert_eq!(requested_range("bytes=-3"), Ok(Some(7..10)));
+        assert_eq!(requested_range("bytes=5-100"), Ok(Some(5..10)));
+        assert_eq!(requested_range("bytes=10-"), Err(()));
+        assert_eq!(requested_range("bytes=0-1,3-4"), Ok(None));
+        assert_eq!(requested_range("lines=1-2"), Ok(None));
     }
 }

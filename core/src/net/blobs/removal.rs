@@ -14,28 +14,28 @@ use crate::net::{HttpState, Reply};
 use crate::wire::Code;
 
 /// Removes a blob.
-pub(super) async fn remove(state: &Arc<HttpState>, asked: BlobRequest) -> Result<Reply, HttpError> {
+pub(super) async fn remove(state: &Arc<HttpState>, request: BlobRequest) -> Result<Reply, HttpError> {
     let host = state.host.clone();
-    in_turn(&state.host, move || removed(&host, &asked)).await?;
+    in_turn(&state.host, move || remove_blocking(&host, &request)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Removes a blob, if the plugin agrees; its uploader may also break an upload off.
-pub(super) fn removed(host: &Arc<Host>, asked: &BlobRequest) -> Result<(), HttpError> {
-    let identity = asked.signed_in(host)?;
+/// Removes a blob if its plugin allows it. An incomplete upload can be removed by its uploader, without the plugin.
+pub(super) fn remove_blocking(host: &Arc<Host>, request: &BlobRequest) -> Result<(), HttpError> {
+    let identity = request.signed_in(host)?;
     host.settlement.run(|| {
-        let mut call = asked.target.call(host, Access::Write, Some(&identity));
-        let (name, record) = asked.find(&mut call.draft)?;
+        let mut call = request.path.call(host, Access::Write, Some(&identity));
+        let (name, record) = request.find(&mut call.draft)?;
         let mut outcome = Ok(());
         if record.complete {
             let question = Question::BeforeRemove(record.seen(&name));
             let answer;
-            (call, answer) = host.hooks.blob(call, &asked.target.plugin, question);
-            let nobody = || {
-                let message = "Nobody may remove blobs of this plugin.";
+            (call, answer) = host.hooks.blob(call, &request.path.plugin, question);
+            let forbidden = || {
+                let message = "This plugin does not allow anybody to remove blobs.";
                 HttpError::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
             };
-            outcome = allowed(Some(answer.ok_or_else(nobody)?));
+            outcome = allowed(Some(answer.ok_or_else(forbidden)?));
         } else if record.uploader != identity.actor.as_str() {
             return Err(unknown());
         }

@@ -1,4 +1,4 @@
-//! What the requests to blobs have in common: who sends them, which blob they name, and how they are refused.
+//! What all requests to blobs share: the sender, the blob they name, and their errors.
 
 use http_body_util::Full;
 use hyper::header::HeaderValue;
@@ -13,43 +13,43 @@ use crate::net::{Reply, ReplyBody};
 use crate::store::{CommitError, LogId};
 use crate::wire::{Code, ConversationId, RequestError};
 
-/// A request, and who sends it.
+/// A request to a blob of a plugin.
 #[derive(Clone)]
 pub(super) struct BlobRequest {
-    pub(super) target: PluginPath,
-    /// What stands behind the plugin; empty for none.
+    pub(super) path: PluginPath,
+    /// The path behind the plugin's id: the id of a blob, or empty.
     pub(super) id: String,
     pub(super) token: Option<String>,
 }
 
 impl BlobRequest {
     pub(super) fn identify(&self, host: &Host) -> Result<Option<Identity>, HttpError> {
-        self.target.identify(host, self.token.as_deref())
+        self.path.identify(host, self.token.as_deref())
     }
 
-    /// Returns who sends the request, which must be somebody.
+    /// Returns the sender. Fails with `unauthenticated` without a token.
     pub(super) fn signed_in(&self, host: &Host) -> Result<Identity, HttpError> {
         let needed = || {
-            let message = "This needs a bearer token.";
+            let message = "A bearer token is required.";
             HttpError::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, message)
         };
         self.identify(host)?.ok_or_else(needed)
     }
 
-    /// Finds the blob that the request names.
+    /// Returns the blob that the request names.
     pub(super) fn find(&self, draft: &mut Draft) -> Result<(BlobName, Record), HttpError> {
-        let name = BlobName::parse(self.target.app.clone(), &self.target.plugin, &self.id).ok_or_else(unknown)?;
-        let record = blobs::find(draft, &name).map_err(storage)?;
+        let name = BlobName::parse(self.path.app.clone(), &self.path.plugin, &self.id).ok_or_else(unknown)?;
+        let record = blobs::find(draft, &name).map_err(storage_failed)?;
         Ok((name, record.ok_or_else(unknown)?))
     }
 }
 
 pub(super) fn unknown() -> HttpError {
-    HttpError::new(StatusCode::NOT_FOUND, Code::UnknownBlob, "There is no such blob.")
+    HttpError::new(StatusCode::NOT_FOUND, Code::UnknownBlob, "The blob does not exist.")
 }
 
-/// Tells the operator, and the client as much as it may know.
-pub(super) fn storage(error: BlobsError) -> HttpError {
+/// Logs a failure, and converts it without details for the client.
+pub(super) fn storage_failed(error: BlobsError) -> HttpError {
     if let BlobsError::Commit(CommitError::Closed) = error {
         let message = "The server is stopping.";
         return HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message);
@@ -59,14 +59,15 @@ pub(super) fn storage(error: BlobsError) -> HttpError {
     HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFailed, message)
 }
 
-/// Makes of a plugin's answer about a blob whether the request goes on. A plugin that does not decide about blobs has none.
+/// Converts a plugin's verdict about a blob. `None` means that the plugin has no hook for blobs: the blob is unknown
+/// then.
 pub(super) fn allowed(outcome: Option<Result<(), RequestError>>) -> Result<(), HttpError> {
     match outcome {
         None => Err(unknown()),
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             let refused = HttpError::from(error);
-            // What a plugin refuses is understood well enough.
+            // The request was valid, so its rejection isn't a 400.
             let status = match refused.0 {
                 StatusCode::BAD_REQUEST => StatusCode::FORBIDDEN,
                 status => status,
@@ -76,11 +77,11 @@ pub(super) fn allowed(outcome: Option<Result<(), RequestError>>) -> Result<(), H
     }
 }
 
-/// Tells whether an actor is a member of the conversation that a blob is for, and relies on that.
+/// Whether the actor is a member of the conversation that the blob is for. The draft depends on the answer.
 pub(super) fn is_member(
     host: &Host,
     draft: &mut Draft,
-    target: &PluginPath,
+    path: &PluginPath,
     record: &Record,
     identity: Option<&Identity>,
 ) -> Result<bool, HttpError> {
@@ -88,7 +89,7 @@ pub(super) fn is_member(
         return Ok(false);
     };
     let log = LogId {
-        app: target.app.clone(),
+        app: path.app.clone(),
         conversation: ConversationId(id),
     };
     let found = host.log.conversations().get(&log).map_err(|error| {
@@ -108,7 +109,7 @@ pub(super) fn empty(status: StatusCode) -> Reply {
     response
 }
 
-/// Adds a header whose value is of our own making.
+/// Adds a header; a value with characters that headers can't have is left out.
 pub(super) fn insert(response: &mut Reply, name: impl hyper::header::IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

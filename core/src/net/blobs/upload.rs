@@ -1,5 +1,5 @@
-//! Uploads of blobs that go on where they were broken off: tus 1.0.0 (<https://tus.io/protocols/resumable-upload>) with the
-//! extensions creation, creation-with-upload, checksum, expiration and termination.
+//! Resumable uploads of blobs: tus 1.0.0 (<https://tus.io/protocols/resumable-upload>) with the extensions creation,
+//! creation-with-upload, checksum, expiration and termination.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,8 +15,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATIO
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use super::removal::removed;
-use super::request::{BlobRequest, allowed, empty, insert, is_member, storage, unknown};
+use super::removal::remove_blocking;
+use super::request::{BlobRequest, allowed, empty, insert, is_member, storage_failed, unknown};
 use crate::blobs::{self, BlobName, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES, Part, Record};
 use crate::hooks::{Access, Identity};
 use crate::host::Host;
@@ -34,24 +34,24 @@ const EXPIRES: &str = "upload-expires";
 const OVERRIDE: &str = "x-http-method-override";
 const OFFSET_STREAM: &str = "application/offset+octet-stream";
 
-/// How long the next bytes of a body may take.
+/// Longest wait for the next bytes of a body.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Whether a request means an upload, and not a blob.
-pub(super) fn is_meant(asked: &Method, headers: &HeaderMap) -> bool {
-    headers.contains_key(RESUMABLE) || *asked == Method::OPTIONS
+/// Whether a request is about an upload, not about a complete blob.
+pub(super) fn is_upload(method: &Method, headers: &HeaderMap) -> bool {
+    headers.contains_key(RESUMABLE) || *method == Method::OPTIONS
 }
 
-/// Returns the method of a request, which clients behind old proxies write into a header.
+/// Returns the method of a request. Clients behind old proxies override it by a header.
 pub(super) fn method(method: &Method, headers: &HeaderMap) -> Method {
-    let instead = headers
+    let overriding = headers
         .get(OVERRIDE)
         .and_then(|name| Method::from_bytes(name.as_bytes()).ok());
-    instead.unwrap_or_else(|| method.clone())
+    overriding.unwrap_or_else(|| method.clone())
 }
 
-/// Adds what every answer about uploads says.
-pub(super) fn finished(state: &HttpState, mut response: Reply) -> Reply {
+/// Adds the headers of every answer about uploads.
+pub(super) fn with_tus_headers(state: &HttpState, mut response: Reply) -> Reply {
     let headers = response.headers_mut();
     headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
     headers.insert("tus-version", HeaderValue::from_static(VERSION));
@@ -68,7 +68,7 @@ pub(super) fn finished(state: &HttpState, mut response: Reply) -> Reply {
 /// Answers a request about an upload.
 pub(super) async fn answer<B>(
     state: &Arc<HttpState>,
-    asked: BlobRequest,
+    request: BlobRequest,
     parts: &Parts,
     body: B,
 ) -> Result<Reply, HttpError>
@@ -81,7 +81,7 @@ where
         return Ok(empty(StatusCode::NO_CONTENT));
     }
     if parts.headers.get(RESUMABLE).map(HeaderValue::as_bytes) != Some(VERSION.as_bytes()) {
-        let message = "This server speaks tus 1.0.0.";
+        let message = "This server supports tus 1.0.0 only.";
         return Err(HttpError::new(
             StatusCode::PRECONDITION_FAILED,
             Code::BadUpload,
@@ -90,32 +90,32 @@ where
     }
     let host = state.host.clone();
     match method {
-        Method::POST if asked.id.is_empty() => create(state, asked, parts, body).await,
+        Method::POST if request.id.is_empty() => create(state, request, parts, body).await,
         Method::HEAD => {
-            let (name, record) = in_turn(&state.host, move || own(&host, &asked)).await?;
+            let (name, record) = in_turn(&state.host, move || find_own(&host, &request)).await?;
             let mut response = empty(StatusCode::OK);
             insert(&mut response, LENGTH, &record.length.to_string());
             describe(&mut response, &record);
-            tracing::trace!(blob = name.text(), offset = record.offset(), "an upload goes on");
+            tracing::trace!(blob = name.text(), offset = record.offset(), "resuming an upload");
             Ok(response)
         }
         Method::PATCH => {
             let (name, record) = in_turn(&state.host, {
-                let asked = asked.clone();
-                move || own(&host, &asked)
+                let request = request.clone();
+                move || find_own(&host, &request)
             })
             .await?;
-            let upload = Upload::new(state, asked, name, record)?;
-            let record = upload.take(&parts.headers, body).await?;
+            let upload = Upload::new(state, request, name, record)?;
+            let record = upload.receive_body(&parts.headers, body).await?;
             let mut response = empty(StatusCode::NO_CONTENT);
             describe(&mut response, &record);
             Ok(response)
         }
         Method::DELETE => {
-            in_turn(&state.host, move || removed(&host, &asked)).await?;
+            in_turn(&state.host, move || remove_blocking(&host, &request)).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
-        _ => Err(bad(StatusCode::METHOD_NOT_ALLOWED, "That is no method of uploads.")),
+        _ => Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Uploads don't have this method.")),
     }
 }
 
@@ -123,7 +123,7 @@ fn bad(status: StatusCode, message: &'static str) -> HttpError {
     HttpError::new(status, Code::BadUpload, message)
 }
 
-/// Says how far an upload is, and until when it may go on.
+/// Adds the headers with the offset of an upload and the time when it expires.
 fn describe(response: &mut Reply, record: &Record) {
     insert(response, OFFSET, &record.offset().to_string());
     if record.until_ms != 0 {
@@ -133,11 +133,11 @@ fn describe(response: &mut Reply, record: &Record) {
     }
 }
 
-/// Finds an upload of whoever sends the request.
-fn own(host: &Arc<Host>, asked: &BlobRequest) -> Result<(BlobName, Record), HttpError> {
-    let identity = asked.signed_in(host)?;
-    let mut call = asked.target.call(host, Access::Read, Some(&identity));
-    let (name, record) = asked.find(&mut call.draft)?;
+/// Returns an upload of the sender.
+fn find_own(host: &Arc<Host>, request: &BlobRequest) -> Result<(BlobName, Record), HttpError> {
+    let identity = request.signed_in(host)?;
+    let mut call = request.path.call(host, Access::Read, Some(&identity));
+    let (name, record) = request.find(&mut call.draft)?;
     if record.uploader == identity.actor.as_str() {
         Ok((name, record))
     } else {
@@ -149,7 +149,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-/// What a client says about a file.
+/// A client's description of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Metadata {
     name: String,
@@ -163,25 +163,27 @@ impl Metadata {
         let Some(text) = headers.get(METADATA) else {
             return Ok(metadata);
         };
-        let text = text.to_str().map_err(|_| "Upload-Metadata is no text.")?;
+        let text = text.to_str().map_err(|_| "Upload-Metadata must be ASCII text.")?;
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
             let value = STANDARD.decode(value.trim()).ok();
             let value = value.and_then(|value| String::from_utf8(value).ok());
-            let value = value.ok_or("A value in Upload-Metadata is no Base64 of UTF-8.")?;
+            let value = value.ok_or("A value in Upload-Metadata must be UTF-8 in Base64.")?;
             match key {
                 "filename" | "name" => metadata.name = file_name(&value)?,
                 "filetype" | "type" => {
                     if value.len() > MEDIA_TYPE_BYTES || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-                        return Err("The media type is none.");
+                        return Err("Not a media type: `filetype` in Upload-Metadata.");
                     }
                     metadata.media_type = value;
                 }
                 "conversation" if !value.is_empty() => {
-                    let id: ConversationId = value.parse().map_err(|_| "The conversation is none.")?;
+                    let id: ConversationId = value
+                        .parse()
+                        .map_err(|_| "Not a conversation id: `conversation` in Upload-Metadata.")?;
                     metadata.conversation = Some(id.0);
                 }
-                // Others are for the client itself.
+                // Other keys have no meaning for the server.
                 _ => {}
             }
         }
@@ -189,9 +191,9 @@ impl Metadata {
     }
 }
 
-/// Makes a name of a file of what a client says: without a path, and without what terminals and pages would act on.
-fn file_name(said: &str) -> Result<String, &'static str> {
-    let last = said.rsplit(['/', '\\']).next().unwrap_or_default();
+/// Returns a client's file name without its path, and without control and bidirectional formatting characters.
+fn file_name(claimed: &str) -> Result<String, &'static str> {
+    let last = claimed.rsplit(['/', '\\']).next().unwrap_or_default();
     let is_hidden = |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let name: String = last.chars().filter(|c| !c.is_control() && !is_hidden(c)).collect();
     match name.trim() {
@@ -201,30 +203,33 @@ fn file_name(said: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Begins an upload.
-async fn create<B>(state: &Arc<HttpState>, asked: BlobRequest, parts: &Parts, body: B) -> Result<Reply, HttpError>
+/// Creates an upload.
+async fn create<B>(state: &Arc<HttpState>, request: BlobRequest, parts: &Parts, body: B) -> Result<Reply, HttpError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let headers = &parts.headers;
-    let length = number(headers, LENGTH).ok_or_else(|| bad(StatusCode::BAD_REQUEST, "Upload-Length is needed."))?;
+    let length = number(headers, LENGTH).ok_or_else(|| bad(StatusCode::BAD_REQUEST, "Upload-Length is required."))?;
     if length > state.blobs.limits().bytes {
-        return Err(bad(StatusCode::PAYLOAD_TOO_LARGE, "The file is over `max_bytes`."));
+        return Err(bad(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The file is larger than `max_bytes` allows.",
+        ));
     }
     let metadata = Metadata::read(headers).map_err(|message| bad(StatusCode::BAD_REQUEST, message))?;
-    let (host, blobs, creating) = (state.host.clone(), state.blobs.clone(), asked.clone());
-    let begun = in_turn(&state.host, move || begin(&host, &blobs, &creating, length, metadata)).await;
+    let (host, blobs, for_begin) = (state.host.clone(), state.blobs.clone(), request.clone());
+    let begun = in_turn(&state.host, move || begin(&host, &blobs, &for_begin, length, metadata)).await;
     let (name, mut record) = begun?;
     let path = parts.uri.path().trim_end_matches('/');
-    // What is in the body already saves a request.
+    // A body saves the client a request (creation-with-upload).
     if has_bytes(headers) && length > 0 {
-        let asked = BlobRequest {
+        let request = BlobRequest {
             id: name.text(),
-            ..asked
+            ..request
         };
-        let upload = Upload::new(state, asked, name.clone(), record)?;
-        record = upload.take(headers, body).await?;
+        let upload = Upload::new(state, request, name.clone(), record)?;
+        record = upload.receive_body(headers, body).await?;
     }
     let mut response = empty(StatusCode::CREATED);
     insert(&mut response, LOCATION, &format!("{path}/{}", name.text()));
@@ -236,35 +241,35 @@ fn has_bytes(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) == Some(OFFSET_STREAM.as_bytes())
 }
 
-/// Asks the plugin whether an upload may begin. One of no bytes ends with it.
+/// Asks the plugin whether an upload may begin. An upload without bytes is completed as well.
 fn begin(
     host: &Arc<Host>,
     blobs: &Blobs,
-    asked: &BlobRequest,
+    request: &BlobRequest,
     length: u64,
     metadata: Metadata,
 ) -> Result<(BlobName, Record), HttpError> {
-    let identity = asked.signed_in(host)?;
-    let name = BlobName::new(asked.target.app.clone(), &asked.target.plugin);
-    let mut record = blobs.begin(&name, length).map_err(storage)?;
+    let identity = request.signed_in(host)?;
+    let name = BlobName::new(request.path.app.clone(), &request.path.plugin);
+    let mut record = blobs.begin(&name, length).map_err(storage_failed)?;
     record.uploader = identity.actor.as_str().to_owned();
     record.name = metadata.name;
     record.media_type = metadata.media_type;
     record.conversation = metadata.conversation;
     let now = host.settlement.run(|| {
-        let mut call = asked.target.call(host, Access::Write, Some(&identity));
+        let mut call = request.path.call(host, Access::Write, Some(&identity));
         let question = Question::BeforeUpload {
             blob: record.seen(&name),
-            is_member: is_member(host, &mut call.draft, &asked.target, &record, Some(&identity))?,
+            is_member: is_member(host, &mut call.draft, &request.path, &record, Some(&identity))?,
         };
-        let (mut call, answer) = host.hooks.blob(call, &asked.target.plugin, question);
+        let (mut call, answer) = host.hooks.blob(call, &request.path.plugin, question);
         let mut outcome = allowed(answer);
         let mut now = record.clone();
         if length == 0 && outcome.is_ok() {
             let answer;
             (call, answer) = host
                 .hooks
-                .blob(call, &asked.target.plugin, Question::CompleteUpload(record.seen(&name)));
+                .blob(call, &request.path.plugin, Question::CompleteUpload(record.seen(&name)));
             outcome = allowed(answer.or(Some(Ok(()))));
             now.complete = true;
             now.until_ms = 0;
@@ -275,52 +280,52 @@ fn begin(
     Ok((name, now))
 }
 
-/// Some bytes of an upload on their way.
+/// One request with bytes for an upload.
 struct Upload {
     state: Arc<HttpState>,
-    asked: BlobRequest,
+    request: BlobRequest,
     name: BlobName,
-    /// As it is in the store.
+    /// The record as it is stored.
     record: Record,
-    /// Parts that are written and do not count yet.
+    /// Parts that are written, but not yet in the record.
     pending: Vec<Part>,
     buffer: BytesMut,
-    /// Whether parts count only when all of the body is there.
-    at_once: bool,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    /// Whether parts are added to the record only once the whole body has arrived.
+    atomic: bool,
+    _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Upload {
-    fn new(state: &Arc<HttpState>, asked: BlobRequest, name: BlobName, record: Record) -> Result<Self, HttpError> {
-        let place = state.uploads.clone().try_acquire_owned().map_err(|_| {
-            let message = "Too many uploads at a time.";
+    fn new(state: &Arc<HttpState>, request: BlobRequest, name: BlobName, record: Record) -> Result<Self, HttpError> {
+        let permit = state.uploads.clone().try_acquire_owned().map_err(|_| {
+            let message = "Too many uploads are in progress. Try again later.";
             HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message)
         })?;
         Ok(Self {
             state: state.clone(),
-            asked,
+            request,
             name,
             record,
             pending: Vec::new(),
             buffer: BytesMut::new(),
-            at_once: false,
-            _place: place,
+            atomic: false,
+            _permit: permit,
         })
     }
 
-    /// Takes the bytes of a request. What came before a connection broke off is kept.
-    async fn take<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, HttpError>
+    /// Receives the bytes of a request. Bytes that arrived before a broken connection are kept, unless there is a checksum.
+    async fn receive_body<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if !has_bytes(headers) {
-            let message = "The bytes of an upload are application/offset+octet-stream.";
+            let message = "The Content-Type must be application/offset+octet-stream.";
             return Err(bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let checksum = Checksum::read(headers)?;
-        self.at_once = checksum.is_some();
-        // A request that begins an upload begins at 0.
+        self.atomic = checksum.is_some();
+        // The request that creates an upload needs no offset.
         let offset = number(headers, OFFSET).unwrap_or(0);
         if self.record.complete || offset != self.record.offset() {
             return Err(conflict());
@@ -341,7 +346,7 @@ impl Upload {
         let over = || {
             bad(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "There are more bytes than Upload-Length says.",
+                "The body has more bytes than Upload-Length allows.",
             )
         };
         if body.size_hint().lower() > left {
@@ -354,8 +359,8 @@ impl Upload {
             let frame = match tokio::time::timeout(STALL, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => break None,
-                Ok(Some(Err(_))) => break Some("The connection broke off."),
-                Err(_) => break Some("The bytes took too long."),
+                Ok(Some(Err(_))) => break Some("The connection was interrupted."),
+                Err(_) => break Some("No bytes arrived for 30 seconds."),
             };
             let Ok(mut bytes) = frame.into_data() else { continue };
             received += bytes.len() as u64;
@@ -374,12 +379,12 @@ impl Upload {
             }
         };
         match (broken, checksum) {
-            // Whether they are right can't be told.
+            // The checksum of an incomplete body can't be verified.
             (Some(message), Some(_)) => return Err(bad(StatusCode::BAD_REQUEST, message)),
             (None, Some(checksum)) => checksum.check()?,
             (_, None) => {}
         }
-        self.at_once = false;
+        self.atomic = false;
         self.write().await?;
         match broken {
             Some(message) => Err(bad(StatusCode::BAD_REQUEST, message)),
@@ -387,58 +392,58 @@ impl Upload {
         }
     }
 
-    /// Writes what is buffered, and lets it count.
+    /// Writes the buffer as a part, and adds pending parts to the record, unless the request is atomic.
     async fn write(&mut self) -> Result<(), HttpError> {
         if !self.buffer.is_empty() {
             let bytes = self.buffer.split().freeze();
             let part = self.state.blobs.write(&self.name, &self.record, bytes).await;
-            self.pending.push(part.map_err(storage)?);
+            self.pending.push(part.map_err(storage_failed)?);
         }
-        if self.at_once || self.pending.is_empty() {
+        if self.atomic || self.pending.is_empty() {
             return Ok(());
         }
-        let (host, asked, name) = (self.state.host.clone(), self.asked.clone(), self.name.clone());
+        let (host, request, name) = (self.state.host.clone(), self.request.clone(), self.name.clone());
         let (before, pending) = (self.record.clone(), self.pending.clone());
         self.record = in_turn(&self.state.host, move || {
-            advance(&host, &asked, &name, &before, pending)
+            advance(&host, &request, &name, &before, pending)
         })
         .await?;
         self.pending.clear();
         Ok(())
     }
 
-    /// Removes what was written and does not count.
+    /// Deletes the parts that are written, but not in the record.
     async fn discard(&mut self) {
         if let Err(error) = self.state.blobs.erase_parts(&self.name, &self.pending).await {
-            tracing::warn!(%error, "bytes of an upload that do not count stay until it is removed");
+            tracing::warn!(%error, "unused bytes of an upload stay until it is removed");
         }
     }
 }
 
 fn conflict() -> HttpError {
-    let message = "The upload is at another offset.";
+    let message = "Upload-Offset differs from the offset of the upload.";
     HttpError::new(StatusCode::CONFLICT, Code::UploadConflict, message)
 }
 
-/// Lets parts count. When they are the last, the plugin is asked whether it takes the blob.
+/// Lets parts count. When they are the last, the plugin is request whether it takes the blob.
 fn advance(
     host: &Arc<Host>,
-    asked: &BlobRequest,
+    request: &BlobRequest,
     name: &BlobName,
     before: &Record,
     parts: Vec<Part>,
 ) -> Result<Record, HttpError> {
-    let identity = asked.signed_in(host)?;
+    let identity = request.signed_in(host)?;
     let mut now = before.clone();
     now.parts.extend(parts);
     if now.offset() == now.length {
         now.complete = true;
         now.until_ms = 0;
     }
-    let mut is_refused = false;
+    let mut is_rejected = false;
     let advanced = host.settlement.run(|| {
-        let mut call = asked.target.call(host, Access::Write, Some(&identity));
-        if asked.find(&mut call.draft)?.1 != *before {
+        let mut call = request.path.call(host, Access::Write, Some(&identity));
+        if request.find(&mut call.draft)?.1 != *before {
             return Err(conflict());
         }
         let mut outcome = Ok(());
@@ -446,41 +451,41 @@ fn advance(
             let answer;
             (call, answer) = host
                 .hooks
-                .blob(call, &asked.target.plugin, Question::CompleteUpload(now.seen(name)));
+                .blob(call, &request.path.plugin, Question::CompleteUpload(now.seen(name)));
             outcome = allowed(answer.or(Some(Ok(()))));
         }
-        is_refused = outcome.as_ref().is_err_and(|refused| !refused.1.retry);
+        is_rejected = outcome.as_ref().is_err_and(|error| !error.1.retry);
         blobs::put(&mut call.draft, name, Some(before), &now);
         Ok((call, outcome))
     });
     match advanced {
         Ok(()) => Ok(now),
-        Err(refused) => {
-            if is_refused {
-                give_up(host, asked, name, before, &identity)?;
+        Err(error) => {
+            if is_rejected {
+                remove_rejected(host, request, name, before, &identity)?;
             }
-            Err(refused)
+            Err(error)
         }
     }
 }
 
-/// Removes an upload that the plugin does not take.
-fn give_up(
+/// Removes an upload that the plugin rejected.
+fn remove_rejected(
     host: &Arc<Host>,
-    asked: &BlobRequest,
+    request: &BlobRequest,
     name: &BlobName,
     record: &Record,
     identity: &Identity,
 ) -> Result<(), HttpError> {
-    let mut call = asked.target.call(host, Access::Write, Some(identity));
+    let mut call = request.path.call(host, Access::Write, Some(identity));
     blobs::remove(&mut call.draft, name, record);
     host.settlement.commit(*call, |_| {}).map_err(HttpError::from)
 }
 
-/// What the bytes of a request must add up to.
+/// The expected checksum of a body.
 struct Checksum {
     context: digest::Context,
-    wanted: Vec<u8>,
+    expected: Vec<u8>,
 }
 
 impl Checksum {
@@ -496,22 +501,22 @@ impl Checksum {
         let algorithm = match algorithm {
             "sha1" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             "sha256" => &digest::SHA256,
-            _ => return Err(bad(StatusCode::BAD_REQUEST, "The checksum is neither sha1 nor sha256.")),
+            _ => return Err(bad(StatusCode::BAD_REQUEST, "The checksum must be sha1 or sha256.")),
         };
-        let wanted = STANDARD.decode(sum.trim()).ok();
-        let wanted = wanted.ok_or_else(|| bad(StatusCode::BAD_REQUEST, "The checksum is no Base64."))?;
+        let expected = STANDARD.decode(sum.trim()).ok();
+        let expected = expected.ok_or_else(|| bad(StatusCode::BAD_REQUEST, "The checksum must be Base64."))?;
         Ok(Some(Self {
             context: digest::Context::new(algorithm),
-            wanted,
+            expected,
         }))
     }
 
     fn check(self) -> Result<(), HttpError> {
-        if self.context.finish().as_ref() == self.wanted {
+        if self.context.finish().as_ref() == self.expected {
             return Ok(());
         }
         let mismatch = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
-        let message = "The bytes do not add up to the checksum.";
+        let message = "The body doesn't match the checksum.";
         Err(HttpError::new(mismatch, Code::ChecksumMismatch, message))
     }
 }
@@ -521,8 +526,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_are_no_paths() {
-        let name = |said: &str| file_name(said).unwrap();
+    fn file_names_lose_paths_and_control_characters() {
+        let name = |claimed: &str| file_name(claimed).unwrap();
         assert_eq!(name("report.pdf"), "report.pdf");
         assert_eq!(name("../../etc/passwd"), "passwd");
         assert_eq!(name("C:\\Users\\ann\\a.txt"), "a.txt");
@@ -533,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_read_or_refused() {
+    fn metadata_is_parsed_or_rejected() {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(METADATA, HeaderValue::from_str(text).unwrap());
