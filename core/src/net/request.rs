@@ -34,7 +34,7 @@ impl PluginPath {
             None => (AppId::default_app(), rest),
         };
         let rest = rest.strip_prefix(noun)?.strip_prefix('/')?;
-        let (plugin, path) = match rest.find('/') {
+        let (plugin, rest) = match rest.find('/') {
             Some(end) => rest.split_at(end),
             None => (rest, "/"),
         };
