@@ -49,6 +49,8 @@ export class Courtyard extends EventTarget {
   #conversations = new Map();
   #listed = new Map();
   #position;
+  #syncing;
+  #isSyncWanted = false;
   #marks;
   #pause = FIRST_PAUSE;
   #timers = {};
@@ -355,30 +357,49 @@ export class Courtyard extends EventTarget {
     for (const message of this.#outbox.values()) if (this.#isNext(message)) this.#write(message);
   }
 
-  async #sync() {
+  /**
+   * Asks for what changed. One request at a time is in flight, so that no older answer comes after a newer one; a call
+   * meanwhile leads to one more, which goes on from the position of the one before.
+   */
+  #sync() {
+    this.#isSyncWanted = true;
+    this.#syncing ??= this.#syncAll();
+    return this.#syncing;
+  }
+
+  async #syncAll() {
     try {
-      const since = this.#position && { since: this.#position };
-      const synced = await this.#request({ type: "sync", ...since });
-      this.#position = synced.position;
-      for (const id of synced.left ?? []) this.#leave(id);
-      for (const conversation of synced.conversations) {
-        this.#listed.set(conversation.id, conversation);
-        const known = this.#known(conversation.id, conversation.last ? conversation.seq - 1 : conversation.seq);
-        if (known.epoch !== undefined && known.epoch !== conversation.epoch) {
-          known.seq = 0;
-          known.waiting.clear();
-          this.#tell("reset", { conversation: conversation.id, epoch: conversation.epoch });
-        }
-        known.epoch = conversation.epoch;
-        if (conversation.last) this.#arrive(conversation.last);
-        this.#marks.list(conversation);
+      while (this.#isSyncWanted) {
+        this.#isSyncWanted = false;
+        await this.#synchronize();
       }
-      // What an earlier connection could not fetch is not listed again.
-      for (const [id, known] of this.#conversations) this.#complete(id, known);
-      this.#tell("synced", [...this.#listed.values()]);
     } catch (error) {
       if (!error.retry) throw error;
+    } finally {
+      this.#syncing = undefined;
     }
+  }
+
+  async #synchronize() {
+    const since = this.#position && { since: this.#position };
+    const synced = await this.#request({ type: "sync", ...since });
+    this.#position = synced.position;
+    for (const id of synced.left ?? []) this.#leave(id);
+    for (const conversation of synced.conversations) {
+      this.#listed.set(conversation.id, newer(conversation, this.#listed.get(conversation.id)));
+      const known = this.#known(conversation.id, conversation.last ? conversation.seq - 1 : conversation.seq);
+      if (known.epoch !== undefined && known.epoch !== conversation.epoch) {
+        known.seq = 0;
+        known.waiting.clear();
+        this.#tell("reset", { conversation: conversation.id, epoch: conversation.epoch });
+      }
+      known.epoch = conversation.epoch;
+      if (conversation.last) this.#arrive(conversation.last);
+      this.#marks.list(conversation);
+    }
+    // What an earlier connection could not fetch is not listed again.
+    for (const [id, known] of this.#conversations) this.#complete(id, known);
+    this.#tell("synced", [...this.#listed.values()]);
   }
 
   #leave(id) {
@@ -448,7 +469,11 @@ export class Courtyard extends EventTarget {
     known.filling = true;
     try {
       while (known.waiting.size > 0) {
+        const { epoch } = known;
         const page = await this.history(conversation, { after: known.seq, limit: PAGE });
+        if (this.#conversations.get(conversation) !== known) break;
+        // The numbers began anew meanwhile; these are of before.
+        if (epoch !== undefined && known.epoch !== epoch) continue;
         if (page.events.length === 0) break;
         for (const event of page.events) if (event.seq > known.seq) known.waiting.set(event.seq, event);
         this.#show(known);
@@ -480,6 +505,13 @@ export class Courtyard extends EventTarget {
   #save() {
     this.#options.storage?.setItem("courtyard.outbox", JSON.stringify(this.unsent));
   }
+}
+
+/** Returns what is listed of a conversation: an answer, with what later events that came before it have changed. */
+function newer(answer, listed) {
+  if (listed?.epoch !== answer.epoch || listed.seq <= answer.seq) return answer;
+  const { seq, last, members } = listed;
+  return { ...answer, seq, last, members };
 }
 
 /** Returns the number of the message that a message is a reply to, if it is one. */

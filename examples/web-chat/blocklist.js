@@ -4,14 +4,15 @@ import { action } from "./dom.js";
 import { chat } from "./session.js";
 import { redrawPanel } from "./panel.js";
 import { paged, personRow } from "./parts.js";
-import { nameOf, remember } from "./people.js";
+import { nameOf, now, remember } from "./people.js";
 
 export const blocklistPage = { title: "Blocked people", test: "blocklist-page", build };
 
 async function build(body) {
   body.append(await paged("blocked", async (after) => {
+    const since = now();
     const { blocked, next } = await chat.call("users.blocked", after ? { after } : {});
-    remember(blocked.map(({ person }) => person));
+    remember(blocked.map(({ person }) => person), since);
     return { rows: blocked.map(row), next };
   }, "Nobody is blocked."));
 }

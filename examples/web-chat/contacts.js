@@ -1,11 +1,12 @@
 // Friends and requests: the second list beside the conversations.
 
+import { Latest } from "/client/latest.js";
 import { $, action, element } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, on, soon } from "./changes.js";
 import { talkTo } from "./conversations.js";
 import { all } from "./groups.js";
-import { look, looks, nameOf, note, presenceOf, remember } from "./people.js";
+import { look, looks, nameOf, note, now, presenceOf, remember } from "./people.js";
 import { startPanel } from "./panel.js";
 import { heading, list, personRow, quiet } from "./parts.js";
 import { personPage } from "./profile.js";
@@ -20,22 +21,28 @@ let found = [];
 export const friendOf = (actor) => friends.find(({ person }) => person.actor === actor);
 export const friendActors = () => friends.map(({ person }) => person.actor);
 
-/** Asks for friends and requests anew. */
-export async function loadContacts() {
-  const before = friendActors();
-  [friends, asking, asked] = await Promise.all([
+const contacts = Latest.each(async () => {
+  const since = now();
+  const [accepted, incoming, outgoing] = await Promise.all([
     all("users.friends", {}, "friends"),
     all("users.friend_requests", { direction: "in" }, "requests"),
     all("users.friend_requests", { direction: "out" }, "requests"),
   ]);
-  remember([...friends, ...asking, ...asked].map(({ person }) => person));
+  return { accepted, incoming, outgoing, since };
+}, ({ accepted, incoming, outgoing, since }) => {
+  const before = friendActors();
+  [friends, asking, asked] = [accepted, incoming, outgoing];
+  remember([...friends, ...asking, ...asked].map(({ person }) => person), since);
   for (const actor of before) if (!friendOf(actor)) note(actor, "");
   for (const { person, remark } of friends) note(person.actor, remark);
   $("wishes").textContent = String(asking.length);
   $("wishes").hidden = asking.length === 0;
   $("wishes").setAttribute("aria-label", `${asking.length} requests`);
   changed("contacts");
-}
+});
+
+/** Asks for friends and requests anew. */
+export const loadContacts = () => contacts.load("contacts");
 
 chat.addEventListener("state", async ({ detail: { state } }) => {
   if (state !== "online") return;
@@ -68,13 +75,17 @@ $("show-contacts").addEventListener("click", () => choose(true));
 const words = () => $("search").value.trim();
 let typing;
 
-async function refind() {
-  if (!shown) return;
+const finding = Latest.each(async () => {
   const query = words();
-  const people = query && chat.state === "online" ? await findPeople(query) : [];
+  return { query, people: query && chat.state === "online" ? await findPeople(query) : [] };
+}, ({ query, people }) => {
   if (query !== words()) return;
   found = people;
   draw();
+});
+
+async function refind() {
+  if (shown) await finding.load("people");
 }
 $("search").addEventListener("input", () => {
   clearTimeout(typing);

@@ -21,7 +21,7 @@ const RECEIPTS_TOLD = 200;
 export function conversationOf(id) {
   if (!conversations.has(id)) {
     conversations.set(id, {
-      id, kind: "", members: [], list: new MessageList(), notices: new Map(), newest: 0, writing: new Set(), pending: [],
+      id, kind: "", members: [], list: new MessageList(), notices: new Map(), newest: 0, writing: new Set(), pending: [], resets: 0,
       draft: "", editing: null, mentions: [], mentioned: new Map(),
     });
   }
@@ -81,8 +81,12 @@ export function lineOf(conversation) {
   return `${newest.sender === chat.actor ? "You" : nameOf(newest.sender)}: ${line}`;
 }
 
+/** Counts what people open: of two things, the one that was chosen last stays open, whichever is known first. */
+let choices = 0;
+
 /** Opens a conversation, or none. */
 export async function open(conversation) {
+  choices += 1;
   if (conversation === current && conversation) return fill(conversation);
   changed("close");
   current = conversation;
@@ -107,16 +111,18 @@ async function about(conversation) {
 export async function talkTo(actor) {
   const known = [...conversations.values()].find((conversation) => partnerOf(conversation) === actor);
   if (known) return open(known);
+  const choice = ++choices;
   const opened = await chat.call("users.open_direct", { actor });
   const conversation = conversationOf(opened.conversation);
   Object.assign(conversation, { kind: "direct", members: [chat.actor, actor] });
-  return open(conversation);
+  return choice === choices ? open(conversation) : undefined;
 }
 
 /** Opens a group that one has just become a member of. */
 export async function enterGroup(id) {
+  const choice = ++choices;
   await Promise.all([chat.sync(), loadMine()]);
-  return open(conversationOf(id));
+  return choice === choices ? open(conversationOf(id)) : undefined;
 }
 
 function keep(conversation, event) {
@@ -124,7 +130,11 @@ function keep(conversation, event) {
   return conversation.list.add(event);
 }
 
-function keepPage(conversation, page) {
+/** Reads a page of the history and keeps it, unless the numbers of the conversation began anew meanwhile. */
+async function readPage(conversation, range) {
+  const { resets } = conversation;
+  const page = await chat.history(conversation.id, range);
+  if (conversation.resets !== resets) return;
   conversation.list.addPage(page);
   for (const event of page.events) if (event.type === "members") conversation.notices.set(event.seq, event);
   const senders = page.events.map(({ sender, type }) => (type === "annotation" ? undefined : sender));
@@ -134,7 +144,7 @@ function keepPage(conversation, page) {
 
 /** Fetches what the page does not have of the newest messages. */
 export async function fill(conversation) {
-  keepPage(conversation, await chat.history(conversation.id, { limit: 100 }));
+  await readPage(conversation, { limit: 100 });
   if (conversation === current) changed("messages", { toEnd: true });
   changed("list");
 }
@@ -145,7 +155,7 @@ export async function older(conversation, limit = 100) {
   if (conversation.paging || first <= 1 || first === Infinity) return;
   conversation.paging = true;
   try {
-    keepPage(conversation, await chat.history(conversation.id, { before: first, limit }));
+    await readPage(conversation, { before: first, limit });
     if (conversation === current) changed("messages", { older: true });
   } finally {
     conversation.paging = false;
@@ -210,6 +220,7 @@ chat.addEventListener("reset", ({ detail }) => {
   const conversation = conversationOf(detail.conversation);
   conversation.list.clear();
   conversation.notices.clear();
+  conversation.resets += 1;
   Object.assign(conversation, { newest: 0, last: undefined, mentions: [] });
 });
 

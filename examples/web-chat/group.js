@@ -1,6 +1,7 @@
 // The page of a group or discussion.
 
-import { $, element, tell } from "./dom.js";
+import { Latest } from "/client/latest.js";
+import { $, attempt, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { on } from "./changes.js";
 import { conversationOf, faceOf, titleOf } from "./conversations.js";
@@ -25,13 +26,18 @@ addGroupEntry((id) => ({
 addGroupEntry((id) => may(id, "invite") ? { text: "Invite people", test: "invite", icon: "➕", page: invitePage(id) } : null);
 addGroupEntry((id) => may(id, "invite") ? { text: "Invite links", test: "links", icon: "🔗", page: linksPage(id) } : null);
 addGroupEntry((id) => may(id, "manage_joins") && groupOf(id).form === "group"
-  ? { text: "Requests to join", test: "requests", icon: "🚪", page: requestsPage(id), badge: groupOf(id).waiting } : null);
+  ? { text: "Requests to join", test: "requests", icon: "🚪", page: requestsPage(id), badge: requests.get(id) } : null);
 addGroupEntry((id) => ({ text: "Announcements", test: "announcements", icon: "📣", page: announcementsPage(id) }));
 addGroupEntry((id) => ({ text: "Pinned messages", test: "pins", icon: "📌", page: pinsPage(id) }));
 addGroupEntry((id) => groupOf(id).form === "group" ? { text: "Roles", test: "roles", icon: "🎭", page: rolesPage(id) } : null);
 addGroupEntry((id) => may(id, "ban") ? { text: "Banned people", test: "bans", icon: "🚫", page: bansPage(id) } : null);
 addGroupEntry((id) => may(id, "edit_profile") || may(id, "manage_joins") || may(id, "mute_all")
   ? { text: "Group settings", test: "group-settings", icon: "⚙", page: settingsPage(id) } : null);
+
+/** How many ask to join, by group; undefined for none. */
+const requests = new Map();
+const requestCount = Latest.each(async (id) => (await chat.call("groups.requests", { group: id, limit: 100 })).requests.length,
+  (count, id) => requests.set(id, count || undefined));
 
 /** Returns the page of a group that one is a member of. */
 export const groupPage = (id) => ({
@@ -41,10 +47,7 @@ export const groupPage = (id) => ({
 async function build(body, id) {
   $("panel").dataset.of = id;
   const { info, role, form: kind } = await load(id);
-  if (may(id, "manage_joins") && kind === "group") {
-    const { requests } = await chat.call("groups.requests", { group: id, limit: 100 });
-    groupOf(id).waiting = requests.length || undefined;
-  }
+  if (may(id, "manage_joins") && kind === "group") await requestCount.load(id);
   const picture = faceOf(conversationOf(id)).firstElementChild;
   picture.classList.add("large");
   const standing = kind === "discussion" ? "Discussion: everybody is equal" : `Your role: ${titleOfRole(id, role)}`;
@@ -56,12 +59,19 @@ async function build(body, id) {
   body.append(notify(id), buttons(...endings(id, kind)));
 }
 
+/** What one wants to hear of groups, and says one after the other: the last wish is the one that counts. */
+const rules = new Map();
+const setRule = Latest.each((id) => chat.call("groups.set_notify", { group: id, notify: rules.get(id) }), () => {});
+
 function notify(id) {
   const rule = choice([["all", "All messages"], ["mentions", "Only mentions of me"], ["none", "Nothing"]], groupOf(id).notify);
   rule.addEventListener("change", async () => {
-    await chat.call("groups.set_notify", { group: id, notify: rule.value });
-    await load(id);
-    tell("Saved.", true);
+    rules.set(id, rule.value);
+    await attempt(async () => {
+      await setRule.load(id);
+      await load(id);
+      tell("Saved.", true);
+    });
   });
   return field("Tell me of", rule, "notify");
 }

@@ -1,7 +1,8 @@
 // What the page knows of groups and discussions: names, what one may do, roles.
 
+import { Latest, now } from "/client/latest.js";
 import { chat } from "./session.js";
-import { changed, soon } from "./changes.js";
+import { changed } from "./changes.js";
 import { tell } from "./dom.js";
 import { learn, nameOf } from "./people.js";
 
@@ -21,13 +22,23 @@ export const may = (id, permission) => Boolean(groups.get(id)?.membership?.permi
 
 export const isOwner = (id) => groups.get(id)?.info?.owner === chat.actor;
 
-function take(group) {
-  const known = groups.get(group.group);
-  const now = { ...known, ...group };
-  groups.set(group.group, now);
+function keep(group, id) {
+  const known = groups.get(id);
+  const merged = { ...known, ...group };
+  groups.set(id, merged);
   // Pages load what they show, and are drawn anew when it changed.
-  if (JSON.stringify(known) !== JSON.stringify(now)) changed("groups", { group: group.group });
+  if (JSON.stringify(known) !== JSON.stringify(merged)) changed("groups", { group: id });
+  return merged;
 }
+
+/** Everything that is shown of a group, by its id. */
+const details = Latest.each(async (id) => {
+  const of = { group: id };
+  const [info, membership, { roles }] = await Promise.all(
+    [chat.call("groups.info", of), chat.call("groups.membership", of), chat.call("groups.roles", of)]);
+  const { name, picture, form } = info;
+  return { group: id, name, picture, form, role: membership.role, notify: membership.notify, info, membership, roles };
+}, keep);
 
 /** Reads all pages of a method that has pages, up to `most` entries. */
 export async function all(method, params, name, most = 1_000) {
@@ -40,10 +51,23 @@ export async function all(method, params, name, most = 1_000) {
   }
 }
 
+const mine = Latest.each(async () => ({ since: now(), groups: await all("groups.mine", {}, "groups") }), (answer) => {
+  for (const group of answer.groups) details.offer(group.group, group, answer.since);
+});
+
+const invited = Latest.each(async () => {
+  const found = await all("groups.invitations", {}, "invitations");
+  await learn(found.map(({ by }) => by));
+  return found;
+}, (found) => {
+  invitations = found;
+  changed("list");
+});
+
 /** Asks for what is shown of all groups that one is in, and for invitations. */
 export async function loadMine() {
   try {
-    for (const group of await all("groups.mine", {}, "groups")) take(group);
+    await mine.load("mine");
     hasGroups = true;
     await loadInvitations();
   } catch (error) {
@@ -51,36 +75,20 @@ export async function loadMine() {
   }
 }
 
-export async function loadInvitations() {
-  invitations = await all("groups.invitations", {}, "invitations");
-  await learn(invitations.map(({ by }) => by));
-  changed("list");
-}
+export const loadInvitations = () => invited.load("invitations");
 
-/** Asks for everything that is needed of a group to show it. */
+/** Asks for everything that is needed of a group to show it, and returns it. */
 export async function load(id) {
-  const of = { group: id };
-  const [info, membership, { roles }] = await Promise.all(
-    [chat.call("groups.info", of), chat.call("groups.membership", of), chat.call("groups.roles", of)]);
-  const { name, picture, form } = info;
-  take({ group: id, name, picture, form, role: membership.role, notify: membership.notify, info, membership, roles });
-  return groups.get(id);
+  const group = await details.load(id);
+  if (!group) throw Object.assign(new Error("You are no longer a member of this group."), { code: "page.left" });
+  return group;
 }
 
 export const titleOfRole = (id, role) => groups.get(id)?.roles?.find((one) => one.role === role)?.title ?? role;
 
-const stale = new Set();
-const reload = soon(async () => {
-  const ids = [...stale];
-  stale.clear();
-  for (const id of ids) await load(id).catch(() => {});
-});
-
 /** Has a group that is shown loaded again, because something about it changed. */
 export function refresh(id) {
-  if (!groups.get(id)?.info) return;
-  stale.add(id);
-  reload();
+  if (groups.get(id)?.info) load(id).catch(() => {});
 }
 
 chat.addEventListener("event", ({ detail: { type, kind, conversation, content } }) => {
@@ -88,12 +96,15 @@ chat.addEventListener("event", ({ detail: { type, kind, conversation, content } 
   if (type !== "message" || kind !== "custom:group") return;
   const known = groups.get(conversation);
   if (content.event === "profile" && known) {
-    take({ group: conversation, name: content.name, picture: content.picture });
+    details.offer(conversation, { name: content.name, picture: content.picture });
   }
   refresh(conversation);
 });
 
-chat.addEventListener("left", ({ detail: { conversation } }) => groups.delete(conversation));
+chat.addEventListener("left", ({ detail: { conversation } }) => {
+  details.forget(conversation);
+  groups.delete(conversation);
+});
 
 chat.addEventListener("signal", async ({ detail: { plugin, name, payload } }) => {
   if (plugin !== "groups") return;

@@ -1,6 +1,6 @@
 // Buttons in the head of a conversation: its files, and whether its texts are translated.
 
-import { $, button, tell } from "./dom.js";
+import { $, busy, button, tell } from "./dom.js";
 import { changes, current } from "./conversations.js";
 import { offered } from "./offers.js";
 import { startPanel } from "./panel.js";
@@ -10,7 +10,7 @@ import { isTranslated, openTranslationSettings, setTranslated, settings, transla
 const files = button("📁", "shared-files-button", () => startPanel(sharedPage(current.id)), { className: "round", title: "Shared files" });
 files.setAttribute("aria-label", "Files of this conversation");
 
-const globe = button("🌐", "translate-conversation", toggle, { className: "round" });
+const globe = button("🌐", "translate-conversation", () => busy(globe, toggle), { className: "round" });
 
 $("room").querySelector("header").append(globe, files);
 

@@ -1,5 +1,6 @@
 // Whom texts mention: completing names behind @, what goes along with a text, and what of it nobody has seen yet.
 
+import { Latest } from "/client/latest.js";
 import { $, element } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, on } from "./changes.js";
@@ -142,11 +143,19 @@ export function unseen(conversation) {
   return conversation.mentions.filter((seq) => seq > read).length;
 }
 
+const unread = Latest.each(async (group) => (await chat.call("groups.mentions", { group, limit: 100 })).mentions, (found, group) => {
+  conversationOf(group).mentions = found.map(({ seq }) => seq);
+  changed("list");
+});
+
 chat.addEventListener("event", ({ detail: { type, conversation, sender, content, seq } }) => {
   if (type !== "message" || sender === chat.actor || !meansMe(content)) return;
   conversationOf(conversation).mentions.push(seq);
+  unread.overtake(conversation);
   changed("list");
 });
+
+chat.addEventListener("left", ({ detail: { conversation } }) => unread.forget(conversation));
 
 chat.addEventListener("synced", async () => {
   if (![...conversations.values()].some(isGroup)) return;
@@ -154,11 +163,7 @@ chat.addEventListener("synced", async () => {
     if (error.code !== "unknown_method") throw error;
     return [];
   });
-  for (const { group } of groups) {
-    const { mentions } = await chat.call("groups.mentions", { group, limit: 100 });
-    conversationOf(group).mentions = mentions.map(({ seq }) => seq);
-  }
-  changed("list");
+  await unread.loadAll(groups.map(({ group }) => group));
 });
 
 on("read", async () => {
@@ -166,6 +171,8 @@ on("read", async () => {
   if (!conversation || !isSeen(conversation) || conversation.mentions.length === 0) return;
   const upTo = Math.max(...conversation.mentions);
   conversation.mentions = [];
+  unread.overtake(conversation.id);
   await chat.call("groups.clear_mentions", { group: conversation.id, up_to: upTo }).catch(() => {});
+  unread.overtake(conversation.id);
   changed("list");
 });

@@ -1,10 +1,11 @@
 // Packs of stickers in the panel: those at hand, all of them, one of them, and packs of one's own.
 
+import { Latest } from "/client/latest.js";
 import { attempt, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { openPanel, redrawPanel, startPanel } from "./panel.js";
 import { action, buttons, choice, entry, field, form, heading, input, list, quiet, risky } from "./parts.js";
-import { clicks, coverOf, drawn, noteStickers } from "./stickers.js";
+import { clicks, coverOf, drawn, noteStickers, now } from "./stickers.js";
 import { uploadSticker } from "./sticker-upload.js";
 
 const VISIBILITY = [["draft", "Draft: nobody can send it"], ["private", "Private: only you can send it"], ["public", "Public: everybody finds and sends it"]];
@@ -21,10 +22,11 @@ async function buildPacks(body) {
   ]);
   const found = element("div");
   const query = input({ type: "search", placeholder: "Find packs" });
-  const find = () => attempt(async () => {
+  const packs = Latest.each(async () => {
     const { packs } = await chat.call("stickers.packs", { query: query.value.trim() || undefined, limit: 50 });
-    found.replaceChildren(await packList(packs, "found-packs", "No pack is called so."));
-  });
+    return packList(packs, "found-packs", "No pack is called so.");
+  }, (node) => found.replaceChildren(node));
+  const find = () => attempt(() => packs.load("packs"));
   let typing;
   query.addEventListener("input", () => {
     clearTimeout(typing);
@@ -75,8 +77,9 @@ const packPage = (id) => ({ title: "Pack", test: "pack-page", build: (body) => b
 async function allOf(pack) {
   const all = [];
   for (let after; ; ) {
+    const since = now();
     const { stickers, next } = await chat.call("stickers.stickers", { pack, after, limit: 200 });
-    all.push(...noteStickers(stickers));
+    all.push(...noteStickers(stickers, since));
     if (next === undefined || next === null) return all;
     after = next;
   }
@@ -161,7 +164,9 @@ const stickerPage = (sticker) => ({
         field("Emoji", emoji, "sticker-emoji", "Up to 5; whoever looks for one of them finds it."),
         field("Words", keywords, "sticker-words", "Up to 10."),
       ], async () => {
-        noteStickers([await chat.call("stickers.update_sticker", { ...name, emoji: words(emoji.value), keywords: words(keywords.value) })]);
+        const since = now();
+        const wish = { ...name, emoji: words(emoji.value), keywords: words(keywords.value) };
+        noteStickers([await chat.call("stickers.update_sticker", wish)], since);
         startPanel(packPage(sticker.pack));
       }),
       buttons(

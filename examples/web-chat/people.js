@@ -1,5 +1,6 @@
 // What the page knows of people: names, pictures, who is there.
 
+import { Latest, now } from "/client/latest.js";
 import { chat } from "./session.js";
 import { element } from "./dom.js";
 import { changed, soon } from "./changes.js";
@@ -14,11 +15,22 @@ const MOST = 100;
 /** After so long the page asks for names and pictures again. */
 const STALE = 300_000;
 
-/** Takes persons as the users plugin returns them. */
-export function remember(persons) {
-  for (const person of persons) people.set(person.actor, { ...people.get(person.actor), ...person, asked: Date.now() });
+/** People by their id, as many at a time as the users plugin takes. */
+const profiles = new Latest(async (actors) => {
+  const found = new Map((await chat.call("users.profiles", { actors })).people.map((person) => [person.actor, person]));
+  // Closed accounts are not there any more.
+  return actors.map((actor) => found.get(actor) ?? { display_name: "Somebody who left", ...people.get(actor), actor });
+}, (person, actor) => {
+  people.set(actor, { ...people.get(actor), ...person, asked: Date.now() });
   tell();
+}, MOST);
+
+/** Takes persons from an answer of the users plugin; `since` is the moment at which its request began. */
+export function remember(persons, since) {
+  for (const person of persons) profiles.offer(person.actor, person, since);
 }
+
+export { now };
 
 export const personOf = (actor) => people.get(actor);
 
@@ -34,22 +46,11 @@ export function note(actor, remark) {
   tell();
 }
 
-function* chunks(actors) {
-  for (let at = 0; at < actors.length; at += MOST) yield actors.slice(at, at + MOST);
-}
-
 /** Asks for those who are not known yet, up to `most`. */
 export async function learn(actors, most = 1_000) {
   const isFresh = (person) => person?.display_name && Date.now() - (person.asked ?? 0) < STALE;
   const unknown = [...new Set(actors)].filter((actor) => !isFresh(people.get(actor))).slice(0, most);
-  for (const actors of chunks(unknown)) {
-    const { people: found } = await chat.call("users.profiles", { actors });
-    remember(found);
-    const there = new Set(found.map(({ actor }) => actor));
-    // Closed accounts are not there any more.
-    const gone = actors.filter((actor) => !there.has(actor));
-    remember(gone.map((actor) => ({ display_name: "Somebody who left", ...people.get(actor), actor })));
-  }
+  await profiles.needAll(unknown);
 }
 
 /* Presence */
@@ -62,22 +63,24 @@ export function presenceOf(actor) {
   return { ...presence, text: undefined, state: presence.state === "busy" ? "online" : presence.state };
 }
 
-/** Asks how people are seen; friends tell changes by themselves. */
-export async function look(actors) {
-  for (const some of chunks([...new Set(actors)].filter(Boolean))) {
-    const { people: seen } = await chat.call("users.presence", { actors: some });
-    for (const presence of seen) presences.set(presence.actor, presence);
-  }
+const seen = new Latest(async (actors) => {
+  const found = new Map((await chat.call("users.presence", { actors })).people.map((presence) => [presence.actor, presence]));
+  return actors.map((actor) => found.get(actor));
+}, (presence, actor) => {
+  if (!presence) return;
+  presences.set(actor, presence);
   tell();
-}
+}, MOST);
+
+/** Asks how people are seen; friends tell changes by themselves. */
+export const look = (actors) => seen.loadAll([...new Set(actors)].filter(Boolean));
 
 chat.addEventListener("signal", ({ detail: { plugin, name, payload } }) => {
   if (plugin !== "users" || name !== "presence") return;
   if (payload.actor === chat.actor) return changed("self");
-  presences.set(payload.actor, payload);
-  tell();
+  seen.offer(payload.actor, payload);
   // When that was is not in the signal; and whoever is blocked looks the same.
-  if (payload.state === "offline") void look([payload.actor]);
+  if (payload.state === "offline") look([payload.actor]).catch(() => {});
 });
 
 const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline", invisible: "invisible" };

@@ -1,5 +1,6 @@
 // Choosing several people: contacts first, others by their names.
 
+import { Latest } from "/client/latest.js";
 import { element } from "./dom.js";
 import { friendActors } from "./contacts.js";
 import { conversations, partnerOf } from "./conversations.js";
@@ -19,21 +20,17 @@ export function picker(test, without = []) {
   const rows = element("ul", { className: "rows picks" });
   const group = `picker-${++number}`;
   let typing;
-  let turn = 0;
 
   function usual() {
     const partners = [...conversations.values()].map(partnerOf).filter(Boolean);
     return [...new Set([...friendActors(), ...partners])].sort((one, other) => nameOf(one).localeCompare(nameOf(other)));
   }
 
-  async function draw() {
-    const query = search.value.trim();
-    const mine = ++turn;
-    const actors = query ? await findPeople(query) : usual();
-    if (mine !== turn) return;
+  const found = Latest.each(async () => (search.value.trim() ? findPeople(search.value.trim()) : usual()), (actors) => {
     rows.replaceChildren(...actors.filter((actor) => !left.has(actor)).slice(0, MOST).map(row));
     tokens.replaceChildren(...[...chosen].map(token));
-  }
+  });
+  const draw = () => found.load("people");
 
   function row(actor) {
     const box = element("input", { type: "checkbox", checked: chosen.has(actor), name: group });

@@ -1,5 +1,6 @@
 // Pinned messages of a group: a bar above the messages, and the list.
 
+import { Latest } from "/client/latest.js";
 import { $, attempt, element } from "./dom.js";
 import { chat } from "./session.js";
 import { on, soon } from "./changes.js";
@@ -28,16 +29,18 @@ $("above").append(bar);
 /** Pinned messages by group, the newest first. */
 const pinned = new Map();
 
-async function loadPins(id) {
-  const { pins } = await chat.call("groups.pins", { group: id });
-  const found = await Promise.all(pins.map(async (pin) => {
+const pins = Latest.each(async (id) => {
+  const answer = await chat.call("groups.pins", { group: id });
+  const found = await Promise.all(answer.pins.map(async (pin) => {
     const known = conversationOf(id).list.get(pin.seq);
     const message = known ?? (await chat.history(id, { after: pin.seq - 1, limit: 1 })).events.find(({ seq }) => seq === pin.seq);
     return { ...pin, message };
   }));
-  pinned.set(id, found.filter(({ message }) => message && !message.recalled).sort((left, right) => right.seq - left.seq));
-  return pinned.get(id);
-}
+  return found.filter(({ message }) => message && !message.recalled).sort((left, right) => right.seq - left.seq);
+}, (found, id) => {
+  pinned.set(id, found);
+  return found;
+});
 
 const draw = soon(() => {
   const [newest] = (current && pinned.get(current.id)) ?? [];
@@ -51,7 +54,7 @@ const draw = soon(() => {
 on("open", async () => {
   draw();
   if (!current || !isGroup(current)) return;
-  await loadPins(current.id).catch((error) => {
+  await pins.load(current.id).catch((error) => {
     // The group may be gone, or have no such thing.
     if (!error.code) throw error;
   });
@@ -62,16 +65,21 @@ on("messages", draw);
 chat.addEventListener("event", async ({ detail: { type, sender, kind, conversation } }) => {
   const isPin = type === "annotation" && sender === "groups" && kind === "pin";
   if (conversation !== current?.id || (!isPin && type !== "recall")) return;
-  await loadPins(conversation).catch(() => {});
+  await pins.load(conversation).catch(() => {});
   draw();
+});
+
+chat.addEventListener("left", ({ detail: { conversation } }) => {
+  pins.forget(conversation);
+  pinned.delete(conversation);
 });
 
 export const pinsPage = (id) => ({ title: "Pinned messages", test: "pins-page", build: (body) => build(body, id) });
 
 async function build(body, id) {
-  const [pins] = await Promise.all([loadPins(id), load(id)]);
-  await learn(pins.flatMap(({ by, message }) => [by, message.sender]));
-  body.append(list(pins.map((pin) => row(id, pin)), "pin-list", "Nothing is pinned."));
+  const [found = []] = await Promise.all([pins.load(id), load(id)]);
+  await learn(found.flatMap(({ by, message }) => [by, message.sender]));
+  body.append(list(found.map((pin) => row(id, pin)), "pin-list", "Nothing is pinned."));
 }
 
 function row(id, { seq, by, at_ms, message }) {

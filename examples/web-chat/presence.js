@@ -1,5 +1,6 @@
 // What one shows of oneself: online, busy or invisible, a text, and whether anybody is at the device.
 
+import { Latest } from "/client/latest.js";
 import { element } from "./dom.js";
 import { chat } from "./session.js";
 import { changed } from "./changes.js";
@@ -75,9 +76,12 @@ let last = Date.now();
 async function become(idle) {
   if (chat.state !== "online" || idle === isIdle) return;
   isIdle = idle;
-  // It is told again with the next change, if it could not be told now.
-  await chat.call("users.set_idle", { idle }).catch(() => {});
+  // It is said again with the next change, if it could not be said now.
+  await idleness.load("idle").catch(() => {});
 }
+
+/** One after the other, so that the last one counts. */
+const idleness = Latest.each(() => chat.call("users.set_idle", { idle: isIdle }), () => {});
 
 function touched() {
   last = Date.now();

@@ -6,7 +6,7 @@ import { changed } from "./changes.js";
 import { talkTo } from "./conversations.js";
 import { closePanel, openPanel, redrawPanel, startPanel } from "./panel.js";
 import { action, area, buttons, entry, field, form, input, lines, quiet, risky } from "./parts.js";
-import { look, note, nameOf, personOf, portrait, presenceOf, remember, wordsFor } from "./people.js";
+import { look, note, nameOf, now, personOf, portrait, presenceOf, remember, wordsFor } from "./people.js";
 import { friendOf, loadContacts } from "./contacts.js";
 import { acts } from "./room.js";
 
@@ -21,9 +21,10 @@ export const personPage = (actor) => ({ title: "Profile", test: "profile", build
 acts.openPerson = (actor) => actor === chat.actor ? undefined : startPanel(personPage(actor));
 
 async function build(body, actor) {
+  const since = now();
   const [profile] = await Promise.all([chat.call("users.profile", { actor }), look([actor])]);
   const { display_name, name, avatar } = profile;
-  remember([{ actor, display_name, name, avatar }]);
+  remember([{ actor, display_name, name, avatar }], since);
   const presence = presenceOf(actor);
   body.append(head(profile, presence));
   if (profile.bio) body.append(lines(profile.bio));

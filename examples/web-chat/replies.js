@@ -1,6 +1,7 @@
 // Replies: a message that names an earlier one (`reply_to`) shows a line of it, and a click on that goes there.
 
 import { replyTo } from "/client/courtyard.js";
+import { Latest } from "/client/latest.js";
 import { $, button, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { nameOf } from "./people.js";
@@ -81,17 +82,19 @@ above.push((message, { conversation }) => {
   return node;
 });
 
+const originals = Latest.each(async (key) => {
+  const [id, target] = key.split(" ");
+  const { events: [event] } = await chat.history(id, { after: Number(target) - 1, limit: 1 });
+  return event?.seq === Number(target) && event.type === "message" ? event : null;
+}, (event, key) => fetched.set(key, event));
+
 async function fetch(conversation, target, seq) {
-  const key = `${conversation.id} ${target}`;
-  fetched.set(key, null);
   try {
-    const { events: [event] } = await chat.history(conversation.id, { after: target - 1, limit: 1 });
-    if (event?.seq === target && event.type === "message") fetched.set(key, event);
+    await originals.need(`${conversation.id} ${target}`);
   } catch {
     // The next time that it is drawn it is asked for again.
-    return void fetched.delete(key);
+    return;
   }
-  await Promise.resolve();
   if (seq !== undefined && conversation === current) redraw(seq);
 }
 
@@ -99,6 +102,7 @@ async function fetch(conversation, target, seq) {
 chat.addEventListener("event", ({ detail: { conversation, type, target } }) => {
   if (!["edit", "recall"].includes(type)) return;
   fetched.delete(`${conversation} ${target}`);
+  originals.overtake(`${conversation} ${target}`);
   if (current?.id !== conversation) return;
   for (const message of current.list.messages) if (replyTo(message) === target) redraw(message.seq);
 });

@@ -1,9 +1,10 @@
 // One's own side: profile, presence, account, devices, blocklist. Other modules add pages of theirs.
 
+import { Latest } from "/client/latest.js";
 import { $ } from "./dom.js";
 import { chat, leave } from "./session.js";
 import { changed, on } from "./changes.js";
-import { face, nameOf, remember } from "./people.js";
+import { face, nameOf, now, remember } from "./people.js";
 import { openPanel, redrawPanel, startPanel } from "./panel.js";
 import { action, buttons, entry } from "./parts.js";
 import { accountPage } from "./account.js";
@@ -44,21 +45,21 @@ async function signOut() {
 
 $("self").addEventListener("click", () => startPanel(settingsPage));
 
-async function loadSelf() {
-  const me = await chat.call("users.whoami");
-  remember([me]);
-  await showSelf();
-}
-
-async function showSelf() {
+const self = Latest.each(async () => {
+  const since = now();
+  const [me, { people: [presence] }] = await Promise.all(
+    [chat.call("users.whoami"), chat.call("users.presence", { actors: [chat.actor] })]);
+  return { me, presence, since };
+}, ({ me, presence, since }) => {
+  remember([me], since);
   $("me").textContent = nameOf(chat.actor);
   $("my-face").replaceChildren(...face(chat.actor).childNodes);
-  const { people: [presence] } = await chat.call("users.presence", { actors: [chat.actor] });
   $("my-state").textContent = stateWords(presence);
   $("my-face").dataset.state = presence.state;
   noteOwnState(presence.state);
   redrawPanel("own-presence-page");
-}
+});
+const loadSelf = () => self.load("self");
 
 chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "online") void loadSelf();
@@ -67,4 +68,4 @@ chat.addEventListener("signal", ({ detail: { plugin, name } }) => {
   if (plugin === "users" && name === "profile") void loadSelf();
   if (plugin === "users" && name === "block") changed("contacts");
 });
-on("self", () => void showSelf());
+on("self", () => void loadSelf());

@@ -1,10 +1,11 @@
 // The picker of stickers: recent ones, favourites, packs at hand, and search by word and emoji.
 
+import { Latest } from "/client/latest.js";
 import { $, button, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { changed, changes, current } from "./conversations.js";
 import { addStrip, addTool } from "./composer.js";
-import { coverOf, drawn, isFavourite, loadFavourites, noteStickers, sendSticker, toggleFavourite } from "./stickers.js";
+import { coverOf, drawn, isFavourite, loadFavourites, noteStickers, now, sendSticker, toggleFavourite } from "./stickers.js";
 import { replying } from "./replies.js";
 import { openPacks } from "./packs.js";
 import { offered } from "./offers.js";
@@ -49,7 +50,7 @@ async function open() {
   picker.hidden = false;
   tool.setAttribute("aria-expanded", "true");
   try {
-    await showTabs();
+    await opened.load("tabs");
   } catch (error) {
     close();
     tell(error.code === "unknown_method" ? "There are no stickers on this server." : error.message);
@@ -61,6 +62,7 @@ export function close() {
   picker.hidden = true;
   tool.setAttribute("aria-expanded", "false");
   turn += 1;
+  opened.forget("tabs");
   grid.replaceChildren();
 }
 
@@ -71,16 +73,20 @@ async function packsAtHand() {
   return (await chat.call("stickers.packs", { limit: 5 })).packs;
 }
 
-async function showTabs() {
+/** The tabs of the picker, and those of what was sent lately. */
+const opened = Latest.each(async () => {
+  const since = now();
   const [packs, { stickers: recent }] = await Promise.all([packsAtHand(), chat.call("stickers.recent")]);
-  noteStickers(recent);
+  noteStickers(recent, since);
   const all = [RECENT, FAVOURITES, ...packs.map(packTab)];
+  return { all, recent, nodes: await Promise.all(all.map(tabOf)) };
+}, ({ all, recent, nodes }) => {
   const manage = button("+", "manage-packs", () => { close(); openPacks(); }, { title: "Packs: find and make some" });
   manage.setAttribute("aria-label", "Packs: find and make some");
-  tabs.replaceChildren(...await Promise.all(all.map(tabOf)), manage);
+  tabs.replaceChildren(...nodes, manage);
   search.value = "";
-  await choose(recent.length > 0 ? RECENT : (all[2] ?? FAVOURITES));
-}
+  return choose(recent.length > 0 ? RECENT : (all[2] ?? FAVOURITES));
+});
 
 async function tabOf(tab) {
   const node = button("", `pack-${tab.id}`, () => { search.value = ""; void choose(tab); }, { title: tab.title });
@@ -100,10 +106,11 @@ async function choose(tab) {
 
 async function turnPage(fresh = false) {
   const mine = ++turn;
+  const since = now();
   try {
     const { stickers, next } = await source.load(fresh ? undefined : source.next);
     if (mine !== turn) return;
-    noteStickers(stickers);
+    noteStickers(stickers, since);
     grid.append(...stickers.map(cell));
     source.next = next ?? undefined;
     more.hidden = source.next === undefined;

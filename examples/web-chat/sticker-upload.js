@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { chat } from "./session.js";
 import { blobs } from "./pictures.js";
-import { noteStickers } from "./stickers.js";
+import { noteStickers, now } from "./stickers.js";
 
 /** What is wrong with files that are refused; docs/plugins/stickers.md. */
 const FLAWS = {
@@ -60,9 +60,10 @@ export async function uploadSticker(pack, file, shown) {
     if (state !== "ready") return void say(FLAWS[flaw] ?? "it is refused", "refused");
     const keywords = file.name.replace(/\.[^.]*$/, "").split(/[^\p{L}\p{N}]+/u).filter(Boolean);
     const named = keywords.map((word) => word.toLowerCase().slice(0, 32)).slice(0, 10);
+    const since = now();
     const added = adding.then(() => chat.call("stickers.add_sticker", { pack, blob, keywords: named }));
     adding = added.catch(() => {});
-    noteStickers([await added]);
+    noteStickers([await added], since);
     line.remove();
     return true;
   } catch (error) {

@@ -1,5 +1,6 @@
 // Stickers: what is known of them, how they are drawn, and messages that are one.
 
+import { Latest, now } from "/client/latest.js";
 import { button, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { kinds } from "./content.js";
@@ -13,11 +14,26 @@ const nameOf = ({ pack, sticker }) => `${pack}/${sticker}`;
 
 /** Stickers by name; null for those that are gone. */
 const known = new Map();
-let asked = null;
+/** What is to be resolved, by name. */
+const places = new Map();
+const resolved = new Latest(async (names) => {
+  const wanted = names.map((name) => places.get(name));
+  const { stickers } = await chat.call("stickers.resolve", { stickers: wanted });
+  const found = new Map(stickers.map((sticker) => [nameOf(sticker), sticker]));
+  return names.map((name) => found.get(name) ?? null);
+}, (sticker, name) => {
+  known.set(name, sticker);
+  return sticker;
+}, 100);
 
-/** Takes stickers as the plugin returns them. */
-export function noteStickers(stickers) {
-  for (const sticker of stickers) known.set(nameOf(sticker), sticker);
+export { now };
+
+/** Takes stickers from an answer of the plugin whose request began at the moment `since`, and returns them. */
+export function noteStickers(stickers, since) {
+  for (const sticker of stickers) {
+    places.set(nameOf(sticker), { pack: sticker.pack, sticker: sticker.sticker });
+    resolved.offer(nameOf(sticker), sticker, since);
+  }
   return stickers;
 }
 
@@ -25,21 +41,8 @@ export function noteStickers(stickers) {
 async function resolve({ pack, sticker }) {
   const name = nameOf({ pack, sticker });
   if (known.has(name)) return known.get(name);
-  asked ??= { wanted: new Map(), answer: Promise.resolve().then(askAll) };
-  asked.wanted.set(name, { pack, sticker });
-  await asked.answer;
-  return known.get(name) ?? null;
-}
-
-async function askAll() {
-  const wanted = [...asked.wanted.values()];
-  asked = null;
-  for (let from = 0; from < wanted.length; from += 100) {
-    const part = wanted.slice(from, from + 100);
-    const { stickers } = await chat.call("stickers.resolve", { stickers: part });
-    for (const one of part) known.set(nameOf(one), null);
-    noteStickers(stickers);
-  }
+  places.set(name, { pack, sticker });
+  return resolved.need(name);
 }
 
 const isLottie = ({ format }) => format === "lottie";
@@ -94,10 +97,11 @@ async function draw(node, sticker) {
 
 /** Returns the cover of a pack: that sticker, or else its first one. */
 export async function coverOf({ pack, title, cover }) {
+  const since = now();
   try {
     const { stickers } = await (cover ? chat.call("stickers.resolve", { stickers: [{ pack, sticker: cover }] })
       : chat.call("stickers.stickers", { pack, limit: 1 }));
-    if (stickers.length > 0) return drawn(noteStickers(stickers)[0]);
+    if (stickers.length > 0) return drawn(noteStickers(stickers, since)[0]);
   } catch {
     // The title stands for it.
   }
@@ -127,12 +131,12 @@ kinds.set("sticker", {
 
 /** The favourites, while they are known. */
 let favourites;
+const marked = Latest.each(async () => {
+  const since = now();
+  return { since, stickers: (await chat.call("stickers.favourites", { limit: 200 })).stickers };
+}, ({ since, stickers }) => (favourites = noteStickers(stickers, since)));
 
-export function loadFavourites() {
-  favourites ??= chat.call("stickers.favourites", { limit: 200 }).then(({ stickers }) => noteStickers(stickers));
-  favourites.catch(() => (favourites = undefined));
-  return favourites;
-}
+export const loadFavourites = async () => favourites ?? marked.need("favourites");
 
 export const isFavourite = async ({ pack, sticker }) =>
   (await loadFavourites()).some((other) => other.pack === pack && other.sticker === sticker);
@@ -142,7 +146,7 @@ export async function toggleFavourite({ pack, sticker }) {
   try {
     const on = !(await isFavourite({ pack, sticker }));
     await chat.call("stickers.favourite", { pack, sticker, on });
-    favourites = undefined;
+    await marked.load("favourites");
     tell(on ? "It is one of your favourites now." : "It is no favourite of yours any more.");
     return on;
   } catch (error) {

@@ -1,9 +1,10 @@
 // The list of conversations, of invitations, and of people to begin one with.
 
+import { Latest } from "/client/latest.js";
 import { $, action, attempt, clock, element, patch } from "./dom.js";
 import { chat } from "./session.js";
 import { on, soon } from "./changes.js";
-import { face, looks, nameOf, remember } from "./people.js";
+import { face, looks, nameOf, now, remember } from "./people.js";
 import {
   conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, naming, open, partnerOf, talkTo, timeOf, titleOf,
 } from "./conversations.js";
@@ -29,21 +30,21 @@ async function search(query) {
 }
 
 export async function findPeople(query = words()) {
+  const since = now();
   const people = await search(query).catch((error) => {
     if (error.code === "users.bad_query") return [];
     throw error;
   });
-  remember(people);
+  remember(people, since);
   return people.filter(({ actor }) => actor !== chat.actor).map(({ actor }) => actor);
 }
 
-async function refind() {
-  const query = words();
-  const people = await findPeople(query);
+const finding = Latest.each(async () => ({ query: words(), people: await findPeople() }), ({ query, people }) => {
   if (query !== words()) return;
   found = people;
   showList();
-}
+});
+const refind = () => finding.load("people");
 
 let typing;
 $("search").addEventListener("input", () => {

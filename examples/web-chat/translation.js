@@ -1,5 +1,6 @@
 // Texts in the language of whoever reads them, with the original one tap away.
 
+import { Latest } from "/client/latest.js";
 import { button, element, tell } from "./dom.js";
 import { chat } from "./session.js";
 import { changes, conversations, current } from "./conversations.js";
@@ -102,11 +103,22 @@ const SAYS = {
   capped: "Too much was translated today; try again tomorrow.",
 };
 
+/** Texts to be translated and their answers, by message. */
+const texts = new Map();
+const answers = Latest.each((key) => answered(texts.get(key)), (answer, key) => {
+  if (answer.state === "ready") asked.set(key, answer);
+  return answer;
+});
+
 async function translate(message, words) {
+  const key = keyOf(message);
+  texts.set(key, words);
   try {
-    const answer = await answered(words);
+    const answer = await answers.need(key);
+    texts.delete(key);
+    // The reader chose another language meanwhile.
+    if (!answer) return;
     if (answer.state !== "ready") return tell(SAYS[answer.state] ?? answer.state);
-    asked.set(keyOf(message), answer);
     redraw(message.seq);
   } catch (error) {
     if (error.code === "translation.no_language") return void openTranslationSettings.run();
@@ -143,10 +155,12 @@ async function answered(words) {
 
 /* What the reader wants */
 
+const wishes = Latest.each(() => chat.call("translation.settings"), (answer) => (settings = answer));
+
 chat.addEventListener("state", async ({ detail: { state } }) => {
   if (state !== "online") return;
   try {
-    settings = await chat.call("translation.settings");
+    await wishes.load("settings");
     translations.dispatchEvent(new Event("change"));
     await load(current);
   } catch (error) {
@@ -156,33 +170,35 @@ chat.addEventListener("state", async ({ detail: { state } }) => {
   }
 });
 
+const translatedHere = Latest.each(async (conversation) =>
+  (await chat.call("translation.conversation", { conversation })).translated, (on, id) => {
+  wanted.set(id, on);
+  redrawAll(conversations.get(id));
+});
+
 changes.addEventListener("open", () => void load(current));
 
 async function load(conversation) {
   if (!settings || !conversation || wanted.has(conversation.id)) return;
-  try {
-    const { translated } = await chat.call("translation.conversation", { conversation: conversation.id });
-    wanted.set(conversation.id, translated);
-    redrawAll(conversation);
-  } catch {
-    // It is asked again when the conversation is opened again.
-  }
+  // If it fails, it is asked again when the conversation is opened again.
+  await translatedHere.need(conversation.id).catch(() => {});
 }
 
 export const isTranslated = ({ id }) => wanted.get(id) ?? false;
 
 /** Says whether a conversation is translated; `on` undefined: as all the others. */
 export async function setTranslated(conversation, on) {
-  const params = { conversation: conversation.id, ...(on === undefined ? {} : { on }) };
-  const { translated } = await chat.call("translation.set_conversation", params);
-  wanted.set(conversation.id, translated);
-  redrawAll(conversation);
+  await chat.call("translation.set_conversation", { conversation: conversation.id, ...(on === undefined ? {} : { on }) });
+  await translatedHere.load(conversation.id);
 }
 
 export async function setSettings(wish) {
-  settings = await chat.call("translation.set_settings", wish);
+  await chat.call("translation.set_settings", wish);
+  await wishes.load("settings");
   wanted.clear();
+  translatedHere.clear();
   asked.clear();
+  answers.clear();
   if (current) await load(current);
   redrawAll(current);
 }
@@ -194,6 +210,7 @@ function redrawAll(conversation) {
 }
 
 chat.addEventListener("left", ({ detail: { conversation } }) => {
+  translatedHere.forget(conversation);
   wanted.delete(conversation);
   if (!conversations.has(conversation)) originals.clear();
 });

@@ -166,6 +166,50 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   assert.deepEqual([...olga.complaints, ...max.complaints, ...nora.complaints], []);
 });
 
+// Two loads of a group once overlapped. The older answer was stored last, and the composer stayed hidden.
+test("an administrator mutes everybody and takes it back, and nobody stays mute whose first answer comes last", async () => {
+  const [tina, udo] = [await site.join("tina", DESK), await site.join("udo", DESK)];
+  await newGroup(tina.page, "Choir", ["udo"]);
+  await udo.page.click("[data-test=accept-Choir]");
+  await titled(udo.page, "Choir");
+  await udo.page.evaluate(() => {
+    const { chat } = globalThis;
+    const call = chat.call.bind(chat);
+    const calls = (globalThis.calls = { running: 0, infos: 0, most: 0, release: undefined });
+    // The answer that says that everybody is muted is held back until the test lets it go.
+    chat.call = async (method, params) => {
+      const isInfo = method === "groups.info";
+      calls.running += 1;
+      if (isInfo) calls.most = Math.max(calls.most, ++calls.infos);
+      try {
+        const answer = await call(method, params);
+        if (isInfo && answer.all_muted) await new Promise((release) => (calls.release = release));
+        return answer;
+      } finally {
+        calls.running -= 1;
+        if (isInfo) calls.infos -= 1;
+      }
+    };
+  });
+  await groupSetting(tina.page, "group-settings");
+  await tina.page.check("[data-test=mute-all]");
+  await tina.page.click("[data-test=group-silence-submit]");
+  await udo.page.waitForFunction(() => globalThis.calls.release);
+  await tina.page.waitForSelector("[data-test=notice]:has-text('Saved.')");
+  await tina.page.uncheck("[data-test=mute-all]");
+  await tina.page.click("[data-test=group-silence-submit]");
+  await line(udo.page, "tina let everybody speak again");
+  // Everything else that the page asks for is answered before.
+  await udo.page.waitForFunction(() => globalThis.calls.running === 1);
+  await udo.page.evaluate(() => globalThis.calls.release());
+  await udo.page.waitForFunction(() => globalThis.calls.running === 0);
+  assert.equal(await udo.page.locator("[data-test=silent]").isVisible(), false);
+  assert.equal(await udo.page.evaluate(() => globalThis.calls.most), 1, "one request at a time");
+  await write(udo.page, "La la la");
+  await bubble(tina.page, "La la la").waitFor();
+  assert.deepEqual([...tina.complaints, ...udo.complaints], []);
+});
+
 test("mentions reach those who are meant, announcements tell who has seen them, and pins stay above", async () => {
   const [pia, quin] = [await site.join("pia", DESK), await site.join("quin", PHONE)];
   await newGroup(pia.page, "Office", ["quin"]);

@@ -448,3 +448,53 @@ test("how far the members of a large conversation have it is read in pages", asy
   assert.deepEqual(receipts.find(({ actor }) => actor === "z"), { actor: "z", delivered: 3, read: 3 });
   client.close();
 });
+
+test("one sync is in flight at a time, and what was asked for meanwhile goes on from its position", async () => {
+  const { client, socket } = connected();
+  const syncs = () => socket.sent.filter(({ type }) => type === "sync");
+  socket.answer({ type: "gap" });
+  socket.answer({ type: "gap" });
+  assert.equal(syncs().length, 1);
+  socket.answer({ type: "synced", id: syncs()[0].id, conversations: [], position: "p1" });
+  await settled();
+  assert.deepEqual(syncs().map(({ since }) => since), [undefined, "p1"]);
+  socket.answer({ type: "synced", id: syncs()[1].id, conversations: [], position: "p2" });
+  await settled();
+  assert.equal(syncs().length, 2);
+  client.close();
+});
+
+test("a listed conversation keeps what events have changed that came before an older answer", async () => {
+  const { client, socket } = connected();
+  const sync = () => socket.sent.filter(({ type }) => type === "sync").at(-1).id;
+  const listed = { id: "c", epoch: 1, seq: 5, members: ["ann", "bob"] };
+  socket.answer({ type: "synced", id: sync(), conversations: [listed] });
+  await settled();
+  socket.answer({ type: "gap" });
+  socket.answer({ type: "event", event: { type: "members", conversation: "c", seq: 6, sender: "bob", content: { joined: ["eve"], left: [] } } });
+  socket.answer({ type: "synced", id: sync(), conversations: [listed] });
+  await settled();
+  assert.deepEqual(client.conversation("c").members, ["ann", "bob", "eve"]);
+  assert.equal(client.conversation("c").seq, 6);
+  client.close();
+});
+
+test("a page of history that was asked for before the numbers began anew is dropped", async () => {
+  const { client, shown, socket } = connected();
+  const sent = (type) => socket.sent.filter((frame) => frame.type === type);
+  const synced = (epoch, seq) => socket.answer({ type: "synced", id: sent("sync").at(-1).id, conversations: [{ id: "c", epoch, seq, members: [] }] });
+  synced(1, 5);
+  await settled();
+  socket.answer({ type: "event", event: event(7) });
+  socket.answer({ type: "gap" });
+  synced(2, 1);
+  await settled();
+  socket.answer({ type: "event", event: event(2) });
+  socket.answer({ type: "events", id: sent("history")[0].id, events: [event(6), event(7)], head: 7 });
+  await settled();
+  assert.equal(sent("history").at(-1).after, 0);
+  socket.answer({ type: "events", id: sent("history").at(-1).id, events: [event(1), event(2)], head: 2 });
+  await settled();
+  assert.deepEqual(shown, [1, 2]);
+  client.close();
+});
