@@ -1,31 +1,30 @@
-//! Translations that are known by heart: a short list of phrases, and those of the operator.
+//! The glossary: a built-in list of phrases, and those of the operator.
 //!
-//! A text is translated only if every sentence of it is a known phrase of one and the same language. Nothing half translated
-//! comes out.
+//! A text is translated only if all its sentences are known phrases of one language, so that no text is translated in part.
 
 use std::collections::BTreeMap;
 
 use crate::language::Language;
 
 /// One phrase in several languages, by tag.
-pub(crate) type Entry = BTreeMap<Language, String>;
+pub(crate) type GlossaryEntry = BTreeMap<Language, String>;
 
-/// Phrases of everyday chats, so that something works without any provider.
+/// Phrases of everyday chats, which need no provider.
 const BUILT_IN: &str = include_str!("glossary.tsv");
 
-/// Where sentences end.
+/// Characters that end a sentence.
 const ENDS: [char; 11] = ['.', '!', '?', ',', ';', '…', '\n', '。', '！', '？', '，'];
 
 /// Phrases by language and text in lower case.
 #[derive(Debug, Default)]
 pub(crate) struct Glossary {
-    entries: Vec<Entry>,
+    entries: Vec<GlossaryEntry>,
     known: BTreeMap<Language, BTreeMap<String, usize>>,
 }
 
 impl Glossary {
-    /// Makes a glossary; the operator's entries come before the built-in ones.
-    pub(crate) fn new(own: &[Entry]) -> Self {
+    /// Creates a glossary; the operator's entries take precedence over the built-in ones.
+    pub(crate) fn new(own: &[GlossaryEntry]) -> Self {
         let mut glossary = Self::default();
         let built_in = built_in();
         for entry in own.iter().chain(&built_in) {
@@ -39,7 +38,7 @@ impl Glossary {
         glossary
     }
 
-    /// Tells in which language all of a text is known; the `likely` one if it can be several.
+    /// Returns the language in which the whole text is known; the `likely` one if several match.
     pub(crate) fn detect(&self, text: &str, likely: Option<&Language>) -> Option<Language> {
         let mut found = self
             .known
@@ -55,7 +54,7 @@ impl Glossary {
         Some(likely.unwrap_or(first).clone())
     }
 
-    /// Translates a text, sentence by sentence.
+    /// Translates a text, sentence by sentence; none if a sentence is unknown.
     pub(crate) fn translate(&self, text: &str, from: &Language, to: &Language) -> Option<String> {
         let mut phrases = self.entries_of(text, from)?.into_iter();
         let mut translated = String::with_capacity(text.len());
@@ -93,7 +92,7 @@ impl Glossary {
     }
 }
 
-/// Cuts a text into sentences and the characters that end them.
+/// Splits a text into sentences and the characters that end them.
 fn sentences(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split_inclusive(ENDS).map(|sentence| {
         let inside = sentence.trim_end_matches(ENDS);
@@ -109,7 +108,7 @@ fn folded(phrase: &str) -> String {
     words.join(" ")
 }
 
-/// Begins in lower case what was written so.
+/// Returns `phrase` with a lower-case first letter if `original` has one.
 fn cased_like(original: &str, phrase: &str) -> String {
     let is_lower = original.chars().next().is_some_and(char::is_lowercase);
     let mut chars = phrase.chars();
@@ -119,9 +118,9 @@ fn cased_like(original: &str, phrase: &str) -> String {
     }
 }
 
-/// Reads the list: a line of tags, and lines of phrases, with tabs between them. What can't be read is left out; a test sees
-/// to it that there is nothing such.
-fn built_in() -> Vec<Entry> {
+/// Parses the list: a line of tags, and lines of phrases, separated by tabs. Invalid columns are left out; a test checks that
+/// none exist.
+fn built_in() -> Vec<GlossaryEntry> {
     let mut lines = BUILT_IN.lines();
     let tags: Vec<Option<Language>> = lines
         .next()
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_list_has_all_languages() {
+    fn every_built_in_phrase_exists_in_all_languages() {
         let entries = built_in();
         assert!(entries.len() >= 30, "{}", entries.len());
         for entry in &entries {
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn known_sentences_are_translated_and_half_known_texts_are_not() {
+    fn only_texts_of_known_sentences_are_translated() {
         let glossary = Glossary::new(&[]);
         let english = glossary.detect("Good morning! thank you.", None).unwrap();
         assert_eq!(english, tag("en"));
@@ -183,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn the_language_that_is_likely_wins_where_several_fit() {
-        let own = [Entry::from([
+    fn the_likely_language_wins_if_several_match() {
+        let own = [GlossaryEntry::from([
             (tag("nl"), "Ja".to_owned()),
             (tag("en"), "Aye".to_owned()),
         ])];

@@ -1,69 +1,58 @@
-//! The way of a message from the log to its annotations: what is noted, what a job does outside, and what it hands back.
+//! Translation of messages: an observer enqueues the work, a job calls the providers outside any transaction, and its
+//! transactions write the annotations.
 
 use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
-use crate::protect::Protected;
-use crate::provider::Failure;
+use crate::placeholders::Protected;
+use crate::providers::Failure;
 use crate::usage::{self, Caps};
-use crate::work::{self, Place, Remembered, Work};
-use crate::{Translation, asked, reader};
+use crate::work::{self, CachedTranslation, MessageVersion, TranslationResult, Work};
+use crate::{Translation, on_demand, preferences};
 
-/// How long one job goes on asking providers; what is left is put off.
+/// Milliseconds for which one job calls providers; the remaining targets are postponed.
 const JOB_MS: u64 = 35_000;
-/// The longest that something is put off.
+/// Longest pause before a retry; milliseconds.
 const MAX_PAUSE_MS: u64 = 600_000;
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
-/// What a job gets to do.
+/// The input of a job.
 #[derive(Serialize, Deserialize)]
 struct Task {
     text: String,
     source: Option<Language>,
-    /// What the sender is likely to write.
+    /// Language that the sender probably writes.
     likely: Option<Language>,
-    /// Those that did not fail just now.
+    /// Indexes of the providers that are not paused.
     providers: Vec<usize>,
 }
 
+/// The language of a text, as far as it is known.
 #[derive(Serialize, Deserialize)]
-struct Found {
-    place: Place,
+struct DetectedSource {
+    version: MessageVersion,
     source: Option<Language>,
-    /// Whether it is a property of the text, and no guess about the sender.
-    sure: bool,
+    /// True if the text determines it; false if it is a guess from the sender's preferences.
+    is_certain: bool,
 }
 
+/// The outcome for one target language.
 #[derive(Serialize, Deserialize)]
-struct Made {
-    place: Place,
+struct FinishedTarget {
+    version: MessageVersion,
     target: Language,
-    /// None if no provider can.
-    made: Option<Remembered>,
+    /// None if no provider can translate it.
+    translation: Option<CachedTranslation>,
 }
 
+/// A retry of the remaining targets.
 #[derive(Serialize, Deserialize)]
-struct PutOff {
-    place: Place,
-    /// Providers that had better be left alone for a while.
+struct Postponement {
+    version: MessageVersion,
+    /// Indexes of the providers to pause.
     failed: Vec<usize>,
-}
-
-/// What readers are told.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(crate) enum Told<'a> {
-    Text {
-        text: &'a str,
-        from: Option<&'a Language>,
-        by: &'a str,
-    },
-    State {
-        state: &'a str,
-    },
-    Nothing,
 }
 
 #[derive(Deserialize)]
@@ -72,35 +61,35 @@ struct Content {
 }
 
 impl Translation {
-    /// Notes what there is to do about a message or an edit, and adds the job.
-    pub(crate) fn note(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
+    /// Stores the work for a message or an edit, and enqueues its job. An edit clears the earlier translations.
+    pub(crate) fn enqueue(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
         let (conversation, version) = (message.conversation(), message.seq());
         let seq = if message.edits() > 0 { message.edits() } else { version };
         if message.receiver().is_empty() {
             let most = self.settings.user_conversations;
-            reader::is_there(cx, conversation, message.sender(), message.time_ms(), most)?;
+            preferences::joined(cx, conversation, message.sender(), message.time_ms(), most)?;
         }
         let before = Work::load(cx, conversation, seq)?;
         if before.as_ref().is_some_and(|work| work.version >= version) {
             return Ok(());
         }
         let most = self.settings.conversation_languages;
-        let wanted = reader::languages(cx, conversation, message.sender(), message.receiver(), most)?;
+        let wanted = preferences::languages(cx, conversation, message.sender(), message.receiver(), most)?;
         if message.edits() > 0 {
-            let told = before.as_ref().map_or(&wanted, |work| &work.told);
-            for language in told {
-                tell(cx, conversation, seq, language, &Told::Nothing)?;
+            let annotated = before.as_ref().map_or(&wanted, |work| &work.annotated);
+            for language in annotated {
+                annotate(cx, conversation, seq, language, &TranslationResult::Nothing)?;
             }
             if let Some(before) = before {
-                before.forget(cx, conversation, seq)?;
+                before.delete(cx, conversation, seq)?;
             }
         }
-        // What is no text has nothing to translate. An error would show a part of it.
+        // Other content has nothing to translate. An error would contain a part of it.
         let Ok(Content { text }) = message.content_as::<Content>() else {
             return Ok(());
         };
-        let is_kept = reader::user(cx, message.sender())?.untranslated;
-        if wanted.is_empty() || is_kept || !self.can_be_translated(&text) {
+        let is_opted_out = preferences::user(cx, message.sender())?.untranslated;
+        if wanted.is_empty() || is_opted_out || !self.is_translatable(&text) {
             return Ok(());
         }
         let work = Work {
@@ -112,20 +101,20 @@ impl Translation {
             source: None,
             pending: wanted,
             charged: Vec::new(),
-            told: Vec::new(),
+            annotated: Vec::new(),
             tries: 0,
             until_ms: cx.now_ms() + self.settings.wait_hours.saturating_mul(HOUR_MS),
         };
-        let place = Place {
+        let version = MessageVersion {
             conversation: conversation.to_owned(),
             seq,
             version,
         };
         match work
             .save(cx, conversation, seq)
-            .and_then(|()| cx.jobs().add("translate", &place))
+            .and_then(|()| cx.jobs().add("translate", &version))
         {
-            // Messages go on without translations when there is no room for more of them.
+            // Over the storage quota, the message stays without translations.
             Err(ServiceError::Quota | ServiceError::TooLarge) => {
                 cx.metrics().count("dropped", 1);
                 Ok(cx.kv().delete(work::key(conversation, seq))?)
@@ -134,32 +123,32 @@ impl Translation {
         }
     }
 
-    pub(crate) fn can_be_translated(&self, text: &str) -> bool {
+    fn is_translatable(&self, text: &str) -> bool {
         text.chars().count() <= self.settings.text_chars
             && Protected::new(text, &self.settings.keep).has_prose()
             && (!self.settings.providers.is_empty() || self.glossary.detect(text, None).is_some())
     }
 
-    /// Translates a message, as far as providers do.
-    pub(crate) fn carry_out(&self, cx: &Context, place: Place) -> Result<(), Error> {
-        let begun_ms = cx.now_ms();
-        let in_time = || cx.now_ms().saturating_sub(begun_ms) < JOB_MS;
-        let Some(task) = cx.transact::<Option<Task>>("begin", &place)? else {
+    /// Translates a message to all pending languages, and postpones those that a provider may translate later.
+    pub(crate) fn translate_message(&self, cx: &Context, version: MessageVersion) -> Result<(), Error> {
+        let start_ms = cx.now_ms();
+        let in_time = || cx.now_ms().saturating_sub(start_ms) < JOB_MS;
+        let Some(task) = cx.transact::<Option<Task>>("begin", &version)? else {
             return Ok(());
         };
         let protected = Protected::new(&task.text, &self.settings.keep);
         let mut failed = Vec::new();
-        let found = self.source(cx, &task, &protected, &mut failed);
-        let Some((source, sure)) = found else {
-            return put_off(cx, place, failed);
+        let detected = self.detect_source(cx, &task, &protected, &mut failed);
+        let Some((source, is_certain)) = detected else {
+            return postpone(cx, version, failed);
         };
-        let found = Found {
-            place: place.clone(),
+        let found = DetectedSource {
+            version: version.clone(),
             source: source.clone(),
-            sure,
+            is_certain,
         };
         let targets = cx.transact::<Vec<Language>>("plan", &found)?;
-        let mut is_all = true;
+        let mut is_complete = true;
         for target in targets {
             let mut outcome = None;
             let mut may_later = false;
@@ -171,7 +160,7 @@ impl Translation {
                     may_later = true;
                     break;
                 }
-                // Another generation of the plugin may have listed them.
+                // Another generation of the plugin may have configured it.
                 let Some(provider) = self.settings.providers.get(index) else {
                     continue;
                 };
@@ -179,45 +168,49 @@ impl Translation {
                     Ok((text, from)) => {
                         let from = source.clone().or(from);
                         let by = provider.name().to_owned();
-                        outcome = Some(Remembered { text, from, by });
+                        outcome = Some(CachedTranslation { text, from, by });
                         break;
                     }
                     Err(Failure::Never(_)) => cx.metrics().count("refusals", 1),
-                    Err(Failure::Later(why)) => {
-                        complain(cx, provider.name(), why);
+                    Err(Failure::Later(reason)) => {
+                        report_failure(cx, provider.name(), reason);
                         failed.push(index);
                     }
                 }
             }
-            // Whoever failed now, or a while ago, may do it later.
+            // A provider that failed or is paused may translate it later.
             may_later |= !failed.is_empty() || task.providers.len() < self.settings.providers.len();
             if outcome.is_none() && may_later {
-                is_all = false;
+                is_complete = false;
                 continue;
             }
-            let made = Made {
-                place: place.clone(),
+            let finished = FinishedTarget {
+                version: version.clone(),
                 target,
-                made: outcome,
+                translation: outcome,
             };
-            cx.transact::<()>("finish", &made)?;
+            cx.transact::<()>("finish", &finished)?;
         }
-        if is_all { Ok(()) } else { put_off(cx, place, failed) }
+        if is_complete {
+            Ok(())
+        } else {
+            postpone(cx, version, failed)
+        }
     }
 
-    /// Finds out the language of a text, and whether that is sure; nothing if a provider may know it later.
-    fn source(
+    /// Returns the language of a text, and whether that is certain; none if a provider may detect it later.
+    fn detect_source(
         &self,
         cx: &Context,
         task: &Task,
         text: &Protected<'_>,
         failed: &mut Vec<usize>,
     ) -> Option<(Option<Language>, bool)> {
-        let heart = || self.glossary.detect(&task.text, task.likely.as_ref());
-        if let Some(known) = task.source.clone().or_else(heart) {
+        let from_glossary = || self.glossary.detect(&task.text, task.likely.as_ref());
+        if let Some(known) = task.source.clone().or_else(from_glossary) {
             return Some((Some(known), true));
         }
-        // Those that are left alone may know it.
+        // A paused provider may detect it.
         if task.providers.is_empty() && !self.settings.providers.is_empty() {
             return None;
         }
@@ -227,40 +220,40 @@ impl Translation {
                 continue;
             };
             match provider.detect(cx, &prose) {
-                Ok(Some(guess)) if guess.percent >= self.settings.min_confidence => {
-                    return Some((Some(guess.language), true));
+                Ok(Some(detected)) if detected.percent >= self.settings.min_confidence => {
+                    return Some((Some(detected.language), true));
                 }
-                // It does not know, or it has no detection.
+                // The provider doesn't know the language, or doesn't detect languages.
                 Ok(_) | Err(Failure::Never(_) | Failure::Later("status" | "bad_answer")) => {}
-                Err(Failure::Later(why)) => {
-                    complain(cx, provider.name(), why);
+                Err(Failure::Later(reason)) => {
+                    report_failure(cx, provider.name(), reason);
                     failed.push(index);
                 }
             }
         }
-        let is_none_left = !task.providers.is_empty() && failed.len() == task.providers.len();
-        (!is_none_left).then(|| (task.likely.clone(), false))
+        let have_all_failed = !task.providers.is_empty() && failed.len() == task.providers.len();
+        (!have_all_failed).then(|| (task.likely.clone(), false))
     }
 
-    /// Does what jobs hand back.
-    pub(crate) fn handed_back(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    /// Runs a transaction of a job.
+    pub(crate) fn run_transaction(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            "begin" => typed(payload, |begin| self.begin(cx, &begin)),
-            "plan" => typed(payload, |plan| self.plan(cx, plan)),
-            "finish" => typed(payload, |finish| self.finish(cx, &finish)),
-            "put_off" => typed(payload, |put_off| self.put_off(cx, &put_off)),
-            "members" => typed(payload, |part| self.members(cx, &part)),
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            "begin" => typed(payload, |version| self.begin(cx, &version)),
+            "plan" => typed(payload, |detected| self.plan(cx, detected)),
+            "finish" => typed(payload, |finished| self.finish(cx, &finished)),
+            "put_off" => typed(payload, |postponed| self.postpone(cx, &postponed)),
+            "members" => typed(payload, |batch| self.apply_batch(cx, &batch)),
+            _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
 
-    fn begin(&self, cx: &Context, place: &Place) -> Result<Option<Task>, Error> {
-        let Some(work) = Work::of(cx, place)?.filter(|work| !work.pending.is_empty()) else {
+    fn begin(&self, cx: &Context, version: &MessageVersion) -> Result<Option<Task>, Error> {
+        let Some(work) = Work::of(cx, version)?.filter(|work| !work.pending.is_empty()) else {
             return Ok(None);
         };
         let source = match work.source {
             Some(source) => Some(source),
-            None => work::known_source(cx, &work.digest)?,
+            None => work::cached_source(cx, &work.digest)?,
         };
         let mut providers = Vec::new();
         for index in 0..self.settings.providers.len() {
@@ -268,12 +261,12 @@ impl Translation {
                 providers.push(index);
             }
         }
-        // Whoever asks about a text did not write it.
-        let writes = match place.is_asked() {
+        // The requester of an on-demand text didn't write it.
+        let sender_language = match version.is_on_demand() {
             true => None,
-            false => reader::user(cx, &work.sender)?.language,
+            false => preferences::user(cx, &work.sender)?.language,
         };
-        let likely = writes.or_else(|| self.settings.source.clone());
+        let likely = sender_language.or_else(|| self.settings.source.clone());
         Ok(Some(Task {
             text: work.text,
             source,
@@ -282,101 +275,104 @@ impl Translation {
         }))
     }
 
-    /// Says what providers are to be asked for; the rest is known, not needed, or too much for today.
-    fn plan(&self, cx: &Context, found: Found) -> Result<Vec<Language>, Error> {
-        let place = &found.place;
-        let Some(mut work) = Work::of(cx, place)? else {
+    /// Finishes the targets that need no provider: cached, from the glossary, not needed, or over a cap. Returns the others.
+    fn plan(&self, cx: &Context, detected: DetectedSource) -> Result<Vec<Language>, Error> {
+        let version = &detected.version;
+        let Some(mut work) = Work::of(cx, version)? else {
             return Ok(Vec::new());
         };
-        if let Some(source) = found.source.as_ref().filter(|_| found.sure) {
-            work::remember_source(cx, &work.digest, source, self.remembered_until(cx))?;
+        if let Some(source) = detected.source.as_ref().filter(|_| detected.is_certain) {
+            work::cache_source(cx, &work.digest, source, self.cached_until(cx))?;
         }
-        work.source = found.source;
+        work.source = detected.source;
         let characters = work.text.chars().count() as u64;
         let caps = Caps {
             app: self.settings.day_chars,
             sender: self.settings.sender_day_chars,
         };
-        let mut asked = Vec::new();
+        let mut remaining = Vec::new();
         for target in work.pending.clone() {
             let source = work.source.clone();
-            let by_heart = |source| self.glossary.translate(&work.text, source, &target);
+            let from_glossary = |source| self.glossary.translate(&work.text, source, &target);
             let is_needed = match &source {
                 Some(source) if source.is_like(&target) => false,
-                Some(_) if place.is_asked() => true,
-                Some(source) => reader::need(cx, &place.conversation, &work.sender, &work.receiver, &target, source)?,
+                Some(_) if version.is_on_demand() => true,
+                Some(source) => {
+                    preferences::is_needed(cx, &version.conversation, &work.sender, &work.receiver, &target, source)?
+                }
                 None => true,
             };
             if !is_needed {
-                work.give_up(cx, place, &target, "unneeded")?;
-            } else if let Some(text) = source.as_ref().and_then(by_heart) {
-                let told = Told::Text {
+                work.skip(cx, version, &target, "unneeded")?;
+            } else if let Some(text) = source.as_ref().and_then(from_glossary) {
+                let result = TranslationResult::Text {
                     text: &text,
                     from: source.as_ref(),
                     by: "glossary",
                 };
-                work.tell(cx, place, &target, &told)?;
-            } else if let Some(known) = work.remembered(cx, &target)? {
+                work.publish(cx, version, &target, &result)?;
+            } else if let Some(cached) = work.cached(cx, &target)? {
                 cx.metrics().count("cache_hits", 1);
-                let told = Told::Text {
-                    text: &known.text,
-                    from: known.from.as_ref(),
-                    by: &known.by,
+                let result = TranslationResult::Text {
+                    text: &cached.text,
+                    from: cached.from.as_ref(),
+                    by: &cached.by,
                 };
-                work.tell(cx, place, &target, &told)?;
+                work.publish(cx, version, &target, &result)?;
             } else if self.settings.providers.is_empty() {
-                work.give_up(cx, place, &target, "unavailable")?;
+                work.skip(cx, version, &target, "unavailable")?;
             } else if work.charged.contains(&target) || usage::charge(cx, &work.sender, characters, caps)? {
                 if !work.charged.contains(&target) {
                     cx.metrics().count("characters", characters);
                     work.charged.push(target.clone());
                 }
-                asked.push(target);
+                remaining.push(target);
             } else {
                 cx.metrics().count("capped", 1);
-                work.tell(cx, place, &target, &Told::State { state: "capped" })?;
+                work.publish(cx, version, &target, &TranslationResult::State { state: "capped" })?;
             }
         }
-        self.keep(cx, place, work)?;
-        Ok(asked)
+        self.save(cx, version, work)?;
+        Ok(remaining)
     }
 
-    fn finish(&self, cx: &Context, made: &Made) -> Result<(), Error> {
-        let place = &made.place;
-        let Some(mut work) = Work::of(cx, place)?.filter(|work| work.pending.contains(&made.target)) else {
+    fn finish(&self, cx: &Context, finished: &FinishedTarget) -> Result<(), Error> {
+        let version = &finished.version;
+        let Some(mut work) = Work::of(cx, version)?.filter(|work| work.pending.contains(&finished.target)) else {
             return Ok(());
         };
-        match &made.made {
-            Some(new) if new.from.as_ref().is_none_or(|from| !from.is_like(&made.target)) => {
-                work.remember(cx, &made.target, new, self.remembered_until(cx))?;
-                let told = Told::Text {
-                    text: &new.text,
-                    from: new.from.as_ref(),
-                    by: &new.by,
+        match &finished.translation {
+            Some(translation)
+                if translation
+                    .from
+                    .as_ref()
+                    .is_none_or(|from| !from.is_like(&finished.target)) =>
+            {
+                work.cache(cx, &finished.target, translation, self.cached_until(cx))?;
+                let result = TranslationResult::Text {
+                    text: &translation.text,
+                    from: translation.from.as_ref(),
+                    by: &translation.by,
                 };
-                work.tell(cx, place, &made.target, &told)?;
+                work.publish(cx, version, &finished.target, &result)?;
                 cx.metrics().count("translations", 1);
             }
-            made_nothing => {
-                let state = if made_nothing.is_some() {
-                    "unneeded"
-                } else {
-                    "unavailable"
-                };
-                work.give_up(cx, place, &made.target, state)?;
+            other => {
+                let state = if other.is_some() { "unneeded" } else { "unavailable" };
+                work.skip(cx, version, &finished.target, state)?;
             }
         }
-        self.keep(cx, place, work)
+        self.save(cx, version, work)
     }
 
-    /// Lets a message wait, twice as long each time, with a share of chance so that not all come at once.
-    fn put_off(&self, cx: &Context, off: &PutOff) -> Result<(), Error> {
+    /// Enqueues a retry. The pause doubles each time, and is randomised so that retries don't arrive at once.
+    fn postpone(&self, cx: &Context, postponed: &Postponement) -> Result<(), Error> {
         let now_ms = cx.now_ms();
-        for index in &off.failed {
+        for index in &postponed.failed {
             cx.kv()
                 .set_until(pause_key(*index), "", now_ms + self.settings.pause_ms)?;
         }
-        let Some(mut work) = Work::of(cx, &off.place)? else {
+        let Some(mut work) = Work::of(cx, &postponed.version)? else {
             return Ok(());
         };
         let pause_ms = self
@@ -384,65 +380,79 @@ impl Translation {
             .retry_ms
             .saturating_mul(1 << work.tries.min(20))
             .min(MAX_PAUSE_MS);
-        let chance = u64::from(cx.random::<1>()[0]);
+        let random = u64::from(cx.random::<1>()[0]);
         work.tries = work.tries.saturating_add(1);
-        work.save(cx, &off.place.conversation, off.place.seq)?;
-        let at_ms = now_ms + pause_ms / 2 + pause_ms * chance / 512;
-        Ok(cx.jobs().add_at("translate", at_ms, &off.place)?)
+        work.save(cx, &postponed.version.conversation, postponed.version.seq)?;
+        let at_ms = now_ms + pause_ms / 2 + pause_ms * random / 512;
+        Ok(cx.jobs().add_at("translate", at_ms, &postponed.version)?)
     }
 
-    fn keep(&self, cx: &Context, place: &Place, mut work: Work) -> Result<(), Error> {
+    /// Saves the work. Once it is finished, the text is dropped and the expiry is that of the cache.
+    fn save(&self, cx: &Context, version: &MessageVersion, mut work: Work) -> Result<(), Error> {
         if work.pending.is_empty() {
             work.text.clear();
-            work.until_ms = self.remembered_until(cx);
+            work.until_ms = self.cached_until(cx);
         }
-        Ok(work.save(cx, &place.conversation, place.seq)?)
+        Ok(work.save(cx, &version.conversation, version.seq)?)
     }
 
-    fn remembered_until(&self, cx: &Context) -> u64 {
+    fn cached_until(&self, cx: &Context) -> u64 {
         cx.now_ms() + self.settings.cache_days.saturating_mul(24 * HOUR_MS)
     }
 }
 
 impl Work {
-    fn done(&mut self, target: &Language) {
+    fn finish_target(&mut self, target: &Language) {
         self.pending.retain(|pending| pending != target);
     }
 
-    fn tell(&mut self, cx: &Context, place: &Place, target: &Language, told: &Told<'_>) -> Result<(), Error> {
-        self.done(target);
-        if place.is_asked() {
-            return asked::tell(cx, place, target, told);
+    /// Writes the result of a target: an annotation, or the result of an on-demand text.
+    fn publish(
+        &mut self,
+        cx: &Context,
+        version: &MessageVersion,
+        target: &Language,
+        result: &TranslationResult<'_>,
+    ) -> Result<(), Error> {
+        self.finish_target(target);
+        if version.is_on_demand() {
+            return on_demand::store(cx, version, target, result);
         }
-        self.told.push(target.clone());
-        tell(cx, &place.conversation, place.seq, target, told)
+        self.annotated.push(target.clone());
+        annotate(cx, &version.conversation, version.seq, target, result)
     }
 
-    /// Makes nothing. Readers see that; whoever asked is told.
-    fn give_up(&mut self, cx: &Context, place: &Place, target: &Language, state: &str) -> Result<(), Error> {
-        self.done(target);
-        if place.is_asked() {
-            return asked::tell(cx, place, target, &Told::State { state });
+    /// Finishes a target without a translation. Messages get no annotation; the requester of an on-demand text gets the state.
+    fn skip(&mut self, cx: &Context, version: &MessageVersion, target: &Language, state: &str) -> Result<(), Error> {
+        self.finish_target(target);
+        if version.is_on_demand() {
+            return on_demand::store(cx, version, target, &TranslationResult::State { state });
         }
         Ok(())
     }
 }
 
-/// Says something about a message; nothing if it was recalled, or if so much is said about it that there is no room.
-fn tell(cx: &Context, conversation: &str, seq: u64, target: &Language, told: &Told<'_>) -> Result<(), Error> {
-    match cx.annotations().set(conversation, seq, target.as_str(), told) {
+/// Annotates a message. A recalled message, or one at its limit of annotations, stays as it is.
+fn annotate(
+    cx: &Context,
+    conversation: &str,
+    seq: u64,
+    target: &Language,
+    result: &TranslationResult<'_>,
+) -> Result<(), Error> {
+    match cx.annotations().set(conversation, seq, target.as_str(), result) {
         Err(ServiceError::NotFound | ServiceError::Invalid(_) | ServiceError::Quota) => Ok(()),
-        told => Ok(told?),
+        set => Ok(set?),
     }
 }
 
-fn put_off(cx: &Context, place: Place, failed: Vec<usize>) -> Result<(), Error> {
-    cx.transact("put_off", &PutOff { place, failed })
+fn postpone(cx: &Context, version: MessageVersion, failed: Vec<usize>) -> Result<(), Error> {
+    cx.transact("put_off", &Postponement { version, failed })
 }
 
-fn complain(cx: &Context, provider: &str, why: &str) {
+fn report_failure(cx: &Context, provider: &str, reason: &str) {
     cx.metrics().count("provider_failures", 1);
-    cx.log().warn(&format!("a provider ({provider}) failed: {why}"));
+    cx.log().warn(&format!("provider {provider} failed: {reason}"));
 }
 
 fn pause_key(provider: usize) -> String {

@@ -1,14 +1,15 @@
-//! Names of languages.
+//! Language tags.
 
 use serde::{Deserialize, Serialize};
 
-/// A language tag in lower case, such as `de` or `pt-br`; it is also the name of annotations.
+/// A language tag in lower case, such as `de` or `pt-br`; annotations have it as their name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Language(String);
 
 impl Language {
-    /// Reads a tag: two or three letters, and parts of 2 to 8 letters or digits behind hyphens; 16 bytes at most.
+    /// Parses a tag in any case: two or three letters, then subtags of 2 to 8 letters or digits after hyphens or underscores; 16
+    /// bytes at most.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let tag = text.trim().to_ascii_lowercase().replace('_', "-");
         let mut parts = tag.split('-');
@@ -24,12 +25,12 @@ impl Language {
         &self.0
     }
 
-    /// Returns the first part, which says the language.
+    /// Returns the primary subtag, which names the language without region and script.
     pub(crate) fn primary(&self) -> &str {
         self.0.split('-').next().unwrap_or_default()
     }
 
-    /// Tells whether whoever reads the one reads the other: Portuguese is Portuguese, but scripts are told apart.
+    /// Returns true if readers of one read the other: regions don't matter, scripts do.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let script = |tag: &Self| tag.0.split('-').find(|part| part.len() == 4).map(str::to_owned);
         self.primary() == other.primary()
@@ -39,7 +40,7 @@ impl Language {
             }
     }
 
-    /// Writes the tag as BCP 47 recommends: `pt-BR`, `zh-Hant`.
+    /// Returns the tag in the case that BCP 47 recommends: `pt-BR`, `zh-Hant`.
     pub(crate) fn canonical(&self) -> String {
         let part = |(index, part): (usize, &str)| match (index, part.len()) {
             (0, _) => part.to_owned(),
@@ -56,7 +57,7 @@ impl TryFrom<String> for Language {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is no language tag such as \"de\" or \"pt-br\""))
+        Self::parse(&text).ok_or_else(|| format!("not a language tag such as \"de\" or \"pt-br\": {text:?}"))
     }
 }
 
@@ -73,7 +74,7 @@ mod tests {
     use super::Language;
 
     #[test]
-    fn tags_are_read_in_any_case_and_nonsense_is_not() {
+    fn tags_are_parsed_in_any_case_and_invalid_ones_rejected() {
         assert_eq!(Language::parse(" pt_BR ").unwrap().as_str(), "pt-br");
         assert_eq!(Language::parse("ZH-hant").unwrap().canonical(), "zh-Hant");
         for bad in [

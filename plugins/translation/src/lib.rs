@@ -1,18 +1,16 @@
-//! The translation plugin: texts in the language of each reader, beside the original.
+//! The translation plugin: messages in the language of each reader, beside the original.
 //!
-//! Messages are never held up: what is to be translated is noted once they are in the log, a job asks the providers, and the
-//! translation becomes an annotation of the message, which history and sync have as well.
+//! Messages are never delayed. The work is stored once a message is in the log, a job calls the providers, and the translation
+//! becomes an annotation of the message, which history and sync include.
 
-mod apertium;
-mod asked;
 mod glossary;
 mod job;
 mod language;
-mod libre;
 mod membership;
-mod protect;
-mod provider;
-mod reader;
+mod on_demand;
+mod placeholders;
+mod preferences;
+mod providers;
 mod settings;
 mod usage;
 mod work;
@@ -21,39 +19,40 @@ use courtyard_plugin_sdk::prelude::*;
 
 use glossary::Glossary;
 use language::Language;
-use reader::User;
+use preferences::UserPreferences;
 use settings::Settings;
 use work::Work;
 
-/// The most languages that a user reads.
+/// Most languages that a user reads.
 const READS: usize = 20;
 
 record! {
-    /// Nothing.
+    /// No parameters.
     struct Nothing {}
 }
 record! {
-    /// What the caller reads: texts become `language`, unless they are in one of `reads`; `everywhere` or only where the caller says so.
+    /// The caller's preferences: texts are translated to `language` unless they are in one of `reads`, `everywhere` or only in
+    /// chosen conversations. `untranslated` keeps the caller's own messages from being translated.
     struct Preferences { language: Option<String>, reads: Option<Vec<String>>, everywhere: Option<bool>, untranslated: Option<bool> }
 }
 record! {
-    /// A conversation.
+    /// Names a conversation.
     struct Which { conversation: String }
 }
 record! {
-    /// Whether a conversation is translated for the caller; without `on` as everywhere.
+    /// Turns translation of a conversation on or off for the caller; without `on`, the general preference applies.
     struct Choice { conversation: String, on: Option<bool> }
 }
 record! {
-    /// What the caller chose for a conversation, and whether that makes it translated.
+    /// The caller's choice for a conversation, and the resulting state.
     struct Chosen { conversation: String, on: Option<bool>, translated: bool }
 }
 record! {
-    /// What texts can be translated to.
+    /// Target languages.
     struct Languages { languages: Vec<String> }
 }
 record! {
-    /// Characters of today: `ok` or `capped`, for all and for what the caller sends, until `resets_ms`.
+    /// Characters used today, by the app and by the caller's messages; the state is `ok` or `capped` until `resets_ms`.
     struct Status {
         state: String,
         app_characters: u64,
@@ -65,12 +64,12 @@ record! {
 }
 
 record! {
-    /// A text, and what it is to be translated to: the caller's language if it is left out.
-    struct Ask { text: String, to: Option<String> }
+    /// A text and its target language; by default the caller's.
+    struct OnDemandRequest { text: String, to: Option<String> }
 }
 record! {
-    /// What came of it: `ready` with the text, `pending`, `unneeded`, `capped` or `unavailable`.
-    struct Answer {
+    /// The result: `ready` with the text, `pending`, `unneeded`, `capped` or `unavailable`.
+    struct OnDemandResult {
         id: String,
         to: String,
         state: String,
@@ -94,39 +93,39 @@ impl Plugin for Translation {
     }
 
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        self.note(cx, message)
+        self.enqueue(cx, message)
     }
 
-    /// A recalled message leaves neither its text nor its translations.
+    /// Deletes the text and the cached translations of a recalled message.
     fn after_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
         if act.name == "recall"
             && let Some(work) = Work::load(cx, &act.conversation, act.target)?
         {
-            work.forget(cx, &act.conversation, act.target)?;
+            work.delete(cx, &act.conversation, act.target)?;
         }
         Ok(())
     }
 
     fn after_change(&self, cx: &Context, change: &Change) -> Result<(), Error> {
-        self.changed(cx, change)
+        self.apply_change(cx, change)
     }
 
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         match &*job.name {
-            "translate" => self.carry_out(cx, job.payload_as()?),
-            "members" => cx.transact("members", &job.payload_as::<membership::Part>()?),
-            _ => Err(Error::new("unknown_job", "There is no such job.")),
+            "translate" => self.translate_message(cx, job.payload_as()?),
+            "members" => cx.transact("members", &job.payload_as::<membership::MemberBatch>()?),
+            _ => Err(Error::new("unknown_job", "This job doesn't exist.")),
         }
     }
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.handed_back(cx, name, payload)
+        self.run_transaction(cx, name, payload)
     }
 }
 
 impl Translation {
     fn settings(&self, cx: &Context, _nothing: Nothing) -> Result<Preferences, Error> {
-        Ok(preferences(reader::user(cx, &cx.caller.actor)?))
+        Ok(preferences_info(preferences::user(cx, &cx.caller.actor)?))
     }
 
     fn set_settings(&self, cx: &Context, wanted: Preferences) -> Result<Preferences, Error> {
@@ -134,10 +133,10 @@ impl Translation {
         if reads.len() > READS {
             return Err(Error::new(
                 "too_many_languages",
-                format!("You read {READS} languages at most."),
+                format!("`reads` takes {READS} languages at most."),
             ));
         }
-        let mut user = User {
+        let mut user = UserPreferences {
             actor: cx.caller.actor.clone(),
             language: wanted.language.as_deref().map(|tag| self.offered(tag)).transpose()?,
             reads: reads.iter().map(|tag| tag_of(tag)).collect::<Result<_, _>>()?,
@@ -146,14 +145,14 @@ impl Translation {
         };
         user.reads.sort();
         user.reads.dedup();
-        reader::save(cx, &user)?;
-        Ok(preferences(user))
+        preferences::save(cx, &user)?;
+        Ok(preferences_info(user))
     }
 
     fn conversation(&self, cx: &Context, which: Which) -> Result<Chosen, Error> {
         check_id(&which.conversation)?;
-        let on = reader::choice(cx, &which.conversation, &cx.caller.actor)?;
-        let user = reader::user(cx, &cx.caller.actor)?;
+        let on = preferences::choice(cx, &which.conversation, &cx.caller.actor)?;
+        let user = preferences::user(cx, &cx.caller.actor)?;
         Ok(Chosen {
             conversation: which.conversation,
             on,
@@ -164,7 +163,7 @@ impl Translation {
     fn set_conversation(&self, cx: &Context, choice: Choice) -> Result<Chosen, Error> {
         check_id(&choice.conversation)?;
         let most = self.settings.user_conversations;
-        reader::choose(cx, &choice.conversation, &cx.caller.actor, choice.on, most)?;
+        preferences::choose(cx, &choice.conversation, &cx.caller.actor, choice.on, most)?;
         self.conversation(
             cx,
             Which {
@@ -194,6 +193,7 @@ impl Translation {
         })
     }
 
+    /// Parses the tag of a target language, and checks that it is offered.
     pub(crate) fn offered(&self, tag: &str) -> Result<Language, Error> {
         let language = tag_of(tag)?;
         if self.settings.languages.contains(&language) {
@@ -201,14 +201,18 @@ impl Translation {
         }
         Err(Error::new(
             "unsupported_language",
-            "Texts are not translated to this language here.",
+            "Translation to this language isn't offered here.",
         ))
     }
 }
 
 fn tag_of(tag: &str) -> Result<Language, Error> {
-    Language::parse(tag)
-        .ok_or_else(|| Error::new("bad_language", "This is no language tag such as \"de\" or \"pt-br\"."))
+    Language::parse(tag).ok_or_else(|| {
+        Error::new(
+            "bad_language",
+            format!("Not a language tag such as \"de\" or \"pt-br\": {tag:?}."),
+        )
+    })
 }
 
 fn check_id(conversation: &str) -> Result<(), Error> {
@@ -216,10 +220,13 @@ fn check_id(conversation: &str) -> Result<(), Error> {
     if is_id {
         return Ok(());
     }
-    Err(Error::new("bad_conversation", "This is no id of a conversation."))
+    Err(Error::new(
+        "bad_conversation",
+        format!("Not a conversation id: {conversation:?}."),
+    ))
 }
 
-fn preferences(user: User) -> Preferences {
+fn preferences_info(user: UserPreferences) -> Preferences {
     Preferences {
         language: user.language.map(String::from),
         reads: Some(user.reads.into_iter().map(String::from).collect()),

@@ -1,16 +1,16 @@
-//! Who joins and who leaves: few at once, many by jobs.
+//! Changes of members: small ones are applied at once, large ones by jobs.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Translation, reader};
+use crate::{Translation, preferences};
 
-/// The most that are noted in one transaction.
-const AT_ONCE: usize = 50;
+/// Most members that one transaction processes.
+const BATCH: usize = 50;
 
-/// A part of a change.
+/// A batch of a change.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Part {
+pub(crate) struct MemberBatch {
     conversation: String,
     joined: Vec<String>,
     left: Vec<String>,
@@ -18,32 +18,32 @@ pub(crate) struct Part {
 }
 
 impl Translation {
-    /// Notes a change of members.
-    pub(crate) fn changed(&self, cx: &Context, change: &Change) -> Result<(), Error> {
-        let part = |joined: &[String], left: &[String]| Part {
+    /// Applies a change of members, or enqueues a job for each batch of it.
+    pub(crate) fn apply_change(&self, cx: &Context, change: &Change) -> Result<(), Error> {
+        let batch = |joined: &[String], left: &[String]| MemberBatch {
             conversation: change.conversation.clone(),
             joined: joined.to_vec(),
             left: left.to_vec(),
             time_ms: cx.now_ms(),
         };
-        if change.joined.len() + change.left.len() <= AT_ONCE {
-            return self.members(cx, &part(&change.joined, &change.left));
+        if change.joined.len() + change.left.len() <= BATCH {
+            return self.apply_batch(cx, &batch(&change.joined, &change.left));
         }
-        let joined = change.joined.chunks(AT_ONCE).map(|actors| part(actors, &[]));
-        let left = change.left.chunks(AT_ONCE).map(|actors| part(&[], actors));
-        for part in joined.chain(left) {
-            cx.jobs().add("members", &part)?;
+        let joined = change.joined.chunks(BATCH).map(|actors| batch(actors, &[]));
+        let left = change.left.chunks(BATCH).map(|actors| batch(&[], actors));
+        for batch in joined.chain(left) {
+            cx.jobs().add("members", &batch)?;
         }
         Ok(())
     }
 
-    pub(crate) fn members(&self, cx: &Context, part: &Part) -> Result<(), Error> {
-        for actor in &part.left {
-            reader::is_gone(cx, &part.conversation, actor, part.time_ms)?;
+    pub(crate) fn apply_batch(&self, cx: &Context, batch: &MemberBatch) -> Result<(), Error> {
+        for actor in &batch.left {
+            preferences::left(cx, &batch.conversation, actor, batch.time_ms)?;
         }
-        for actor in &part.joined {
+        for actor in &batch.joined {
             let most = self.settings.user_conversations;
-            reader::is_there(cx, &part.conversation, actor, part.time_ms, most)?;
+            preferences::joined(cx, &batch.conversation, actor, batch.time_ms, most)?;
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 use courtyard_plugin_sdk::Error;
 use serde::Deserialize;
 
-use crate::glossary::Entry;
+use crate::glossary::GlossaryEntry;
 use crate::language::Language;
-use crate::provider::{Api, Provider};
+use crate::providers::{Api, Provider};
 
-/// Languages that people may ask for if the operator says nothing.
+/// Target languages by default.
 const LANGUAGES: [&str; 24] = [
     "ar", "bn", "cs", "de", "en", "es", "fa", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "th",
     "tr", "uk", "ur", "vi", "zh",
@@ -17,34 +17,35 @@ const LANGUAGES: [&str; 24] = [
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// What people may have texts translated to.
+    /// Target languages that users can choose.
     pub(crate) languages: Vec<Language>,
-    /// Asked in this order until one succeeds.
+    /// Providers, tried in this order until one succeeds.
     pub(crate) providers: Vec<Provider>,
-    /// Phrases in several languages, before the built-in ones.
-    pub(crate) glossary: Vec<Entry>,
+    /// Phrases in several languages; they take precedence over the built-in ones.
+    pub(crate) glossary: Vec<GlossaryEntry>,
     /// Words that are never translated.
     pub(crate) keep: Vec<String>,
-    /// The language of texts where nobody knows.
+    /// Assumed language of texts whose language is unknown.
     pub(crate) source: Option<Language>,
-    /// How sure a provider must be of a language, in percent.
+    /// Least confidence of a provider for a detected language to count; percent.
     pub(crate) min_confidence: f64,
-    /// Longer texts are not translated; characters.
+    /// Longest text that is translated; characters.
     pub(crate) text_chars: usize,
-    /// Sent to providers in a day (UTC) by one app, and for one sender; characters.
+    /// Most characters sent to providers per day (UTC) for one app.
     pub(crate) day_chars: u64,
+    /// Most characters sent to providers per day (UTC) for one sender.
     pub(crate) sender_day_chars: u64,
-    /// Languages that one conversation is translated to.
+    /// Most target languages of one conversation.
     pub(crate) conversation_languages: usize,
-    /// Conversations that one user has settings of.
+    /// Most conversations in which one user has settings.
     pub(crate) user_conversations: usize,
-    /// How long translations are remembered.
+    /// Days for which translations are cached.
     pub(crate) cache_days: u64,
-    /// How long a text waits for a provider.
+    /// Hours for which a text waits for a provider.
     pub(crate) wait_hours: u64,
-    /// How long a text waits after the first failure, twice as long each time, up to ten minutes; milliseconds.
+    /// Milliseconds until the first retry of a text; doubled each time, up to ten minutes.
     pub(crate) retry_ms: u64,
-    /// How long a provider that failed is left alone; milliseconds.
+    /// Milliseconds for which a failed provider isn't used.
     pub(crate) pause_ms: u64,
 }
 
@@ -71,10 +72,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads the settings.
+    /// Parses and checks the settings.
     ///
     /// # Errors
-    /// `bad_configuration` with a sentence that says what is wrong.
+    /// `bad_configuration` with a sentence that names the mistake.
     pub(crate) fn parse(configuration: &str) -> Result<Self, Error> {
         let bad = |reason: String| Error::new("bad_configuration", reason);
         let settings: Self = serde_json::from_str(configuration).map_err(|error| bad(error.to_string()))?;
@@ -82,21 +83,21 @@ impl Settings {
             let is_http = provider.url.starts_with("http://") || provider.url.starts_with("https://");
             if !is_http || provider.url.ends_with('/') {
                 return Err(bad(format!(
-                    "providers: {:?} is no URL with http or https and without a slash at its end",
+                    "providers: {:?} must be an http or https URL without a trailing slash",
                     provider.url
                 )));
             }
             if provider.api == Api::Apertium && provider.secret.is_some() {
                 return Err(bad(
-                    "providers: the Apertium API has no keys, so `secret` has no use".to_owned()
+                    "providers: the Apertium API has no keys; remove `secret`".to_owned()
                 ));
             }
         }
         if settings.providers.len() > 8 {
-            return Err(bad("providers: there are more than 8".to_owned()));
+            return Err(bad("providers: 8 at most".to_owned()));
         }
         if settings.languages.is_empty() {
-            return Err(bad("languages: there is none".to_owned()));
+            return Err(bad("languages: 1 at least".to_owned()));
         }
         let is_word = |word: &String| !word.trim().is_empty() && word.trim() == word;
         if !settings.keep.iter().all(is_word) {

@@ -1,27 +1,27 @@
-//! How many characters went to providers today.
+//! Characters sent to providers per day.
 
 use courtyard_plugin_sdk::prelude::*;
 
-/// A day in milliseconds.
+/// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Characters of today (UTC).
+/// Characters sent today (UTC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) app: u64,
     pub(crate) sender: u64,
-    /// When the next day begins, in milliseconds since 1970.
+    /// Start of the next day; milliseconds since 1970.
     pub(crate) resets_ms: u64,
 }
 
-/// The most characters of a day.
+/// Most characters per day.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
     pub(crate) app: u64,
     pub(crate) sender: u64,
 }
 
-/// Reads what was used today, by all and for one sender.
+/// Returns today's characters of the app and of one sender.
 pub(crate) fn today(cx: &Context, sender: &str) -> Result<Usage, Error> {
     let day = cx.now_ms() / DAY_MS;
     Ok(Usage {
@@ -31,7 +31,7 @@ pub(crate) fn today(cx: &Context, sender: &str) -> Result<Usage, Error> {
     })
 }
 
-/// Counts characters for a sender, and returns whether they fit under the caps; those that don't are not counted.
+/// Charges characters to a sender. Returns false, without charging, if they exceed a cap.
 pub(crate) fn charge(cx: &Context, sender: &str, characters: u64, caps: Caps) -> Result<bool, Error> {
     let used = today(cx, sender)?;
     if used.app + characters > caps.app || used.sender + characters > caps.sender {

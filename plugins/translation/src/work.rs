@@ -1,7 +1,7 @@
-//! Messages that are to be translated, and translations that are remembered.
+//! Pending work for messages, and cached translations.
 //!
-//! The text of a message stays here until it is translated, and not in jobs: so it is gone with a recall, and no operator
-//! finds it among dead letters.
+//! The text of a message is stored here until it is translated, not in jobs: a recall deletes it, and it never appears among
+//! dead letters.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,51 +9,71 @@ use sha2::{Digest, Sha256};
 
 use crate::language::Language;
 
-/// One state of a message.
+/// A version of a message, or of an on-demand text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct MessageVersion {
     pub(crate) conversation: String,
     pub(crate) seq: u64,
-    /// The number of the message or of its last edit.
+    /// Seq of the message, or of its last edit.
     pub(crate) version: u64,
 }
 
-impl Place {
-    /// Tells whether it is no message but a text that somebody asks about.
-    pub(crate) fn is_asked(&self) -> bool {
+impl MessageVersion {
+    /// Returns true for an on-demand text.
+    pub(crate) fn is_on_demand(&self) -> bool {
         self.conversation.starts_with('@')
     }
 }
 
-/// What there is to do about a message, and what was done.
+/// Pending and finished work for a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) version: u64,
     pub(crate) sender: String,
     /// Empty in conversations of more than two.
     pub(crate) receiver: String,
-    /// Empty once all is done.
+    /// Empty once the work is finished.
     pub(crate) text: String,
     pub(crate) digest: String,
-    /// Once it is known.
+    /// Language of the text, once it is known.
     pub(crate) source: Option<Language>,
-    /// What is yet to be made.
+    /// Target languages that are not finished.
     pub(crate) pending: Vec<Language>,
-    /// Those of them that were counted already.
+    /// Target languages whose characters are already charged.
     pub(crate) charged: Vec<Language>,
-    /// What readers were told something about.
-    pub(crate) told: Vec<Language>,
-    /// How often it was put off.
+    /// Target languages that have an annotation.
+    #[serde(rename = "told")]
+    pub(crate) annotated: Vec<Language>,
+    /// Number of postponements.
     pub(crate) tries: u32,
+    /// Expiry; milliseconds since 1970.
     pub(crate) until_ms: u64,
 }
 
-/// A translation that is remembered.
+/// A translation in the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Remembered {
+pub(crate) struct CachedTranslation {
     pub(crate) text: String,
     pub(crate) from: Option<Language>,
     pub(crate) by: String,
+}
+
+/// Value of an annotation, or of an on-demand translation.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum TranslationResult<'a> {
+    Text {
+        text: &'a str,
+        /// None if the language is unknown.
+        from: Option<&'a Language>,
+        /// Name of the provider, or `glossary`.
+        by: &'a str,
+    },
+    State {
+        state: &'a str,
+    },
+    /// Replaces a translation of an earlier version of the text.
+    Nothing,
 }
 
 impl Work {
@@ -61,10 +81,10 @@ impl Work {
         Ok(cx.kv().get_json(key(conversation, seq))?)
     }
 
-    /// Reads it if it is still about this state of the message.
-    pub(crate) fn of(cx: &Context, place: &Place) -> Result<Option<Self>, Error> {
-        let work = Self::load(cx, &place.conversation, place.seq)?;
-        Ok(work.filter(|work| work.version == place.version))
+    /// Loads the work of exactly this version; none if the message was edited since.
+    pub(crate) fn of(cx: &Context, version: &MessageVersion) -> Result<Option<Self>, Error> {
+        let work = Self::load(cx, &version.conversation, version.seq)?;
+        Ok(work.filter(|work| work.version == version.version))
     }
 
     pub(crate) fn save(
@@ -76,28 +96,28 @@ impl Work {
         cx.kv().set_json_until(key(conversation, seq), self, self.until_ms)
     }
 
-    /// Forgets the message, its text and its translations.
-    pub(crate) fn forget(&self, cx: &Context, conversation: &str, seq: u64) -> Result<(), Error> {
+    /// Deletes the work of a message with its text and its cached translations.
+    pub(crate) fn delete(&self, cx: &Context, conversation: &str, seq: u64) -> Result<(), Error> {
         cx.kv().delete(key(conversation, seq))?;
         cx.kv().delete(source_key(&self.digest))?;
-        for language in self.pending.iter().chain(&self.told) {
+        for language in self.pending.iter().chain(&self.annotated) {
             cx.kv().delete(self.cache_key(language))?;
         }
         Ok(())
     }
 
-    pub(crate) fn remembered(&self, cx: &Context, target: &Language) -> Result<Option<Remembered>, Error> {
+    pub(crate) fn cached(&self, cx: &Context, target: &Language) -> Result<Option<CachedTranslation>, Error> {
         Ok(cx.kv().get_json(self.cache_key(target))?)
     }
 
-    pub(crate) fn remember(
+    pub(crate) fn cache(
         &self,
         cx: &Context,
         target: &Language,
-        made: &Remembered,
+        translation: &CachedTranslation,
         until_ms: u64,
     ) -> Result<(), Error> {
-        Ok(cx.kv().set_json_until(self.cache_key(target), made, until_ms)?)
+        Ok(cx.kv().set_json_until(self.cache_key(target), translation, until_ms)?)
     }
 
     fn cache_key(&self, target: &Language) -> String {
@@ -106,14 +126,14 @@ impl Work {
     }
 }
 
-/// Returns the language of a text, if it was found out before.
-pub(crate) fn known_source(cx: &Context, digest: &str) -> Result<Option<Language>, Error> {
+/// Returns the cached language of a text.
+pub(crate) fn cached_source(cx: &Context, digest: &str) -> Result<Option<Language>, Error> {
     let known = cx.kv().get(source_key(digest))?;
     Ok(known.and_then(|tag| Language::parse(&String::from_utf8_lossy(&tag))))
 }
 
-/// Remembers the language of a text.
-pub(crate) fn remember_source(cx: &Context, digest: &str, source: &Language, until_ms: u64) -> Result<(), Error> {
+/// Caches the language of a text.
+pub(crate) fn cache_source(cx: &Context, digest: &str, source: &Language, until_ms: u64) -> Result<(), Error> {
     Ok(cx.kv().set_until(source_key(digest), source.as_str(), until_ms)?)
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod asked;
+mod on_demand;
 
 use courtyard_plugin_sdk::manifest::Manifest;
 use courtyard_plugin_sdk::testing::{TestHost, TestMessage};
@@ -36,11 +36,11 @@ fn caller(actor: &str) -> Caller {
     }
 }
 
-fn wants(host: &TestHost<Translation>, actor: &str, settings: &Value) {
+fn set_preferences(host: &TestHost<Translation>, actor: &str, settings: &Value) {
     host.call(&caller(actor), "set_settings", settings).unwrap();
 }
 
-/// Sends Bob a text, of Ann, and does the jobs.
+/// Sends Bob a text from Ann, and runs the jobs.
 fn send(host: &TestHost<Translation>, text: &str) {
     host.after_send(&TestMessage::direct("ann", "bob", text)).unwrap();
     host.run_jobs().unwrap();
@@ -71,13 +71,13 @@ fn targets(host: &TestHost<Translation>) -> Vec<String> {
 }
 
 #[test]
-fn the_manifest_is_one_that_hosts_read() {
+fn the_manifest_can_be_parsed() {
     let manifest = Manifest::parse(Translation::MANIFEST.as_bytes()).unwrap();
     assert_eq!((manifest.methods.len(), manifest.hooks.len()), (7, 4));
 }
 
 #[test]
-fn a_configuration_with_a_mistake_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     for bad in [
         json!({"lanugages": ["de"]}),
         json!({"languages": []}),
@@ -97,9 +97,9 @@ fn a_configuration_with_a_mistake_is_refused() {
 }
 
 #[test]
-fn a_reader_of_two_gets_the_own_language_and_the_key_goes_to_the_provider_alone() {
+fn the_receiver_gets_a_translation_and_only_the_provider_gets_the_key() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag {0} morgen"})));
     send(&host, "Ask @carl tomorrow");
     let asked = host.take_fetched();
@@ -114,36 +114,35 @@ fn a_reader_of_two_gets_the_own_language_and_the_key_goes_to_the_provider_alone(
         translation(&host, "de").unwrap(),
         json!({"text": "Frag @carl morgen", "from": "en", "by": "libretranslate"})
     );
-    // Nobody asks for what Ann reads: she wrote it.
     assert!(host.take_log().is_empty());
 }
 
 #[test]
-fn who_reads_the_language_anyway_or_wants_nothing_costs_nothing() {
+fn no_provider_is_called_without_a_reader_who_needs_it() {
     let host = libre(json!({}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Hallo zusammen"})));
-    wants(
+    set_preferences(
         &host,
         "bob",
         &json!({"language": "de", "reads": ["en-gb"], "everywhere": true}),
     );
     send(&host, "Hello everybody");
-    wants(&host, "bob", &json!({"language": "en", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "en", "everywhere": true}));
     send(&host, "Hello everyone");
-    wants(&host, "bob", &json!({"language": "de"}));
+    set_preferences(&host, "bob", &json!({"language": "de"}));
     send(&host, "Hello you all");
     assert_eq!(targets(&host), [] as [&str; 0]);
-    // What there is nothing to translate in is not looked at.
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    // A text without prose isn't sent.
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     send(&host, "https://a.example 12:30 @ann :smile: 😀");
     assert!(host.take_fetched().is_empty());
     assert_eq!(translation(&host, "de"), None);
 }
 
 #[test]
-fn the_same_text_is_translated_once() {
+fn translations_are_cached_by_text() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen"})));
     let same = TestMessage::direct("ann", "bob", "We go");
     host.after_send(&same).unwrap();
@@ -154,7 +153,7 @@ fn the_same_text_is_translated_once() {
     host.run_jobs().unwrap();
     assert_eq!(host.take_fetched().len(), 2);
     assert_eq!(host.counter("cache_hits"), 1);
-    // After a month it may have become better.
+    // The cache entry has expired.
     host.set_clock(1_000_000 + 31 * 24 * 60 * 60 * 1_000);
     forget();
     host.after_send(&same).unwrap();
@@ -163,7 +162,7 @@ fn the_same_text_is_translated_once() {
 }
 
 #[test]
-fn in_a_group_only_languages_of_others_are_made_each_once() {
+fn a_group_message_is_translated_once_per_language_of_other_members() {
     let host = libre(json!({"conversation_languages": 3}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "…und so weiter"})));
     for (actor, language) in [
@@ -174,7 +173,7 @@ fn in_a_group_only_languages_of_others_are_made_each_once() {
         ("eve", "en"),
         ("fay", "it"),
     ] {
-        wants(&host, actor, &json!({"language": language}));
+        set_preferences(&host, actor, &json!({"language": language}));
         let chosen = host
             .call(
                 &caller(actor),
@@ -186,14 +185,14 @@ fn in_a_group_only_languages_of_others_are_made_each_once() {
     }
     host.after_send(&in_group("ann", "And so on, my friends")).unwrap();
     host.run_jobs().unwrap();
-    // English is what it was written in, Korean only the sender wants, and three languages is the most.
+    // English is the source, only the sender wants Korean, and three languages are the limit.
     assert_eq!(targets(&host), ["de", "fr"]);
 }
 
 #[test]
-fn members_come_and_go() {
+fn joins_and_leaves_change_the_target_languages() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     let change = |joined: &[&str], left: &[&str]| Change {
         conversation: CONVERSATION.to_owned(),
         kind: "group".to_owned(),
@@ -202,7 +201,7 @@ fn members_come_and_go() {
         ..Change::default()
     };
     let wanted = || {
-        host.run(|cx| reader::languages(cx, CONVERSATION, "ann", "", 8))
+        host.run(|cx| preferences::languages(cx, CONVERSATION, "ann", "", 8))
             .unwrap()
             .len()
     };
@@ -217,13 +216,13 @@ fn members_come_and_go() {
     };
     host.set_members(CONVERSATION, &["ann"]);
     assert_eq!(choose().unwrap_err().code, "not_a_member");
-    // Back again, which the plugin is told a moment later.
+    // Bob is back, but the plugin hasn't observed the join yet.
     host.set_members(CONVERSATION, &["ann", "bob"]);
     assert_eq!(choose().unwrap()["translated"], true);
     assert_eq!(wanted(), 1);
     host.after_change(&change(&[], &["bob"])).unwrap();
     host.set_clock(1_000_002);
-    // Many are noted by jobs.
+    // Jobs process large changes.
     let crowd: Vec<String> = (0..120)
         .map(|index| format!("u{index}"))
         .chain(["bob".to_owned()])
@@ -232,18 +231,18 @@ fn members_come_and_go() {
         .unwrap();
     host.run_jobs().unwrap();
     assert_eq!(wanted(), 1);
-    wants(&host, "bob", &json!({}));
+    set_preferences(&host, "bob", &json!({}));
     assert_eq!(wanted(), 0);
 }
 
 #[test]
-fn whoever_writes_in_a_group_is_there_and_settings_reach_all_conversations() {
+fn a_sender_in_a_group_counts_as_a_member_and_preferences_apply_to_all_conversations() {
     let host = libre(json!({"user_conversations": 1}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.after_send(&in_group("bob", "Guten Abend allerseits")).unwrap();
     let wanted = || {
         let languages = host
-            .run(|cx| reader::languages(cx, CONVERSATION, "ann", "", 8))
+            .run(|cx| preferences::languages(cx, CONVERSATION, "ann", "", 8))
             .unwrap();
         languages
             .iter()
@@ -251,7 +250,7 @@ fn whoever_writes_in_a_group_is_there_and_settings_reach_all_conversations() {
             .collect::<Vec<_>>()
     };
     assert_eq!(wanted(), ["de"]);
-    wants(&host, "bob", &json!({"language": "fr", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "fr", "everywhere": true}));
     assert_eq!(wanted(), ["fr"]);
     let off = json!({"conversation": CONVERSATION, "on": false});
     assert_eq!(
@@ -270,10 +269,10 @@ fn whoever_writes_in_a_group_is_there_and_settings_reach_all_conversations() {
 }
 
 #[test]
-fn a_provider_that_breaks_things_is_not_believed() {
+fn a_damaged_translation_is_discarded() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
-    // It loses the placeholder, and gives one text for two pieces.
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    // The provider loses the placeholder, and returns one text for two segments.
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag morgen"})));
     send(&host, "Ask @carl tomorrow");
     assert_eq!(translation(&host, "de"), None);
@@ -284,7 +283,7 @@ fn a_provider_that_breaks_things_is_not_believed() {
         !lines[0].1.contains("carl") && !lines[0].1.contains("Frag"),
         "{lines:?}"
     );
-    // It is asked again, and now it behaves.
+    // The retry succeeds.
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Frag {0} morgen"})));
     host.set_clock(1_000_000 + 10_000);
     host.run_jobs().unwrap();
@@ -292,7 +291,7 @@ fn a_provider_that_breaks_things_is_not_believed() {
 }
 
 #[test]
-fn what_providers_answer_is_never_taken_for_more_than_it_is() {
+fn invalid_responses_are_retried_or_final() {
     for (response, is_final) in [
         (HttpResponse::new(200, "text/html", "<html>It works!</html>"), false),
         (
@@ -315,7 +314,7 @@ fn what_providers_answer_is_never_taken_for_more_than_it_is() {
         ),
     ] {
         let host = libre(json!({}));
-        wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+        set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
         host.set_response(TRANSLATE, response.clone());
         send(&host, "We go there");
         assert_eq!(translation(&host, "de"), None);
@@ -333,16 +332,16 @@ fn what_providers_answer_is_never_taken_for_more_than_it_is() {
 }
 
 #[test]
-fn a_provider_that_is_down_is_left_alone_and_the_text_waits_until_it_is_too_late() {
+fn a_failed_provider_is_paused_and_the_text_waits_until_it_expires() {
     let host = TestHost::<Translation>::start(
         &json!({"source": "en", "wait_hours": 1, "providers": [{"api": "apertium", "url": "https://apy.example", "detect": false}]})
             .to_string(),
     )
     .unwrap();
-    wants(&host, "bob", &json!({"language": "es", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "es", "everywhere": true}));
     send(&host, "We go there");
     assert_eq!(host.take_fetched().len(), 1);
-    // While it is left alone nobody is asked.
+    // A paused provider gets no request.
     send_another(&host);
     assert!(host.take_fetched().is_empty());
     host.set_clock(1_000_000 + 61 * 60 * 1_000);
@@ -351,12 +350,12 @@ fn a_provider_that_is_down_is_left_alone_and_the_text_waits_until_it_is_too_late
     assert_eq!(translation(&host, "es"), None);
 }
 
-/// While no provider could be asked, the language of the sender was taken for that of the text, and stayed so.
+/// While all providers were paused, the sender's language was stored as that of the text, and stayed so.
 #[test]
-fn what_the_sender_is_likely_to_write_does_not_stand_in_for_a_provider_that_is_left_alone() {
+fn the_senders_language_does_not_replace_detection_by_a_paused_provider() {
     let host = libre(json!({}));
-    wants(&host, "ann", &json!({"language": "fr"}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "ann", &json!({"language": "fr"}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen dorthin"})));
     host.run(|cx| Ok(cx.kv().set_until("pause/0", "", 1_002_000)?)).unwrap();
     send(&host, "We go there");
@@ -372,13 +371,13 @@ fn send_another(host: &TestHost<Translation>) {
 }
 
 #[test]
-fn apertium_is_asked_by_three_letters_in_the_language_of_the_sender() {
+fn apertium_gets_three_letter_codes_and_the_language_of_the_sender() {
     let host = TestHost::<Translation>::start(
         &json!({"providers": [{"api": "apertium", "url": "https://apy.example"}]}).to_string(),
     )
     .unwrap();
-    wants(&host, "ann", &json!({"language": "en"}));
-    wants(&host, "bob", &json!({"language": "es", "everywhere": true}));
+    set_preferences(&host, "ann", &json!({"language": "en"}));
+    set_preferences(&host, "bob", &json!({"language": "es", "everywhere": true}));
     host.set_response("https://apy.example/identifyLang", answer(&json!({})));
     let said = json!({"responseData": {"translatedText": "Veo 3 gatos & {0}"}, "responseDetails": null, "responseStatus": 200});
     host.set_response("https://apy.example/translate", answer(&said));
@@ -395,9 +394,9 @@ fn apertium_is_asked_by_three_letters_in_the_language_of_the_sender() {
 }
 
 #[test]
-fn too_many_characters_are_told_and_not_sent() {
+fn texts_over_the_cap_are_annotated_and_not_sent() {
     let host = libre(json!({"sender_day_chars": 12}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen"})));
     send(&host, "We go there");
     send_another(&host);
@@ -414,9 +413,9 @@ fn too_many_characters_are_told_and_not_sent() {
 }
 
 #[test]
-fn a_recall_leaves_nothing() {
+fn a_recall_deletes_text_and_translations() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Ein Geheimnis"})));
     let recall = Act {
         name: "recall".to_owned(),
@@ -435,7 +434,7 @@ fn a_recall_leaves_nothing() {
     assert_eq!(texts(), 3);
     host.after_act(&recall).unwrap();
     assert_eq!(texts(), 0);
-    // Before the job comes to it.
+    // Recalled before the job runs.
     host.after_send(&TestMessage::direct("ann", "bob", "Another secret"))
         .unwrap();
     host.after_act(&recall).unwrap();
@@ -445,11 +444,11 @@ fn a_recall_leaves_nothing() {
 }
 
 #[test]
-fn without_any_provider_known_phrases_are_translated() {
+fn the_glossary_needs_no_provider() {
     let host =
         TestHost::<Translation>::start(&json!({"glossary": [{"en": "ship it", "de": "Raus damit"}]}).to_string())
             .unwrap();
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
     send(&host, "Good morning! Ship it!");
     assert_eq!(
         translation(&host, "de").unwrap(),
@@ -458,7 +457,7 @@ fn without_any_provider_known_phrases_are_translated() {
 }
 
 #[test]
-fn parameters_that_are_nonsense_are_refused() {
+fn invalid_parameters_are_rejected() {
     let host = libre(json!({}));
     let code = |method: &str, params: Value| host.call(&caller("bob"), method, &params).unwrap_err().code;
     assert_eq!(code("set_settings", json!({"language": "klingon"})), "bad_language");

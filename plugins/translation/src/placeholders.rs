@@ -1,32 +1,33 @@
-//! What of a text must not be translated, and how it comes through a translation.
+//! Protects parts of a text from translation.
 //!
-//! Code, links, addresses, mentions, short codes of emoji and words that the operator names become placeholders, numbers stay
-//! as they are, and what comes back is checked. What did not come through is translated piece by piece instead.
+//! Code, links, addresses, mentions, short codes of emoji and the operator's words become placeholders. Numbers stay in place.
+//! The translation is checked; if a placeholder was damaged, the text is translated segment by segment instead.
 
-/// What a piece of a text is.
+/// Kind of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Prose,
+    /// Replaced by a placeholder.
     Kept,
     /// Left in place for the sake of the grammar, and checked.
     Number,
 }
 
-/// A text in pieces.
+/// A text, split into prose and protected pieces.
 #[derive(Clone, Debug)]
 pub(crate) struct Protected<'a> {
     text: &'a str,
     pieces: Vec<(Kind, &'a str)>,
 }
 
-/// Placeholders; the first whose opening is not in the text is used.
+/// Delimiters of placeholders; the first whose opening doesn't occur in the text is used.
 const MARKS: [(&str, &str); 3] = [("{", "}"), ("[[", "]]"), ("<<", ">>")];
 
-/// The most prose that a text is cut into.
+/// Most segments that a text is split into.
 const MAX_SEGMENTS: usize = 64;
 
 impl<'a> Protected<'a> {
-    /// Cuts a text into pieces. `keep` are whole words that stay as they are.
+    /// Splits a text into pieces. `keep` are whole words to protect.
     pub(crate) fn new(text: &'a str, keep: &[String]) -> Self {
         let mut pieces = Vec::new();
         let (mut begun, mut at, mut before) = (0, 0, None);
@@ -53,21 +54,21 @@ impl<'a> Protected<'a> {
         Self { text, pieces }
     }
 
-    /// Tells whether there is anything to translate.
+    /// Returns true if the text has letters to translate.
     pub(crate) fn has_prose(&self) -> bool {
         self.pieces
             .iter()
             .any(|(kind, piece)| *kind == Kind::Prose && has_letters(piece))
     }
 
-    /// Returns the prose alone, for the detection of the language.
+    /// Returns the prose alone, for language detection.
     pub(crate) fn prose(&self) -> String {
         let prose = self.pieces.iter().filter(|(kind, _)| *kind == Kind::Prose);
         let words: Vec<&str> = prose.flat_map(|(_, piece)| piece.split_whitespace()).collect();
         words.join(" ")
     }
 
-    /// Returns the text with placeholders; none if it has all kinds of placeholders already.
+    /// Returns the text with placeholders; none if it contains the openings of all delimiters.
     pub(crate) fn masked(&self) -> Option<String> {
         let (open, close) = self.mark()?;
         let mut masked = String::with_capacity(self.text.len());
@@ -83,12 +84,12 @@ impl<'a> Protected<'a> {
         Some(masked)
     }
 
-    /// Puts what was kept into the translation of [`Protected::masked`]; none if a placeholder, a number or a line is not what
-    /// it was.
+    /// Replaces the placeholders in a translation of [`Protected::masked`]; none if it changed a placeholder, a number or the
+    /// number of lines.
     pub(crate) fn restore(&self, translated: &str) -> Option<String> {
         let (open, close) = self.mark()?;
         let kept: Vec<&str> = self.kept().collect();
-        // Some providers leave a space where a word is gone.
+        // Some providers leave a space where they dropped a word.
         let (masked, translated) = (self.masked()?, translated.trim());
         let (start, end) = (masked.len() - masked.trim_start().len(), masked.trim_end().len());
         let mut restored = masked[..start].to_owned();
@@ -111,26 +112,26 @@ impl<'a> Protected<'a> {
         restored.push_str(&masked[end..]);
         let lines = |text: &str| text.matches('\n').count();
         let whole = used.iter().all(|used| *used) && lines(&restored) == lines(self.text);
-        (whole && is_sound(self.text, &restored)).then_some(restored)
+        (whole && is_plausible(self.text, &restored)).then_some(restored)
     }
 
-    /// Returns the pieces of prose, without the space around them; none if there are too many.
+    /// Returns the segments of prose without surrounding space; none if they exceed [`MAX_SEGMENTS`].
     pub(crate) fn segments(&self) -> Option<Vec<&'a str>> {
         let segments: Vec<&str> = self.lines().filter_map(|(kind, line)| segment(kind, line)).collect();
         (segments.len() <= MAX_SEGMENTS).then_some(segments)
     }
 
-    /// Puts translations in the place of [`Protected::segments`]; none if they are not as many, or not sound.
+    /// Replaces [`Protected::segments`] by their translations; none if their number differs or one isn't plausible.
     pub(crate) fn join(&self, translated: &[String]) -> Option<String> {
-        let mut left = translated.iter();
+        let mut remaining = translated.iter();
         let mut joined = String::with_capacity(self.text.len());
         for (kind, line) in self.lines() {
             let Some(segment) = segment(kind, line) else {
                 joined.push_str(line);
                 continue;
             };
-            let new = left.next()?.trim();
-            if new.contains('\n') || !is_sound(segment, new) {
+            let new = remaining.next()?.trim();
+            if new.contains('\n') || !is_plausible(segment, new) {
                 return None;
             }
             let start = line.len() - line.trim_start().len();
@@ -138,10 +139,10 @@ impl<'a> Protected<'a> {
             joined.push_str(new);
             joined.push_str(&line[start + segment.len()..]);
         }
-        left.next().is_none().then_some(joined)
+        remaining.next().is_none().then_some(joined)
     }
 
-    /// Returns all pieces, those of prose line by line.
+    /// Returns all pieces, with prose split into lines.
     fn lines(&self) -> impl Iterator<Item = (Kind, &'a str)> {
         self.pieces.iter().flat_map(|(kind, piece)| {
             let cut: Vec<&'a str> = match kind {
@@ -172,9 +173,9 @@ fn has_letters(text: &str) -> bool {
     text.chars().any(char::is_alphabetic)
 }
 
-/// Tells whether a translation can be one: no longer than languages differ, with the same numbers, and without characters
-/// that change how others are shown.
-fn is_sound(original: &str, translated: &str) -> bool {
+/// Returns true if a translation is plausible: not empty, not excessively longer, with the same numbers, and without new control
+/// or bidirectional formatting characters.
+fn is_plausible(original: &str, translated: &str) -> bool {
     let is_odd = |char: char| {
         (char.is_control() && !matches!(char, '\n' | '\t' | '\r'))
             || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -194,7 +195,7 @@ fn numbers(text: &str) -> Vec<&str> {
     runs
 }
 
-/// Tells whether something that is kept begins here, and how long it is.
+/// Returns the kind and the length of the protected piece that begins here.
 fn kept(rest: &str, before: Option<char>, keep: &[String]) -> Option<(Kind, usize)> {
     let behind_word = before.is_some_and(|char| char.is_ascii_alphanumeric() || char == '_');
     let length = code(rest).or_else(|| {
@@ -224,7 +225,7 @@ fn kept(rest: &str, before: Option<char>, keep: &[String]) -> Option<(Kind, usiz
 
 fn code(rest: &str) -> Option<usize> {
     if let Some(inside) = rest.strip_prefix("```") {
-        // A block that nobody closed goes on to the end.
+        // An unclosed block extends to the end.
         return Some(inside.find("```").map_or(rest.len(), |end| end + 6));
     }
     let inside = rest.strip_prefix('`')?;
@@ -292,5 +293,4 @@ fn trimmed(text: &str, off: &str) -> usize {
 }
 
 #[cfg(test)]
-#[path = "protect_tests.rs"]
 mod tests;

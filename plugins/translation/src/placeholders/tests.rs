@@ -7,7 +7,7 @@ fn kept_of(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_no_prose_is_kept() {
+fn code_links_mentions_and_words_are_protected() {
     let cases: [(&str, &[&str]); 14] = [
         ("see https://a.example/x?y=1.", &["https://a.example/x?y=1"]),
         ("(www.a.example)", &["www.a.example"]),
@@ -32,7 +32,7 @@ fn what_is_no_prose_is_kept() {
 }
 
 #[test]
-fn placeholders_come_through_in_any_order_and_nothing_else_does() {
+fn placeholders_are_restored_in_any_order_and_damage_is_detected() {
     let text = "Ask @ann about https://a.example at 10:30";
     let protected = Protected::new(text, &[]);
     assert_eq!(protected.masked().unwrap(), "Ask {0} about {1} at 10:30");
@@ -63,7 +63,7 @@ fn placeholders_come_through_in_any_order_and_nothing_else_does() {
 }
 
 #[test]
-fn a_text_that_has_placeholders_itself_takes_others() {
+fn a_text_with_placeholders_uses_other_delimiters() {
     let protected = Protected::new("{0} for @ann", &[]);
     assert_eq!(protected.masked().unwrap(), "{0} for [[0]]");
     assert_eq!(protected.restore("{0} für [[0]]").unwrap(), "{0} für @ann");
@@ -71,7 +71,7 @@ fn a_text_that_has_placeholders_itself_takes_others() {
 }
 
 #[test]
-fn segments_are_put_back_between_what_was_kept() {
+fn translated_segments_are_joined_with_the_protected_pieces() {
     let protected = Protected::new("Hello @ann,\n  how are 2 you? `x`\n", &[]);
     let segments = protected.segments().unwrap();
     assert_eq!(segments, ["Hello", "how are", "you?"]);
@@ -88,8 +88,8 @@ fn segments_are_put_back_between_what_was_kept() {
 }
 
 #[test]
-fn no_text_breaks_it() {
-    // Every mixture of what has a meaning here, up to four parts long.
+fn every_text_round_trips() {
+    // Every combination of up to four meaningful parts.
     let parts = [
         "`", "```", "@", "https://", "www.", "a", "é", "😀", ".", ":", "1", "{", "\n", "-", "mailto:", "x@y.z",
     ];

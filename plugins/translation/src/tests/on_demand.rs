@@ -1,16 +1,16 @@
 use super::*;
 
 #[test]
-fn what_somebody_keeps_to_themselves_is_handed_to_nobody() {
+fn messages_of_senders_who_opted_out_reach_no_provider() {
     let host = libre(json!({}));
-    wants(&host, "bob", &json!({"language": "de", "everywhere": true}));
-    wants(&host, "ann", &json!({"untranslated": true}));
+    set_preferences(&host, "bob", &json!({"language": "de", "everywhere": true}));
+    set_preferences(&host, "ann", &json!({"untranslated": true}));
     send(&host, "We go there");
     assert!(host.take_fetched().is_empty());
 }
 
 #[test]
-fn a_text_that_somebody_asks_about_is_translated_for_them_alone() {
+fn an_on_demand_translation_is_visible_to_its_requester_alone() {
     let host = libre(json!({"sender_day_chars": 30, "text_chars": 40}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen dorthin"})));
     let ask = |text: &str, to: Option<&str>| host.call(&caller("bob"), "translate", &json!({"text": text, "to": to}));
@@ -19,22 +19,22 @@ fn a_text_that_somebody_asks_about_is_translated_for_them_alone() {
     assert_eq!(ask("https://a.example", Some("de")).unwrap()["state"], "unneeded");
     let ready = ask("Thank you!", Some("de")).unwrap();
     assert_eq!((&ready["state"], &ready["text"]), (&json!("ready"), &json!("Danke!")));
-    // It asks for nothing twice while it waits.
+    // A pending text is requested once.
     let pending = ask("We go there", Some("de")).unwrap();
     assert_eq!(pending["state"], "pending");
     assert_eq!(ask("We go there", Some("de")).unwrap(), pending);
     host.run_jobs().unwrap();
-    let told = host.take_signals();
+    let signals = host.take_signals();
     assert_eq!(
-        (&told[0].actors[..], &told[0].payload),
+        (&signals[0].actors[..], &signals[0].payload),
         (&["bob".to_owned()][..], &json!({"id": pending["id"], "to": "de"}))
     );
-    let made = ask("We go there", Some("de")).unwrap();
+    let ready = ask("We go there", Some("de")).unwrap();
     assert_eq!(
-        (&made["state"], &made["text"], &made["from"]),
+        (&ready["state"], &ready["text"], &ready["from"]),
         (&json!("ready"), &json!("Wir gehen dorthin"), &json!("en"))
     );
-    // The same language needs no translation, and nobody else is shown anything.
+    // A text in the target language needs no translation, and other actors see no result.
     assert_eq!(ask("We go there", Some("en")).unwrap()["state"], "pending");
     host.run_jobs().unwrap();
     assert_eq!(ask("We go there", Some("en")).unwrap()["state"], "unneeded");

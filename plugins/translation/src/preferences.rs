@@ -1,8 +1,8 @@
-//! Who reads what: the settings of users, and those of users in conversations.
+//! Preferences of users, in general and per conversation.
 //!
-//! Conversations belong to other plugins. Whether one actor is a member the host tells, but not who all are: those who want
-//! translations everywhere are known by what the plugin is told, who joins, who leaves, who sends, and who receives in a
-//! conversation of two. Whoever is known to have left asks for nothing any more.
+//! Other plugins manage the conversations. The host says whether one actor is a member, but has no list of members. So the
+//! plugin learns the members who want translations everywhere from the events that it observes: joins, leaves, senders, and
+//! the receiver in a conversation of two. Members who left have no preferences there any more.
 
 use std::ops::Bound;
 
@@ -11,61 +11,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
 
-/// The most readers of one language that are looked at to see whether one needs it.
-const LOOKED_AT: usize = 50;
+/// Most readers of one language that are checked for one who needs the translation.
+const CHECKED: usize = 50;
 
-/// What a user wants.
+/// Preferences of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct User {
+pub(crate) struct UserPreferences {
     pub(crate) actor: String,
-    /// What texts are translated to; none for no translations at all.
+    /// Target language; none for no translations at all.
     pub(crate) language: Option<Language>,
-    /// What the user reads anyway.
+    /// Languages that the user reads without a translation.
     #[serde(default)]
     pub(crate) reads: Vec<Language>,
-    /// Whether conversations are translated unless the user says otherwise.
+    /// True to translate conversations unless the user opted out there.
     #[serde(default)]
     pub(crate) everywhere: bool,
-    /// Whether what the user writes is not to be translated for anybody.
+    /// True to keep the user's own messages from being translated.
     #[serde(default)]
     pub(crate) untranslated: bool,
 }
 
 table! {
-    User in "users", key (actor: String);
+    UserPreferences in "users", key (actor: String);
 }
 
-impl User {
-    /// Tells whether the user reads a language without help.
+impl UserPreferences {
+    /// Returns true if the user reads a language without a translation.
     fn understands(&self, language: &Language) -> bool {
         let mut known = self.language.iter().chain(&self.reads);
         known.any(|known| known.is_like(language))
     }
 
+    /// Returns the target language in a conversation where the user chose `on`.
     fn wants(&self, on: Option<bool>) -> Option<Language> {
         self.language.clone().filter(|_| on.unwrap_or(self.everywhere))
     }
 }
 
-/// A user in a conversation.
+/// Preferences of a user in a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Reader {
     conversation: String,
     actor: String,
-    /// What the user chose here; none to do as everywhere.
+    /// The user's choice here; none to follow the general preference.
     on: Option<bool>,
-    /// What texts here are translated to for this user.
+    /// Target language of the user here.
     language: Option<Language>,
-    /// Whether the user is known to be no member any more.
+    /// True if the user is known to have left.
     left: bool,
-    /// When that was said last, in milliseconds since 1970.
+    /// When membership was last observed; milliseconds since 1970.
     since_ms: u64,
 }
 
 table! {
     Reader in "readers", key (conversation: String, actor: String);
 
-    /// Those who want a language in a conversation.
+    /// Readers of a target language in a conversation.
     many ByLanguage in "language", key (String, String) = |reader| {
         let language = reader.language.as_ref().filter(|_| !reader.left);
         language.map(|language| (reader.conversation.clone(), language.as_str().to_owned()))
@@ -75,19 +76,19 @@ table! {
     many ByActor in "actor", key (String) = |reader| (!reader.left).then(|| reader.actor.clone());
 }
 
-/// Reads what a user wants.
-pub(crate) fn user(cx: &Context, actor: &str) -> Result<User, Error> {
-    let unknown = || User {
+/// Returns the preferences of a user; the defaults if none are stored.
+pub(crate) fn user(cx: &Context, actor: &str) -> Result<UserPreferences, Error> {
+    let unknown = || UserPreferences {
         actor: actor.to_owned(),
-        ..User::default()
+        ..UserPreferences::default()
     };
-    Ok(cx.table::<User>().get(actor)?.unwrap_or_else(unknown))
+    Ok(cx.table::<UserPreferences>().get(actor)?.unwrap_or_else(unknown))
 }
 
-/// Sets what a user wants, in all conversations of the user.
-pub(crate) fn save(cx: &Context, user: &User) -> Result<(), Error> {
-    cx.table::<User>().put(user)?;
-    // Where nobody wants a translation, no message costs anything.
+/// Stores the preferences of a user, and applies them to all conversations of the user.
+pub(crate) fn save(cx: &Context, user: &UserPreferences) -> Result<(), Error> {
+    cx.table::<UserPreferences>().put(user)?;
+    // Messages of conversations without such members don't reach the plugin.
     cx.watches().actor(&user.actor, user.language.is_some())?;
     let readers = cx.table::<Reader>();
     for reader in readers.by(ByActor).scan(&*user.actor) {
@@ -102,13 +103,13 @@ pub(crate) fn save(cx: &Context, user: &User) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns what a user chose for a conversation.
+/// Returns a user's choice for a conversation.
 pub(crate) fn choice(cx: &Context, conversation: &str, actor: &str) -> Result<Option<bool>, Error> {
     let reader = cx.table::<Reader>().get((conversation, actor))?;
     Ok(reader.and_then(|reader| reader.on))
 }
 
-/// Sets what a user chooses for a conversation; none to do as everywhere.
+/// Stores a user's choice for a conversation; none to follow the general preference.
 pub(crate) fn choose(
     cx: &Context,
     conversation: &str,
@@ -117,10 +118,10 @@ pub(crate) fn choose(
     most: usize,
 ) -> Result<(), Error> {
     if !cx.memberships().is_member(conversation, actor)? {
-        return Err(Error::new("not_a_member", "You are no member of this conversation."));
+        return Err(Error::new("not_a_member", "You aren't a member of this conversation."));
     }
     let readers = cx.table::<Reader>();
-    // Whoever came back is there before the plugin is told so.
+    // A member who came back may call this before the plugin observes the join.
     let known = readers.get((conversation, actor))?.map(|known| match known.left {
         true => reader(conversation, actor, cx.now_ms()),
         false => known,
@@ -131,7 +132,7 @@ pub(crate) fn choose(
         return Ok(());
     }
     if known.is_none() && readers.by(ByActor).scan(actor).count(most)? >= most {
-        let sentence = format!("You have settings of {most} conversations, which is the most.");
+        let sentence = format!("You have settings for {most} conversations, which is the limit. Reset one first.");
         return Err(Error::new("too_many_conversations", sentence));
     }
     readers.put(&Reader {
@@ -142,8 +143,8 @@ pub(crate) fn choose(
     Ok(())
 }
 
-/// Notes that an actor is a member.
-pub(crate) fn is_there(cx: &Context, conversation: &str, actor: &str, time_ms: u64, most: usize) -> Result<(), Error> {
+/// Records that an actor is a member.
+pub(crate) fn joined(cx: &Context, conversation: &str, actor: &str, time_ms: u64, most: usize) -> Result<(), Error> {
     let readers = cx.table::<Reader>();
     match readers.get((conversation, actor))? {
         Some(known) if known.left && known.since_ms <= time_ms => {
@@ -155,7 +156,7 @@ pub(crate) fn is_there(cx: &Context, conversation: &str, actor: &str, time_ms: u
     let Some(language) = user(cx, actor)?.wants(None) else {
         return Ok(());
     };
-    // Whoever is in more conversations than that chooses them one by one.
+    // Members of more conversations turn translation on one by one.
     if readers.by(ByActor).scan(actor).count(most)? < most {
         readers.put(&Reader {
             language: Some(language),
@@ -165,8 +166,8 @@ pub(crate) fn is_there(cx: &Context, conversation: &str, actor: &str, time_ms: u
     Ok(())
 }
 
-/// Notes that an actor is no member any more.
-pub(crate) fn is_gone(cx: &Context, conversation: &str, actor: &str, time_ms: u64) -> Result<(), Error> {
+/// Records that an actor left.
+pub(crate) fn left(cx: &Context, conversation: &str, actor: &str, time_ms: u64) -> Result<(), Error> {
     let readers = cx.table::<Reader>();
     let known = readers.get((conversation, actor))?;
     if known.as_ref().is_none_or(|reader| reader.since_ms <= time_ms) {
@@ -178,7 +179,7 @@ pub(crate) fn is_gone(cx: &Context, conversation: &str, actor: &str, time_ms: u6
     Ok(())
 }
 
-/// Lists the languages that others than the sender want a message in.
+/// Returns the target languages of a message's readers, without those that only the sender wants; up to `most`.
 pub(crate) fn languages(
     cx: &Context,
     conversation: &str,
@@ -186,7 +187,7 @@ pub(crate) fn languages(
     receiver: &str,
     most: usize,
 ) -> Result<Vec<Language>, Error> {
-    // In a conversation of two it is known who reads.
+    // A conversation of two has one known reader.
     if !receiver.is_empty() {
         let on = choice(cx, conversation, receiver)?;
         return Ok(user(cx, receiver)?.wants(on).into_iter().collect());
@@ -194,7 +195,7 @@ pub(crate) fn languages(
     let readers = cx.table::<Reader>();
     let mut wanted = Vec::new();
     let mut last = String::new();
-    // From each language to the next one: that costs as much as there are languages, however many readers there are.
+    // Skips from each language to the next one: the cost depends on the number of languages, not of readers.
     loop {
         let behind = (
             Bound::Excluded((conversation, &*last)),
@@ -222,8 +223,9 @@ pub(crate) fn languages(
     }
 }
 
-/// Tells whether one of those who want a language does not understand the text anyway.
-pub(crate) fn need(
+/// Returns true if a reader of the target language doesn't understand the source language. After [`CHECKED`] readers it
+/// assumes that one exists.
+pub(crate) fn is_needed(
     cx: &Context,
     conversation: &str,
     sender: &str,
@@ -242,7 +244,7 @@ pub(crate) fn need(
             return Ok(true);
         }
         seen += 1;
-        if seen == LOOKED_AT {
+        if seen == CHECKED {
             return Ok(true);
         }
     }

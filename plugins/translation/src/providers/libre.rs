@@ -1,10 +1,10 @@
-//! The LibreTranslate API: what is sent, and what its answers mean.
+//! Requests and responses of the LibreTranslate API.
 
 use courtyard_plugin_sdk::{FetchRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
+use super::response::{DetectedLanguage, Failure, TranslatedTexts, json};
 use crate::language::Language;
-use crate::provider::{Failure, Guess, Translated, json};
 
 #[derive(Serialize)]
 struct Query<'a> {
@@ -19,7 +19,7 @@ struct Query<'a> {
     api_key: Option<&'a str>,
 }
 
-/// One text travels as it is: not all servers take lists.
+/// A single text is sent as a string: not all servers accept lists.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Texts<'a> {
@@ -36,7 +36,7 @@ enum OneOrMany<T> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct TranslateResponse {
     translated_text: OneOrMany<String>,
     detected_language: Option<OneOrMany<Detected>>,
 }
@@ -48,7 +48,7 @@ struct Detected {
     confidence: f64,
 }
 
-/// Asks for the language of a text.
+/// Builds the request for the language of a text.
 pub(crate) fn detect(url: &str, key: Option<&str>, text: &str) -> FetchRequest {
     let query = Query {
         q: Texts::One(text),
@@ -60,21 +60,21 @@ pub(crate) fn detect(url: &str, key: Option<&str>, text: &str) -> FetchRequest {
     FetchRequest::post_json(format!("{url}/detect"), &query)
 }
 
-/// Reads the answer to [`detect`].
-pub(crate) fn detected(response: &HttpResponse) -> Result<Option<Guess>, Failure> {
+/// Parses the response to [`detect`].
+pub(crate) fn detected(response: &HttpResponse) -> Result<Option<DetectedLanguage>, Failure> {
     let found: Vec<Detected> = json(response)?;
     let best = found
         .into_iter()
         .max_by(|one, other| one.confidence.total_cmp(&other.confidence));
     Ok(best.and_then(|best| {
-        Some(Guess {
+        Some(DetectedLanguage {
             language: Language::parse(&best.language)?,
             percent: best.confidence,
         })
     }))
 }
 
-/// Asks for translations of texts, in their order.
+/// Builds the request for the translations of texts, in their order.
 pub(crate) fn translate(
     url: &str,
     key: Option<&str>,
@@ -95,22 +95,22 @@ pub(crate) fn translate(
     FetchRequest::post_json(format!("{url}/translate"), &query)
 }
 
-/// Reads the answer to [`translate`].
-pub(crate) fn translated(response: &HttpResponse, count: usize) -> Result<Translated, Failure> {
-    let answer: Answer = json(response)?;
-    let texts = match answer.translated_text {
+/// Parses the response to [`translate`].
+pub(crate) fn translated(response: &HttpResponse, count: usize) -> Result<TranslatedTexts, Failure> {
+    let parsed: TranslateResponse = json(response)?;
+    let texts = match parsed.translated_text {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
     };
     if texts.len() != count {
         return Err(Failure::Later("wrong_count"));
     }
-    let first = match answer.detected_language {
+    let first = match parsed.detected_language {
         Some(OneOrMany::One(detected)) => Some(detected),
         Some(OneOrMany::Many(detected)) => detected.into_iter().next(),
         None => None,
     };
-    Ok(Translated {
+    Ok(TranslatedTexts {
         texts,
         from: first.and_then(|detected| Language::parse(&detected.language)),
     })

@@ -1,12 +1,12 @@
-//! The Apertium APY API: what is sent, and what its answers mean. It takes one text at a time, and languages by three letters.
+//! Requests and responses of the Apertium APY API. It accepts one text at a time, and languages by three letters.
 
 use std::collections::BTreeMap;
 
 use courtyard_plugin_sdk::{FetchRequest, HttpResponse};
 use serde::Deserialize;
 
+use super::response::{DetectedLanguage, Failure, json};
 use crate::language::Language;
-use crate::provider::{Failure, Guess, json};
 
 /// ISO 639-1 and 639-3 of the languages that Apertium has packages for.
 const CODES: [(&str, &str); 46] = [
@@ -60,52 +60,52 @@ const CODES: [(&str, &str); 46] = [
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
-    response_data: Data,
+struct TranslateResponse {
+    response_data: TranslateData,
     response_status: u16,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Data {
+struct TranslateData {
     translated_text: String,
 }
 
-/// Asks for the language of a text.
+/// Builds the request for the language of a text.
 pub(crate) fn detect(url: &str, text: &str) -> FetchRequest {
     form(format!("{url}/identifyLang"), &[("q", text)])
 }
 
-/// Reads the answer to [`detect`]: shares of 1 by language.
-pub(crate) fn detected(response: &HttpResponse) -> Result<Option<Guess>, Failure> {
+/// Parses the response to [`detect`]: probabilities from 0 to 1 by language.
+pub(crate) fn detected(response: &HttpResponse) -> Result<Option<DetectedLanguage>, Failure> {
     let found: BTreeMap<String, f64> = json(response)?;
     let best = found.into_iter().max_by(|(_, one), (_, other)| one.total_cmp(other));
     Ok(best.and_then(|(code, share)| {
-        Some(Guess {
+        Some(DetectedLanguage {
             language: language(&code)?,
             percent: share * 100.0,
         })
     }))
 }
 
-/// Asks for the translation of a text.
+/// Builds the request for the translation of a text.
 pub(crate) fn translate(url: &str, text: &str, source: &Language, target: &Language) -> FetchRequest {
     let pair = format!("{}|{}", code(source), code(target));
     let members = [("langpair", &*pair), ("q", text), ("markUnknown", "no")];
     form(format!("{url}/translate"), &members)
 }
 
-/// Reads the answer to [`translate`].
+/// Parses the response to [`translate`].
 pub(crate) fn translated(response: &HttpResponse) -> Result<String, Failure> {
-    let answer: Answer = json(response)?;
-    match answer.response_status {
-        200 => Ok(answer.response_data.translated_text),
+    let parsed: TranslateResponse = json(response)?;
+    match parsed.response_status {
+        200 => Ok(parsed.response_data.translated_text),
         400 => Err(Failure::Never("refused")),
         _ => Err(Failure::Later("status")),
     }
 }
 
-/// Returns the three letters of a language; one that is not listed goes by its own.
+/// Returns the ISO 639-3 code of a language; its primary subtag if it isn't listed.
 fn code(language: &Language) -> &str {
     let primary = language.primary();
     CODES

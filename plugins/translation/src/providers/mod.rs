@@ -1,14 +1,19 @@
-//! Providers of translations, whichever API they speak, and what becomes of their failures.
+//! Translation providers, independent of their API.
+
+mod apertium;
+mod libre;
+mod response;
 
 use courtyard_plugin_sdk::{Context, Error, FetchRequest, HttpResponse};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::language::Language;
-use crate::protect::Protected;
-use crate::{apertium, libre};
+use crate::placeholders::Protected;
 
-/// Which API a provider speaks.
+pub(crate) use response::Failure;
+use response::{DetectedLanguage, TranslatedTexts};
+
+/// The API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Api {
@@ -16,7 +21,7 @@ pub(crate) enum Api {
     Apertium,
 }
 
-/// A provider, as the operator describes it.
+/// A provider, as the operator configures it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
@@ -25,7 +30,7 @@ pub(crate) struct Provider {
     pub(crate) url: String,
     /// The name of a secret, for LibreTranslate servers that want a key.
     pub(crate) secret: Option<String>,
-    /// Whether it is asked for the language of texts.
+    /// True to use it for detecting the language of texts.
     #[serde(default = "yes")]
     pub(crate) detect: bool,
 }
@@ -34,33 +39,8 @@ fn yes() -> bool {
     true
 }
 
-/// Why a provider did not do what it was asked. The text says which failure it was, and nothing of what was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The same may succeed later.
-    Later(&'static str),
-    /// It will not.
-    Never(&'static str),
-}
-
-/// What language a text may be in.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Guess {
-    pub(crate) language: Language,
-    /// How sure that is.
-    pub(crate) percent: f64,
-}
-
-/// Translations of texts, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Translated {
-    pub(crate) texts: Vec<String>,
-    /// What the provider found out on its own.
-    pub(crate) from: Option<Language>,
-}
-
 impl Provider {
-    /// Returns what readers are told about where a translation comes from.
+    /// Returns the name that readers see as the origin of a translation.
     pub(crate) fn name(&self) -> &'static str {
         match self.api {
             Api::LibreTranslate => "libretranslate",
@@ -68,16 +48,20 @@ impl Provider {
         }
     }
 
-    /// Asks for the language of a text.
-    pub(crate) fn detect(&self, cx: &Context, text: &str) -> Result<Option<Guess>, Failure> {
+    /// Detects the language of a text; none if the provider doesn't know it.
+    pub(crate) fn detect(&self, cx: &Context, text: &str) -> Result<Option<DetectedLanguage>, Failure> {
         let key = self.key(cx);
         match self.api {
-            Api::LibreTranslate => libre::detected(&ask(cx, &libre::detect(&self.url, key.as_deref(), text))?),
-            Api::Apertium => apertium::detected(&ask(cx, &apertium::detect(&self.url, text))?),
+            Api::LibreTranslate => libre::detected(&send(cx, &libre::detect(&self.url, key.as_deref(), text))?),
+            Api::Apertium => apertium::detected(&send(cx, &apertium::detect(&self.url, text))?),
         }
     }
 
-    /// Translates a text. What is protected comes through as it is, or there is no translation.
+    /// Translates a text: as a whole with placeholders, then in segments if a placeholder was damaged. Protected parts are
+    /// unchanged in the result.
+    ///
+    /// # Errors
+    /// Also if the provider damages the segments.
     pub(crate) fn translate(
         &self,
         cx: &Context,
@@ -87,30 +71,30 @@ impl Provider {
         in_time: impl Fn() -> bool,
     ) -> Result<(String, Option<Language>), Failure> {
         if let Some(masked) = text.masked() {
-            let translated = self.ask_for(cx, &[&masked], source, target, &in_time)?;
-            if let Some(restored) = translated.texts.first().and_then(|answer| text.restore(answer)) {
+            let translated = self.request(cx, &[&masked], source, target, &in_time)?;
+            if let Some(restored) = translated.texts.first().and_then(|masked| text.restore(masked)) {
                 return Ok((restored, translated.from));
             }
         }
         let segments = text.segments().ok_or(Failure::Never("too_many_pieces"))?;
-        let translated = self.ask_for(cx, &segments, source, target, &in_time)?;
+        let translated = self.request(cx, &segments, source, target, &in_time)?;
         let joined = text.join(&translated.texts).ok_or(Failure::Never("damaged"))?;
         Ok((joined, translated.from))
     }
 
-    fn ask_for(
+    fn request(
         &self,
         cx: &Context,
         texts: &[&str],
         source: Option<&Language>,
         target: &Language,
         in_time: impl Fn() -> bool,
-    ) -> Result<Translated, Failure> {
+    ) -> Result<TranslatedTexts, Failure> {
         let key = self.key(cx);
         match self.api {
             Api::LibreTranslate => {
                 let request = libre::translate(&self.url, key.as_deref(), texts, source, target);
-                libre::translated(&ask(cx, &request)?, texts.len())
+                libre::translated(&send(cx, &request)?, texts.len())
             }
             Api::Apertium => {
                 let source = source.ok_or(Failure::Never("unknown_source"))?;
@@ -119,12 +103,12 @@ impl Provider {
                     if !in_time() {
                         return Err(Failure::Later("slow"));
                     }
-                    translated.push(apertium::translated(&ask(
+                    translated.push(apertium::translated(&send(
                         cx,
                         &apertium::translate(&self.url, text, source, target),
                     )?)?);
                 }
-                Ok(Translated {
+                Ok(TranslatedTexts {
                     texts: translated,
                     from: None,
                 })
@@ -137,34 +121,21 @@ impl Provider {
     }
 }
 
-/// Sends a request. Redirects are not followed: a key must not go to where nobody meant it to.
-fn ask(cx: &Context, request: &FetchRequest) -> Result<HttpResponse, Failure> {
+/// Sends a request. Redirects aren't followed, so that no key goes to another host.
+fn send(cx: &Context, request: &FetchRequest) -> Result<HttpResponse, Failure> {
     let request = FetchRequest {
         follow: false,
         ..request.clone()
     };
-    cx.fetch(&request).map_err(|error| unreachable(&error))
+    cx.fetch(&request).map_err(|error| failure_of(&error))
 }
 
-fn unreachable(error: &Error) -> Failure {
+fn failure_of(error: &Error) -> Failure {
     match &*error.code {
         "fetch_timeout" => Failure::Later("timeout"),
         "fetch_response_too_large" => Failure::Later("answer_too_large"),
         "fetch_request_too_large" => Failure::Never("text_too_large"),
         "fetch_not_granted" | "fetch_private_address" => Failure::Later("not_granted"),
         _ => Failure::Later("unreachable"),
-    }
-}
-
-/// Reads an answer. Servers that are misconfigured answer with pages of all statuses: only a refusal in JSON is final.
-pub(crate) fn json<T: DeserializeOwned>(response: &HttpResponse) -> Result<T, Failure> {
-    match response.status {
-        200 => serde_json::from_slice(&response.body).map_err(|_| Failure::Later("bad_answer")),
-        400 if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&response.body).is_ok() => {
-            Err(Failure::Never("refused"))
-        }
-        401 | 403 => Err(Failure::Later("key")),
-        429 => Err(Failure::Later("slow_down")),
-        _ => Err(Failure::Later("status")),
     }
 }
