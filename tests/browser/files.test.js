@@ -142,7 +142,7 @@ test("images are shown where they were sent, small at first and whole in the lig
 
   // Once the server has looked into it, whoever comes later gets a small one first.
   const blob = await finn.page.evaluate(async () => {
-    const { current } = await import("/conversations.js");
+    const { current } = await import("/chat/conversations.js");
     const { content: { blob } } = current.list.messages[0];
     while ((await globalThis.chat.call("files.file", { blob })).state === "checking") await new Promise((turn) => setTimeout(turn, 50));
     return blob;
@@ -179,7 +179,7 @@ test("images are shown where they were sent, small at first and whole in the lig
   await row.click();
   await eve.page.click("[data-test=delete-file-confirm]");
   await eve.page.waitForFunction(() => document.querySelector("[data-test=usage]").textContent.startsWith("2 files"));
-  const gone = await finn.page.evaluate((blob) => import("/pictures.js").then(({ blobs }) =>
+  const gone = await finn.page.evaluate((blob) => import("/shell/pictures.js").then(({ blobs }) =>
     blobs.download("files", blob).then(() => "there", ({ code }) => code)), blob);
   assert.equal(gone, "unknown_blob");
   await finn.page.reload();

@@ -96,7 +96,7 @@ test("removing a contact and blocking work where a disabled button loses the foc
 });
 
 test("no module of the page disables a control after it was made", () => {
-  const folder = resolve(import.meta.dirname, "../../examples/web-chat");
+  const folder = resolve(import.meta.dirname, "../../web");
   const modules = readdirSync(folder, { recursive: true })
     .filter((name) => name.endsWith(".js") && !name.includes("vendor"));
   assert.ok(modules.length > 40, `${modules.length} modules`);

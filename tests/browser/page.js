@@ -267,7 +267,7 @@ export async function speak(page, language) {
   await setting(page, "translation");
   await page.selectOption("[data-test=language]", language);
   await page.click("[data-test=translation-settings-submit]");
-  await page.waitForFunction(async (language) => (await import("/translation.js")).settings.language === language, language);
+  await page.waitForFunction(async (language) => (await import("/translation/translation.js")).settings.language === language, language);
   await page.click("[data-test=panel-close]");
 }
 

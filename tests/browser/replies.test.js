@@ -50,7 +50,7 @@ test("a reply shows what it answers, follows its edits, and leads to it however 
 
   // The original is so far back that the page does not have it after a reload.
   await ann.page.evaluate(async () => {
-    const { current } = await import("/conversations.js");
+    const { current } = await import("/chat/conversations.js");
     for (let number = 0; number < 120; number++) globalThis.chat.send(current.id, { text: `m${number}` });
     while (globalThis.chat.unsent.length > 0) await new Promise((turn) => setTimeout(turn, 20));
     await globalThis.chat.send(current.id, { text: "And candles?", reply_to: 1 });
@@ -69,12 +69,12 @@ test("a reply shows what it answers, follows its edits, and leads to it however 
 
   await open(ann.page, "And candles?");
   await ann.page.keyboard.press("Escape");
-  await ann.page.evaluate(() => import("/conversations.js").then(({ current }) => globalThis.chat.recall(current.id, 1)));
+  await ann.page.evaluate(() => import("/chat/conversations.js").then(({ current }) => globalThis.chat.recall(current.id, 1)));
   await ann.page.waitForFunction(() =>
     document.querySelector("#messages .note[data-text='And candles?'] [data-test=quote]")?.textContent === "YouMessage recalled");
   // A number that is none, and one of no message, is passed over.
   await ann.page.evaluate(async () => {
-    const { current } = await import("/conversations.js");
+    const { current } = await import("/chat/conversations.js");
     await globalThis.chat.send(current.id, { text: "odd", reply_to: "1" });
     await globalThis.chat.send(current.id, { text: "edited", reply_to: 4 });
   });

@@ -78,7 +78,7 @@ export class Site {
       symlinkSync(compiled, join(site.#folder, "data/compiled"));
       writeFileSync(join(site.#folder, "courtyard.toml"), [
         'data = "data"', top, `[[listen]]\naddress = "127.0.0.1:${site.port}"`,
-        folderOf("/", "examples/web-chat"), folderOf("/client/", "client/js"),
+        folderOf("/", "web"), folderOf("/client/", "client/js"),
         ...plugins.map((id) => plugin(id, PLUGINS[id], further[id])),
       ].join("\n"));
       await site.start();

@@ -84,7 +84,7 @@ test("a conversation can be left as it is, and what nobody can translate says so
   await dirk.page.check("[data-test=reads-en]");
   await site.picture(dirk.page, "desk-translation-settings");
   await dirk.page.click("[data-test=translation-settings-submit]");
-  await dirk.page.waitForFunction(async () => (await import("/translation.js")).settings.reads.includes("en"));
+  await dirk.page.waitForFunction(async () => (await import("/translation/translation.js")).settings.reads.includes("en"));
   // English stays as it is from now on; Spanish, which comes behind it, does not.
   await write(carla.page, "Good night!");
   await write(carla.page, "Buenos días!");

@@ -159,7 +159,7 @@ async fn one_file_in_an_empty_folder_is_the_whole_product_and_keeps_everything_o
     assert_eq!(running.said, said);
     assert!(data.join("admin.json").exists());
 
-    assert_eq!(product.get("/").await, (200, source("examples/web-chat/index.html")));
+    assert_eq!(product.get("/").await, (200, source("web/index.html")));
     assert_eq!(
         product.get("/client/courtyard.js").await,
         (200, source("client/js/courtyard.js"))
@@ -221,7 +221,7 @@ async fn the_configuration_inside_keeps_its_comments_and_works_as_a_file_from_an
     let (paths, rest): (Vec<&str>, Vec<&str>) = changed.iter().partition(|line| line.contains("\"bundled:"));
     assert_eq!(rest, ["data = \"data\""]);
     assert!(paths.contains(&"path = \"bundled:plugins/users.wasm\""), "{paths:?}");
-    assert!(paths.contains(&"folder = \"bundled:static/web-chat\""), "{paths:?}");
+    assert!(paths.contains(&"folder = \"bundled:static/web\""), "{paths:?}");
 
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("mine.toml");
@@ -230,7 +230,7 @@ async fn the_configuration_inside_keeps_its_comments_and_works_as_a_file_from_an
     text(&product.output(&["check-config", file]).await);
     share_compiled(&elsewhere.path().join("data"));
     let mut running = product.start(&["serve", "--config", file]).await;
-    assert_eq!(product.get("/").await, (200, source("examples/web-chat/index.html")));
+    assert_eq!(product.get("/").await, (200, source("web/index.html")));
     assert!(elsewhere.path().join("data/admin.json").exists());
     assert!(
         !product.folder.join("data").exists(),

@@ -1,0 +1,172 @@
+// Friends and requests: the second list beside the conversations.
+
+import { Latest } from "../client/latest.js";
+import { $, action, element } from "../shell/dom.js";
+import { chat } from "../shell/session.js";
+import { changed, on, soon } from "../shell/bus.js";
+import { talkTo } from "../chat/conversations.js";
+import { all } from "../groups/groups.js";
+import { look, looks, nameOf, note, now, presenceOf, remember } from "./people.js";
+import { startPanel } from "../shell/panel.js";
+import { heading, list, personRow, quiet } from "../shell/panel-widgets.js";
+import { personPage } from "./profile.js";
+import { findPeople } from "../chat/conversation-list.js";
+
+let friends = [];
+let asking = [];
+let asked = [];
+let tag = "";
+let found = [];
+
+export const friendOf = (actor) => friends.find(({ person }) => person.actor === actor);
+export const friendActors = () => friends.map(({ person }) => person.actor);
+
+const contacts = Latest.each(async () => {
+  const since = now();
+  const [accepted, incoming, outgoing] = await Promise.all([
+    all("users.friends", {}, "friends"),
+    all("users.friend_requests", { direction: "in" }, "requests"),
+    all("users.friend_requests", { direction: "out" }, "requests"),
+  ]);
+  return { accepted, incoming, outgoing, since };
+}, ({ accepted, incoming, outgoing, since }) => {
+  const before = friendActors();
+  [friends, asking, asked] = [accepted, incoming, outgoing];
+  remember([...friends, ...asking, ...asked].map(({ person }) => person), since);
+  for (const actor of before) if (!friendOf(actor)) note(actor, "");
+  for (const { person, remark } of friends) note(person.actor, remark);
+  $("wishes").textContent = String(asking.length);
+  $("wishes").hidden = asking.length === 0;
+  $("wishes").setAttribute("aria-label", `${asking.length} requests`);
+  changed("contacts");
+});
+
+/** Asks for friends and requests anew. */
+export const loadContacts = () => contacts.load("contacts");
+
+chat.addEventListener("state", async ({ detail: { state } }) => {
+  if (state !== "online") return;
+  await loadContacts();
+  await look(friendActors());
+});
+
+chat.addEventListener("signal", async ({ detail: { plugin, name } }) => {
+  if (plugin !== "users" || (name !== "friend" && name !== "block")) return;
+  await loadContacts();
+  await look(friendActors());
+});
+
+/* The list */
+
+let shown = false;
+
+function choose(contacts) {
+  shown = contacts;
+  $("show-talks").setAttribute("aria-pressed", String(!contacts));
+  $("show-contacts").setAttribute("aria-pressed", String(contacts));
+  $("people").hidden = contacts;
+  $("contacts").hidden = !contacts;
+  $("search").placeholder = contacts ? "Find people" : "Find conversations and people";
+  void refind();
+}
+$("show-talks").addEventListener("click", () => choose(false));
+$("show-contacts").addEventListener("click", () => choose(true));
+
+const words = () => $("search").value.trim();
+let typing;
+
+const finding = Latest.each(async () => {
+  const query = words();
+  return { query, people: query && chat.state === "online" ? await findPeople(query) : [] };
+}, ({ query, people }) => {
+  if (query !== words()) return;
+  found = people;
+  draw();
+});
+
+async function refind() {
+  if (shown) await finding.load("people");
+}
+$("search").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => void refind(), 150);
+});
+
+on("contacts people", soon(draw));
+on("open", () => void refind());
+
+const RANKS = { online: 0, busy: 1, idle: 1 };
+const rank = (actor) => RANKS[presenceOf(actor).state] ?? 2;
+let drawn = "";
+
+function draw() {
+  if (!shown) return;
+  const actors = [...friends, ...asking, ...asked].map(({ person }) => person.actor).concat(found);
+  const state = JSON.stringify([friends, asking, asked, tag, found, words(), actors.map((actor) => looks(actor, true))]);
+  if (state === drawn) return;
+  drawn = state;
+  const query = words().toLowerCase();
+  const named = ({ person, remark = "" }) => !query || [person.display_name, person.name, remark]
+    .some((name) => name.toLowerCase().includes(query));
+  const wanted = friends.filter((friend) => named(friend) && (!tag || friend.tags.includes(tag)));
+  wanted.sort((left, right) => rank(left.person.actor) - rank(right.person.actor)
+    || nameOf(left.person.actor).localeCompare(nameOf(right.person.actor)));
+  const known = new Set(friends.map(({ person }) => person.actor));
+  const others = found.filter((actor) => !known.has(actor));
+  $("contacts").replaceChildren(...[
+    ...(asking.length > 0 ? [heading("They ask to be in your contacts"), list(asking.map(wish), "requests-in")] : []),
+    ...(asked.length > 0 && !query ? [heading("You asked"), list(asked.map(waiting), "requests-out")] : []),
+    tagBar(),
+    heading("Contacts"),
+    list(wanted.map(friend), "friends", friends.length === 0
+      ? "Nobody yet. Look for people above, and ask them." : "None of your contacts."),
+    ...(others.length > 0 ? [heading("People"), list(others.map(stranger), "strangers")] : []),
+    ...(query && others.length === 0 && wanted.length === 0 ? [quiet("Nobody is called so.")] : []),
+  ].filter(Boolean));
+}
+
+const show = (actor) => () => startPanel(personPage(actor));
+
+function answer(text, test, method, actor, attributes) {
+  return action(text, `${test}-${nameOf(actor)}`, async () => {
+    await chat.call(method, { actor });
+    await loadContacts();
+    await look([actor]);
+  }, attributes);
+}
+
+function wish({ person: { actor }, text }) {
+  return personRow(actor, {
+    line: text || "asks to be in your contacts", onclick: show(actor), dot: false, test: `asking-${nameOf(actor)}`,
+    actions: [
+      answer("Accept", "accept", "users.accept_friend", actor, { className: "main small" }),
+      answer("Refuse", "refuse", "users.refuse_friend", actor, { className: "small" }),
+    ],
+  });
+}
+
+function waiting({ person: { actor } }) {
+  return personRow(actor, {
+    line: "has not answered yet", onclick: show(actor), dot: false, test: `asked-${nameOf(actor)}`,
+    actions: [answer("Withdraw", "withdraw", "users.withdraw_friend", actor, { className: "small" })],
+  });
+}
+
+function friend({ person: { actor }, tags }) {
+  const write = action("💬", `write-${nameOf(actor)}`, () => talkTo(actor), { className: "round plain" });
+  write.setAttribute("aria-label", `Write to ${nameOf(actor)}`);
+  return personRow(actor, { onclick: show(actor), tags, test: `friend-${nameOf(actor)}`, actions: [write] });
+}
+
+const stranger = (actor) => personRow(actor, { line: "", dot: false, onclick: show(actor), test: `found-${nameOf(actor)}` });
+
+function tagBar() {
+  const tags = [...new Set(friends.flatMap((friend) => friend.tags))].sort();
+  if (tags.length === 0) return null;
+  return element("div", { className: "tags" }, ...["", ...tags].map((one) => {
+    const node = element("button", { type: "button", className: "tag", onclick: () => { tag = one; draw(); } }, one || "All");
+    node.dataset.test = `tag-${one || "all"}`;
+    node.setAttribute("aria-pressed", String(one === tag));
+    return node;
+  }));
+}

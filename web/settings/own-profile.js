@@ -1,0 +1,61 @@
+// One's own profile.
+
+import { element, tell } from "../shell/dom.js";
+import { chat } from "../shell/session.js";
+import { action, area, buttons, field, form, input } from "../shell/panel-widgets.js";
+import { nameOf, portrait } from "../people/people.js";
+import { blobs, squared } from "../shell/pictures.js";
+import { redrawPanel } from "../shell/panel.js";
+
+export const ownProfilePage = { title: "Profile", test: "own-profile-page", build };
+
+const zones = () => Intl.supportedValuesOf?.("timeZone") ?? [];
+
+async function build(body) {
+  const profile = await chat.call("users.profile", { actor: chat.actor });
+  const name = input({ value: profile.display_name, maxLength: 64, required: true });
+  const bio = area({ value: profile.bio, maxLength: 500 });
+  const locale = input({ value: profile.locale, placeholder: navigator.language, maxLength: 35 });
+  const zone = input({ value: profile.time_zone, placeholder: Intl.DateTimeFormat().resolvedOptions().timeZone });
+  const known = element("datalist", { id: "zones" }, ...zones().map((value) => element("option", { value })));
+  zone.setAttribute("list", known.id);
+  body.append(
+    picture(profile),
+    form("profile-form", "Save", [
+      field("Name that others see", name, "display-name", `Your account is @${profile.name}.`),
+      field("About you", bio, "bio"),
+      field("Language", locale, "locale", "A language tag such as de-CH."),
+      field("Time zone", zone, "time-zone"),
+      known,
+    ], () => chat.call("users.set_profile", {
+      display_name: name.value, bio: bio.value, locale: locale.value.trim(), time_zone: zone.value.trim(),
+    }), "Saved."),
+  );
+}
+
+function picture({ avatar }) {
+  const shown = portrait(nameOf(chat.actor), { picture: avatar });
+  shown.classList.add("large");
+  const file = input({ type: "file", accept: "image/*", className: "unseen" });
+  file.dataset.test = "picture-file";
+  file.setAttribute("aria-label", "Picture");
+  file.addEventListener("change", async () => {
+    try {
+      const small = await squared(file.files[0]).catch(() => {
+        throw Object.assign(new Error("This is no picture that can be read."), { code: "page.no_picture" });
+      });
+      await blobs.upload("users", small).done;
+      // An upload is the picture from now on; this tells one's other devices.
+      await chat.call("users.set_profile", {});
+      redrawPanel("own-profile-page");
+    } catch (error) {
+      tell(error.message);
+    }
+  });
+  return element("header", { className: "head" }, shown, file, buttons(
+    action("Choose a picture", "choose-picture", () => file.click()),
+    ...(avatar ? [action("Remove it", "remove-picture", async () => {
+      await chat.call("users.set_profile", { avatar: "" });
+      redrawPanel("own-profile-page");
+    })] : [])));
+}

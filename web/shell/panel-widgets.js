@@ -1,0 +1,118 @@
+// What pages of the panel are made of.
+
+import { action, attempt, busy, element, tell } from "./dom.js";
+import { confirmed } from "./dialog.js";
+import { face, nameOf, presenceOf, wordsFor } from "../people/people.js";
+
+export { action };
+
+let number = 0;
+
+/** A labelled input, textarea or select, with a hook for tests. */
+export function field(label, input, test, hint) {
+  input.id ||= `field-${++number}`;
+  if (test) input.dataset.test = test;
+  const node = element("div", { className: "field" }, element("label", { htmlFor: input.id }, label), input);
+  if (hint) {
+    const small = element("small", { className: "quiet", id: `${input.id}-hint` }, hint);
+    input.setAttribute("aria-describedby", small.id);
+    node.append(small);
+  }
+  return node;
+}
+
+export const input = (attributes = {}) => element("input", { type: "text", autocomplete: "off", ...attributes });
+export const area = (attributes = {}) => element("textarea", { rows: 3, ...attributes });
+
+/** A choice: options are [value, text]. */
+export function choice(options, value) {
+  const node = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
+  node.value = value;
+  return node;
+}
+
+/** A box to tick, with what it means. */
+export function tick(label, test, checked, disabled = false) {
+  const box = element("input", { type: "checkbox", checked, disabled });
+  if (test) box.dataset.test = test;
+  return { box, node: element("label", { className: "tick" }, box, element("span", {}, label)) };
+}
+
+/** A form whose button does something that may be refused; `done` is said then. */
+export function form(test, submit, parts, run, done) {
+  const node = element("form", { className: "form" }, ...parts, element("button", { className: "main" }, submit));
+  node.dataset.test = test;
+  node.lastElementChild.dataset.test = `${test}-submit`;
+  node.addEventListener("submit", async (submitted) => {
+    submitted.preventDefault();
+    await busy(node.lastElementChild, () => attempt(async () => {
+      await run(node);
+      if (done) tell(done, true);
+    }));
+  });
+  return node;
+}
+
+export const heading = (text) => element("h3", {}, text);
+export const lines = (text) => element("p", { className: "lines" }, text);
+export const quiet = (text, test) => {
+  const node = element("p", { className: "quiet" }, text);
+  if (test) node.dataset.test = test;
+  return node;
+};
+
+/** Buttons beside each other. */
+export const buttons = (...nodes) => element("div", { className: "buttons" }, ...nodes);
+
+/** The same for what can't be undone: a dialog asks the question first. */
+export const risky = (text, question, test, run) => action(text, test, async () => {
+  if (await confirmed(question, text, test)) await run();
+}, { className: "danger" });
+
+/** A row that leads to another page. */
+export function entry(text, test, onclick, { note, icon, badge } = {}) {
+  const node = element("button", { type: "button", className: "entry", onclick },
+    icon ? element("span", { className: "icon", ariaHidden: "true" }, icon) : null,
+    element("span", {}, text, note ? element("small", { className: "quiet" }, note) : null),
+    badge ? element("span", { className: "badge" }, String(badge)) : element("span", { className: "quiet", ariaHidden: "true" }, "›"));
+  node.dataset.test = test;
+  return node;
+}
+
+/** A list whose rows are nodes; `none` is said if there are none. */
+export function list(rows, test, none) {
+  if (rows.length === 0 && none) return quiet(none, test);
+  const node = element("ul", { className: "rows" }, ...rows.map((row) => element("li", {}, row)));
+  if (test) node.dataset.test = test;
+  return node;
+}
+
+/** A person in a list: a face, a name, a line, and what can be done. */
+export function personRow(actor, { line, onclick, actions = [], test, dot = true, tags = [] } = {}) {
+  const words = line ?? (dot ? wordsFor(presenceOf(actor)) : "");
+  const name = element("span", { className: "who" },
+    element("span", { className: "name" }, nameOf(actor), ...tags.map((tag) => element("span", { className: "tag" }, tag))),
+    words ? element("small", { className: "quiet" }, words) : null);
+  const main = onclick
+    ? element("button", { type: "button", className: "plain person", onclick }, face(actor, dot), name)
+    : element("span", { className: "person" }, face(actor, dot), name);
+  const row = element("div", { className: "row" }, main, ...actions);
+  row.dataset.test = test ?? `row-${nameOf(actor)}`;
+  return row;
+}
+
+/** A list that is read in pages: `load(after)` → {rows, next}. */
+export function paged(test, load, none) {
+  const rows = element("ul", { className: "rows" });
+  rows.dataset.test = test;
+  const more = action("Show more", `${test}-more`, () => page(more.after), { hidden: true });
+  async function page(after) {
+    const { rows: found, next } = await load(after);
+    rows.append(...found.map((row) => element("li", {}, row)));
+    more.after = next;
+    more.hidden = next === undefined || next === null;
+    if (rows.childElementCount === 0 && more.hidden && none) rows.replaceWith(quiet(none, test));
+  }
+  const node = element("div", {}, rows, more);
+  return page(undefined).then(() => node);
+}

@@ -1,0 +1,216 @@
+// Texts in the language of whoever reads them, with the original one tap away.
+
+import { Latest } from "../client/latest.js";
+import { button, element, tell } from "../shell/dom.js";
+import { chat } from "../shell/session.js";
+import { changes, conversations, current } from "../chat/conversations.js";
+import { kinds } from "../chat/content.js";
+import "../files/media.js";
+import { furtherActs } from "../chat/message-menu.js";
+import { redraw } from "../chat/message-list.js";
+
+/** What the reader wants: {language, reads, everywhere, untranslated}; undefined while that is not known, or nobody translates. */
+export let settings;
+
+/** Tells `change` when what is translated, or the settings, are others. */
+export const translations = new EventTarget();
+
+/** Whether texts of a conversation are translated, as far as that is known. */
+const wanted = new Map();
+/** What somebody asked to be translated, by message; and of which messages the original is shown. */
+const asked = new Map();
+const originals = new Set();
+
+const keyOf = ({ conversation, seq, edited }, place = current) => `${conversation ?? place?.id} ${seq} ${edited ?? ""}`;
+
+/** The name of a language in the language of the page. */
+export function languageName(tag) {
+  try {
+    return new Intl.DisplayNames([navigator.language], { type: "language" }).of(tag);
+  } catch {
+    return tag;
+  }
+}
+
+const wordsOf = ({ kind, content }) => (kind === "text" ? content.text : content.caption);
+
+/** Returns the translation of a message for the reader, if there is one to be shown. */
+function translationOf(message) {
+  if (message.recalled || message.seq === undefined) return undefined;
+  const mine = asked.get(keyOf(message));
+  if (mine) return mine;
+  if (!settings?.language || message.sender === chat.actor || wanted.get(message.conversation) === false) return undefined;
+  const note = message.annotations?.find(({ plugin, name }) => plugin === "translation" && name === settings.language);
+  return typeof note?.value?.text === "string" ? note.value : undefined;
+}
+
+/** A text in the reader's language, with a line that says so and leads to the original. */
+function translated(message, translation, show) {
+  const isOriginal = originals.has(keyOf(message));
+  const from = translation.from ? languageName(translation.from) : null;
+  const flip = button(isOriginal ? "Show translation" : "Show original", "flip", () => {
+    if (isOriginal) originals.delete(keyOf(message));
+    else originals.add(keyOf(message));
+    redraw(message.seq);
+  }, { className: "flip" });
+  flip.dataset.part = "flip";
+  const says = isOriginal ? "Original" : from ? `Translated from ${from}` : "Translated";
+  const line = element("span", { className: "translated", title: translation.by ? `By ${translation.by}` : "" }, `${says} · `, flip);
+  line.dataset.test = "translated";
+  return element("div", {}, show(isOriginal ? undefined : translation.text), line);
+}
+
+const text = kinds.get("text");
+kinds.set("text", {
+  ...text,
+  show: (message, place) => {
+    const translation = translationOf(message);
+    if (!translation) return text.show(message, place);
+    const shown = (words) => text.show(words === undefined ? message : { ...message, content: { ...message.content, text: words } }, place);
+    return translated(message, translation, shown);
+  },
+  preview: (message, ...place) => {
+    const translation = translationOf(message);
+    return text.preview(translation ? { ...message, content: { ...message.content, text: translation.text } } : message, ...place);
+  },
+});
+
+/* Captions have no annotations; they are translated when somebody asks. */
+for (const kind of ["image", "file", "voice", "video"]) {
+  const plain = kinds.get(kind);
+  kinds.set(kind, {
+    ...plain,
+    show: (message, place) => {
+      const translation = asked.get(keyOf(message));
+      if (!translation) return plain.show(message, place);
+      const shown = (words) => plain.show(words === undefined ? message : { ...message, content: { ...message.content, caption: words } }, place);
+      return translated(message, translation, shown);
+    },
+  });
+}
+
+/* Translating what has no annotation */
+
+furtherActs.push((message) => {
+  const words = wordsOf(message);
+  if (!settings || message.sender === chat.actor || typeof words !== "string" || words === "" || translationOf(message)) return null;
+  return { text: "Translate", test: "translate", run: () => translate(message, words) };
+});
+
+const SAYS = {
+  unneeded: "There is nothing to translate for you in it.",
+  unavailable: "Nobody can translate this now.",
+  capped: "Too much was translated today; try again tomorrow.",
+};
+
+/** Texts to be translated and their answers, by message. */
+const texts = new Map();
+const answers = Latest.each((key) => answered(texts.get(key)), (answer, key) => {
+  if (answer.state === "ready") asked.set(key, answer);
+  return answer;
+});
+
+async function translate(message, words) {
+  const key = keyOf(message);
+  texts.set(key, words);
+  try {
+    const answer = await answers.need(key);
+    texts.delete(key);
+    // The reader chose another language meanwhile.
+    if (!answer) return;
+    if (answer.state !== "ready") return tell(SAYS[answer.state] ?? answer.state);
+    redraw(message.seq);
+  } catch (error) {
+    if (error.code === "translation.no_language") return void openTranslationSettings.run();
+    tell(error.message);
+  }
+}
+
+/** What is done when somebody wants a translation and has not said in which language; `translation/translation-settings.js` says. */
+export const openTranslationSettings = { run() {} };
+
+/** Asks for a translation, and waits for it: a signal says when it is there. */
+async function answered(words) {
+  for (;;) {
+    let hear, id, early = new Set();
+    const heard = new Promise((done) => {
+      hear = ({ detail: { plugin, name, payload } }) => {
+        if (plugin !== "translation" || name !== "translated") return;
+        early.add(payload.id);
+        if (payload.id === id) done();
+      };
+      chat.addEventListener("signal", hear);
+    });
+    try {
+      const answer = await chat.call("translation.translate", { text: words });
+      if (answer.state !== "pending") return answer;
+      id = answer.id;
+      // A signal may be lost; the answer is there all the same.
+      if (!early.has(id)) await Promise.race([heard, new Promise((late) => setTimeout(late, 10_000))]);
+    } finally {
+      chat.removeEventListener("signal", hear);
+    }
+  }
+}
+
+/* What the reader wants */
+
+const wishes = Latest.each(() => chat.call("translation.settings"), (answer) => (settings = answer));
+
+chat.addEventListener("state", async ({ detail: { state } }) => {
+  if (state !== "online") return;
+  try {
+    await wishes.load("settings");
+    translations.dispatchEvent(new Event("change"));
+    await load(current);
+  } catch (error) {
+    // A server without the plugin translates nothing, and the page offers nothing.
+    if (error.retry) return;
+    settings = undefined;
+  }
+});
+
+const translatedHere = Latest.each(async (conversation) =>
+  (await chat.call("translation.conversation", { conversation })).translated, (on, id) => {
+  wanted.set(id, on);
+  redrawAll(conversations.get(id));
+});
+
+changes.addEventListener("open", () => void load(current));
+
+async function load(conversation) {
+  if (!settings || !conversation || wanted.has(conversation.id)) return;
+  // If it fails, it is asked again when the conversation is opened again.
+  await translatedHere.need(conversation.id).catch(() => {});
+}
+
+export const isTranslated = ({ id }) => wanted.get(id) ?? false;
+
+/** Says whether a conversation is translated; `on` undefined: as all the others. */
+export async function setTranslated(conversation, on) {
+  await chat.call("translation.set_conversation", { conversation: conversation.id, ...(on === undefined ? {} : { on }) });
+  await translatedHere.load(conversation.id);
+}
+
+export async function setSettings(wish) {
+  await chat.call("translation.set_settings", wish);
+  await wishes.load("settings");
+  wanted.clear();
+  translatedHere.clear();
+  asked.clear();
+  answers.clear();
+  if (current) await load(current);
+  redrawAll(current);
+}
+
+function redrawAll(conversation) {
+  translations.dispatchEvent(new Event("change"));
+  if (conversation !== current || !conversation) return;
+  redraw(...conversation.list.messages.map(({ seq }) => seq));
+}
+
+chat.addEventListener("left", ({ detail: { conversation } }) => {
+  translatedHere.forget(conversation);
+  wanted.delete(conversation);
+  if (!conversations.has(conversation)) originals.clear();
+});
