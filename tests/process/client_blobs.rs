@@ -310,7 +310,10 @@ async fn an_upload_that_is_broken_off_can_be_taken_away_from_the_server() {
     let id = broken_off(&site, &bytes).await;
     // What is broken off takes up room.
     sent(upload(&ann, &bytes)).await.unwrap();
-    assert_eq!(sent(upload(&ann, &bytes)).await.unwrap_err().code(), "files.quota");
+    assert_eq!(
+        sent(upload(&ann, &bytes)).await.unwrap_err().code(),
+        "files.limit_storage"
+    );
     let foreign = blobs(site.port, "bob").remove("files", &id).await;
     assert_eq!(foreign.unwrap_err().code(), "unknown_blob");
     ann.remove("files", &id).await.unwrap();
@@ -338,16 +341,13 @@ async fn what_is_refused_for_good_is_told_with_its_code_and_not_tried_again() {
         (sent(attempt(&nobody, b"a")).await, "unauthenticated"),
         (sent(attempt(&wrong, b"a")).await, "unauthenticated"),
         (sent(attempt(&wrong, b"a").resume(&id)).await, "unauthenticated"),
-        (
-            sent(attempt(&blobs(site.port, "eve"), b"a")).await,
-            "files.not_a_member",
-        ),
+        (sent(attempt(&blobs(site.port, "eve"), b"a")).await, "files.forbidden"),
         (
             sent(attempt(&ann, b"a").conversation("")).await,
-            "files.no_conversation",
+            "files.invalid_conversation",
         ),
         (sent(attempt(&ann, b"a").conversation("no id")).await, "bad_upload"),
-        (sent(attempt(&ann, &bytes)).await, "files.quota"),
+        (sent(attempt(&ann, &bytes)).await, "files.limit_storage"),
         (sent(attempt(&ann, &too_long)).await, "bad_upload"),
     ];
     for (refused, code) in refusals {
@@ -357,7 +357,7 @@ async fn what_is_refused_for_good_is_told_with_its_code_and_not_tried_again() {
     assert_eq!(tried.take(), []);
     for (actor, id, code) in [
         (&wrong, &*id, "unauthenticated"),
-        (&blobs(site.port, "eve"), &id, "files.not_a_member"),
+        (&blobs(site.port, "eve"), &id, "files.forbidden"),
         (&ann, "none", "unknown_blob"),
         (&ann, "..", "unknown_blob"),
     ] {

@@ -13,6 +13,7 @@ mod client;
 mod client_blobs;
 mod client_marks;
 mod durability;
+mod error_codes;
 mod families;
 mod files;
 mod groups;

@@ -202,7 +202,7 @@ async fn what_is_no_sticker_is_refused_and_removed() {
     }
     let large = try_upload(port, "ann", PNG, &[0; 4_097]).await;
     assert_eq!(large.status, 403);
-    assert!(String::from_utf8_lossy(&large.body).contains("stickers.too_large"));
+    assert!(String::from_utf8_lossy(&large.body).contains("stickers.limit_sticker_bytes"));
     // `text/html`
     assert_eq!(
         try_upload(port, "ann", "filetype dGV4dC9odG1s", PIXEL).await.status,
@@ -272,7 +272,7 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
         loop {
             let answer = call(&mut ann, "import", folder.clone()).await;
             // While images are inspected, what it reads of them changes all the time.
-            if answer["code"] != "stickers.not_inspected" && answer["code"] != "conflict" {
+            if answer["code"] != "stickers.busy" && answer["code"] != "conflict" {
                 assert_eq!(answer["value"]["count"], (part + 1) * 100, "{answer}");
                 pack = answer["value"]["pack"].clone();
                 break;
@@ -286,7 +286,7 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
     inspected(&mut ann, &more).await;
     assert_eq!(
         call(&mut ann, "add_sticker", json!({"pack": pack, "blob": more})).await["code"],
-        "stickers.pack_full"
+        "stickers.limit_stickers"
     );
 
     let mut seen = Vec::new();

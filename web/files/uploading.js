@@ -121,7 +121,7 @@ function send(conversation, content, kind) {
   changed("messages", { toEnd: true });
   sent.catch((error) => {
     // The server looked into it and found no image; it is a file all the same.
-    if (error.code !== "files.not_an_image" || kind !== "image") return;
+    if (error.code !== "files.invalid_image" || kind !== "image") return;
     conversation.pending = conversation.pending.filter(({ id }) => id !== sent.id);
     send(conversation, content, "file");
   });

@@ -121,7 +121,7 @@ async function translate(message, words) {
     if (answer.state !== "ready") return tell(SAYS[answer.state] ?? answer.state);
     redraw(message.seq);
   } catch (error) {
-    if (error.code === "translation.no_language") return void openTranslationSettings.run();
+    if (error.code === "translation.unknown_language") return void openTranslationSettings.run();
     tell(error.message);
   }
 }

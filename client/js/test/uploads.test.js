@@ -4,12 +4,12 @@ import { createServer } from "node:http";
 import { after, test } from "node:test";
 import { Blobs } from "../uploads.js";
 
-/** A server of tus that does as it is told, and notes what it was asked. */
+/** A tus server that records its requests. */
 class Host {
   uploads = new Map();
-  asked = [];
-  /** Called with each request: returns true when it has dealt with it. */
-  meddle = () => false;
+  requests = [];
+  /** Called with each request; returns true if it answered the request itself. */
+  intercept = () => false;
 
   async start() {
     this.server = createServer((request, response) => void this.#serve(request, response).catch(() => {}));
@@ -31,13 +31,13 @@ class Host {
   }
 
   methods() {
-    return this.asked.map(({ method }) => method);
+    return this.requests.map(({ method }) => method);
   }
 
   async #serve(request, response) {
     const { method, headers, url } = request;
-    this.asked.push({ method, url, headers });
-    if (await this.meddle(request, response, this)) return;
+    this.requests.push({ method, url, headers });
+    if (await this.intercept(request, response, this)) return;
     const upload = this.uploads.get(url);
     if (method === "POST") {
       const path = `${url}/b${this.uploads.size + 1}`;
@@ -62,14 +62,14 @@ function refuse(response, status, code, retry) {
   response.writeHead(status).end(JSON.stringify({ error: { code, message: "No.", retry } }));
 }
 
-/** Takes so many bytes, and keeps them. */
+/** Stores up to `most` bytes of a request. */
 async function receive(request, upload, most) {
-  let taken = 0;
+  let received = 0;
   for await (const bytes of request.iterator({ destroyOnReturn: false })) {
-    const part = bytes.subarray(0, most - taken);
-    taken += part.length;
+    const part = bytes.subarray(0, most - received);
+    received += part.length;
     upload.bytes = Buffer.concat([upload.bytes, part]);
-    if (taken >= most) return;
+    if (received >= most) return;
   }
 }
 
@@ -98,10 +98,10 @@ const becomes = (upload, state) => new Promise((reached) => {
   upload.addEventListener("state", ({ detail }) => detail.state === state && reached(detail));
 });
 
-test("a file is uploaded in parts with its name, type, conversation and checksums, and comes back", async () => {
+test("a file is uploaded in parts with its metadata and checksums, and downloads unchanged", async () => {
   const host = await hosted();
   const sums = [];
-  host.meddle = ({ headers }) => void (headers["upload-checksum"] && sums.push(headers["upload-checksum"]));
+  host.intercept = ({ headers }) => void (headers["upload-checksum"] && sums.push(headers["upload-checksum"]));
   const moves = [];
   const upload = host.blobs().upload("files", file(1000, "Übung.bin"), { conversation: "C1", chunk: 400, checksum: "sha256" });
   upload.addEventListener("progress", ({ detail }) => moves.push(detail.sent));
@@ -114,21 +114,21 @@ test("a file is uploaded in parts with its name, type, conversation and checksum
   assert.deepEqual(pairs, [["filename", "Übung.bin"], ["filetype", "x/y"], ["conversation", "C1"]]);
   const sum = (from, to) => `sha256 ${createHash("sha256").update(pattern(1000).subarray(from, to)).digest("base64")}`;
   assert.deepEqual(sums, [sum(0, 400), sum(400, 800), sum(800, 1000)]);
-  assert.ok(host.asked.every(({ headers }) => headers.authorization === "Bearer t" && headers["tus-resumable"] === "1.0.0"));
+  assert.ok(host.requests.every(({ headers }) => headers.authorization === "Bearer t" && headers["tus-resumable"] === "1.0.0"));
   const back = await host.blobs().download("files", "b1");
   assert.deepEqual([back.type, new Uint8Array(await back.arrayBuffer())], ["image/png", pattern(1000)]);
 });
 
-test("a file without bytes, and another app than the default one", async () => {
+test("an empty file uploads to an app other than the default", async () => {
   const host = await hosted();
   assert.equal(await host.blobs({ app: "shop" }).upload("files", file(0)).done, "b1");
-  assert.deepEqual(host.asked.map(({ method, url }) => [method, url]), [["POST", "/v1/apps/shop/blobs/files"]]);
+  assert.deepEqual(host.requests.map(({ method, url }) => [method, url]), [["POST", "/v1/apps/shop/blobs/files"]]);
 });
 
-test("broken connections, refusals for now and a server that is gone for a while only make it wait", async () => {
+test("broken connections, retryable errors and an absent server only delay an upload", async () => {
   const host = await hosted();
   let trouble = 0;
-  host.meddle = async (request, response) => {
+  host.intercept = async (request, response) => {
     if (request.method !== "PATCH" || ++trouble > 3) return false;
     if (trouble === 1) {
       await receive(request, host.uploads.get(request.url), 300);
@@ -149,14 +149,14 @@ test("broken connections, refusals for now and a server that is gone for a while
   await host.start();
   assert.equal(await upload.done, "b1");
   assert.deepEqual(new Uint8Array(host.uploads.get("/v1/blobs/files/b1").bytes), pattern(100_000));
-  const offsets = host.asked.filter(({ method }) => method === "PATCH").map(({ headers }) => headers["upload-offset"]);
+  const offsets = host.requests.filter(({ method }) => method === "PATCH").map(({ headers }) => headers["upload-offset"]);
   assert.deepEqual(offsets.slice(0, 2), ["0", "300"]);
 });
 
-test("after a reload the same file goes on where it was, and is forgotten when it is done", async () => {
+test("the same file resumes after a reload, and its entry is removed when it is done", async () => {
   const host = await hosted();
   const storage = memory();
-  host.meddle = async (request) => {
+  host.intercept = async (request) => {
     if (request.method !== "PATCH") return false;
     await receive(request, host.uploads.get(request.url), 600);
     request.socket.destroy();
@@ -164,30 +164,30 @@ test("after a reload the same file goes on where it was, and is forgotten when i
   };
   const first = host.blobs({ storage, backOff: { first: 1e6, longest: 1e6 } }).upload("files", file(1000));
   await becomes(first, "waiting");
-  // The page is gone; nothing of it runs any more.
+  // The page was closed; its upload doesn't run any more.
   first.pause();
-  host.meddle = () => false;
-  host.asked = [];
+  host.intercept = () => false;
+  host.requests = [];
   const { Blobs: Fresh } = await import("../uploads.js?reloaded");
   const again = () => new Fresh({ url: `http://127.0.0.1:${host.port}`, storage });
   assert.equal(await again().upload("files", file(1000)).done, "b1");
   assert.deepEqual(host.methods(), ["HEAD", "PATCH"]);
-  assert.equal(host.asked[1].headers["upload-offset"], "600");
+  assert.equal(host.requests[1].headers["upload-offset"], "600");
   assert.equal(await again().upload("files", file(1000)).done, "b2");
   assert.equal(await again().upload("files", file(1000), { conversation: "C" }).done, "b3");
 });
 
-test("the same file twice at a time is two uploads", async () => {
+test("two concurrent uploads of one file are independent", async () => {
   const host = await hosted();
   const blobs = host.blobs({ storage: memory() });
   const [first, second] = [blobs.upload("files", file(1000)), blobs.upload("files", file(1000))];
   assert.deepEqual([await first.done, await second.done].sort(), ["b1", "b2"]);
 });
 
-test("an upload that the server knows nothing of any more begins anew", async () => {
+test("an upload that the server discarded restarts", async () => {
   const host = await hosted();
   let lost = false;
-  host.meddle = async (request) => {
+  host.intercept = async (request) => {
     if (request.method !== "PATCH" || lost) return false;
     lost = true;
     host.uploads.clear();
@@ -198,27 +198,27 @@ test("an upload that the server knows nothing of any more begins anew", async ()
   assert.deepEqual(host.methods(), ["POST", "PATCH", "HEAD", "POST", "PATCH"]);
 });
 
-test("what is refused for good fails with the server's code, at once or at the end", async () => {
+test("a rejected upload fails with the server's code, at its start or at its end", async () => {
   const host = await hosted();
   for (const refused of ["POST", "PATCH"]) {
-    host.meddle = ({ method }, response) => method === refused && (refuse(response, 403, "files.quota", false), true);
+    host.intercept = ({ method }, response) => method === refused && (refuse(response, 403, "files.limit_storage", false), true);
     const upload = host.blobs().upload("files", file(10));
-    await assert.rejects(upload.done, { code: "files.quota", retry: false });
+    await assert.rejects(upload.done, { code: "files.limit_storage", retry: false });
     assert.equal(upload.state, "failed");
   }
-  // A proxy that knows nothing of the protocol.
-  host.meddle = (request, response) => (response.writeHead(413).end("<html>"), true);
+  // A proxy that doesn't know the protocol.
+  host.intercept = (request, response) => (response.writeHead(413).end("<html>"), true);
   await assert.rejects(host.blobs().upload("files", file(10)).done, { code: "bad_upload", retry: false });
 });
 
-test("a wrong sum is sent again, but not for ever", async () => {
+test("a part with a wrong checksum is resent a limited number of times", async () => {
   const host = await hosted();
-  host.meddle = ({ method }, response) => method === "PATCH" && (refuse(response, 460, "checksum_mismatch", false), true);
+  host.intercept = ({ method }, response) => method === "PATCH" && (refuse(response, 460, "checksum_mismatch", false), true);
   await assert.rejects(host.blobs().upload("files", file(10), { checksum: "sha1" }).done, { code: "checksum_mismatch" });
   assert.equal(host.methods().filter((method) => method === "PATCH").length, 4);
 });
 
-test("a file that can't be read any more is no broken connection", async () => {
+test("an unreadable file is reported as such, not as a broken connection", async () => {
   const host = await hosted();
   const gone = file(10);
   gone.slice = () => ({ arrayBuffer: () => Promise.reject(new Error("gone")), size: 10 });
@@ -226,11 +226,11 @@ test("a file that can't be read any more is no broken connection", async () => {
   await assert.rejects(host.blobs({ fetch: failing }).upload("files", gone).done, { code: "unreadable_file", retry: false });
 });
 
-test("a paused upload sends nothing until it goes on, and one that waits can be told to try now", async () => {
+test("a paused upload sends nothing, and `resume` retries a waiting one at once", async () => {
   const host = await hosted();
   let held;
   const holding = new Promise((begun) => {
-    host.meddle = async (request) => {
+    host.intercept = async (request) => {
       if (request.method !== "PATCH" || held) return false;
       held = true;
       await receive(request, host.uploads.get(request.url), 100);
@@ -242,22 +242,22 @@ test("a paused upload sends nothing until it goes on, and one that waits can be 
   await holding;
   upload.pause();
   assert.equal(upload.state, "paused");
-  const asked = host.asked.length;
+  const requests = host.requests.length;
   await new Promise((resolve) => setImmediate(resolve));
-  assert.equal(host.asked.length, asked);
-  host.meddle = (request) => request.method === "HEAD" && (request.socket.destroy(), true);
+  assert.equal(host.requests.length, requests);
+  host.intercept = (request) => request.method === "HEAD" && (request.socket.destroy(), true);
   upload.resume();
   await becomes(upload, "waiting");
-  host.meddle = () => false;
+  host.intercept = () => false;
   upload.resume();
   assert.equal(await upload.done, "b1");
   assert.equal(host.uploads.get("/v1/blobs/files/b1").bytes.length, 1000);
 });
 
-test("an aborted upload is taken away from the server, and can't go on", async () => {
+test("an aborted upload is deleted on the server, and can't resume", async () => {
   const host = await hosted();
   const removed = new Promise((done) => {
-    host.meddle = (request) => {
+    host.intercept = (request) => {
       if (request.method === "DELETE") done();
       return request.method === "PATCH";
     };
@@ -271,12 +271,12 @@ test("an aborted upload is taken away from the server, and can't go on", async (
   assert.equal(upload.state, "aborted");
 });
 
-test("a download goes on behind a broken connection, and tells how far it is", async () => {
+test("a download resumes after a broken connection, and reports its progress", async () => {
   const host = await hosted();
   const bytes = Buffer.from(pattern(300_000));
   host.uploads.set("/v1/blobs/files/b1", { bytes });
   let broken = 0;
-  host.meddle = ({ method, headers, socket }, response) => {
+  host.intercept = ({ method, headers, socket }, response) => {
     if (method !== "GET" || ++broken > 2) return false;
     const from = Number(/\d+/.exec(headers.range ?? "0")[0]);
     response.writeHead(from ? 206 : 200, { "content-length": String(bytes.length - from), etag: '"b1"' });
@@ -287,20 +287,20 @@ test("a download goes on behind a broken connection, and tells how far it is", a
   const back = await host.blobs().download("files", "b1", { onprogress: (...move) => moves.push(move) });
   assert.deepEqual(new Uint8Array(await back.arrayBuffer()), new Uint8Array(bytes));
   assert.deepEqual(moves.at(-1), [300_000, 300_000]);
-  const ranges = host.asked.map(({ headers }) => [headers.range, headers["if-range"]]);
+  const ranges = host.requests.map(({ headers }) => [headers.range, headers["if-range"]]);
   assert.deepEqual(ranges[0], [undefined, undefined]);
   assert.ok(ranges.length >= 2 && ranges.slice(1).every(([range, tag]) => /^bytes=\d+-$/.test(range) && tag === '"b1"'), JSON.stringify(ranges));
 });
 
-test("a download of what is not there is refused, and one can be broken off", async () => {
+test("a missing blob is rejected, and a download can be aborted", async () => {
   const host = await hosted();
   await assert.rejects(host.blobs().download("files", "none"), { code: "unknown_blob", retry: false });
-  host.meddle = () => true;
+  host.intercept = () => true;
   const controller = new AbortController();
   const download = host.blobs().download("files", "b1", { signal: controller.signal });
   controller.abort();
   await assert.rejects(download, { code: "aborted" });
-  host.meddle = () => false;
+  host.intercept = () => false;
   host.uploads.set("/v1/blobs/files/b9", { bytes: Buffer.from("x") });
   await host.blobs().remove("files", "b9");
   assert.equal(host.uploads.has("/v1/blobs/files/b9"), false);
@@ -310,7 +310,7 @@ test("a download of what is not there is refused, and one can be broken off", as
 test("a name that is too long keeps its end", async () => {
   const host = await hosted();
   await host.blobs().upload("files", file(0, `${"ü".repeat(300)}.png`)).done;
-  const [[, name]] = host.asked.map(({ headers }) => /^filename (\S+?),/.exec(headers["upload-metadata"]));
+  const [[, name]] = host.requests.map(({ headers }) => /^filename (\S+?),/.exec(headers["upload-metadata"]));
   const text = Buffer.from(name, "base64").toString();
   assert.ok(Buffer.byteLength(text) <= 255 && text.startsWith("üü") && text.endsWith("ü.png"));
 });

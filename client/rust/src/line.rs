@@ -274,8 +274,8 @@ mod tests {
             let error = refusal(StatusCode::from_u16(status).unwrap_or_default(), text.as_bytes());
             (error.code().to_owned(), error.is_temporary())
         };
-        let told = r#"{"error":{"code":"files.quota","message":"No.","retry":false}}"#;
-        assert_eq!(code(403, told), ("files.quota".to_owned(), false));
+        let told = r#"{"error":{"code":"files.limit_storage","message":"No.","retry":false}}"#;
+        assert_eq!(code(403, told), ("files.limit_storage".to_owned(), false));
         for (status, wanted, is_temporary) in [
             (302, "bad_upload", false),
             (401, "unauthenticated", false),

@@ -5,7 +5,7 @@ use courtyard_plugin_sdk::prelude::*;
 use crate::file::{ByThumbnail, File, unknown};
 
 pub(crate) fn not_a_member() -> Error {
-    Error::new("not_a_member", "You aren't a member of this conversation.")
+    Error::new("forbidden", "You aren't a member of this conversation.")
 }
 
 /// Returns a file that the caller may read: their own, or one of a conversation that they are in.
@@ -24,19 +24,19 @@ pub(crate) fn readable(cx: &Context, blob: &str) -> Result<File, Error> {
 /// Returns a file of the caller's.
 ///
 /// # Errors
-/// `unknown_file` if the caller may not read it, `not_yours` if another uploaded it.
+/// `unknown_file` if the caller may not read it, `forbidden` if another uploaded it.
 pub(crate) fn owned(cx: &Context, blob: &str) -> Result<File, Error> {
     let file = readable(cx, blob)?;
     if file.uploader == cx.caller.actor {
         return Ok(file);
     }
-    Err(Error::new("not_yours", "Only the uploader can delete this file."))
+    Err(Error::new("forbidden", "Only the uploader can delete this file."))
 }
 
 /// Accepts a download of a file or a thumbnail by members of its conversation and by the uploader.
 ///
 /// # Errors
-/// `not_a_member`.
+/// `forbidden`.
 pub(crate) fn check_download(cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
     if is_member {
         return Ok(());

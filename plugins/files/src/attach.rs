@@ -28,13 +28,13 @@ pub(crate) fn check(cx: &Context, message: &Message<'_>) -> Result<Option<Vec<u8
     let file = cx.table::<File>().get(&*reference.blob)?.ok_or_else(unknown)?;
     if file.conversation != message.conversation() {
         return Err(Error::new(
-            "other_conversation",
+            "invalid_conversation",
             "This file was uploaded for another conversation. Upload it for this one.",
         ));
     }
     if message.kind() == "image" && matches!(file.state, FileState::Plain | FileState::Unreadable) {
         return Err(Error::new(
-            "not_an_image",
+            "invalid_image",
             "This file isn't a readable image. Send it as a file.",
         ));
     }
@@ -66,7 +66,7 @@ fn corrected(file: &File, message: &Message<'_>) -> Result<Option<Vec<u8>>, Erro
         let is_kept = is_video && matches!(&**name, "width" | "height");
         is_kept || !(IMAGE_MEMBERS.contains(&&**name) || matches!(&**name, "name" | "media_type" | "size"))
     });
-    let bad = |error: serde_json::Error| Error::new("bad_content", error.to_string());
+    let bad = |error: serde_json::Error| Error::new("internal", error.to_string());
     for (name, value) in &known {
         content.insert(name.clone(), serde_json::value::to_raw_value(value).map_err(bad)?);
     }

@@ -130,7 +130,9 @@ pub(crate) fn store_result(cx: &Context, found: Inspected) -> Result<(), Error> 
     if let Some(thumbnail) = file.thumbnail() {
         match cx.blobs().keep(&thumbnail.blob) {
             // It expired before it was kept; the next attempt writes another.
-            Err(ServiceError::NotFound) => return Err(Error::new("late", "The thumbnail has expired.").retryable()),
+            Err(ServiceError::NotFound) => {
+                return Err(Error::new("expired_thumbnail", "The thumbnail has expired.").retryable());
+            }
             kept => kept?,
         }
     }

@@ -42,16 +42,16 @@ fn key(actor: &str) -> String {
 /// Checks that a user may store so many more bytes.
 ///
 /// # Errors
-/// `quota`.
+/// `limit_storage`.
 pub(crate) fn check(cx: &Context, settings: &Settings, actor: &str, bytes: u64) -> Result<(), Error> {
     if used(cx, actor)?.bytes.saturating_add(bytes) > settings.user_bytes {
         return Err(Error::new(
-            "quota",
+            "limit_storage",
             "Your files use all of your storage. Delete some, then try again.",
         ));
     }
     if settings.app_bytes > 0 && total(cx)?.bytes.saturating_add(bytes) > settings.app_bytes {
-        return Err(Error::new("quota", "This server can't store more files."));
+        return Err(Error::new("limit_storage", "This server can't store more files."));
     }
     Ok(())
 }

@@ -50,9 +50,9 @@ impl Settings {
     /// Parses and checks the settings.
     ///
     /// # Errors
-    /// `bad_configuration` with a sentence that names the mistake.
+    /// `invalid_configuration` with a sentence that names the mistake.
     pub(crate) fn parse(configuration: &str) -> Result<Self, Error> {
-        let bad = |reason: &str| Error::new("bad_configuration", reason);
+        let bad = |reason: &str| Error::new("invalid_configuration", reason);
         let settings: Self = serde_json::from_str(configuration).map_err(|error| bad(&error.to_string()))?;
         let ranges = [
             (1, settings.user_uploads as u64, 1_000, "user_uploads: from 1 to 1000"),

@@ -32,7 +32,7 @@ impl FilesPlugin {
         let settings = &self.settings;
         if blob.conversation.is_empty() {
             return Err(Error::new(
-                "no_conversation",
+                "invalid_conversation",
                 "Name the conversation that the file is for.",
             ));
         }
@@ -41,10 +41,13 @@ impl FilesPlugin {
         }
         if blob.length > settings.file_bytes {
             let sentence = format!("The file is too large: the limit is {} bytes.", settings.file_bytes);
-            return Err(Error::new("too_large", sentence));
+            return Err(Error::new("limit_file_bytes", sentence));
         }
         if settings.denies(&blob.media_type) {
-            return Err(Error::new("bad_media_type", "Files of this type aren't accepted here."));
+            return Err(Error::new(
+                "invalid_media_type",
+                "Files of this type aren't accepted here.",
+            ));
         }
         self.check_limits(cx, &blob.uploader, blob.length)?;
         self.reserve(cx, blob)?;
@@ -71,7 +74,7 @@ impl FilesPlugin {
             quota::check(cx, &self.settings, actor, bytes)?;
             if cx.table::<Upload>().by(UploadsOf).scan(actor).count(most)? >= most {
                 let sentence = format!("You have {most} incomplete uploads, which is the limit. Finish or abort one.");
-                return Err(Error::new("too_many_uploads", sentence).retryable());
+                return Err(Error::new("limit_uploads", sentence).retryable());
             }
             Ok(())
         };

@@ -43,7 +43,7 @@ impl Stickers {
         let count = cx.table::<Pack>().by(ByOwner).scan((&*owner,)).count(most)?;
         if count >= most && !self.settings.is_admin(&owner) {
             return Err(Error::new(
-                "too_many_packs",
+                "limit_packs",
                 format!("You have {most} packs, which is the limit. Delete one first."),
             ));
         }
@@ -106,13 +106,10 @@ impl Stickers {
     ) -> Result<(), Error> {
         let is_publisher = self.settings.publishers == Publishers::Everyone || self.settings.is_admin(&cx.caller.actor);
         if visibility == Visibility::Public && pack.visibility != visibility && !is_publisher {
-            return Err(Error::new(
-                "not_a_publisher",
-                "Only operators can make packs public here.",
-            ));
+            return Err(Error::new("forbidden", "Only operators can make packs public here."));
         }
         if visibility != Visibility::Draft && pack.count == 0 {
-            return Err(Error::new("empty_pack", "This pack is empty. Add a sticker first."));
+            return Err(Error::new("invalid_pack", "This pack is empty. Add a sticker first."));
         }
         let before = pack.is_listed();
         pack.set_visibility(visibility, withdrawn);
@@ -288,7 +285,7 @@ impl Stickers {
         // The longest word has the fewest matches.
         wanted.sort_by_key(|word| std::cmp::Reverse(word.len()));
         let Some((rarest, others)) = wanted.split_first() else {
-            return Err(Error::new("empty_query", "The query has no word and no emoji."));
+            return Err(Error::new("invalid_query", "The query has no word and no emoji."));
         };
         let mut stickers: Vec<StickerInfo> = Vec::new();
         if self.settings.first_pack && query.after.is_none() {
@@ -345,7 +342,7 @@ impl Stickers {
     pub(crate) fn resolve(&self, cx: &Context, which: WhichStickers) -> Result<Found, Error> {
         if which.stickers.len() > RESOLVED {
             return Err(Error::new(
-                "too_many",
+                "limit_stickers",
                 format!("Resolve {RESOLVED} stickers at most per call."),
             ));
         }
@@ -377,7 +374,7 @@ impl Stickers {
         if self.settings.is_admin(&cx.caller.actor) {
             return Ok(());
         }
-        Err(Error::new("not_an_admin", "Only operators can do this."))
+        Err(Error::new("forbidden", "Only operators can do this."))
     }
 
     /// Returns a pack that the caller may change.

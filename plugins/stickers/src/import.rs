@@ -57,7 +57,7 @@ impl IndexFile {
     /// Parses an index.
     ///
     /// # Errors
-    /// `bad_index` with a sentence that names the mistake.
+    /// `invalid_index` with a sentence that names the mistake.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         serde_json::from_str(text).map_err(|error| bad(&error.to_string()))
     }
@@ -65,7 +65,7 @@ impl IndexFile {
     /// Returns the stickers in their order.
     ///
     /// # Errors
-    /// `bad_index` with a sentence that names the mistake.
+    /// `invalid_index` with a sentence that names the mistake.
     pub(crate) fn stickers(&self) -> Result<Vec<IndexedSticker>, Error> {
         if self.images.is_empty() || self.images.len() > BATCH {
             return Err(bad(&format!(
@@ -122,7 +122,7 @@ fn id_of(code: &str) -> String {
 }
 
 fn bad(reason: &str) -> Error {
-    Error::new("bad_index", format!("The index is invalid: {reason}."))
+    Error::new("invalid_index", format!("The index is invalid: {reason}."))
 }
 
 impl Stickers {
@@ -147,7 +147,7 @@ impl Stickers {
             }
         };
         for sticker in stickers {
-            let missing = || Error::new("missing_file", format!("{:?} is not among the files.", sticker.file));
+            let missing = || Error::new("unknown_file", format!("{:?} is not among the files.", sticker.file));
             let blob = blobs.get(&sticker.file).ok_or_else(missing)?;
             self.add_to(cx, &mut pack, blob, Some(sticker.id), sticker.tags)?;
         }
@@ -191,7 +191,7 @@ mod tests {
             r#"{"images":{"a":{"url":"x","emoji":["b"]}}}"#,
         ] {
             let rejected = IndexFile::parse(bad).and_then(|index| index.stickers()).unwrap_err();
-            assert_eq!(rejected.code, "bad_index", "{bad}");
+            assert_eq!(rejected.code, "invalid_index", "{bad}");
         }
     }
 }

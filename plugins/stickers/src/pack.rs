@@ -25,7 +25,7 @@ impl Visibility {
             "private" => Ok(Self::Private),
             "public" => Ok(Self::Public),
             _ => Err(Error::new(
-                "bad_visibility",
+                "invalid_visibility",
                 "The visibility must be draft, private or public.",
             )),
         }
@@ -128,7 +128,7 @@ pub(crate) fn own(cx: &Context, id: &str, is_admin: bool) -> Result<Pack, Error>
     Err(if hidden {
         unknown()
     } else {
-        Error::new("not_yours", "Only the owner can change this pack.")
+        Error::new("forbidden", "Only the owner can change this pack.")
     })
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn text(name: &str, text: &str) -> Result<String, Error> {
         return Ok(text.to_owned());
     }
     Err(Error::new(
-        "bad_text",
+        "invalid_text",
         format!("{name} must have 1 to 128 printable characters."),
     ))
 }

@@ -45,7 +45,7 @@ impl Stickers {
         let most = self.settings.favourites;
         if table.scan((actor,)).count(most)? >= most {
             return Err(Error::new(
-                "too_many_favourites",
+                "limit_favourites",
                 format!("You have {most} favourites, which is the limit. Remove one first."),
             ));
         }
@@ -119,7 +119,7 @@ impl Stickers {
                     "You keep {} packs, which is the limit. Remove one first.",
                     self.settings.kept_packs
                 );
-                return Err(Error::new("too_many_packs", sentence));
+                return Err(Error::new("limit_packs", sentence));
             }
             kept.insert(0, keep.pack);
         }

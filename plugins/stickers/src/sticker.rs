@@ -62,21 +62,21 @@ impl Tags {
     /// Parses and checks tags.
     ///
     /// # Errors
-    /// `bad_emoji` or `bad_keywords`.
+    /// `invalid_emoji` or `invalid_keywords`.
     pub(crate) fn parse(emoji: &[String], keywords: &[String]) -> Result<Self, Error> {
         let read: Option<Vec<String>> = emoji.iter().map(|text| tokens::emoji(text)).collect();
         let emoji = read.filter(|read| read.len() <= EMOJI);
         let fits = |word: &String| (1..=32).contains(&word.chars().count()) && !word.chars().any(char::is_control);
         if keywords.len() > KEYWORDS || !keywords.iter().all(fits) {
             return Err(Error::new(
-                "bad_keywords",
+                "invalid_keywords",
                 format!("A sticker has up to {KEYWORDS} keywords of 1 to 32 characters."),
             ));
         }
         Ok(Self {
             emoji: emoji.ok_or_else(|| {
                 Error::new(
-                    "bad_emoji",
+                    "invalid_emoji",
                     format!("A sticker has up to {EMOJI} emoji, and nothing else among them."),
                 )
             })?,
@@ -134,7 +134,7 @@ pub(crate) fn check_id(id: &str) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::new(
-            "bad_id",
+            "invalid_id",
             "A sticker id must have 1 to 64 characters of a-z 0-9 _ -.",
         ))
     }
@@ -144,7 +144,7 @@ pub(crate) fn check_id(id: &str) -> Result<(), Error> {
 pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) -> Result<Sticker, Error> {
     if pack.count >= most {
         return Err(Error::new(
-            "pack_full",
+            "limit_stickers",
             format!("This pack has {most} stickers, which is the limit."),
         ));
     }
@@ -154,10 +154,7 @@ pub(crate) fn add(cx: &Context, pack: &mut Pack, most: u32, sticker: Sticker) ->
     };
     let table = cx.table::<Sticker>();
     if table.contains((&*sticker.pack, &*sticker.id))? {
-        return Err(Error::new(
-            "sticker_exists",
-            "The pack already has a sticker with this id.",
-        ));
+        return Err(Error::new("conflict", "The pack already has a sticker with this id."));
     }
     table.insert(&sticker)?;
     if pack.is_listed() {

@@ -99,7 +99,7 @@ fn an_invalid_configuration_is_rejected() {
         json!({"recent": 201}),
     ] {
         let error = TestHost::<Stickers>::start(&bad.to_string()).err().unwrap();
-        assert_eq!(error.code, "bad_configuration", "{bad}");
+        assert_eq!(error.code, "invalid_configuration", "{bad}");
     }
 }
 
@@ -134,7 +134,7 @@ fn visibility_decides_who_sends_sees_and_finds_a_pack() {
             "publish",
             json!({"pack": pack, "visibility": "public"})
         )),
-        "empty_pack"
+        "invalid_pack"
     );
     let made = add(&host, "ann", &pack, "cat", "😺", &["Happy cat", "smile"]);
     assert_eq!((&made["format"], &made["width"]), (&json!("png"), &json!(8)));
@@ -157,7 +157,7 @@ fn visibility_decides_who_sends_sees_and_finds_a_pack() {
     assert_eq!((can_download("bob"), can_download("")), (true, false));
     assert_eq!(
         code(call(&host, "bob", "delete_pack", json!({"pack": pack}))),
-        "not_yours"
+        "forbidden"
     );
     assert_eq!(found(&host, "cat"), [] as [&str; 0]);
     show(&host, "ann", &pack, "public");
@@ -172,7 +172,7 @@ fn visibility_decides_who_sends_sees_and_finds_a_pack() {
 
     assert_eq!(
         code(call(&host, "ann", "withdraw", json!({"pack": pack, "on": true}))),
-        "not_an_admin"
+        "forbidden"
     );
     call(&host, "root", "withdraw", json!({"pack": pack, "on": true})).unwrap();
     host.run_jobs().unwrap();
@@ -192,14 +192,14 @@ fn rejected_uploads_are_removed_at_once() {
         .upload(&caller("ann"), "a.png", "image/png", None, b"<svg/>")
         .unwrap();
     let early = json!({"pack": pack, "blob": bad});
-    assert_eq!(code(call(&host, "ann", "add_sticker", early.clone())), "not_inspected");
+    assert_eq!(code(call(&host, "ann", "add_sticker", early.clone())), "busy");
     host.run_jobs().unwrap();
     let signals = host.take_signals();
     assert_eq!(
         signals[0].payload,
         json!({"blob": bad, "state": "refused", "flaw": "unknown_format"})
     );
-    assert_eq!(code(call(&host, "ann", "add_sticker", early)), "refused_upload");
+    assert_eq!(code(call(&host, "ann", "add_sticker", early)), "invalid_upload");
     assert!(host.blobs().is_empty());
     // The format must match the declared type, because the bytes are served with it.
     let misdeclared = host
@@ -209,9 +209,9 @@ fn rejected_uploads_are_removed_at_once() {
     let state = call(&host, "ann", "upload", json!({"blob": misdeclared})).unwrap();
     assert_eq!(state["flaw"], "bad_media_type");
     let page = host.upload(&caller("ann"), "a.html", "text/html", None, b"<html>");
-    assert_eq!(page.unwrap_err().code, "bad_media_type");
+    assert_eq!(page.unwrap_err().code, "invalid_media_type");
     let large = host.upload(&caller("ann"), "a.png", "image/png", None, &vec![0; 600_000]);
-    assert_eq!(large.unwrap_err().code, "too_large");
+    assert_eq!(large.unwrap_err().code, "limit_sticker_bytes");
 
     let blob = upload(&host, "ann");
     assert_eq!(
@@ -225,7 +225,7 @@ fn rejected_uploads_are_removed_at_once() {
     );
     upload(&host, "ann");
     let third = host.upload(&caller("ann"), "a.png", "image/png", None, &samples::png(8, 8));
-    assert_eq!(third.unwrap_err().code, "too_many_uploads");
+    assert_eq!(third.unwrap_err().code, "limit_uploads");
     // Unused uploads are removed after a day.
     host.set_clock(1_000_000 + 25 * 60 * 60 * 1_000);
     host.run_jobs().unwrap();
@@ -252,7 +252,7 @@ fn search_matches_all_words_and_lists_each_sticker_once() {
     assert_eq!(found(&host, "dog"), [] as [&str; 0]);
     assert_eq!(
         code(call(&host, "eve", "search", json!({"query": " \t"}))),
-        "empty_query"
+        "invalid_query"
     );
     call(
         &host,
@@ -281,7 +281,7 @@ fn favourites_and_recent_stickers_are_bounded_and_per_user() {
     }
     assert_eq!(
         code(call(&host, "ann", "favourite", mark("sun", true))),
-        "too_many_favourites"
+        "limit_favourites"
     );
     assert_eq!(
         ids(&call(&host, "ann", "favourites", json!({})).unwrap()),
@@ -343,8 +343,8 @@ fn an_import_is_atomic_and_can_be_continued() {
         )
     };
     let first = files(0, 3);
-    assert_eq!(code(import("ann", index(0, 3), &first, None)), "not_an_admin");
-    assert_eq!(code(import("root", index(0, 4), &first, None)), "missing_file");
+    assert_eq!(code(import("ann", index(0, 3), &first, None)), "forbidden");
+    assert_eq!(code(import("root", index(0, 4), &first, None)), "unknown_file");
     assert!(ids(&call(&host, "ann", "search", json!({"query": "cat"})).unwrap()).is_empty());
     let pack = import("root", index(0, 3), &first, None).unwrap();
     host.run_jobs().unwrap();
@@ -356,7 +356,7 @@ fn an_import_is_atomic_and_can_be_continued() {
     let more = import("root", index(3, 5), &files(3, 5), Some(id)).unwrap();
     assert_eq!(more["count"], 5);
     let again = import("root", index(3, 4), &files(3, 4), Some(id));
-    assert_eq!(code(again), "sticker_exists");
+    assert_eq!(code(again), "conflict");
     assert_eq!(found(&host, "😺").len(), 5);
 }
 
@@ -367,19 +367,19 @@ fn limits_and_invalid_texts_are_rejected() {
     add(&host, "ann", &pack, "one", "😺", &[]);
     add(&host, "ann", &pack, "two", "😺", &[]);
     let third = json!({"pack": pack, "blob": upload(&host, "ann")});
-    assert_eq!(code(call(&host, "ann", "add_sticker", third)), "pack_full");
+    assert_eq!(code(call(&host, "ann", "add_sticker", third)), "limit_stickers");
     let another = json!({"title": "More", "author": "Ann", "licence": "CC0-1.0"});
-    assert_eq!(code(call(&host, "ann", "create_pack", another)), "too_many_packs");
+    assert_eq!(code(call(&host, "ann", "create_pack", another)), "limit_packs");
     for bad in ["", " ", "a\nb", &"x".repeat(129)] {
         assert_eq!(
             code(call(&host, "ann", "update_pack", json!({"pack": pack, "title": bad}))),
-            "bad_text"
+            "invalid_text"
         );
     }
     for (emoji, keywords, wanted) in [
-        (json!(["cat"]), json!([]), "bad_emoji"),
-        (json!([]), json!(["x".repeat(33)]), "bad_keywords"),
-        (json!([]), json!(vec!["x"; 11]), "bad_keywords"),
+        (json!(["cat"]), json!([]), "invalid_emoji"),
+        (json!([]), json!(["x".repeat(33)]), "invalid_keywords"),
+        (json!([]), json!(vec!["x"; 11]), "invalid_keywords"),
     ] {
         let params = json!({"pack": pack, "sticker": "one", "emoji": emoji, "keywords": keywords});
         assert_eq!(code(call(&host, "ann", "update_sticker", params)), wanted);

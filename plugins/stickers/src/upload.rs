@@ -53,11 +53,11 @@ impl Stickers {
     pub(crate) fn check_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         if blob.length == 0 || blob.length > self.settings.sticker_bytes {
             let sentence = format!("A sticker must have 1 to {} bytes.", self.settings.sticker_bytes);
-            return Err(Error::new("too_large", sentence));
+            return Err(Error::new("limit_sticker_bytes", sentence));
         }
         if !picture::MEDIA_TYPES.contains(&&*blob.media_type) {
             return Err(Error::new(
-                "bad_media_type",
+                "invalid_media_type",
                 "A sticker must be PNG, APNG, WebP or Lottie, with the matching media type.",
             ));
         }
@@ -67,13 +67,13 @@ impl Stickers {
         let used = quota::used(cx, &cx.caller.actor)?;
         if used.uploads >= self.settings.user_uploads {
             return Err(Error::new(
-                "too_many_uploads",
+                "limit_uploads",
                 "You have too many unused uploads. Add them to packs first.",
             ));
         }
         if used.bytes + blob.length > self.settings.user_bytes {
             return Err(Error::new(
-                "quota",
+                "limit_storage",
                 "Your stickers use all of your storage. Delete some, then try again.",
             ));
         }
@@ -167,7 +167,7 @@ impl Stickers {
         } else if !actor.is_empty() && (blob.uploader == *actor || is_admin) {
             return Ok(());
         }
-        Err(Error::new("not_yours", "You can't see this sticker."))
+        Err(Error::new("forbidden", "You can't see this sticker."))
     }
 }
 
@@ -181,16 +181,12 @@ pub(crate) fn claim(cx: &Context, blob: &str) -> Result<(Upload, Picture), Error
         .ok_or_else(unknown)?;
     if let Some(flaw) = &upload.flaw {
         return Err(Error::new(
-            "refused_upload",
+            "invalid_upload",
             format!("This upload was rejected: {flaw}."),
         ));
     }
     let Some(picture) = upload.picture else {
-        return Err(Error::new(
-            "not_inspected",
-            "This upload is still being inspected. Try again in a moment.",
-        )
-        .retryable());
+        return Err(Error::new("busy", "This upload is still being inspected. Try again in a moment.").retryable());
     };
     uploads.remove(blob)?;
     let before = quota::used(cx, &upload.uploader)?;

@@ -132,7 +132,7 @@ impl Translation {
         let reads = wanted.reads.unwrap_or_default();
         if reads.len() > READS {
             return Err(Error::new(
-                "too_many_languages",
+                "limit_languages",
                 format!("`reads` takes {READS} languages at most."),
             ));
         }
@@ -200,7 +200,7 @@ impl Translation {
             return Ok(language);
         }
         Err(Error::new(
-            "unsupported_language",
+            "invalid_language",
             "Translation to this language isn't offered here.",
         ))
     }
@@ -209,7 +209,7 @@ impl Translation {
 fn tag_of(tag: &str) -> Result<Language, Error> {
     Language::parse(tag).ok_or_else(|| {
         Error::new(
-            "bad_language",
+            "invalid_language",
             format!("Not a language tag such as \"de\" or \"pt-br\": {tag:?}."),
         )
     })
@@ -221,7 +221,7 @@ fn check_id(conversation: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::new(
-        "bad_conversation",
+        "invalid_conversation",
         format!("Not a conversation id: {conversation:?}."),
     ))
 }

@@ -32,13 +32,13 @@ impl Translation {
         let target = match &request.to {
             Some(tag) => self.offered(tag)?,
             None => {
-                let none = || Error::new("no_language", "Name a language, or set yours in the settings.");
+                let none = || Error::new("unknown_language", "Name a language, or set yours in the settings.");
                 preferences::user(cx, &cx.caller.actor)?.language.ok_or_else(none)?
             }
         };
         if request.text.chars().count() > self.settings.text_chars {
             let sentence = format!("The text is longer than {} characters.", self.settings.text_chars);
-            return Err(Error::new("too_long", sentence));
+            return Err(Error::new("limit_text", sentence));
         }
         let digest = work::digest(&request.text);
         let version = MessageVersion {

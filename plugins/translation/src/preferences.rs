@@ -118,7 +118,7 @@ pub(crate) fn choose(
     most: usize,
 ) -> Result<(), Error> {
     if !cx.memberships().is_member(conversation, actor)? {
-        return Err(Error::new("not_a_member", "You aren't a member of this conversation."));
+        return Err(Error::new("forbidden", "You aren't a member of this conversation."));
     }
     let readers = cx.table::<Reader>();
     // A member who came back may call this before the plugin observes the join.
@@ -133,7 +133,7 @@ pub(crate) fn choose(
     }
     if known.is_none() && readers.by(ByActor).scan(actor).count(most)? >= most {
         let sentence = format!("You have settings for {most} conversations, which is the limit. Reset one first.");
-        return Err(Error::new("too_many_conversations", sentence));
+        return Err(Error::new("limit_conversations", sentence));
     }
     readers.put(&Reader {
         on,

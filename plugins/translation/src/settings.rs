@@ -75,9 +75,9 @@ impl Settings {
     /// Parses and checks the settings.
     ///
     /// # Errors
-    /// `bad_configuration` with a sentence that names the mistake.
+    /// `invalid_configuration` with a sentence that names the mistake.
     pub(crate) fn parse(configuration: &str) -> Result<Self, Error> {
-        let bad = |reason: String| Error::new("bad_configuration", reason);
+        let bad = |reason: String| Error::new("invalid_configuration", reason);
         let settings: Self = serde_json::from_str(configuration).map_err(|error| bad(error.to_string()))?;
         for provider in &settings.providers {
             let is_http = provider.url.starts_with("http://") || provider.url.starts_with("https://");

@@ -46,7 +46,7 @@ async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
     clerk(&mut ann, "change", change(&[], &["bob"])).await;
     for place in [&*blob, thumbnail] {
         let refused = read(port, "bob", place).await;
-        assert_eq!((refused.status, &*refused.code()), (403, "files.not_a_member"));
+        assert_eq!((refused.status, &*refused.code()), (403, "files.forbidden"));
     }
     let tag = format!("if-none-match: \"{blob}\"\r\n");
     assert_eq!(ask(port, "bob", "GET", &path(&blob), &tag, b"").await.status, 403);
@@ -58,14 +58,11 @@ async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
         "files.unknown_file"
     );
     let here = json!({"conversation": room});
-    assert_eq!(
-        call(&mut bob, "shared", here.clone()).await["code"],
-        "files.not_a_member"
-    );
+    assert_eq!(call(&mut bob, "shared", here.clone()).await["code"], "files.forbidden");
     let new = tus::upload(port, "files", "bob", &about("d", "", &room), b"d").await;
-    assert_eq!(new.code(), "files.not_a_member");
+    assert_eq!(new.code(), "files.forbidden");
     let end = patch(port, "bob", &late, 0, "", b"hello").await;
-    assert_eq!((end.status, &*end.code()), (403, "files.not_a_member"));
+    assert_eq!((end.status, &*end.code()), (403, "files.forbidden"));
     assert_eq!(ask(port, "bob", "HEAD", &late, TUS, b"").await.status, 404);
     // What he brought is his to have and to take away.
     assert_eq!(read(port, "bob", &theirs).await.body, b"mine");

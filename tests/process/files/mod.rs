@@ -115,9 +115,9 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     for (actor, conversation, status, code) in [
         ("", CONVERSATION, 401, "unauthenticated"),
-        ("ann", "", 403, "files.no_conversation"),
-        ("eve", CONVERSATION, 403, "files.not_a_member"),
-        ("ann", "01ARZ3NDEKTSV4RRFFQ69G5FAW", 403, "files.not_a_member"),
+        ("ann", "", 403, "files.invalid_conversation"),
+        ("eve", CONVERSATION, 403, "files.forbidden"),
+        ("ann", "01ARZ3NDEKTSV4RRFFQ69G5FAW", 403, "files.forbidden"),
     ] {
         let refused = tus::upload(port, "files", actor, &about("a", "", conversation), b"a").await;
         assert_eq!((refused.status, &*refused.code()), (status, code));
@@ -135,7 +135,7 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
     assert_eq!((part.status, &*part.body), (206, &b"world"[..]));
     for actor in ["eve", ""] {
         let refused = read(port, actor, &blob).await;
-        assert_eq!((refused.status, &*refused.code()), (403, "files.not_a_member"));
+        assert_eq!((refused.status, &*refused.code()), (403, "files.forbidden"));
     }
     let mut eve = server.sign_in("eve").await;
     let which = json!({"blob": blob});
@@ -144,10 +144,7 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
         "files.unknown_file"
     );
     let here = json!({"conversation": CONVERSATION});
-    assert_eq!(
-        call(&mut eve, "shared", here.clone()).await["code"],
-        "files.not_a_member"
-    );
+    assert_eq!(call(&mut eve, "shared", here.clone()).await["code"], "files.forbidden");
 
     let mut file = done(&mut bob, "file", which.clone()).await;
     assert_eq!((&file["uploader"], &file["state"]), (&json!("ann"), &json!("plain")));
@@ -212,13 +209,13 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
         assert_eq!(refused.status, 403);
         refused.code()
     };
-    assert_eq!(refused("ann", &text(), 901).await, "files.too_large");
+    assert_eq!(refused("ann", &text(), 901).await, "files.limit_file_bytes");
     let film = about("a.mp4", "video/mp4", CONVERSATION);
-    assert_eq!(refused("ann", &film, 1).await, "files.bad_media_type");
+    assert_eq!(refused("ann", &film, 1).await, "files.invalid_media_type");
     // What is under way counts.
     let begun = tus::begin(port, "files", "ann", 600, &text()).await;
     let under_way = begun.header("location").unwrap().to_owned();
-    assert_eq!(refused("ann", &text(), 401).await, "files.quota");
+    assert_eq!(refused("ann", &text(), 401).await, "files.limit_storage");
     let usage = async |client: &mut Client| done(client, "usage", json!({})).await;
     assert_eq!(
         usage(&mut ann).await,
@@ -233,7 +230,7 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
     loop {
         let begun = tus::begin(port, "files", "bob", 900, &text()).await;
         if begun.status == 403 {
-            assert_eq!(begun.code(), "files.quota");
+            assert_eq!(begun.code(), "files.limit_storage");
             break;
         }
         assert!(waited.elapsed().as_secs() < 30);
@@ -242,7 +239,7 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let not_hers = ask(port, "bob", "DELETE", &path(&blob), "", b"").await;
-    assert_eq!(not_hers.code(), "files.not_yours");
+    assert_eq!(not_hers.code(), "files.forbidden");
     assert_eq!(ask(port, "ann", "DELETE", &path(&blob), "", b"").await.status, 204);
     assert_eq!(
         usage(&mut ann).await,
@@ -309,9 +306,9 @@ async fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
     for (id, kind, blob, code) in [
         ("m1", "file", "01ARZ3NDEKTSV4RRFFQ69G5FAA", "files.unknown_file"),
         ("m2", "voice", "../../etc/passwd", "files.unknown_file"),
-        ("m3", "file", &elsewhere, "files.other_conversation"),
-        ("m4", "image", &plain, "files.not_an_image"),
-        ("m5", "image", &broken, "files.not_an_image"),
+        ("m3", "file", &elsewhere, "files.invalid_conversation"),
+        ("m4", "image", &plain, "files.invalid_image"),
+        ("m5", "image", &broken, "files.invalid_image"),
     ] {
         let answer = send(&mut ann, id, kind, json!({"blob": blob})).await;
         assert_eq!(answer["code"], code, "{answer}");
@@ -324,7 +321,7 @@ async fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
     let edit = |id: &str, blob: &str| json!({"type": "edit", "id": id, "conversation": CONVERSATION, "target": 1, "content": {"blob": blob}});
     assert_eq!(
         ann.request(edit("e1", &elsewhere)).await["code"],
-        "files.other_conversation"
+        "files.invalid_conversation"
     );
     assert_eq!(ann.request(edit("e2", &plain)).await["content"]["name"], "a.txt");
     // The file that no message shows any more goes.
@@ -363,7 +360,7 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
     let third = send(&mut ann, "m3", "file", json!({"blob": blob})).await["seq"].clone();
     let mut bob = server.sign_in("bob").await;
     let which = json!({"blob": blob});
-    assert_eq!(call(&mut bob, "delete", which.clone()).await["code"], "files.not_yours");
+    assert_eq!(call(&mut bob, "delete", which.clone()).await["code"], "files.forbidden");
     assert_eq!(done(&mut ann, "delete", which.clone()).await, json!({}));
     assert_eq!(call(&mut ann, "delete", which).await["code"], "files.unknown_file");
     assert_eq!(read(port, "bob", &blob).await.status, 404);

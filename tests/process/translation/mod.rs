@@ -209,7 +209,7 @@ async fn a_provider_that_misbehaves_does_no_harm() {
     assert!(hooks.iter().all(|hook| hook["failures"] == json!([])), "{status}");
     let log = server.stop().await;
     assert!(
-        log.contains("a provider (libretranslate) failed: answer_too_large"),
+        log.contains("provider libretranslate failed: answer_too_large"),
         "{log}"
     );
     assert!(!log.contains("We like"), "a text of a message is in the log");

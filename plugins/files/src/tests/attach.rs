@@ -47,16 +47,16 @@ fn missing_foreign_and_unreadable_files_are_rejected() {
     let blob = upload(&host, "ann", b"text").unwrap();
     let refused = |kind: &str, blob: &str| send(&host, message("ann", kind, json!({"blob": blob}), 1)).unwrap_err();
     assert_eq!(refused("file", "none"), "unknown_file");
-    assert_eq!(refused("image", &blob), "not_an_image");
+    assert_eq!(refused("image", &blob), "invalid_image");
     let elsewhere = TestMessage {
         conversation: OTHER.to_owned(),
         ..message("ann", "file", json!({"blob": blob}), 1)
     };
-    assert_eq!(send(&host, elsewhere).unwrap_err(), "other_conversation");
+    assert_eq!(send(&host, elsewhere).unwrap_err(), "invalid_conversation");
     let broken = upload_as(&host, "ann", "a.png", "image/png", b"no image").unwrap();
     assert!(send(&host, message("ann", "image", json!({"blob": broken}), 1)).is_ok());
     host.run_jobs().unwrap();
-    assert_eq!(refused("image", &broken), "not_an_image");
+    assert_eq!(refused("image", &broken), "invalid_image");
     assert!(send(&host, message("ann", "file", json!({"blob": broken}), 2)).is_ok());
     call(&host, "ann", "delete", json!({"blob": blob})).unwrap();
     assert_eq!(refused("file", &blob), "unknown_file");
@@ -145,7 +145,7 @@ fn members_list_the_files_of_a_conversation_newest_first() {
     let second = shared("bob", first["next"].clone()).unwrap();
     assert_eq!(second["files"][0]["blob"], json!(blobs[0]));
     assert_eq!((&second["files"][1], &second["next"]), (&Value::Null, &Value::Null));
-    assert_eq!(code(shared("eve", Value::Null)), "not_a_member");
+    assert_eq!(code(shared("eve", Value::Null)), "forbidden");
 }
 
 #[test]

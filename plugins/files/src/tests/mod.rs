@@ -106,6 +106,6 @@ fn an_invalid_configuration_is_rejected() {
         json!({"deny_media_types": ["*/*"]}),
     ] {
         let error = TestHost::<FilesPlugin>::start(&bad.to_string()).err().unwrap();
-        assert_eq!(error.code, "bad_configuration", "{bad}");
+        assert_eq!(error.code, "invalid_configuration", "{bad}");
     }
 }

@@ -11,7 +11,7 @@ fn usage(host: &TestHost<FilesPlugin>, actor: &str) -> (u64, u64) {
 fn deleting_a_file_frees_its_quota() {
     let host = host(json!({"user_bytes": 10}));
     let first = upload(&host, "ann", b"123456").unwrap();
-    assert_eq!(code(upload(&host, "ann", b"12345")), "quota");
+    assert_eq!(code(upload(&host, "ann", b"12345")), "limit_storage");
     assert_eq!(
         call(&host, "ann", "usage", json!({})).unwrap(),
         json!({"bytes": 6, "bytes_limit": 10, "files": 1})
@@ -28,7 +28,7 @@ fn an_aborted_upload_counts_until_its_bytes_are_needed_or_it_expires() {
     let host = host(json!({"user_bytes": 10}));
     let abort = || {
         host.set_members(CONVERSATION, &[]);
-        assert_eq!(code(upload(&host, "ann", b"123456")), "not_a_member");
+        assert_eq!(code(upload(&host, "ann", b"123456")), "forbidden");
         host.set_members(CONVERSATION, &["ann"]);
     };
     abort();
@@ -79,10 +79,10 @@ fn the_quota_of_an_app_covers_all_users() {
     };
     // The sum follows a second later.
     later(1_000);
-    assert_eq!(code(upload(&host, "bob", b"123")), "quota");
+    assert_eq!(code(upload(&host, "bob", b"123")), "limit_storage");
     upload(&host, "bob", b"12").unwrap();
     later(2_000);
-    assert_eq!(code(upload(&host, "bob", b"1")), "quota");
+    assert_eq!(code(upload(&host, "bob", b"1")), "limit_storage");
     call(&host, "ann", "delete", json!({"blob": blob})).unwrap();
     later(3_000);
     upload(&host, "bob", b"12345678").unwrap();

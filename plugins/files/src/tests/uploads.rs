@@ -11,21 +11,21 @@ fn uploads_are_checked_for_conversation_membership_size_and_type() {
         code(host.upload(&caller("ann"), "a", media_type, conversation, bytes))
     };
     let member = Some((CONVERSATION, true));
-    assert_eq!(refused(None, "", b"a"), "no_conversation");
-    assert_eq!(refused(Some((CONVERSATION, false)), "", b"a"), "not_a_member");
-    assert_eq!(refused(member, "", &[0; 11]), "too_large");
-    assert_eq!(refused(member, "video/mp4", b"a"), "bad_media_type");
-    assert_eq!(refused(member, "Text/html; charset=utf-8", b"a"), "bad_media_type");
+    assert_eq!(refused(None, "", b"a"), "invalid_conversation");
+    assert_eq!(refused(Some((CONVERSATION, false)), "", b"a"), "forbidden");
+    assert_eq!(refused(member, "", &[0; 11]), "limit_file_bytes");
+    assert_eq!(refused(member, "video/mp4", b"a"), "invalid_media_type");
+    assert_eq!(refused(member, "Text/html; charset=utf-8", b"a"), "invalid_media_type");
     // The uploader left during the upload.
     host.set_members(CONVERSATION, &["bob"]);
-    assert_eq!(refused(member, "text/plain", b"a"), "not_a_member");
+    assert_eq!(refused(member, "text/plain", b"a"), "forbidden");
     assert_eq!(host.blobs().len(), 0);
 }
 
 #[test]
 fn an_empty_media_type_can_be_denied() {
     let host = host(json!({"deny_media_types": ["application/octet-stream"]}));
-    assert_eq!(code(upload_as(&host, "ann", "a", "", b"a")), "bad_media_type");
+    assert_eq!(code(upload_as(&host, "ann", "a", "", b"a")), "invalid_media_type");
     assert!(upload_as(&host, "ann", "a", "text/plain", b"a").is_ok());
 }
 
@@ -48,8 +48,8 @@ fn only_members_and_the_uploader_read_a_file() {
         "unknown_file"
     );
     assert_eq!(host.download(&caller("bob"), &blob, true).unwrap(), b"hello");
-    assert_eq!(code(host.download(&caller("bob"), &blob, false)), "not_a_member");
-    assert_eq!(code(host.download(&caller(""), &blob, false)), "not_a_member");
+    assert_eq!(code(host.download(&caller("bob"), &blob, false)), "forbidden");
+    assert_eq!(code(host.download(&caller(""), &blob, false)), "forbidden");
     assert_eq!(host.download(&caller("ann"), &blob, false).unwrap(), b"hello");
 }
 
@@ -76,7 +76,7 @@ fn a_thumbnail_has_the_access_rules_of_its_image() {
         })
     );
     assert!(host.download(&caller("ann"), thumbnail, false).is_ok());
-    assert_eq!(code(host.download(&caller("bob"), thumbnail, false)), "not_a_member");
+    assert_eq!(code(host.download(&caller("bob"), thumbnail, false)), "forbidden");
     assert_eq!(code(host.remove_blob(&caller("ann"), thumbnail)), "unknown_file");
     host.remove_blob(&caller("ann"), &blob).unwrap();
     assert_eq!(host.blobs().len(), 0);
@@ -101,9 +101,9 @@ fn only_the_uploader_deletes() {
     let host = host(json!({}));
     let blob = upload(&host, "ann", b"hello").unwrap();
     let which = json!({"blob": blob});
-    assert_eq!(code(call(&host, "bob", "delete", which.clone())), "not_yours");
+    assert_eq!(code(call(&host, "bob", "delete", which.clone())), "forbidden");
     assert_eq!(code(call(&host, "eve", "delete", which.clone())), "unknown_file");
-    assert_eq!(code(host.remove_blob(&caller("bob"), &blob)), "not_yours");
+    assert_eq!(code(host.remove_blob(&caller("bob"), &blob)), "forbidden");
     assert_eq!(call(&host, "ann", "delete", which.clone()).unwrap(), json!({}));
     assert_eq!(code(call(&host, "ann", "delete", which)), "unknown_file");
     assert_eq!(host.blobs().len(), 0);

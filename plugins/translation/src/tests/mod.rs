@@ -92,7 +92,7 @@ fn an_invalid_configuration_is_rejected() {
         json!({"min_confidence": 101}),
     ] {
         let error = TestHost::<Translation>::start(&bad.to_string()).err().unwrap();
-        assert_eq!(error.code, "bad_configuration", "{bad}");
+        assert_eq!(error.code, "invalid_configuration", "{bad}");
     }
 }
 
@@ -215,7 +215,7 @@ fn joins_and_leaves_change_the_target_languages() {
         host.call(&caller("bob"), "set_conversation", &choice)
     };
     host.set_members(CONVERSATION, &["ann"]);
-    assert_eq!(choose().unwrap_err().code, "not_a_member");
+    assert_eq!(choose().unwrap_err().code, "forbidden");
     // Bob is back, but the plugin hasn't observed the join yet.
     host.set_members(CONVERSATION, &["ann", "bob"]);
     assert_eq!(choose().unwrap()["translated"], true);
@@ -264,7 +264,7 @@ fn a_sender_in_a_group_counts_as_a_member_and_preferences_apply_to_all_conversat
         host.call(&caller("bob"), "set_conversation", &another)
             .unwrap_err()
             .code,
-        "too_many_conversations"
+        "limit_conversations"
     );
 }
 
@@ -460,18 +460,18 @@ fn the_glossary_needs_no_provider() {
 fn invalid_parameters_are_rejected() {
     let host = libre(json!({}));
     let code = |method: &str, params: Value| host.call(&caller("bob"), method, &params).unwrap_err().code;
-    assert_eq!(code("set_settings", json!({"language": "klingon"})), "bad_language");
-    assert_eq!(code("set_settings", json!({"language": "tlh"})), "unsupported_language");
+    assert_eq!(code("set_settings", json!({"language": "klingon"})), "invalid_language");
+    assert_eq!(code("set_settings", json!({"language": "tlh"})), "invalid_language");
     let many: Vec<String> = (b'a'..=b'z').map(|letter| format!("x{}", char::from(letter))).collect();
-    assert_eq!(code("set_settings", json!({"reads": many})), "too_many_languages");
+    assert_eq!(code("set_settings", json!({"reads": many})), "limit_languages");
     assert_eq!(code("set_settings", json!({"langauge": "de"})), "bad_params");
     assert_eq!(
         code("set_conversation", json!({"conversation": "x"})),
-        "bad_conversation"
+        "invalid_conversation"
     );
     assert_eq!(
         code("conversation", json!({"conversation": "../../../../../../../../../"})),
-        "bad_conversation"
+        "invalid_conversation"
     );
     let languages = host.call(&caller("bob"), "languages", &json!({})).unwrap();
     assert!(languages["languages"].as_array().unwrap().contains(&json!("de")));

@@ -14,8 +14,8 @@ fn an_on_demand_translation_is_visible_to_its_requester_alone() {
     let host = libre(json!({"sender_day_chars": 30, "text_chars": 40}));
     host.set_response(TRANSLATE, answer(&json!({"translatedText": "Wir gehen dorthin"})));
     let ask = |text: &str, to: Option<&str>| host.call(&caller("bob"), "translate", &json!({"text": text, "to": to}));
-    assert_eq!(ask("We go there", None).unwrap_err().code, "no_language");
-    assert_eq!(ask(&"x".repeat(41), Some("de")).unwrap_err().code, "too_long");
+    assert_eq!(ask("We go there", None).unwrap_err().code, "unknown_language");
+    assert_eq!(ask(&"x".repeat(41), Some("de")).unwrap_err().code, "limit_text");
     assert_eq!(ask("https://a.example", Some("de")).unwrap()["state"], "unneeded");
     let ready = ask("Thank you!", Some("de")).unwrap();
     assert_eq!((&ready["state"], &ready["text"]), (&json!("ready"), &json!("Danke!")));
