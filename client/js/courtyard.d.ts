@@ -1,7 +1,7 @@
 export type State = "offline" | "connecting" | "anonymous" | "online" | "ended";
 
-/** What all events of a log have. */
-interface Entry {
+/** Members of every event of a log. */
+interface BaseEvent {
   id: string;
   conversation: string;
   seq: number;
@@ -11,75 +11,75 @@ interface Entry {
   time: number;
 }
 
-/** The content of a message, as its kind demands. */
+/** The content of a message; its members depend on the kind. */
 export type Content = Record<string, unknown>;
 
-/** Who reacted with an emoji, in the order in which they did. */
+/** The actors who reacted with an emoji, oldest reaction first. */
 export interface Reaction {
   emoji: string;
   actors: string[];
 }
 
-/** What a plugin says about a message. */
+/** A value that a plugin attached to a message. */
 export interface Annotation {
   plugin: string;
   name: string;
   value: unknown;
 }
 
-/** A message. Live ones are as they were sent; those of history and of a `MessageList` have what became of them. */
-export interface Message extends Entry {
+/** A message: as it was sent in live events, with its later changes in history and in a `MessageList`. */
+export interface Message extends BaseEvent {
   type: "message";
   kind: string;
-  /** The current one; empty when the message was recalled. */
+  /** The current content; empty after a recall. */
   content: Content;
-  /** When it was edited last, in milliseconds since 1970. */
+  /** Time of the last edit; milliseconds since 1970. */
   edited?: number;
   recalled?: boolean;
   reactions?: Reaction[];
   annotations?: Annotation[];
 }
 
-/** The sender of the message `target` put another content in the place of the last one. */
-export interface Edit extends Entry {
+/** The sender replaced the content of the message `target`. */
+export interface Edit extends BaseEvent {
   type: "edit";
   target: number;
   kind: string;
   content: Content;
 }
 
-/** The message `target` was taken back. */
-export interface Recall extends Entry {
+/** The message `target` was recalled. */
+export interface Recall extends BaseEvent {
   type: "recall";
   target: number;
 }
 
-/** The sender of the event reacted to the message `target`, or no longer does. */
-export interface Reacted extends Entry {
+/** The sender reacted to the message `target`, or removed the reaction. */
+export interface ReactionEvent extends BaseEvent {
   type: "reaction";
   target: number;
   content: { emoji: string; on: boolean };
 }
 
-/** The plugin `sender` says something about the message `target`, under the name `kind`. */
-export interface Annotated extends Entry {
+/** The plugin `sender` annotated the message `target`, under the name `kind`. */
+export interface AnnotationEvent extends BaseEvent {
   type: "annotation";
   target: number;
   kind: string;
   content: { value: unknown };
 }
 
-/** Actors joined or left. */
-export interface Members extends Entry {
+/** Actors joined or left the conversation. */
+export interface MembersEvent extends BaseEvent {
   type: "members";
   content: { joined: string[]; left: string[] };
 }
 
 /**
- * The detail of the event `event`, told apart by `type`. A newer server may send further types: ignore them, and never
+ * The detail of the event `event`, discriminated by `type`. A newer server may send further types: ignore them, and never
  * show them as messages.
  */
-export type LogEvent = Message | Edit | Recall | Reacted | Annotated | Members;
+export type LogEvent = Message | Edit | Recall | ReactionEvent | AnnotationEvent | MembersEvent;
 
 export interface Ack {
   id: string;
@@ -87,7 +87,7 @@ export interface Ack {
   seq: number;
   event: string;
   time: number;
-  /** Another content than the one sent, if a plugin replaced it. */
+  /** The content that a plugin replaced the sent one with. */
   content?: Content;
 }
 
@@ -101,23 +101,23 @@ export interface Conversation {
   last?: LogEvent;
 }
 
-/** Up to where a member has a conversation, as numbers of events. */
+/** The highest `seq` that a member received and read. */
 export interface Receipt {
   actor: string;
   delivered: number;
   read: number;
 }
 
-/** What is read and unread in a conversation, and up to where the others have it. */
+/** The caller's marks in a conversation, and the receipts of the other members. */
 export interface Marks {
   read: number;
   delivered: number;
-  /** Messages of others behind `read`; 100 stands for 100 or more. */
+  /** Messages of others after `read`; 100 means 100 or more. */
   unread: number;
   receipts: Receipt[];
 }
 
-/** The detail of the event `signal`: something of the moment that a plugin says. */
+/** The detail of the event `signal`: an ephemeral notification of a plugin. */
 export interface Signal {
   plugin: string;
   name: string;
@@ -131,7 +131,7 @@ export interface Events {
   events: LogEvent[];
 }
 
-/** What waits for its ack: a message, or an act on one. */
+/** A request without an ack: a message, or an act on one. */
 export type Unsent = { id: string; conversation: string } & (
   | { type: "send"; kind: string; content: Content }
   | { type: "edit"; target: number; content: Content }
@@ -149,7 +149,7 @@ export interface Options {
   token?: string;
   storage?: Pick<Storage, "getItem" | "setItem">;
   WebSocket?: typeof WebSocket;
-  /** Whether the others are told what arrived here; true if left out. */
+  /** `false` to send no delivery receipts; true if left out. */
   delivers?: boolean;
 }
 
@@ -158,7 +158,55 @@ export declare class CourtyardError extends Error {
   readonly retry: boolean;
 }
 
-export declare class Courtyard extends EventTarget {
+/** The detail of each event of a `Courtyard`. */
+export interface CourtyardEvents {
+  /** `retryAt` is the time of the next attempt, in milliseconds since 1970; `code` is the close code after `ended`. */
+  state: { state: State; retryAt?: number; code?: number };
+  /** Each event once, in the order of its conversation. */
+  event: LogEvent;
+  /** All conversations. */
+  synced: Conversation[];
+  /** The caller isn't a member any more. */
+  left: { conversation: string };
+  marks: Marks & { conversation: string };
+  typing: { conversation: string; actor: string; on: boolean };
+  /** The numbering restarts: discard the events of this conversation. */
+  reset: { conversation: string; epoch: number };
+  signal: Signal;
+  sent: { id: string; ack: Ack };
+  /** A request of the outbox that was rejected for good. */
+  refused: { id: string; message: Unsent; error: CourtyardError };
+}
+
+/** An `EventTarget` whose listeners get the details of an event map. */
+export interface TypedEventTarget<Events> extends EventTarget {
+  addEventListener<Name extends keyof Events & string>(
+    type: Name,
+    listener: (event: CustomEvent<Events[Name]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<Name extends keyof Events & string>(
+    type: Name,
+    listener: (event: CustomEvent<Events[Name]>) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+/** Exists for types alone: it is `EventTarget`. */
+export declare const TypedEventTargetBase: { new <Events>(): TypedEventTarget<Events> };
+
+/** A connection that reconnects by itself. */
+export declare class Courtyard extends TypedEventTargetBase<CourtyardEvents> {
   constructor(options: Options);
   readonly state: State;
   readonly actor?: string;
@@ -170,43 +218,43 @@ export declare class Courtyard extends EventTarget {
   recall(conversation: string, target: number): Sending;
   react(conversation: string, target: number, emoji: string): Sending;
   unreact(conversation: string, target: number, emoji: string): Sending;
-  /** Calls a method of a plugin. As all that is asked, it waits while the client connects, and fails with `offline` without a connection. */
+  /** Calls a method of a plugin. Like every request, it is queued while the client is connecting, and fails with `offline` without a connection. */
   call<T = unknown>(method: string, params?: unknown): Promise<T>;
   auth(token: string): Promise<unknown>;
-  /** Says that everything up to `seq` was read; resent after a broken connection, told to one's other devices. */
+  /** Marks everything up to `seq` as read, on all devices; resent after a broken connection. */
   markRead(conversation: string, seq: number): void;
   marks(conversation: string): Marks;
-  /** Tells the others that one is writing; may be called with every key. */
+  /** Signals to the other members that the user is typing; throttled, so call it on every key press. */
   typing(conversation: string): void;
-  /** A conversation as it is in `synced`, with its members and its newest event of now. */
+  /** Returns a conversation as in `synced`, with its current members and newest event. */
   conversation(id: string): Conversation | undefined;
-  /** Asks for what changed; needed only after a method that began a conversation of which no event came. */
+  /** Requests changes; needed only after a method that created a conversation without an event. */
   sync(): Promise<void>;
-  /** Reads up to where all members have a conversation; those of large ones are not in `synced`. */
+  /** Fetches the receipts of all members; `synced` doesn't include those of large conversations. */
   receipts(conversation: string): Promise<Receipt[]>;
   history(conversation: string, range?: { after?: number; before?: number; limit?: number }): Promise<Events>;
 }
 
-/** A message with all that became of it. */
-export type Folded = Message & Required<Pick<Message, "recalled" | "reactions" | "annotations">>;
+/** A message with all its changes. */
+export type FoldedMessage = Message & Required<Pick<Message, "recalled" | "reactions" | "annotations">>;
 
-/** The messages of one conversation, folded from live events and pages of history in any order. */
+/** The messages of one conversation, folded from live events and pages of history added in any order. */
 export declare class MessageList {
-  /** Returns the message that is new or changed. `head` is the page's, for an event of a page. */
-  add(event: LogEvent, head?: number): Folded | undefined;
+  /** Returns the new or changed message, if any. `head` is the page's, for an event of a page. */
+  add(event: LogEvent, head?: number): FoldedMessage | undefined;
   addPage(page: Pick<Events, "events" | "head">): void;
   clear(): void;
-  get(seq: number): Folded | undefined;
-  /** The lowest number of all events that were added; Infinity before the first. */
+  get(seq: number): FoldedMessage | undefined;
+  /** The lowest `seq` of all added events; Infinity before the first. */
   readonly first: number;
   /** Oldest first. */
-  readonly messages: Folded[];
+  readonly messages: FoldedMessage[];
 }
 
-/** Returns the number of the message that a message is a reply to: its `reply_to`, if that can be one. */
+/** Returns the `seq` of the message that a message replies to: its `reply_to`, if valid. */
 export declare function replyTo(message: { seq?: number; content: Content }): number | undefined;
 
-/** Returns a message as it is after an event about it. */
+/** Applies an event to the message that it targets. */
 export declare function revised<T extends Message>(message: T, event: LogEvent): T;
 
 export declare function ulid(now?: number): string;

@@ -1,10 +1,10 @@
-// Courtyard's client: connects, resends, fills gaps. The protocol is docs/reference/protocol.md.
+// Courtyard's client: reconnects, resends, fills gaps. The protocol is docs/reference/protocol.md.
 
 import { Marks } from "./marks.js";
 
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/** Makes a ULID: 48 bits of time, 80 random bits. */
+/** Returns a ULID: 48 bits of time, 80 random bits. */
 export function ulid(now = Date.now()) {
   let text = "";
   for (let time = now, at = 0; at < 10; at++, time = Math.floor(time / 32)) text = CROCKFORD[time % 32] + text;
@@ -12,7 +12,7 @@ export function ulid(now = Date.now()) {
   return text;
 }
 
-/** A request that failed: a stable code, a sentence, and whether a retry helps. */
+/** A failed request: a stable code, a sentence, and `retry`, true if a retry may succeed. */
 export class CourtyardError extends Error {
   constructor(code, message, retry) {
     super(message);
@@ -21,24 +21,32 @@ export class CourtyardError extends Error {
   }
 }
 
-const OFFLINE = new CourtyardError("offline", "There is no connection.", true);
+const OFFLINE = new CourtyardError("offline", "There is no connection to the server.", true);
+/** Pause before the first reconnect, doubled each time up to the longest; milliseconds. */
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
+/** Events of one page of history, and entries of one page of receipts. */
 const PAGE = 200;
 const RECEIPTS = 500;
 
-/** The type of the event that each request of the outbox becomes. */
-const BECOMES = { send: "message", edit: "edit", recall: "recall", react: "reaction", unreact: "reaction" };
+/** Event type of each request type of the outbox. */
+const EVENT_TYPES = { send: "message", edit: "edit", recall: "recall", react: "reaction", unreact: "reaction" };
 
 /**
- * A connection that mends itself.
+ * A connection that reconnects by itself.
  *
- * Events: `state` (detail: {state, retryAt?, code?}), `event` (detail: an event of the log, each once and in the order of
- * its conversation; its `type` says what it is, and only `message` is one to show as such: see `MessageList`), `synced`
- * (detail: all conversations), `left` (detail: {conversation}: this one is no member any more), `marks` (detail:
- * {conversation, read, delivered, unread, receipts}), `typing` (detail: {conversation, actor, on}), `reset` (detail:
- * {conversation, epoch}: its numbers begin anew, forget its events), `signal` (detail: {plugin, name, payload}), `sent`
- * (detail: {id, ack}), `refused` (detail: {id, message, error}).
+ * Events:
+ * - `state` {state, retryAt?, code?}
+ * - `event`: an event of the log, each once and in the order of its conversation; show only those of the type `message`, and
+ *   fold the others into them (see `MessageList`)
+ * - `synced`: all conversations
+ * - `left` {conversation}: the caller isn't a member any more
+ * - `marks` {conversation, read, delivered, unread, receipts}
+ * - `typing` {conversation, actor, on}
+ * - `reset` {conversation, epoch}: its numbering restarts, discard its events
+ * - `signal` {plugin, name, payload}
+ * - `sent` {id, ack}
+ * - `refused` {id, message, error}
  */
 export class Courtyard extends EventTarget {
   #options;
@@ -57,7 +65,7 @@ export class Courtyard extends EventTarget {
   #stopped = true;
   #number = 0;
 
-  /** @param options {url, app?, device, token?, storage?, WebSocket?, delivers?: false to keep it to oneself what arrived} */
+  /** @param options {url, app?, device, token?, storage?, WebSocket?, delivers?: false to send no delivery receipts} */
   constructor(options) {
     super();
     this.#options = { app: "default", WebSocket: globalThis.WebSocket, storage: globalThis.localStorage, ...options };
@@ -67,7 +75,7 @@ export class Courtyard extends EventTarget {
       online: () => this.#state === "online",
       actor: () => this.actor,
       resync: () => void this.#sync(),
-      tell: (type, detail) => this.#tell(type, detail),
+      emit: (type, detail) => this.#emit(type, detail),
       delivers: this.#options.delivers !== false,
     });
     for (const message of this.#load()) this.#outbox.set(message.id, message);
@@ -77,78 +85,78 @@ export class Courtyard extends EventTarget {
     return this.#state;
   }
 
-  /** What is not acked yet, oldest first: messages (`type` is `send`) and acts on messages (with a `target`). */
+  /** Requests without an ack, oldest first: messages (`type` is `send`) and acts on messages (with a `target`). */
   get unsent() {
     return [...this.#outbox.values()];
   }
 
-  /** Connects, and stays connected until `close`. */
+  /** Connects, and reconnects until `close`. */
   connect(token = this.#options.token) {
     this.#options.token = token;
     this.#stopped = false;
     this.#open();
   }
 
-  /** Ends the connection; what is unsent stays. */
+  /** Closes the connection; unsent requests stay in the outbox. */
   close() {
     this.#stopped = true;
     this.#drop();
-    this.#marks.rest();
+    this.#marks.stopTimers();
     this.#become("offline");
   }
 
-  /** Says that everything up to `seq` was read, on all devices; again after a broken connection. */
+  /** Marks everything up to `seq` as read, on all devices; resent after a broken connection. */
   markRead(conversation, seq) {
     this.#marks.markRead(conversation, seq);
   }
 
-  /** What is read and unread in a conversation, and up to where the others have it. */
+  /** Returns the read and delivery marks of a conversation, its unread count, and the receipts of the other members. */
   marks(conversation) {
     return this.#marks.get(conversation);
   }
 
-  /** Tells the others that one is writing; may be called with every key. */
+  /** Signals to the other members that the user is typing; throttled, so call it on every key press. */
   typing(conversation) {
-    this.#marks.write(conversation);
+    this.#marks.sendTyping(conversation);
   }
 
-  /** Sends a message; it is resent until the server has it. Resolves with the ack. */
+  /** Sends a message, and resends it until it is acked. Resolves with the ack. */
   send(conversation, content, kind = "text") {
-    return this.#put({ type: "send", conversation, kind, content });
+    return this.#enqueue({ type: "send", conversation, kind, content });
   }
 
-  /** Puts another content in the place of that of an own message, given by its `seq`. Resent and answered like `send`. */
+  /** Replaces the content of an own message, named by its `seq`. Resent and acked like `send`. */
   edit(conversation, target, content) {
-    return this.#put({ type: "edit", conversation, target, content });
+    return this.#enqueue({ type: "edit", conversation, target, content });
   }
 
-  /** Takes an own message back for everyone; that can't be undone. Resent and answered like `send`. */
+  /** Deletes an own message for everybody; that can't be undone. Resent and acked like `send`. */
   recall(conversation, target) {
-    return this.#put({ type: "recall", conversation, target });
+    return this.#enqueue({ type: "recall", conversation, target });
   }
 
-  /** Reacts to a message with an emoji, or any text of up to 64 bytes. Resent and answered like `send`. */
+  /** Reacts to a message with an emoji, or any text of up to 64 bytes. Resent and acked like `send`. */
   react(conversation, target, emoji) {
-    return this.#put({ type: "react", conversation, target, emoji });
+    return this.#enqueue({ type: "react", conversation, target, emoji });
   }
 
-  /** Takes a reaction back. Resent and answered like `send`. */
+  /** Removes a reaction. Resent and acked like `send`. */
   unreact(conversation, target, emoji) {
-    return this.#put({ type: "unreact", conversation, target, emoji });
+    return this.#enqueue({ type: "unreact", conversation, target, emoji });
   }
 
-  #put(request) {
+  #enqueue(request) {
     const message = { ...request, id: ulid() };
     this.#outbox.set(message.id, message);
     this.#save();
     const sent = new Promise((resolve, reject) => this.#requests.set(message.id, { resolve, reject, keep: true }));
-    // Whoever only listens to events need not handle the promise.
+    // Callers who only listen to events need not handle the promise.
     sent.catch(() => {});
     if (this.#state === "online" && this.#isNext(message)) this.#write(message);
     return Object.assign(sent, { id: message.id });
   }
 
-  /** Acts that are on their way together may overtake each other, so those on one message go one after the other. */
+  /** Concurrent acts may overtake each other, so acts on one message are sent one after the other. */
   #isNext(message) {
     return !message.target || this.#firstAct(message) === message;
   }
@@ -160,7 +168,7 @@ export class Courtyard extends EventTarget {
     return undefined;
   }
 
-  /** Forgets what has its answer, and writes what waited for it. */
+  /** Removes an answered request from the outbox, and sends the act that waited for it. */
   #settle(message) {
     this.#outbox.delete(message.id);
     this.#save();
@@ -173,33 +181,33 @@ export class Courtyard extends EventTarget {
     return (await this.#request({ type: "call", method, params })).value;
   }
 
-  /** Reads events: `{after}`, `{before}` or the newest. */
+  /** Fetches events: `{after}`, `{before}` or the newest. */
   history(conversation, range = {}) {
     return this.#request({ type: "history", conversation, ...range });
   }
 
-  /** Returns a conversation as it is in `synced`, with its members and its newest event of now. */
+  /** Returns a conversation as in `synced`, with its current members and newest event. */
   conversation(id) {
     return this.#listed.get(id);
   }
 
-  /** Asks for what changed, as after each connect. The server tells most by itself, but not that one began a conversation. */
+  /** Requests changes, as after each connect. Needed only after creating a conversation: the server pushes all other changes. */
   sync() {
     return this.#sync();
   }
 
-  /** Reads up to where the members of a conversation have it; `marks` knows it from then on. */
+  /** Fetches the receipts of all members of a conversation, and stores them in its `marks`. */
   async receipts(conversation) {
     for (let after; ; ) {
       const from = after === undefined ? {} : { after_actor: after };
       const { receipts } = await this.#request({ type: "receipts", conversation, limit: RECEIPTS, ...from });
-      this.#marks.take(conversation, receipts);
+      this.#marks.storeReceipts(conversation, receipts);
       if (receipts.length < RECEIPTS) return this.marks(conversation).receipts;
       after = receipts.at(-1).actor;
     }
   }
 
-  /** Signs in on an anonymous connection; later connections use the token as well. */
+  /** Signs in on an anonymous connection; later connections use the token too. */
   async auth(token) {
     const welcome = await this.#request({ type: "auth", token, device: this.#options.device });
     this.#options.token = token;
@@ -210,8 +218,8 @@ export class Courtyard extends EventTarget {
   #request(frame) {
     if (this.#socket?.readyState !== 1) {
       if (this.#state !== "connecting") return Promise.reject(OFFLINE);
-      // Whoever is quick does not see a connection that is about to be there as a broken one.
-      return new Promise((decided) => this.addEventListener("state", () => decided(this.#request(frame)), { once: true }));
+      // Requests made while the client is connecting are queued.
+      return new Promise((resolve) => this.addEventListener("state", () => resolve(this.#request(frame)), { once: true }));
     }
     const id = `r${++this.#number}`;
     return new Promise((resolve, reject) => {
@@ -232,7 +240,7 @@ export class Courtyard extends EventTarget {
     };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
-    this.#listenFor(LONGEST_PAUSE);
+    this.#expectFrame(LONGEST_PAUSE);
   }
 
   #drop() {
@@ -270,8 +278,8 @@ export class Courtyard extends EventTarget {
     this.#socket.send(JSON.stringify(frame));
   }
 
-  /** Any frame shows life; after a silence the server is asked for a sign, after another one the link is dead. */
-  #listenFor(silence) {
+  /** Restarts the heartbeat: after `silence` milliseconds without a frame it sends a ping, after as many more it reconnects. */
+  #expectFrame(silence) {
     clearTimeout(this.#timers.heartbeat);
     this.#timers.heartbeat = setTimeout(() => {
       if (this.#state === "online" || this.#state === "anonymous") this.#write({ type: "ping" });
@@ -280,25 +288,25 @@ export class Courtyard extends EventTarget {
   }
 
   #receive(frame) {
-    this.#listenFor(this.heartbeat ?? LONGEST_PAUSE);
+    this.#expectFrame(this.heartbeat ?? LONGEST_PAUSE);
     switch (frame.type) {
       case "welcome":
-        if (frame.id) return this.#answer(frame);
+        if (frame.id) return this.#settleRequest(frame);
         this.heartbeat = frame.heartbeat_ms;
         this.#pause = FIRST_PAUSE;
         if (frame.actor) this.#signedIn(frame);
         else this.#become("anonymous");
         return;
       case "event":
-        return this.#arrive(frame.event);
+        return this.#receiveEvent(frame.event);
       case "signal":
-        return this.#tell("signal", { plugin: frame.plugin, name: frame.name, payload: frame.payload });
+        return this.#emit("signal", { plugin: frame.plugin, name: frame.name, payload: frame.payload });
       case "receipt":
-        return this.#marks.receipt(frame);
+        return this.#marks.receiveReceipt(frame);
       case "typing":
-        return this.#marks.typing(frame);
+        return this.#marks.receiveTyping(frame);
       case "ack":
-        return this.#acked(frame);
+        return this.#receiveAck(frame);
       case "gap":
         return void this.#sync();
       case "error":
@@ -307,11 +315,11 @@ export class Courtyard extends EventTarget {
       case "marked":
       case "receipts":
       case "events":
-        return this.#answer(frame);
+        return this.#settleRequest(frame);
     }
   }
 
-  #answer(frame) {
+  #settleRequest(frame) {
     const request = this.#requests.get(frame.id);
     if (frame.type !== "error") {
       this.#requests.delete(frame.id);
@@ -320,7 +328,7 @@ export class Courtyard extends EventTarget {
     const error = new CourtyardError(frame.code, frame.message, frame.retry);
     const message = this.#outbox.get(frame.id);
     if (message && frame.retry) {
-      // It keeps its place; what stands behind it is sent again as well, which the server answers once.
+      // The request keeps its place in the outbox, and is resent under the same id.
       setTimeout(() => this.#state === "online" && this.#outbox.has(frame.id) && this.#write(message), this.#pause);
       return;
     }
@@ -328,22 +336,22 @@ export class Courtyard extends EventTarget {
     request?.reject(error);
     if (message) {
       this.#settle(message);
-      this.#tell("refused", { id: frame.id, message, error });
+      this.#emit("refused", { id: frame.id, message, error });
     }
   }
 
-  #acked(ack) {
+  #receiveAck(ack) {
     const message = this.#outbox.get(ack.id);
     if (message) this.#settle(message);
     this.#requests.get(ack.id)?.resolve(ack);
     this.#requests.delete(ack.id);
-    this.#tell("sent", { id: ack.id, ack });
+    this.#emit("sent", { id: ack.id, ack });
     if (!message) return;
-    // The session that asked gets the ack in the place of the event.
+    // The session that sent the request gets the ack instead of the event.
     const { type, conversation, target, kind = "", content = {}, emoji } = message;
     const reaction = emoji === undefined ? undefined : { emoji, on: type === "react" };
-    this.#arrive({
-      type: BECOMES[type], id: ack.event, conversation, seq: ack.seq, ...(target && { target }), kind,
+    this.#receiveEvent({
+      type: EVENT_TYPES[type], id: ack.event, conversation, seq: ack.seq, ...(target && { target }), kind,
       content: ack.content ?? reaction ?? content, sender: this.actor, client_id: ack.id, time: ack.time,
     });
   }
@@ -358,8 +366,8 @@ export class Courtyard extends EventTarget {
   }
 
   /**
-   * Asks for what changed. One request at a time is in flight, so that no older answer comes after a newer one; a call
-   * meanwhile leads to one more, which goes on from the position of the one before.
+   * Requests changes. One request at a time is in flight, so that no older answer follows a newer one; a call meanwhile causes
+   * one more request, which continues from the position of the one before.
    */
   #sync() {
     this.#isSyncWanted = true;
@@ -391,64 +399,65 @@ export class Courtyard extends EventTarget {
       if (known.epoch !== undefined && known.epoch !== conversation.epoch) {
         known.seq = 0;
         known.waiting.clear();
-        this.#tell("reset", { conversation: conversation.id, epoch: conversation.epoch });
+        this.#emit("reset", { conversation: conversation.id, epoch: conversation.epoch });
       }
       known.epoch = conversation.epoch;
-      if (conversation.last) this.#arrive(conversation.last);
-      this.#marks.list(conversation);
+      if (conversation.last) this.#receiveEvent(conversation.last);
+      this.#marks.update(conversation);
     }
-    // What an earlier connection could not fetch is not listed again.
+    // Gaps that an earlier connection left aren't listed again.
     for (const [id, known] of this.#conversations) this.#complete(id, known);
-    this.#tell("synced", [...this.#listed.values()]);
+    this.#emit("synced", [...this.#listed.values()]);
   }
 
   #leave(id) {
     if (!this.#listed.delete(id)) return;
     this.#conversations.delete(id);
     this.#marks.forget(id);
-    this.#tell("left", { conversation: id });
+    this.#emit("left", { conversation: id });
   }
 
-  /** Somebody else signs in, who has other conversations. */
+  /** Discards the state of another actor. */
   #forget() {
     this.#position = undefined;
     this.#listed.clear();
     this.#marks.clear();
   }
 
-  /** Returns what is known of a conversation; events count from where it is first seen. */
+  /** Returns the sequence state of a conversation; a new one starts at `seq`. */
   #known(id, seq) {
     let known = this.#conversations.get(id);
     if (!known) this.#conversations.set(id, (known = { seq, waiting: new Map(), filling: false }));
     return known;
   }
 
-  /** Shows an event in its turn. */
-  #arrive(event) {
+  /** Emits an event once all earlier ones of its conversation were emitted. */
+  #receiveEvent(event) {
     const known = this.#known(event.conversation, event.seq - 1);
     if (event.seq <= known.seq) return;
     known.waiting.set(event.seq, event);
-    this.#show(known);
+    this.#emitNext(known);
     this.#complete(event.conversation, known);
   }
 
+  /** Starts to fetch missing events, if there are any. */
   #complete(conversation, known) {
     if (known.waiting.size > 0 && !known.filling) void this.#fill(conversation, known);
   }
 
-  #show(known) {
+  #emitNext(known) {
     for (let event; (event = known.waiting.get(known.seq + 1)); ) {
       known.waiting.delete(event.seq);
       known.seq = event.seq;
-      this.#marks.arrive(event);
-      this.#list(event);
-      this.#tell("event", event);
+      this.#marks.receiveEvent(event);
+      this.#updateListed(event);
+      this.#emit("event", event);
     }
     for (const seq of known.waiting.keys()) if (seq <= known.seq) known.waiting.delete(seq);
   }
 
-  /** Keeps what is listed of a conversation up to date. */
-  #list(event) {
+  /** Updates the listed conversation of an event. */
+  #updateListed(event) {
     const listed = this.#listed.get(event.conversation);
     const { joined = [], left = [] } = event.type === "members" ? event.content : {};
     if (listed && event.seq > listed.seq) {
@@ -456,7 +465,7 @@ export class Courtyard extends EventTarget {
       const members = [...new Set([...listed.members, ...joined])].filter((actor) => !gone.has(actor));
       Object.assign(listed, { last: event, seq: event.seq, members });
     }
-    // What begins or ends for oneself only the server can tell: who else is in it, or whether one is back already.
+    // Joins and leaves of the caller need a sync: the event doesn't list the other members, and may be outdated.
     if (!listed || joined.includes(this.actor) || left.includes(this.actor)) this.#syncSoon();
   }
 
@@ -472,14 +481,14 @@ export class Courtyard extends EventTarget {
         const { epoch } = known;
         const page = await this.history(conversation, { after: known.seq, limit: PAGE });
         if (this.#conversations.get(conversation) !== known) break;
-        // The numbers began anew meanwhile; these are of before.
+        // The numbering restarted meanwhile; this page is from before.
         if (epoch !== undefined && known.epoch !== epoch) continue;
         if (page.events.length === 0) break;
         for (const event of page.events) if (event.seq > known.seq) known.waiting.set(event.seq, event);
-        this.#show(known);
+        this.#emitNext(known);
       }
     } catch {
-      // The next connection comes here again.
+      // The next connection tries again.
     } finally {
       known.filling = false;
     }
@@ -487,10 +496,10 @@ export class Courtyard extends EventTarget {
 
   #become(state, more = {}) {
     this.#state = state;
-    this.#tell("state", { state, ...more });
+    this.#emit("state", { state, ...more });
   }
 
-  #tell(type, detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
@@ -507,20 +516,20 @@ export class Courtyard extends EventTarget {
   }
 }
 
-/** Returns what is listed of a conversation: an answer, with what later events that came before it have changed. */
+/** Returns a listed conversation from an answer, with the changes of later events that arrived before it. */
 function newer(answer, listed) {
   if (listed?.epoch !== answer.epoch || listed.seq <= answer.seq) return answer;
   const { seq, last, members } = listed;
   return { ...answer, seq, last, members };
 }
 
-/** Returns the number of the message that a message is a reply to, if it is one. */
+/** Returns the `seq` of the message that a message replies to, if it is a reply. */
 export function replyTo({ seq, content }) {
   const target = content?.reply_to;
   return Number.isSafeInteger(target) && target > 0 && !(target >= seq) ? target : undefined;
 }
 
-/** Returns a message as it is after an edit, a recall, a reaction or an annotation; others leave it as it is. */
+/** Applies an edit, a recall, a reaction or an annotation to a message; other events leave it unchanged. */
 export function revised(message, event) {
   const { reactions = [], annotations = [] } = message;
   if (message.recalled) return message;
@@ -530,7 +539,7 @@ export function revised(message, event) {
     case "recall":
       return { ...message, content: {}, edited: undefined, recalled: true, reactions: [], annotations: [] };
     case "reaction":
-      return { ...message, reactions: reacted(reactions, event.content, event.sender) };
+      return { ...message, reactions: withReaction(reactions, event.content, event.sender) };
     case "annotation": {
       const note = { plugin: event.sender, name: event.kind, value: event.content.value };
       const same = ({ plugin, name }) => plugin === note.plugin && name === note.name;
@@ -542,7 +551,7 @@ export function revised(message, event) {
   }
 }
 
-function reacted(reactions, { emoji, on }, actor) {
+function withReaction(reactions, { emoji, on }, actor) {
   const known = reactions.find((reaction) => reaction.emoji === emoji);
   if (!known) return on ? [...reactions, { emoji, actors: [actor] }] : reactions;
   const others = known.actors.filter((other) => other !== actor);
@@ -552,16 +561,16 @@ function reacted(reactions, { emoji, on }, actor) {
 }
 
 /**
- * The messages of one conversation, each with `content`, `edited`, `recalled`, `reactions` and `annotations` as they are
- * now. It takes live events and pages of history in any order, the same ones more than once as well.
+ * The messages of one conversation, each with its current `content`, `edited`, `recalled`, `reactions` and `annotations`.
+ * Live events and pages of history can be added in any order, and more than once.
  */
 export class MessageList {
   #entries = new Map();
   #first = Infinity;
 
   /**
-   * Takes an event. `head` is the number of the newest event that the server had folded into it: of a page, its `head`.
-   * Returns the message that is new or changed, if there is one.
+   * Adds an event. `head` is the `seq` of the newest event that the server folded into it: for an event of a page, the page's
+   * `head`. Returns the new or changed message, if any.
    */
   add(event, head = event.seq) {
     this.#first = Math.min(this.#first, event.seq);
@@ -569,23 +578,23 @@ export class MessageList {
     return event.target ? this.#addChange(event) : undefined;
   }
 
-  /** Takes what `history` returned. */
+  /** Adds a page of `history`. */
   addPage({ events, head }) {
     for (const event of events) this.add(event, head);
   }
 
-  /** Forgets everything. */
+  /** Removes all messages. */
   clear() {
     this.#entries.clear();
     this.#first = Infinity;
   }
 
-  /** Returns a message by its number. */
+  /** Returns a message by its `seq`. */
   get(seq) {
     return this.#entries.get(seq)?.message;
   }
 
-  /** The lowest number of all events that were added, messages or not: where older history begins. None yet: Infinity. */
+  /** The lowest `seq` of all added events, where older history ends; Infinity before the first. */
   get first() {
     return this.#first;
   }
@@ -598,7 +607,7 @@ export class MessageList {
 
   #entry(seq) {
     let entry = this.#entries.get(seq);
-    // A change may come before its message does: an older page is on its way then, or is never read.
+    // A change may arrive before its message, which an older page brings, or none.
     if (!entry) this.#entries.set(seq, (entry = { base: undefined, head: 0, changes: [], message: undefined }));
     return entry;
   }
@@ -622,7 +631,7 @@ export class MessageList {
     entry.changes = entry.changes.filter(({ seq }) => seq > entry.head);
     entry.message = entry.changes.reduce(revised, entry.base);
     if (entry.message.recalled) {
-      // Nothing of what was said stays in memory, and no older page brings it back.
+      // The old content leaves memory, and no older page restores it.
       Object.assign(entry, { base: entry.message, head: Infinity, changes: [] });
     }
     return entry.message;

@@ -1,38 +1,38 @@
-import type { CourtyardError } from "./courtyard.js";
+import type { CourtyardError, TypedEventTargetBase } from "./courtyard.js";
 
 export interface BlobsOptions {
-  /** Of the host, such as `https://chat.example`. */
+  /** URL of the host, such as `https://chat.example`. */
   url: string;
   app?: string;
-  /** Asked for anew with each request, if it is a function. */
+  /** A function is called for each request. */
   token?: string | (() => string | undefined);
-  /** Keeps where uploads go on; those of a page that has none begin anew after a reload. */
+  /** Stores the URLs of unfinished uploads; without it, uploads restart after a reload. */
   storage?: Pick<Storage, "getItem" | "setItem">;
-  /** Milliseconds: 500, doubled up to 30,000, each time a random part between half and all of it. */
+  /** Pause between retries in milliseconds: from 500, doubled up to 30,000, times a random factor from 0.5 to 1. */
   backOff?: { first: number; longest: number };
   fetch?: typeof fetch;
-  /** Tells progress inside of a request, where there is one. */
+  /** Reports progress within a request, where it exists. */
   XMLHttpRequest?: typeof XMLHttpRequest;
 }
 
 export interface UploadOptions {
-  /** Those of the file, if left out. A name of over 255 bytes is cut in its middle. */
+  /** The file's if left out. A name of over 255 bytes is shortened in its middle. */
   name?: string;
   mediaType?: string;
   /** The conversation that the blob is for. */
   conversation?: string;
-  /** Lets the server check each part; needs a page that came over HTTPS or from this machine. */
+  /** Makes the server check each part; needs a secure context (HTTPS or localhost). */
   checksum?: "sha1" | "sha256";
   /** Bytes of one request; 8 MiB if left out. */
   chunk?: number;
 }
 
-/** The blobs of a host: what is uploaded to plugins and downloaded from them. */
+/** The blobs of a host: uploads to plugins, and downloads from them. */
 export declare class Blobs {
   constructor(options: BlobsOptions);
-  /** Begins an upload, which lasts until it is done, refused or aborted: broken connections only make it wait. */
+  /** Starts an upload. It runs until it is done, rejected or aborted; broken connections only delay it. */
   upload(plugin: string, file: Blob, options?: UploadOptions): Upload;
-  /** Rejects with a `CourtyardError`; `onprogress` gets the bytes received and, if it is known, the size. */
+  /** Downloads a blob. Rejects with a `CourtyardError`; `onprogress` gets the received bytes, and the size (NaN if unknown). */
   download(plugin: string, id: string, options?: {
     signal?: AbortSignal;
     onprogress?: (received: number, size: number) => void;
@@ -42,12 +42,15 @@ export declare class Blobs {
 
 export type UploadState = "uploading" | "waiting" | "paused" | "done" | "failed" | "aborted";
 
-/**
- * A file on its way to a plugin.
- *
- * Events: `progress` (detail: {sent, size}), `state` (detail: {state, error?: CourtyardError, retryAt?}).
- */
-export declare class Upload extends EventTarget {
+/** The detail of each event of an `Upload`. */
+export interface UploadEvents {
+  progress: { sent: number; size: number };
+  /** `retryAt` is the time of the next attempt, in milliseconds since 1970. */
+  state: { state: UploadState; error?: CourtyardError; retryAt?: number };
+}
+
+/** An upload of a file to a plugin; created by `Blobs.upload`. */
+export declare class Upload extends TypedEventTargetBase<UploadEvents> {
   private constructor();
   /** Resolves with the id of the blob, or rejects with a `CourtyardError`. */
   readonly done: Promise<string>;
@@ -56,8 +59,8 @@ export declare class Upload extends EventTarget {
   readonly size: number;
   /** Stops sending; the server keeps what it has for some time. */
   pause(): void;
-  /** Goes on after `pause`, and tries again at once when it waits. */
+  /** Continues after `pause`, and retries at once if it is waiting. */
   resume(): void;
-  /** Breaks it off; the server forgets what it has. */
+  /** Aborts the upload; the server discards the received bytes. */
   abort(): void;
 }

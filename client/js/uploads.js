@@ -1,27 +1,29 @@
-// Blobs: uploads that go on where they were broken off (tus 1.0.0), and downloads. docs/reference/protocol.md, Blobs.
+// Blobs: resumable uploads (tus 1.0.0) and downloads. docs/reference/protocol.md, Blobs.
 
 import { CourtyardError } from "./courtyard.js";
 
+/** Bytes of one upload request. */
 const CHUNK = 8 << 20;
+/** Pause before the first retry, doubled each time up to the longest; milliseconds. */
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
-/** Silence after which a connection is taken for dead. */
+/** Milliseconds without progress after which a request is aborted. */
 const STALLED = 45_000;
-/** Failures in a row, without a byte in between, after which a download is given up. */
+/** Consecutive failures without a received byte after which a download fails. */
 const DOWNLOAD_ATTEMPTS = 8;
-/** How often an upload begins anew, or sends a part again whose sum is wrong. */
-const FRESH_STARTS = 3;
+/** Most restarts of an upload, and resends of a part with a wrong checksum. */
+const RESTARTS = 3;
 const NAME_BYTES = 255;
-const KEPT = "courtyard.uploads";
+const STORAGE_KEY = "courtyard.uploads";
 const DAY = 86_400_000;
 
-const OFFLINE = () => new CourtyardError("offline", "There is no connection.", true);
-const ABORTED = () => new CourtyardError("aborted", "It was broken off.", false);
+const OFFLINE = () => new CourtyardError("offline", "There is no connection to the server.", true);
+const ABORTED = () => new CourtyardError("aborted", "The transfer was aborted.", false);
 
-/** What uploads are under way in this page: the same file again is an upload of its own. */
+/** Fingerprints of the running uploads of this page: a second upload of the same file isn't resumed from the first. */
 const running = new Set();
 
-/** The blobs of a host: what is uploaded to plugins and downloaded from them. */
+/** The blobs of a host: uploads to plugins, and downloads from them. */
 export class Blobs {
   #options;
 
@@ -34,16 +36,16 @@ export class Blobs {
   }
 
   /**
-   * Uploads a file, for as long as it takes: broken connections and a server that restarts only make it wait. Given the
-   * same file after the page was loaded anew, it goes on where it was.
+   * Uploads a file. Broken connections and restarts of the server only delay it. Given the same file after a reload of the
+   * page, the upload is resumed.
    *
    * @param options {name?, mediaType?, conversation?, checksum?: "sha1" or "sha256", chunk?: bytes of a request}
    */
   upload(plugin, file, options = {}) {
-    return new Upload(this.#options, this.#place(plugin), file, options);
+    return new Upload(this.#options, this.#endpoint(plugin), file, options);
   }
 
-  /** Downloads a blob; where a connection breaks, the rest is fetched with the next. `onprogress` gets (received, size). */
+  /** Downloads a blob, and resumes after a broken connection. `onprogress` gets (received, size). */
   async download(plugin, id, { signal, onprogress } = {}) {
     const parts = [];
     const state = { received: 0, size: undefined, type: "", tag: undefined };
@@ -51,37 +53,37 @@ export class Blobs {
     for (;;) {
       const before = state.received;
       try {
-        await this.#receive(`${this.#place(plugin)}/${encodeURIComponent(id)}`, parts, state, signal, onprogress);
+        await this.#receive(`${this.#endpoint(plugin)}/${encodeURIComponent(id)}`, parts, state, signal, onprogress);
         return new Blob(parts, { type: state.type });
       } catch (error) {
         if (signal?.aborted) throw ABORTED();
         failures = state.received > before ? 1 : failures + 1;
         if (!error.retry || failures >= DOWNLOAD_ATTEMPTS) throw error;
-        await rest(pauseOf(this.#options.backOff, failures - 1), signal);
+        await sleep(pauseOf(this.#options.backOff, failures - 1), signal);
       }
     }
   }
 
-  /** Removes a blob, if its plugin allows that. */
+  /** Removes a blob, if its plugin allows it. */
   async remove(plugin, id) {
     const { fetch } = this.#options;
-    const url = `${this.#place(plugin)}/${encodeURIComponent(id)}`;
+    const url = `${this.#endpoint(plugin)}/${encodeURIComponent(id)}`;
     const response = await fetch(url, { method: "DELETE", headers: bearer(this.#options) }).catch(() => { throw OFFLINE(); });
     if (!response.ok) throw failure(response.status, await response.text());
   }
 
-  #place(plugin) {
+  #endpoint(plugin) {
     const { url, app } = this.#options;
     return new URL(app === "default" ? `/v1/blobs/${plugin}` : `/v1/apps/${app}/blobs/${plugin}`, url).href;
   }
 
-  /** Receives what is missing. */
+  /** Receives the missing bytes. */
   async #receive(url, parts, state, signal, onprogress) {
-    const silence = new Silence(signal);
+    const watchdog = new Watchdog(signal);
     try {
       const headers = bearer(this.#options);
       if (state.received > 0) Object.assign(headers, { range: `bytes=${state.received}-`, "if-range": state.tag });
-      const response = await this.#options.fetch(url, { headers, signal: silence.signal });
+      const response = await this.#options.fetch(url, { headers, signal: watchdog.signal });
       if (!response.ok) throw failure(response.status, await response.text());
       if (response.status !== 206) {
         parts.length = state.received = 0;
@@ -92,7 +94,7 @@ export class Blobs {
       for (const reader = response.body.getReader(); ; ) {
         const { done, value } = await reader.read();
         if (done) break;
-        silence.broken();
+        watchdog.restart();
         parts.push(value);
         state.received += value.length;
         onprogress?.(state.received, state.size);
@@ -101,56 +103,55 @@ export class Blobs {
     } catch (error) {
       throw error instanceof CourtyardError ? error : OFFLINE();
     } finally {
-      silence.end();
+      watchdog.stop();
     }
   }
 }
 
 /**
- * A file on its way to a plugin.
+ * An upload of a file to a plugin.
  *
- * `done` resolves with the id of the blob, or rejects with a `CourtyardError`; its code is `aborted` after `abort`,
- * `unreadable_file` when the file was changed or is gone. Events: `progress` (detail: {sent, size}), `state` (detail:
- * {state, error?, retryAt?}).
+ * `done` resolves with the id of the blob, or rejects with a `CourtyardError`; its code is `aborted` after `abort`, and
+ * `unreadable_file` if the file was changed or deleted. Events: `progress` {sent, size}, `state` {state, error?, retryAt?}.
  */
 export class Upload extends EventTarget {
-  #link;
-  #place;
+  #client;
+  #endpoint;
   #file;
   #options;
   #url;
   #sent = 0;
   #state = "waiting";
-  /** Ends the attempt that is under way. */
+  /** Aborts the running attempt. */
   #attempt;
   #failures = 0;
-  #freshStarts = 0;
+  #restarts = 0;
   #settle;
   #mark;
 
-  constructor(link, place, file, options) {
+  constructor(client, endpoint, file, options) {
     super();
-    this.#link = link;
-    this.#place = place;
+    this.#client = client;
+    this.#endpoint = endpoint;
     this.#file = file;
     this.#options = { name: file.name, mediaType: file.type, chunk: CHUNK, ...options };
     this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    // Whoever only listens to events need not handle the promise.
+    // Callers who only listen to events need not handle the promise.
     this.done.catch(() => {});
     const mark = this.#fingerprint();
     if (mark && !running.has(mark)) {
       running.add((this.#mark = mark));
-      this.#url = this.#kept()[mark]?.url;
+      this.#url = this.#stored()[mark]?.url;
     }
-    void this.#go();
+    void this.#run();
   }
 
-  /** `uploading`, `waiting` (for a connection, or the server), `paused`, `done`, `failed` or `aborted`. */
+  /** `uploading`, `waiting` (for a retry), `paused`, `done`, `failed` or `aborted`. */
   get state() {
     return this.#state;
   }
 
-  /** Bytes of which the server is known to have them, and those on their way. */
+  /** Bytes that the server has acknowledged, and those in flight. */
   get sent() {
     return this.#sent;
   }
@@ -159,26 +160,26 @@ export class Upload extends EventTarget {
     return this.#file.size;
   }
 
-  /** Stops sending; what the server has it keeps for some time (`unfinished_ms`). */
+  /** Stops sending; the server keeps the received bytes for some time (`unfinished_ms`). */
   pause() {
     if (this.#ended()) return;
     this.#become("paused");
     this.#attempt?.abort();
   }
 
-  /** Goes on after `pause`, and tries again at once when it waits. */
+  /** Continues after `pause`, and retries at once if it is waiting. */
   resume() {
     if (this.#state !== "paused" && this.#state !== "waiting") return;
     this.#attempt?.abort();
-    void this.#go();
+    void this.#run();
   }
 
-  /** Breaks it off; the server forgets what it has. */
+  /** Aborts the upload; the server discards the received bytes. */
   abort() {
     if (this.#ended()) return;
     const url = this.#url;
     this.#end("aborted", ABORTED());
-    // What can't be removed now the server removes by itself after a while.
+    // If the request fails, the server discards them after some time.
     if (url) void this.#request("DELETE", url, {}).catch(() => {});
   }
 
@@ -194,20 +195,20 @@ export class Upload extends EventTarget {
   #end(state, outcome) {
     this.#attempt?.abort();
     this.#attempt = undefined;
-    this.#keep(undefined);
+    this.#store(undefined);
     running.delete(this.#mark);
     if (state === "done") this.#settle.resolve(outcome);
     else this.#settle.reject(outcome);
     this.#become(state, state === "done" ? {} : { error: outcome });
   }
 
-  #moved(sent) {
+  #reportProgress(sent) {
     this.#sent = sent;
     this.dispatchEvent(new CustomEvent("progress", { detail: { sent, size: this.size } }));
   }
 
-  /** Tries again and again; ends when another attempt takes its place. */
-  async #go() {
+  /** Retries until the upload ends; stops when another attempt replaces this one. */
+  async #run() {
     const attempt = (this.#attempt = new AbortController());
     while (this.#attempt === attempt && !attempt.signal.aborted) {
       this.#become("uploading");
@@ -220,51 +221,51 @@ export class Upload extends EventTarget {
         const reason = await this.#reason(error);
         if (attempt.signal.aborted) return;
         if (!reason.retry) return this.#end("failed", reason);
-        const pause = pauseOf(this.#link.backOff, this.#failures++);
+        const pause = pauseOf(this.#client.backOff, this.#failures++);
         this.#become("waiting", { error: reason, retryAt: Date.now() + pause });
-        await rest(pause, attempt.signal).catch(() => {});
+        await sleep(pause, attempt.signal).catch(() => {});
       }
     }
   }
 
-  /** Returns why an attempt failed, as far as that can be known. */
+  /** Returns why an attempt failed, as far as it can be determined. */
   async #reason(error) {
     if (!(error instanceof CourtyardError)) return new CourtyardError("internal", String(error?.message ?? error), false);
     if (error.code !== "offline") return error;
-    // A file that was changed or is gone looks like a broken connection.
+    // A changed or deleted file looks like a broken connection.
     const readable = await this.#file.slice(0, 1).arrayBuffer().then(() => true, () => false);
-    return readable ? error : new CourtyardError("unreadable_file", "The file was changed, or is gone.", false);
+    return readable ? error : new CourtyardError("unreadable_file", "The file was changed or deleted. Choose it again.", false);
   }
 
-  /** Sends what the server does not have. */
+  /** Sends the bytes that the server doesn't have. */
   async #send(signal) {
     let offset = this.#url && (await this.#offset(signal));
     if (offset === undefined) {
       await this.#create(signal);
       offset = 0;
     }
-    this.#moved(offset);
+    this.#reportProgress(offset);
     while (offset < this.size) {
       offset = await this.#part(offset, signal);
       this.#failures = 0;
-      this.#moved(offset);
+      this.#reportProgress(offset);
     }
   }
 
   async #create(signal) {
     const { name, mediaType, conversation } = this.#options;
     const metadata = [["filename", name && shortened(name)], ["filetype", mediaType], ["conversation", conversation]];
-    const answer = await this.#request("POST", this.#place, {
+    const answer = await this.#request("POST", this.#endpoint, {
       "upload-length": String(this.size),
       "upload-metadata": metadata.filter(([, value]) => value).map(([key, value]) => `${key} ${base64(value)}`).join(","),
     }, undefined, signal);
     if (answer.status !== 201) throw failure(answer.status, answer.text);
-    this.#url = new URL(answer.header("location"), this.#place).href;
+    this.#url = new URL(answer.header("location"), this.#endpoint).href;
     const until = Date.parse(answer.header("upload-expires") ?? "");
-    this.#keep({ url: this.#url, until: Number.isNaN(until) ? Date.now() + DAY : until });
+    this.#store({ url: this.#url, until: Number.isNaN(until) ? Date.now() + DAY : until });
   }
 
-  /** Asks how much the server has; undefined when it knows nothing of the upload any more. */
+  /** Returns how many bytes the server has; undefined if it doesn't know the upload any more. */
   async #offset(signal) {
     const answer = await this.#request("HEAD", this.#url, {}, undefined, signal);
     if (answer.status === 404 || answer.status === 410) return this.#forgotten();
@@ -274,110 +275,110 @@ export class Upload extends EventTarget {
 
   #forgotten() {
     this.#url = undefined;
-    this.#keep(undefined);
-    if (++this.#freshStarts > FRESH_STARTS) throw failure(404, "");
+    this.#store(undefined);
+    if (++this.#restarts > RESTARTS) throw failure(404, "");
   }
 
-  /** Sends one part, and returns how much the server has then. */
+  /** Sends one part. Returns how many bytes the server has then. */
   async #part(offset, signal) {
     const { checksum, chunk } = this.#options;
     const part = this.#file.slice(offset, offset + chunk);
     const headers = { "upload-offset": String(offset), "content-type": "application/offset+octet-stream" };
-    if (checksum) headers["upload-checksum"] = `${checksum} ${await sum(checksum, part)}`;
-    const told = (bytes) => this.#moved(offset + Math.min(bytes, part.size));
-    const answer = await this.#request("PATCH", this.#url, headers, part, signal, told);
+    if (checksum) headers["upload-checksum"] = `${checksum} ${await digest(checksum, part)}`;
+    const onprogress = (bytes) => this.#reportProgress(offset + Math.min(bytes, part.size));
+    const answer = await this.#request("PATCH", this.#url, headers, part, signal, onprogress);
     if (answer.status === 204) return Number(answer.header("upload-offset"));
     if (answer.status === 404 || answer.status === 410) this.#forgotten();
     const error = failure(answer.status, answer.text);
     const again = [404, 409, 410].includes(answer.status)
-      || (answer.status === 460 && ++this.#freshStarts <= FRESH_STARTS);
+      || (answer.status === 460 && ++this.#restarts <= RESTARTS);
     throw again ? new CourtyardError(error.code, error.message, true) : error;
   }
 
   #request(method, url, headers, body, signal, onprogress) {
-    const all = { ...bearer(this.#link), "tus-resumable": "1.0.0", ...headers };
+    const all = { ...bearer(this.#client), "tus-resumable": "1.0.0", ...headers };
     const request = { method, url, headers: all, body, signal, onprogress };
-    return this.#link.XMLHttpRequest ? byXhr(this.#link.XMLHttpRequest, request) : byFetch(this.#link.fetch, request);
+    return this.#client.XMLHttpRequest ? byXhr(this.#client.XMLHttpRequest, request) : byFetch(this.#client.fetch, request);
   }
 
-  /** What tells a file that is given again after a reload; nothing for one without a name and a time. */
+  /** Identifies the same file after a reload; undefined for a file without a name or a time. */
   #fingerprint() {
     const { name, type, size, lastModified } = this.#file;
     if (!name || !lastModified) return undefined;
-    return JSON.stringify([this.#place, this.#options.conversation ?? "", name, type, size, lastModified]);
+    return JSON.stringify([this.#endpoint, this.#options.conversation ?? "", name, type, size, lastModified]);
   }
 
-  #kept() {
+  #stored() {
     try {
-      return JSON.parse(this.#link.storage?.getItem(KEPT) ?? "{}") ?? {};
+      return JSON.parse(this.#client.storage?.getItem(STORAGE_KEY) ?? "{}") ?? {};
     } catch {
       return {};
     }
   }
 
-  #keep(entry) {
+  #store(entry) {
     if (!this.#mark) return;
-    const others = Object.entries(this.#kept()).filter(([mark, { until }]) => mark !== this.#mark && until > Date.now());
+    const others = Object.entries(this.#stored()).filter(([mark, { until }]) => mark !== this.#mark && until > Date.now());
     const all = Object.fromEntries(entry ? [...others, [this.#mark, entry]] : others);
     try {
-      this.#link.storage?.setItem(KEPT, JSON.stringify(all));
+      this.#client.storage?.setItem(STORAGE_KEY, JSON.stringify(all));
     } catch {
-      // Without room it begins anew after a reload.
+      // Without storage, the upload restarts after a reload.
     }
   }
 }
 
-/** Aborts when nothing was heard for too long, or with another signal. */
-class Silence {
+/** Aborts after [`STALLED`] milliseconds without a `restart`, or with another signal. */
+class Watchdog {
   #controller = new AbortController();
   #timer;
   #outer;
-  #pass = () => this.#controller.abort();
+  #abort = () => this.#controller.abort();
 
   constructor(outer) {
     this.#outer = outer;
-    if (outer?.aborted) this.#pass();
-    outer?.addEventListener("abort", this.#pass);
-    this.broken();
+    if (outer?.aborted) this.#abort();
+    outer?.addEventListener("abort", this.#abort);
+    this.restart();
   }
 
   get signal() {
     return this.#controller.signal;
   }
 
-  broken() {
+  restart() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#pass, STALLED);
+    this.#timer = setTimeout(this.#abort, STALLED);
   }
 
-  end() {
+  stop() {
     clearTimeout(this.#timer);
-    this.#outer?.removeEventListener("abort", this.#pass);
+    this.#outer?.removeEventListener("abort", this.#abort);
   }
 }
 
-/** In a browser only this tells how much of a body was sent. */
+/** Sends a request; in browsers, only XMLHttpRequest reports how much of a body was sent. */
 function byXhr(XMLHttpRequest, { method, url, headers, body, signal, onprogress }) {
   return new Promise((resolve, reject) => {
-    const silence = new Silence(signal);
+    const watchdog = new Watchdog(signal);
     const xhr = new XMLHttpRequest();
     const fail = () => {
-      silence.end();
+      watchdog.stop();
       reject(OFFLINE());
     };
     xhr.open(method, url);
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
     xhr.upload.onprogress = ({ loaded }) => {
-      silence.broken();
+      watchdog.restart();
       onprogress?.(loaded);
     };
     xhr.onload = () => {
-      silence.end();
+      watchdog.stop();
       resolve({ status: xhr.status, text: xhr.responseText, header: (name) => xhr.getResponseHeader(name) });
     };
     xhr.onerror = xhr.onabort = xhr.ontimeout = fail;
-    if (silence.signal.aborted) return fail();
-    silence.signal.addEventListener("abort", () => xhr.abort());
+    if (watchdog.signal.aborted) return fail();
+    watchdog.signal.addEventListener("abort", () => xhr.abort());
     xhr.send(body);
   });
 }
@@ -397,7 +398,7 @@ function bearer({ token }) {
   return text ? { authorization: `Bearer ${text}` } : {};
 }
 
-/** What an HTTP status means where there is no error of the protocol with it, as in the answers to `HEAD`. */
+/** Codes for HTTP statuses without a body, as in responses to `HEAD`. */
 const CODES = { 401: "unauthenticated", 403: "forbidden", 404: "unknown_blob", 409: "upload_conflict", 460: "checksum_mismatch" };
 
 function failure(status, text) {
@@ -406,13 +407,13 @@ function failure(status, text) {
     return new CourtyardError(code, message, retry);
   } catch {
     const retry = status >= 500 || status === 408 || status === 429;
-    return new CourtyardError(CODES[status] ?? (retry ? "internal" : "bad_upload"), `The server answers ${status}.`, retry);
+    return new CourtyardError(CODES[status] ?? (retry ? "internal" : "bad_upload"), `The server returned the status ${status}.`, retry);
   }
 }
 
 const pauseOf = ({ first, longest }, failures) => Math.min(first * 2 ** failures, longest) * (0.5 + Math.random() / 2);
 
-function rest(pause, signal) {
+function sleep(pause, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
@@ -427,7 +428,7 @@ function rest(pause, signal) {
   });
 }
 
-/** Cuts a name that is too long for the server in its middle, so that its end is still there. */
+/** Shortens a name that is too long for the server in its middle, so that its extension is kept. */
 function shortened(name) {
   const bytes = (text) => new TextEncoder().encode(text).length;
   const letters = [...name];
@@ -440,7 +441,7 @@ function base64(value) {
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
-async function sum(algorithm, part) {
+async function digest(algorithm, part) {
   const name = { sha1: "SHA-1", sha256: "SHA-256" }[algorithm];
   return base64(new Uint8Array(await crypto.subtle.digest(name, await part.arrayBuffer())));
 }

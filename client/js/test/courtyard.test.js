@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Courtyard, MessageList, replyTo, revised, ulid } from "../courtyard.js";
 
-/** A socket whose other end is the test. */
+/** A socket whose server is the test. */
 class Socket {
   static opened = [];
   readyState = 1;
@@ -47,7 +47,7 @@ test("a ULID has 26 characters and sorts by time", () => {
   assert.ok(ulid(1_000) < ulid(2_000));
 });
 
-test("events are shown once and in order, and gaps are fetched", async () => {
+test("events are emitted once and in order, and gaps are fetched", async () => {
   const { client, shown, socket } = connected();
   socket.answer({ type: "event", event: event(5) });
   socket.answer({ type: "event", event: event(5) });
@@ -77,7 +77,7 @@ test("messages are resent in order under the same id until they are acked", asyn
   client.close();
 });
 
-test("unsent messages survive the page", () => {
+test("unsent messages survive a reload", () => {
   const kept = new Map();
   const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
   const { client } = connected(storage);
@@ -88,14 +88,14 @@ test("unsent messages survive the page", () => {
   next.close();
 });
 
-test("a session that was ended is not connected again", () => {
+test("an ended session does not reconnect", () => {
   const { client, socket } = connected();
   socket.onclose({ code: 4101 });
   assert.equal(client.state, "ended");
   assert.equal(Socket.opened.length, 1);
 });
 
-test("what is asked while the client connects waits for the connection, and fails with it", async () => {
+test("requests made while connecting are queued, and fail with the connection", async () => {
   Socket.opened = [];
   const client = new Courtyard({ url: "ws://x", device: "d", WebSocket: Socket });
   await assert.rejects(client.call("users.whoami"), { code: "offline" });
@@ -133,7 +133,7 @@ test("acts are resent under the same id until they are acked, and become events 
   t.mock.timers.tick(500);
   const again = welcome();
   const written = () => again.sent.filter((frame) => frame.target);
-  // The last one waits for the one before it, which is about the same message.
+  // The last act waits for the one before it on the same message.
   assert.deepEqual(written().map(({ id }) => id), acts.slice(0, 3).map(({ id }) => id));
   const content = { text: "Hello" };
   assert.deepEqual(written()[0], { type: "edit", conversation: "c", target: 1, content, id: acts[0].id });
@@ -154,7 +154,7 @@ test("acts are resent under the same id until they are acked, and become events 
   client.close();
 });
 
-test("an act that is refused for now is not overtaken by the next one about the same message", (t) => {
+test("an act that will be retried is not overtaken by the next one on the same message", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   const [first, second, other] = [client.react("c", 1, "👍"), client.unreact("c", 1, "👍"), client.react("d", 1, "👍")];
@@ -167,7 +167,7 @@ test("an act that is refused for now is not overtaken by the next one about the 
   client.close();
 });
 
-test("an act that is refused for good is told and not sent again", async () => {
+test("a rejected act is reported and not resent", async () => {
   const { client, socket } = connected();
   const refused = [];
   client.addEventListener("refused", ({ detail }) => refused.push(detail));
@@ -179,7 +179,7 @@ test("an act that is refused for good is told and not sent again", async () => {
   client.close();
 });
 
-test("a conversation whose numbers begin anew is told", async () => {
+test("a new epoch emits a reset", async () => {
   const { client, shown, socket } = connected();
   const resets = [];
   client.addEventListener("reset", ({ detail }) => resets.push(detail));
@@ -202,7 +202,7 @@ const about = (seq, type, target, content = {}, more = {}) =>
   ({ type, id: `e${seq}`, conversation: "c", seq, target, kind: "", sender: "bob", content, time: seq, ...more });
 const reaction = (seq, target, emoji, on, sender = "bob") => about(seq, "reaction", target, { emoji, on }, { sender });
 
-test("live events are folded into the messages that they are about", () => {
+test("live events are folded into their target messages", () => {
   const list = new MessageList();
   assert.equal(list.first, Infinity);
   list.add(said(1));
@@ -227,7 +227,7 @@ test("live events are folded into the messages that they are about", () => {
   assert.equal(list.first, 1);
 });
 
-test("nothing of a recalled message is kept or comes back", () => {
+test("a recalled message loses its content for good", () => {
   const list = new MessageList();
   list.add(said(1, { content: { text: "secret" } }));
   list.add(reaction(2, 1, "👍", true));
@@ -239,8 +239,8 @@ test("nothing of a recalled message is kept or comes back", () => {
   assert.deepEqual(list.get(1), message);
 });
 
-test("what history has folded in already is not folded in twice, whatever comes first", () => {
-  // Bob's reaction of 3 was taken back with 40; the page of 40 was read before the one of 3.
+test("changes that a page already includes are not applied twice, in any order", () => {
+  // Event 40 removes Bob's reaction 3; the page of 40 was fetched before that of 3.
   const pages = [
     { head: 41, events: [reaction(40, 1, "👍", false), said(41)] },
     { head: 41, events: [said(1, { content: { text: "new" }, edited: 5 }), reaction(3, 1, "👍", true), about(4, "edit", 1, { text: "old" })] },
@@ -250,7 +250,7 @@ test("what history has folded in already is not folded in twice, whatever comes 
     order.forEach((page) => list.addPage(page));
     assert.deepEqual(list.messages.map(({ content, reactions }) => [content.text, reactions]), [["new", []], ["41", []]]);
   }
-  // A page that was read before 42, and arrives after it.
+  // A page fetched before 42 that arrives after it.
   const list = new MessageList();
   list.add(reaction(42, 1, "🎂", true));
   list.addPage(pages[1]);
@@ -262,7 +262,7 @@ test("what history has folded in already is not folded in twice, whatever comes 
   assert.deepEqual([list.messages, list.first], [[], Infinity]);
 });
 
-test("a message is revised without changing the one that was given", () => {
+test("`revised` does not modify its argument", () => {
   const message = said(1, { reactions: [{ emoji: "👍", actors: ["ann"] }] });
   const before = structuredClone(message);
   assert.deepEqual(revised(message, reaction(2, 1, "👍", true)).reactions[0].actors, ["ann", "bob"]);
@@ -270,7 +270,7 @@ test("a message is revised without changing the one that was given", () => {
   assert.deepEqual(message, before);
 });
 
-test("a reply names an earlier message by its number, and nothing else is one", () => {
+test("only the number of an earlier message makes a reply", () => {
   assert.equal(replyTo(said(5, { content: { text: "yes", reply_to: 3 } })), 3);
   assert.equal(replyTo({ content: { reply_to: 3 } }), 3);
   for (const reply_to of [undefined, null, 0, -1, 1.5, "3", 5, 6, 2 ** 60]) {
@@ -286,7 +286,7 @@ async function synced(socket, conversations, more) {
   await settled();
 }
 
-test("a reconnect asks for what changed, and what was left is forgotten", async (t) => {
+test("a reconnect requests changes, and conversations that were left are removed", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   const lists = [], left = [];
@@ -304,7 +304,7 @@ test("a reconnect asks for what changed, and what was left is forgotten", async 
   client.close();
 });
 
-test("many unread messages are counted up to a hundred, and whoever signs in next begins with none", async () => {
+test("unread messages are counted up to a hundred, and another actor starts with none", async () => {
   const { client, socket } = connected();
   await synced(socket, [listed({ seq: 3, unread: 2 })]);
   for (let seq = 4; seq < 500; seq++) socket.answer({ type: "event", event: from("bob", seq) });
@@ -319,7 +319,7 @@ test("many unread messages are counted up to a hundred, and whoever signs in nex
   client.close();
 });
 
-test("unread counts on from what was listed, and reading clears it on every device", async () => {
+test("the unread count continues from the synced one, and reading clears it on every device", async () => {
   const { client, socket } = connected();
   await synced(socket, [listed()]);
   assert.equal(client.marks("c").unread, 2);
@@ -342,7 +342,7 @@ test("unread counts on from what was listed, and reading clears it on every devi
   client.close();
 });
 
-test("what was read while there was no connection is said with the next one", async (t) => {
+test("read marks made offline are sent after the reconnect", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   await synced(socket, [listed()]);
@@ -353,7 +353,7 @@ test("what was read while there was no connection is said with the next one", as
   client.close();
 });
 
-test("what arrives is told once for many", async (t) => {
+test("delivery receipts are batched", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   await synced(socket, []);
@@ -363,7 +363,7 @@ test("what arrives is told once for many", async (t) => {
   client.close();
 });
 
-test("writing is told seldom, and ends with the message or by itself", async (t) => {
+test("typing is throttled, and ends with the message or after a time", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   const seen = [];
@@ -379,7 +379,7 @@ test("writing is told seldom, and ends with the message or by itself", async (t)
   client.close();
 });
 
-test("a gap that a broken connection left is fetched by the next one, though nothing has changed since", async (t) => {
+test("a gap left by a broken connection is fetched by the next one, even without changes", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, shown, socket } = connected();
   await synced(socket, [listed({ unread: 0, last: from("bob", 3) })]);
@@ -400,7 +400,7 @@ test("a gap that a broken connection left is fetched by the next one, though not
 
 const members = (seq, content) => ({ ...event(seq), type: "members", sender: "bob", content: { joined: [], left: [], ...content } });
 
-test("a conversation that begins is asked for, and who joins and leaves later is listed", async (t) => {
+test("a new conversation is requested, and later joins and leaves update its members", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
   await synced(socket, []);
@@ -428,7 +428,7 @@ test("a conversation that begins is asked for, and who joins and leaves later is
   client.close();
 });
 
-test("how far the members of a large conversation have it is read in pages", async () => {
+test("receipts of a large conversation are fetched in pages", async () => {
   const { client, socket } = connected();
   await synced(socket, [listed({ receipts: [] })]);
   const all = client.receipts("c");
@@ -437,7 +437,7 @@ test("how far the members of a large conversation have it is read in pages", asy
   const page = Array.from({ length: first.limit }, (_, at) => ({ actor: `a${at}`, delivered: 2, read: 1 }));
   socket.answer({ type: "receipts", id: first.id, conversation: "c", receipts: page });
   await settled();
-  // One that moved on meanwhile does not go back.
+  // A receipt that advanced meanwhile doesn't go back.
   socket.answer({ type: "receipt", conversation: "c", actor: "z", delivered: 3, read: 3 });
   const second = of(socket, "receipts").at(-1);
   assert.equal(second.after_actor, page.at(-1).actor);

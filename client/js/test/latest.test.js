@@ -103,7 +103,7 @@ test("a subject that is forgotten stays so, and can be loaded anew", async () =>
   assert.deepEqual(stored, [["group", "new"]]);
 });
 
-test("whoever needs a subject joins the request that is in flight", async () => {
+test("`need` joins the request that is in flight", async () => {
   const { latest, requests, stored } = served(10);
   const both = [latest.load("a"), latest.need("a")];
   await settled();
