@@ -4,10 +4,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { freePort } from "./site.js";
 
-const NEEDS = "Apertium does not run: is it there? `apt-get install --no-install-recommends apertium-apy apertium-eng-spa` installs it";
+const NEEDS = "Apertium does not run. Install it with `apt-get install --no-install-recommends apertium-apy apertium-eng-spa`";
 
 export class Apertium {
-  /** Starts it and waits until it answers. */
+  /** Starts the server and waits until it answers. */
   static async start() {
     const apertium = new Apertium();
     const port = await freePort();
@@ -21,12 +21,12 @@ export class Apertium {
       throw new Error(NEEDS);
     });
     gone.catch(() => {});
-    // It says that just before it listens.
-    const says = new Promise((said) => apertium.process.stderr.on("data", (line) => /Serving on/.test(line) && said()));
-    await Promise.race([says, gone]);
-    const asked = () => fetch(`${apertium.url}/listPairs`).then((answer) => answer.json());
+    // The line is logged just before it listens.
+    const ready = new Promise((logged) => apertium.process.stderr.on("data", (line) => /Serving on/.test(line) && logged()));
+    await Promise.race([ready, gone]);
+    const listPairs = () => fetch(`${apertium.url}/listPairs`).then((answer) => answer.json());
     let pairs;
-    while (!pairs && !isGone) pairs = await asked().catch(() => undefined);
+    while (!pairs && !isGone) pairs = await listPairs().catch(() => undefined);
     const has = (source, target) => pairs?.responseData.some(({ sourceLanguage, targetLanguage }) =>
       sourceLanguage === source && targetLanguage === target);
     if (has("eng", "spa") && has("spa", "eng")) return apertium;
@@ -34,7 +34,7 @@ export class Apertium {
     throw new Error(NEEDS);
   }
 
-  /** What the translation plugin is told about it. */
+  /** TOML for the tables of the translation plugin. */
   get settings() {
     return `
       [plugins.config]

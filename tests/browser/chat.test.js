@@ -1,4 +1,4 @@
-// Two people in a real browser, on the real server, which is killed while messages fly.
+// Direct conversations in a real browser, with a real server that is killed while messages are in flight.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -10,7 +10,7 @@ before(async () => (site = await Site.open()));
 afterEach(() => site.empty());
 after(() => site?.close());
 
-test("two people chat, the server is killed while messages fly, and every message is there once and in order", async () => {
+test("two people chat while the server is killed, and every message arrives once and in order", async () => {
   const [ann, bob] = [await site.join("ann"), await site.join("bob", { viewport: { width: 390, height: 780 } })];
   await talk(ann.page, "bob");
   await talk(bob.page, "ann");
@@ -47,7 +47,7 @@ test("two people chat, the server is killed while messages fly, and every messag
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
-test("what is read on one device is read on the other, and the sender sees that, and who is writing", async () => {
+test("read marks reach all devices and the sender, and typing is shown", async () => {
   const phone = { viewport: { width: 390, height: 780 } };
   const [ines, hugo] = [await site.join("ines"), await site.join("hugo")];
   const again = await site.join("hugo", phone, "login");
@@ -68,7 +68,7 @@ test("what is read on one device is read on the other, and the sender sees that,
   await hugo.page.type("[data-test=text]", "Yes");
   const writing = (text) => ines.page.waitForFunction(
     (text) => document.querySelector("[data-test=writing]").textContent === text, text);
-  await writing("hugo is writing…");
+  await writing("hugo is typing…");
   await site.picture(ines.page, "desk-read");
   await hugo.page.press("[data-test=text]", "Enter");
   await writing("");
@@ -76,7 +76,7 @@ test("what is read on one device is read on the other, and the sender sees that,
   assert.deepEqual([...ines.complaints, ...hugo.complaints, ...again.complaints], []);
 });
 
-test("an edit, reactions and a recall are seen on both pages, and again after both were loaded anew", async () => {
+test("both pages show an edit, reactions and a deleted message, also after a reload", async () => {
   const phone = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true };
   const [dora, emil] = [await site.join("dora", { viewport: { width: 1280, height: 800 } }), await site.join("emil", phone)];
   await talk(dora.page, "emil");
@@ -100,7 +100,7 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
     await page.waitForSelector("#messages .note[data-text^='Shall we meet at the fountain tomorrow'] .edited");
   }
 
-  // A tap is what opens the menu on a phone; it offers nothing but reactions on what others wrote.
+  // On a phone, a tap opens the menu. For messages of others, it has reactions only.
   await emil.page.bringToFront();
   await emil.page.locator("#messages .note[data-text^='Shall we']").tap();
   await emil.page.waitForSelector("[data-test=menu]:popover-open");
@@ -123,10 +123,10 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
   await dora.page.click("[data-test=recall-confirm]");
   for (const { page } of [dora, emil]) {
     await page.waitForSelector("#messages .recalled");
-    assert.ok(!(await page.textContent("#house")).includes("1234"));
+    assert.ok(!(await page.textContent("#shell")).includes("1234"));
   }
 
-  // The same with the keyboard alone: from the text back to the newest message, its menu, a reaction, and away again.
+  // With the keyboard alone: from the composer to the newest message, its menu, a reaction, and back.
   await dora.page.focus("[data-test=text]");
   await dora.page.keyboard.press("Shift+Tab");
   await dora.page.keyboard.press("ArrowUp");
@@ -166,7 +166,7 @@ test("an edit, reactions and a recall are seen on both pages, and again after bo
   assert.deepEqual([...dora.complaints, ...emil.complaints], []);
 });
 
-test("acts done without a connection show at once, and are done when the server is back", async () => {
+test("acts without a connection show at once, and are sent when the server is back", async () => {
   const [finn, gina] = [await site.join("finn"), await site.join("gina")];
   await talk(finn.page, "gina");
   await talk(gina.page, "finn");
@@ -179,7 +179,7 @@ test("acts done without a connection show at once, and are done when the server 
   await act(finn.page, "edit");
   await write(finn.page, "first");
   await finn.page.waitForSelector("#messages .note[data-text=first][data-state=queued]");
-  // On, off and on again: the last one counts.
+  // On, off and on again: the last act wins.
   for (let press = 0; press < 3; press++) {
     await open(finn.page, "two");
     await act(finn.page, "react-🎉");
@@ -195,7 +195,7 @@ test("acts done without a connection show at once, and are done when the server 
   assert.deepEqual([...finn.complaints, ...gina.complaints], []);
 });
 
-test("what is wrong at the door is said there", async () => {
+test("the sign-in page shows its errors", async () => {
   const { page } = await site.join("carol");
   await page.click("[data-test=settings]");
   await page.click("[data-test=leave]");

@@ -1,5 +1,5 @@
-// A day in the life of a team, with everything that the default configuration has, and real neighbours: a provider of
-// OpenID Connect, a server of Apertium, and a link that breaks. Its pictures begin with `day-`.
+// A day of a team, with all plugins of the default configuration and real neighbours: a provider of OpenID Connect, a server of
+// Apertium, and a link that breaks. The names of its pictures begin with `day-`.
 
 import assert from "node:assert/strict";
 import { createCipheriv } from "node:crypto";
@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Apertium } from "./apertium.js";
-import { Link } from "./link.js";
+import { BreakableProxy } from "./breakable-proxy.js";
 import { DESK, PHONE, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
 import {
@@ -32,7 +32,7 @@ before(async () => {
     port, plugins: ["users", "translation", "stickers", "files", "groups"],
     further: { users: party.settings, translation: apertium.settings },
   });
-  link = await Link.to(port);
+  link = await BreakableProxy.to(port);
 });
 after(async () => {
   await site?.close();
@@ -42,9 +42,9 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Signs Ann in, who has her account elsewhere. */
+/** Signs Ann in with a third party. */
 async function ann(how, name) {
-  // What moves in pictures would be another picture each time.
+  // Without motion, pictures are the same each time.
   const one = await site.visit({ ...how, reducedMotion: "reduce" });
   const tour = new Tour(site, one.page, name);
   await one.page.waitForSelector("[data-test=provider-example]");
@@ -56,7 +56,7 @@ async function ann(how, name) {
   return { ...one, tour };
 }
 
-/** Ann works at a desk, Ben stands in the kitchen, Carmen is at the end of a bad link, and Eddy sells things. */
+/** Ann has a desktop, Ben a phone, Carmen a bad link, and Eddy sends spam. */
 async function everybodyComes() {
   const [one, ben, carmen, eddy] = await Promise.all([
     ann(DESK, "day-desk"), site.join("ben", PHONE), site.join("carmen", DESK, "register", link.address), site.join("eddy", DESK),
@@ -92,7 +92,7 @@ async function theyFoundAGroup({ ann, ben, carmen }) {
     await titled(page, GROUP);
   }
   await line(ann.page, "carmen joined");
-  // Members may not announce; whoever has the role may.
+  // Members have no permission to announce; the role has it.
   await newRole(ann.page, ROLE, 50, "announce");
   await ann.page.click("[data-test=role-new-submit]");
   await ann.page.waitForSelector(`[data-test=role-${ROLE}]`);
@@ -134,7 +134,7 @@ async function theyMentionEachOther({ ann, ben, carmen }) {
   await says(ben.page, "Ann A.", "@everybody bring a plate");
 }
 
-/** Makes a file of bytes that look like random ones, and are the same each time. */
+/** Returns a file with pseudo-random bytes that are the same each time. */
 function largeFile() {
   const stream = createCipheriv("aes-128-ctr", Buffer.alloc(16), Buffer.alloc(16));
   const bytes = stream.update(Buffer.alloc(FILE.size));
@@ -143,7 +143,7 @@ function largeFile() {
   return { path, sum: sum(bytes) };
 }
 
-/** Notes what a page says of a file on its way; returns a function that returns it. */
+/** Records the progress texts of an upload, and returns a function that returns them. */
 async function heardOfProgress(page) {
   await page.evaluate(() => {
     globalThis.heard = [];
@@ -236,9 +236,8 @@ async function eddyIsBlocked({ ben, eddy }) {
   assert.equal(await bubble(ben.page, "Buy my knives!").count(), 1);
 }
 
-/** Ann comes back on her phone, which finds everything, and looks around there and at her desk. */
+/** Ann signs in on her phone, finds everything there, and visits all pages on both devices. */
 async function annLooksAround({ ann, ben, carmen, eddy, phone }) {
-  // The others go home.
   for (const { page } of [ben, carmen, eddy]) await page.context().close();
   await phone.page.waitForSelector(`[data-test="group-${GROUP}"]:has-text("carmen: 🥳 Sticker")`);
   await choose(phone.page, GROUP);
@@ -256,7 +255,7 @@ async function aDeviceIsSignedOut({ ann, phone }) {
   await setting(ann.page, "devices");
   await ann.page.locator("[data-test=other-session] button").click();
   await phone.page.waitForSelector("[data-test=sign]:visible");
-  await phone.page.waitForSelector("[data-test=notice]:has-text('You were signed out here.')");
+  await phone.page.waitForSelector("[data-test=notice]:has-text('You were logged out on this device.')");
   await phone.page.waitForSelector("[data-test=provider-example]");
   await phone.tour.look("signed-out");
   await ann.page.waitForSelector("[data-test=sessions]:not(:has([data-test=other-session]))");

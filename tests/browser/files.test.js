@@ -1,4 +1,4 @@
-// Files on the page: sent through a broken link, shown, saved, listed and removed.
+// Files on the page: sent through a broken link, shown, saved, listed and deleted.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
 import { attach, moved, offsets, save, send, setting, shows, sum, talk, waits } from "./page.js";
 
-/** Parts that count are small here, so that little of what was sent before a kill is sent again. */
+/** Small parts, so that little is sent again after a kill. */
 const LIMITS = "[blobs]\npart_bytes = 262144\nmax_bytes = 20000000";
 
 let site, folder;
@@ -21,7 +21,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Makes a file of so many bytes on the disk. */
+/** Writes a file of `length` bytes. */
 function file(name, length) {
   const path = join(folder, name);
   const bytes = Buffer.from(Uint8Array.from({ length }, (_, at) => (at * 7919) % 251));
@@ -29,7 +29,7 @@ function file(name, length) {
   return { path, sum: sum(bytes) };
 }
 
-/** Makes a link that sends so many bytes in a second; 0 for one without limits. */
+/** Limits the upload to `bytes` per second; 0 removes the limit. */
 async function throttle(page, bytes) {
   page.link ??= await page.context().newCDPSession(page);
   await page.link.send("Network.emulateNetworkConditions",
@@ -43,7 +43,7 @@ async function pair(left, right, how = DESK) {
   return both;
 }
 
-test("a file goes on behind a broken link and a killed server, and comes out whole on the other side", async () => {
+test("an upload continues after a broken link and a killed server, and arrives complete", async () => {
   const [ann, bob] = await pair("ann", "bob");
   const big = file("plans for the garden.zip", 12_000_000);
   const sent = offsets(ann.page);
@@ -60,7 +60,7 @@ test("a file goes on behind a broken link and a killed server, and comes out who
   await shows(ann.page, 1);
   await shows(bob.page, 1);
   assert.equal(sent[0], 0);
-  assert.ok(sent[1] > 0, `what was there already was sent again: ${sent}`);
+  assert.ok(sent[1] > 0, `the upload began at 0 again: ${sent}`);
 
   assert.match(await bob.page.textContent("[data-test=file]"), /plans for the garden\.zip12\.0 MB · ZIP/);
   const saved = await save(bob.page);
@@ -69,7 +69,7 @@ test("a file goes on behind a broken link and a killed server, and comes out who
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
-test("after a reload the same file goes on where it was; one that is cancelled is not sent", async () => {
+test("after a reload the same file continues where it stopped, and a cancelled file is not sent", async () => {
   const [cleo, dan] = await pair("cleo", "dan");
   cleo.page.on("dialog", (dialog) => dialog.accept());
   const big = file("film.bin", 9_000_000);
@@ -84,17 +84,17 @@ test("after a reload the same file goes on where it was; one that is cancelled i
   await attach(cleo.page, big.path);
   await send(cleo.page);
   await shows(dan.page, 1);
-  assert.ok(sent[0] > 0, `it began anew: ${sent}`);
+  assert.ok(sent[0] > 0, `the upload began at 0 again: ${sent}`);
 
   await throttle(cleo.page, 500_000);
-  // The small one waits for the large one before it, and not when that is cancelled.
+  // The small file waits for the large one before it, until that is cancelled.
   await attach(cleo.page, file("other.bin", 9_000_000).path, file("small.bin", 10).path);
   await send(cleo.page);
   await moved(cleo.page, 100_000);
   await cleo.page.locator("#messages li", { hasText: "other.bin" }).locator("[data-test=cancel-upload]").click();
   await throttle(cleo.page, 0);
   await shows(cleo.page, 2);
-  // What is too large says so, and can be thrown away.
+  // A file over the limit shows the error and can be deleted.
   await attach(cleo.page, file("huge.bin", 20_000_001).path);
   await send(cleo.page);
   await cleo.page.waitForSelector("[data-test=failure]");
@@ -106,7 +106,7 @@ test("after a reload the same file goes on where it was; one that is cancelled i
   assert.deepEqual([...cleo.complaints, ...dan.complaints], []);
 });
 
-/** Makes a picture of a landscape, as a file to choose. */
+/** Returns a picture of a landscape as a file. */
 async function landscape(page, name) {
   const bytes = await page.evaluate(async () => {
     const canvas = new OffscreenCanvas(1200, 800);
@@ -123,13 +123,13 @@ async function landscape(page, name) {
   return { name, mimeType: "image/png", buffer: Buffer.from(bytes) };
 }
 
-/** Waits until an image is drawn, and returns its width in pixels of its own. */
+/** Waits until an image is drawn, and returns its natural width. */
 async function drawn(page, selector) {
   await page.waitForFunction((selector) => document.querySelector(selector)?.naturalWidth > 0, selector);
   return page.$eval(selector, (image) => image.naturalWidth);
 }
 
-test("images are shown where they were sent, small at first and whole in the lightbox, with a caption", async () => {
+test("images are shown in the conversation as thumbnails, and in full size in the viewer, with a caption", async () => {
   const [eve, finn] = await pair("evelyn", "finn", PHONE);
   await attach(eve.page, await landscape(eve.page, "meadow.png"), await landscape(eve.page, "again.png"));
   await eve.page.fill("[data-test=text]", "The meadow this morning");
@@ -140,7 +140,7 @@ test("images are shown where they were sent, small at first and whole in the lig
   await drawn(eve.page, "#messages [data-test=image]");
   assert.match(await finn.page.textContent("#messages"), /The meadow this morning/);
 
-  // Once the server has looked into it, whoever comes later gets a small one first.
+  // After the inspection by the server, a page that is loaded later gets the thumbnail first.
   const blob = await finn.page.evaluate(async () => {
     const { current } = await import("/chat/conversations.js");
     const { content: { blob } } = current.list.messages[0];
@@ -154,15 +154,15 @@ test("images are shown where they were sent, small at first and whole in the lig
   assert.ok(Math.abs(width / height - 1.5) < 0.05, `${width} × ${height}`);
   await site.picture(finn.page, "phone-images");
   await finn.page.locator("[data-test=open-image]").first().tap();
-  await finn.page.waitForSelector("[data-test=lightbox][data-state=shown]");
-  assert.equal(await drawn(finn.page, "[data-test=lightbox] img"), 1200);
+  await finn.page.waitForSelector("[data-test=viewer][data-state=shown]");
+  assert.equal(await drawn(finn.page, "[data-test=viewer] img"), 1200);
   await site.picture(finn.page, "phone-lightbox");
   await finn.page.keyboard.press("ArrowRight");
-  await finn.page.waitForFunction(() => document.querySelector("[data-test=lightbox] img").alt === "again.png");
+  await finn.page.waitForFunction(() => document.querySelector("[data-test=viewer] img").alt === "again.png");
   await finn.page.keyboard.press("Escape");
-  await finn.page.waitForSelector("[data-test=lightbox]", { state: "hidden" });
+  await finn.page.waitForSelector("[data-test=viewer]", { state: "hidden" });
 
-  // What is no image is a file, whatever it is called.
+  // A file that is no image is sent as a file, also with the name of an image.
   await attach(eve.page, { name: "trick.png", mimeType: "image/png", buffer: Buffer.from("no picture at all") });
   await send(eve.page);
   await finn.page.waitForFunction(() => [...document.querySelectorAll("#messages [data-test=file]")]
@@ -188,7 +188,7 @@ test("images are shown where they were sent, small at first and whole in the lig
   assert.deepEqual([...eve.complaints, ...finn.complaints], []);
 });
 
-test("a picture is pasted and dropped like any other file", async () => {
+test("a picture can be pasted and dropped like any other file", async () => {
   const [gil, hana] = await pair("gil", "hana");
   const { buffer } = await landscape(gil.page, "x.png");
   const into = (event, selector) => gil.page.evaluate(([event, selector, bytes]) => {
@@ -205,14 +205,14 @@ test("a picture is pasted and dropped like any other file", async () => {
   await gil.page.click("[data-test=remove-file] >> nth=0");
   await send(gil.page);
   await shows(hana.page, 1);
-  // The small one or the whole one, whichever the server had by then; the same picture in any case.
+  // The thumbnail or the image, depending on whether the server has inspected it; both have the same shape.
   await drawn(hana.page, "#messages [data-test=image]");
   const shape = await hana.page.$eval("#messages [data-test=image]", (image) => image.naturalWidth / image.naturalHeight);
   assert.ok(Math.abs(shape - 1.5) < 0.02, `${shape}`);
   assert.deepEqual([...gil.complaints, ...hana.complaints], []);
 });
 
-/** Makes a sound of some seconds, as a file to choose. */
+/** Returns a sound of some seconds as a file. */
 function sound(seconds) {
   const rate = 8000;
   const bytes = Buffer.alloc(44 + rate * seconds * 2);
@@ -230,7 +230,7 @@ function sound(seconds) {
   return { name: "song.wav", mimeType: "audio/wav", buffer: bytes };
 }
 
-/** Makes a short video, as a file to choose. */
+/** Returns a short video as a file. */
 async function clip(page) {
   const bytes = await page.evaluate(async () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 90 });
@@ -252,7 +252,7 @@ async function clip(page) {
   return { name: "clip.webm", mimeType: "video/webm", buffer: Buffer.from(bytes) };
 }
 
-test("sound and video that were sent together come in their order, and play on the page", async () => {
+test("sound and video that were sent together arrive in order and play on the page", async () => {
   const [ida, jan] = await pair("ida", "jan", PHONE);
   await attach(ida.page, sound(20), await clip(ida.page));
   await send(ida.page);

@@ -1,5 +1,5 @@
-// Some browsers take the focus from a button as soon as it is disabled, and fire `blur` at once; others do neither.
-// Questions were once taken back by that `blur`, so that nobody could leave a group or block anybody there.
+// Some browsers remove the focus from a button as soon as it is disabled, and fire `blur` at once; others do neither.
+// That `blur` once cancelled questions, so that nobody could leave a group or block a user there.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -13,7 +13,7 @@ before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
 afterEach(() => site.empty());
 after(() => site?.close());
 
-/** Makes the browser drop the focus of a control as soon as it is disabled, however that is done. */
+/** Makes the browser drop the focus of a control as soon as it is disabled, by property or by attribute. */
 function dropFocus() {
   const drop = (node) => node.disabled && node === document.activeElement && node.blur();
   for (const { prototype } of [HTMLButtonElement, HTMLInputElement, HTMLSelectElement, HTMLTextAreaElement]) {

@@ -1,4 +1,4 @@
-// Groups and discussions on the page, with the plugin on the real server.
+// Groups and discussions on the page, with the groups plugin.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -13,7 +13,7 @@ before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
 afterEach(() => site.empty());
 after(() => site?.close());
 
-test("people come into a group by invitation and by link, and everybody sees who says what and who has read it", async () => {
+test("people join a group by invitation and by link, and see senders, readers and who is typing", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
   await newGroup(ann.page, "Fountain friends", ["bob"], "We meet at the fountain.");
   await titled(ann.page, "Fountain friends");
@@ -50,9 +50,9 @@ test("people come into a group by invitation and by link, and everybody sees who
   await site.picture(bob.page, "phone-group");
 
   let seen = false;
-  const both = ann.page.waitForFunction(() => /^(bob, eve|eve, bob) are writing…$/.test(document.querySelector("#writing").textContent));
+  const both = ann.page.waitForFunction(() => /^(bob, eve|eve, bob) are typing…$/.test(document.querySelector("#writing").textContent));
   const over = both.finally(() => (seen = true));
-  // Writing is told every few seconds, and forgotten soon.
+  // Typing is sent every few seconds, and expires soon.
   while (!seen) for (const { page } of [bob, eve]) await page.type("[data-test=text]", "…");
   await over;
 
@@ -74,7 +74,7 @@ test("people come into a group by invitation and by link, and everybody sees who
   assert.deepEqual([...ann.complaints, ...bob.complaints, ...eve.complaints, ...late.complaints], []);
 });
 
-test("whoever asks to join an open-minded group is let in by those who decide", async () => {
+test("a request to join a group is approved", async () => {
   const [gert, hedi] = [await site.join("gert", DESK), await site.join("hedi", PHONE)];
   await newGroup(gert.page, "Chess club");
   await groupSetting(gert.page, "group-settings");
@@ -85,7 +85,7 @@ test("whoever asks to join an open-minded group is let in by those who decide", 
   await hedi.page.fill("[data-test=ask-note]", "I know how the knight moves");
   await hedi.page.tap("[data-test=ask-form-submit]");
   await hedi.page.waitForSelector("[data-test=asked-note]");
-  await gert.page.waitForSelector("[data-test=notice]:has-text('hedi asks to join Chess club')");
+  await gert.page.waitForSelector("[data-test=notice]:has-text('hedi wants to join Chess club')");
   await backTo(gert.page, "group-page");
   await gert.page.click("[data-test=requests]:has(.badge)");
   await gert.page.waitForSelector("[data-test=request-hedi]:has-text('knight')");
@@ -96,7 +96,7 @@ test("whoever asks to join an open-minded group is let in by those who decide", 
   assert.deepEqual([...gert.complaints, ...hedi.complaints], []);
 });
 
-test("roles decide who may do what: a moderator mutes, a new owner takes over, and who is banned stays out", async () => {
+test("roles grant permissions: a moderator mutes, ownership is transferred, and a banned user stays out", async () => {
   const [olga, max, nora] = [await site.join("olga", DESK), await site.join("max", DESK), await site.join("nora", PHONE)];
   await newGroup(olga.page, "Garden", ["max", "nora"]);
   for (const { page } of [max, nora]) {
@@ -111,7 +111,7 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   await line(max.page, "olga gave you the role Gardener");
   await site.picture(olga.page, "desk-member");
 
-  // What a role does not permit is not offered, and what it permits works.
+  // The page offers what the role permits, and nothing else.
   await write(nora.page, "Weeds are plants too");
   await bubble(max.page, "Weeds are plants too").waitFor();
   await open(max.page, "Weeds are plants too");
@@ -130,7 +130,7 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
   await olga.page.click("[data-test=overrides]");
   await olga.page.check("[data-test=deny-send]");
   await olga.page.click("[data-test=overrides-form-submit]");
-  await nora.page.waitForSelector("[data-test=silent]:has-text('You may not write')");
+  await nora.page.waitForSelector("[data-test=silent]:has-text('send messages in this group')");
   await olga.page.waitForSelector("[data-test=deny-send]:checked");
   await olga.page.uncheck("[data-test=deny-send]");
   await olga.page.click("[data-test=overrides-form-submit]");
@@ -167,7 +167,7 @@ test("roles decide who may do what: a moderator mutes, a new owner takes over, a
 });
 
 // Two loads of a group once overlapped. The older answer was stored last, and the composer stayed hidden.
-test("an administrator mutes everybody and takes it back, and nobody stays mute whose first answer comes last", async () => {
+test("the composer is back after everybody was muted and unmuted, though the older answer arrives last", async () => {
   const [tina, udo] = [await site.join("tina", DESK), await site.join("udo", DESK)];
   await newGroup(tina.page, "Choir", ["udo"]);
   await udo.page.click("[data-test=accept-Choir]");
@@ -176,7 +176,7 @@ test("an administrator mutes everybody and takes it back, and nobody stays mute 
     const { chat } = globalThis;
     const call = chat.call.bind(chat);
     const calls = (globalThis.calls = { running: 0, infos: 0, most: 0, release: undefined });
-    // The answer that says that everybody is muted is held back until the test lets it go.
+    // The answer with `all_muted` is held back until the test releases it.
     chat.call = async (method, params) => {
       const isInfo = method === "groups.info";
       calls.running += 1;
@@ -198,8 +198,8 @@ test("an administrator mutes everybody and takes it back, and nobody stays mute 
   await tina.page.waitForSelector("[data-test=notice]:has-text('Saved.')");
   await tina.page.uncheck("[data-test=mute-all]");
   await tina.page.click("[data-test=group-silence-submit]");
-  await line(udo.page, "tina let everybody speak again");
-  // Everything else that the page asks for is answered before.
+  await line(udo.page, "tina unmuted everybody");
+  // All other requests of the page have their answers.
   await udo.page.waitForFunction(() => globalThis.calls.running === 1);
   await udo.page.evaluate(() => globalThis.calls.release());
   await udo.page.waitForFunction(() => globalThis.calls.running === 0);
@@ -210,7 +210,7 @@ test("an administrator mutes everybody and takes it back, and nobody stays mute 
   assert.deepEqual([...tina.complaints, ...udo.complaints], []);
 });
 
-test("mentions reach those who are meant, announcements tell who has seen them, and pins stay above", async () => {
+test("mentions are highlighted and counted, announcements list their readers, and pins stay above", async () => {
   const [pia, quin] = [await site.join("pia", DESK), await site.join("quin", PHONE)];
   await newGroup(pia.page, "Office", ["quin"]);
   await quin.page.tap("[data-test=accept-Office]");
@@ -226,7 +226,7 @@ test("mentions reach those who are meant, announcements tell who has seen them, 
   await bubble(pia.page, "Lunch at noon, @quin ?").waitFor();
   await quin.page.waitForSelector("[data-test=group-Office] [data-test=mentions]");
   await site.picture(quin.page, "phone-mentioned");
-  // It is there as well on a device that was away.
+  // A device that was offline shows it as well.
   await quin.page.reload();
   await quin.page.waitForSelector("[data-test=group-Office] [data-test=mentions]");
   await quin.page.bringToFront();
@@ -249,7 +249,7 @@ test("mentions reach those who are meant, announcements tell who has seen them, 
   assert.deepEqual([...pia.complaints, ...quin.complaints], []);
 });
 
-test("in a discussion everybody is equal, and it is called like those who are in it", async () => {
+test("a discussion has no roles, and is named after its members", async () => {
   const [rosa, sven] = [await site.join("rosa", DESK), await site.join("sven", DESK)];
   await newGroup(rosa.page, "", ["sven"]);
   await titled(rosa.page, "sven");

@@ -1,14 +1,14 @@
-// What people do on the page, and what they see there.
+// Steps of users on the page, and conditions to wait for.
 
 import { createHash } from "node:crypto";
 
-/** Waits until somebody is signed in. */
+/** Waits until the page shows the name of the signed-in user. */
 export const me = (page, name) => reads(page, "[data-test=me]", name);
 
-/** Waits until a conversation is open. */
+/** Waits until a conversation with this title is open. */
 export const titled = (page, title) => reads(page, "[data-test=title]", title);
 
-/** Waits until a node has this text and nothing else. */
+/** Waits until the text of a node is exactly this. */
 const reads = (page, selector, text) =>
   page.waitForFunction(([selector, text]) => document.querySelector(selector)?.textContent === text, [selector, text]);
 
@@ -18,7 +18,7 @@ export async function confirm(page, test) {
   await page.click(`[data-test="${test}-confirm"]`);
 }
 
-/** Finds someone and opens the conversation. */
+/** Finds a person and opens the direct conversation. */
 export async function talk(page, partner) {
   await page.fill("[data-test=search]", partner);
   await page.click(`[data-test="person-${partner}"]`);
@@ -30,23 +30,23 @@ export async function write(page, text) {
   await page.press("[data-test=text]", "Enter");
 }
 
-/** The messages that the server has, as the page shows them. */
+/** Returns the messages on the page that the server has. */
 export const sent = (page) => page.$$eval("#messages .note:not([data-state=queued])", (notes) =>
   notes.map((note) => ({ seq: Number(note.dataset.seq), text: note.dataset.text })));
 
-/** Waits until so many messages are shown, and all are sent. */
+/** Waits until the page shows `count` messages and all are sent. */
 export const shows = (page, count) => page.waitForFunction((count) => {
   const notes = [...document.querySelectorAll("#messages .note")];
   return notes.length === count && notes.every((note) => note.dataset.state !== "queued");
 }, count, { timeout: 60_000 });
 
-/** Waits until the conversation with someone shows so many unread messages. */
+/** Waits until the list shows `count` unread messages for a direct conversation. */
 export const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
   const badge = document.querySelector(`[data-test="person-${partner}"] [data-test=unread]`);
   return Number(badge?.textContent ?? 0) === count;
 }, [partner, count]);
 
-/** The bubble of the message that says this. */
+/** Returns the bubble of the message with this text. */
 export const bubble = (page, text) => page.locator(`#messages .note[data-text="${text}"]`);
 
 /** Opens the menu of a message with the mouse. */
@@ -56,17 +56,17 @@ export async function open(page, text) {
   await page.waitForSelector("[data-test=menu]:popover-open");
 }
 
-/** Presses what is in the menu of a message. */
+/** Presses an entry of the menu of a message. */
 export const act = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
 
-/** Waits until a chip shows this count, and tells whether it is one's own. */
+/** Waits until a reaction shows this count. Returns true if it is the user's own. */
 export async function chip(page, emoji, count) {
   const found = page.locator(`[data-test="chip-${emoji}"]`, { hasText: String(count) });
   await found.waitFor();
   return (await found.getAttribute("aria-pressed")) === "true";
 }
 
-/** Looks for people, and waits until what was found is shown. */
+/** Searches people and waits for the result. */
 export async function find(page, words, name = words) {
   await page.fill("[data-test=search]", words);
   await page.waitForSelector(`[data-test^="person-${name}"], [data-test^="found-${name}"]`);
@@ -75,7 +75,7 @@ export async function find(page, words, name = words) {
 /** Shows the list of contacts. */
 export const contacts = (page) => page.click("[data-test=tab-contacts]");
 
-/** Finds someone among people and opens the profile. */
+/** Searches a person and opens the profile. */
 export async function profileOf(page, words, name) {
   await contacts(page);
   await page.fill("[data-test=search]", words);
@@ -84,7 +84,7 @@ export async function profileOf(page, words, name) {
   await page.fill("[data-test=search]", "");
 }
 
-/** Asks somebody to be a contact, in these words. */
+/** Sends a contact request with this message. */
 export async function befriend(page, name, words) {
   await profileOf(page, name, name);
   await page.click("[data-test=request-friend]");
@@ -93,14 +93,14 @@ export async function befriend(page, name, words) {
   await page.waitForSelector("[data-test=withdraw-friend]");
 }
 
-/** Accepts whoever asks to be a contact. */
+/** Accepts a contact request. */
 export async function accept(page, name) {
   await contacts(page);
   await page.click(`[data-test="accept-${name}"]`);
   await page.waitForSelector(`[data-test="friend-${name}"]`);
 }
 
-/** Blocks whoever the open conversation is with. */
+/** Blocks the partner of the open conversation. */
 export async function block(page) {
   await page.click("[data-test=details]");
   await confirm(page, "block");
@@ -115,7 +115,7 @@ export async function setting(page, name) {
   await page.waitForSelector(`#panel[data-page^="${name}"]`);
 }
 
-/** Makes a picture of one colour, as a file to choose. */
+/** Returns a picture of one colour as a file. */
 export async function picture(page, colour) {
   const url = await page.evaluate((colour) => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 80, height: 60 });
@@ -127,7 +127,7 @@ export async function picture(page, colour) {
   return { name: `${colour}.png`, mimeType: "image/png", buffer: Buffer.from(url.split(",")[1], "base64") };
 }
 
-/** Begins a group, or a discussion if it has no name. */
+/** Creates a group, or a discussion if the name is empty. */
 export async function newGroup(page, name, members = [], description = "") {
   await page.click("[data-test=new]");
   await page.click(name ? "[data-test=new-group]" : "[data-test=new-discussion]");
@@ -157,7 +157,7 @@ export async function group(page) {
   await page.waitForSelector("#panel[data-page=group-page]");
 }
 
-/** Opens a page that the page of a group leads to. */
+/** Opens an entry of the page of the group. */
 export async function groupSetting(page, name) {
   await group(page);
   await page.click(`#panel [data-test=${name}]`);
@@ -171,7 +171,7 @@ export async function member(page, name) {
   await page.waitForSelector("#panel[data-page=member-page]");
 }
 
-/** Makes a role that may do something besides what members may. */
+/** Fills in a new role with permissions in addition to those of members. */
 export async function newRole(page, title, rank, ...permissions) {
   await groupSetting(page, "roles");
   await page.click("[data-test=new-role]");
@@ -187,7 +187,7 @@ export async function giveRole(page, name, role) {
   await page.click("[data-test=role-form-submit]");
 }
 
-/** Announces something in the group whose conversation is open. */
+/** Posts an announcement in the group whose conversation is open. */
 export async function announce(page, text) {
   await groupSetting(page, "announcements");
   await page.fill("[data-test=announcement]", text);
@@ -195,7 +195,7 @@ export async function announce(page, text) {
   await page.waitForSelector(`#panel .card:has-text("${text}")`);
 }
 
-/** Opens the list of those who have seen an announcement, and looks again until these are in it. */
+/** Opens the readers of an announcement, and refreshes the list until these people are in it. */
 export async function seenBy(page, announcement, ...names) {
   await page.click(`[data-test=readers-${announcement}]`);
   await page.waitForSelector("#panel[data-page=readers-page]");
@@ -207,7 +207,7 @@ export async function seenBy(page, announcement, ...names) {
   }
 }
 
-/** Goes back in the panel until a page is there. */
+/** Goes back in the panel until it shows a page. */
 export async function backTo(page, name) {
   await page.click("[data-test=panel-back]");
   await page.waitForSelector(`#panel[data-page=${name}]`);
@@ -216,25 +216,25 @@ export async function backTo(page, name) {
 /** Waits for a line between the messages. */
 export const line = (page, text) => page.waitForSelector(`#messages .happened:has-text("${text}")`, { state: "attached" });
 
-/** Waits until somebody's message stands under their name. */
+/** Waits until a message is shown with its sender. */
 export const says = (page, name, text) =>
   page.waitForSelector(`#messages .row:has(.sender:has-text("${name}")) .note[data-text="${text}"]`);
 
-/** Puts files beside the text, to be sent with it. */
+/** Adds files to the tray. */
 export const attach = (page, ...files) => page.setInputFiles("[data-test=choose-files]", files);
 
-/** Sends what waits. */
+/** Sends the files of the tray. */
 export const send = (page) => page.press("[data-test=text]", "Enter");
 
-/** Waits until so many bytes of a file are on their way. */
+/** Waits until `bytes` of a file were sent. */
 export const moved = (page, bytes) => page.waitForFunction((bytes) =>
   Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
 
-/** Waits until a file waits for the link to be back. */
+/** Waits until an upload waits for the connection. */
 export const waits = (page) => page.waitForFunction(() =>
   document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
 
-/** The offsets at which a page sends bytes, from now on. */
+/** Records the offsets of all further upload requests of a page. */
 export function offsets(page) {
   const found = [];
   page.on("request", (request) => {
@@ -243,7 +243,7 @@ export function offsets(page) {
   return found;
 }
 
-/** Saves the newest file of the open conversation, and returns the name and the path of what was saved. */
+/** Saves the newest file of the open conversation, and returns its name and path. */
 export async function save(page) {
   const get = page.locator("#messages [data-test=download]").last();
   const [saved] = await Promise.all([page.waitForEvent("download"), get.click()]);
@@ -252,17 +252,17 @@ export async function save(page) {
 
 export const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-/** Opens the picker of stickers. */
+/** Opens the sticker picker. */
 export async function openPicker(page) {
   await page.click("[data-test=stickers]");
   await page.waitForSelector("[data-test=sticker-grid] [data-drawn]");
 }
 
-/** Waits until the newest message is a sticker that is drawn in this way. */
+/** Waits until the newest message is a drawn sticker of this format. */
 export const newestSticker = (page, format) => page.waitForFunction((format) =>
   document.querySelector("#messages li:last-child [data-test=sticker] [data-drawn]")?.dataset.drawn === format, format);
 
-/** Chooses one's language in the settings. */
+/** Chooses the language in the settings of translation. */
 export async function speak(page, language) {
   await setting(page, "translation");
   await page.selectOption("[data-test=language]", language);
@@ -271,7 +271,7 @@ export async function speak(page, language) {
   await page.click("[data-test=panel-close]");
 }
 
-/** Waits until the message that was written so shows these words, and returns what stands below them. */
+/** Waits until the message with this original shows these words, and returns the line below them. */
 export async function translated(page, original, words = original) {
   await page.waitForFunction(([original, words]) =>
     document.querySelector(`#messages .note[data-text="${original}"] .words`)?.textContent === words, [original, words]);
@@ -279,5 +279,5 @@ export async function translated(page, original, words = original) {
   return (await line.count()) > 0 ? line.textContent() : undefined;
 }
 
-/** Turns between a translation and its original. */
+/** Switches between a translation and its original. */
 export const flip = (page, original) => bubble(page, original).locator("[data-test=flip]").click();

@@ -1,4 +1,4 @@
-// People on the page: signing in, profiles, contacts, presence, blocks, devices.
+// Sign-in, profiles, contacts, presence, blocks and devices on the page.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -19,12 +19,12 @@ after(async () => {
   party?.close();
 });
 
-test("somebody signs in with a code from the server's log, and others see the profile and the picture", async () => {
+test("a user signs in with a code from the server's log, and others see the profile and the picture", async () => {
   const { page, complaints } = await site.visit(PHONE);
   await page.tap("[data-test=by-code]");
   await page.fill("[data-test=address]", "Ada@example.org");
   await page.tap("[data-test=submit-code]");
-  await page.waitForSelector("[data-test=code-note]:has-text('stands in its log')");
+  await page.waitForSelector("[data-test=code-note]:has-text('is in its log')");
   const [, code] = await site.logged(/the code for ada@example\.org is (\d{6})/);
   await page.fill("[data-test=code]", code === "000000" ? "000001" : "000000");
   await page.tap("[data-test=submit-code]");
@@ -56,7 +56,7 @@ test("somebody signs in with a code from the server's log, and others see the pr
 
 const dot = (page, name, state) => page.waitForSelector(`[data-test="friend-${name}"] .dot.${state}`);
 
-test("two people become contacts, see at once how the other is, and keep notes about each other", async () => {
+test("two people become contacts, see their presence, and keep nicknames and tags", async () => {
   const [cleo, dirk] = [await site.join("cleo", DESK), await site.join("dirk", PHONE)];
   await befriend(cleo.page, "dirk", "It is me, from the fountain");
 
@@ -96,7 +96,7 @@ test("two people become contacts, see at once how the other is, and keep notes a
   assert.deepEqual([...cleo.complaints, ...dirk.complaints], []);
 });
 
-test("nobody who is blocked gets through, and a message that was refused can be sent once the block is lifted", async () => {
+test("a blocked user reaches nobody, and a refused message can be sent after the block", async () => {
   const [elsa, fred] = [await site.join("elsa", DESK), await site.join("fred", DESK)];
   await talk(fred.page, "elsa");
   await write(fred.page, "Buy now!");
@@ -118,14 +118,14 @@ test("nobody who is blocked gets through, and a message that was refused can be 
   assert.deepEqual([...elsa.complaints, ...fred.complaints], []);
 });
 
-test("a device is signed out from another one, and with a new password all others are", async () => {
+test("a device logs out another one, and a new password logs out all others", async () => {
   const desk = await site.join("gabi", DESK);
   const [phone, tablet] = [await site.join("gabi", PHONE, "login"), await site.join("gabi", DESK, "login")];
   await setting(desk.page, "devices");
   await desk.page.waitForSelector("[data-test=this-session]:has-text('Chrome on Linux')");
   assert.equal(await desk.page.locator("[data-test=other-session]").count(), 2);
   await site.picture(desk.page, "desk-devices");
-  // The newest one comes first.
+  // The newest session comes first.
   await desk.page.locator("[data-test=other-session] button").first().click();
   await tablet.page.waitForSelector("[data-test=sign]:visible");
   await phone.page.waitForSelector("[data-test=me]:visible");
@@ -144,7 +144,7 @@ test("a device is signed out from another one, and with a new password all other
   await me(phone.page, "gabi");
 });
 
-test("an address is added with a code, and signs in from then on", async () => {
+test("an address is added with a code", async () => {
   const { page } = await site.join("hans", DESK);
   await setting(page, "account");
   await page.fill("[data-test=new-address]", "hans@example.org");
@@ -156,31 +156,31 @@ test("an address is added with a code, and signs in from then on", async () => {
   await site.picture(page, "desk-account");
 });
 
-test("a third party signs somebody in who comes back to the page, and nobody else's answer is taken", async () => {
+test("a third party signs a user in, and an answer to a sign-in of somebody else is refused", async () => {
   const { page, complaints } = await site.visit(DESK);
   await page.waitForSelector("[data-test=provider-example]");
   await site.picture(page, "desk-door");
   await page.click("[data-test=provider-example]");
   await me(page, "Ann A.");
-  assert.equal(new URL(page.url()).search, "", "the code is in no address any more");
+  assert.equal(new URL(page.url()).search, "", "the code is no longer in the address");
   await page.reload();
   await me(page, "Ann A.");
 
   const stranger = await site.visit(DESK, "/?code=stolen&state=somebodys");
-  await stranger.page.waitForSelector("[data-test=problem]:has-text('not begun here')");
+  await stranger.page.waitForSelector("[data-test=problem]:has-text('not started here')");
   assert.deepEqual([...complaints, ...stranger.complaints], []);
 });
 
-test("a message is told of while nobody looks at the page, but not while one is busy", async () => {
+test("a hidden page shows notifications, except while the user is busy", async () => {
   const [kim, lars] = [await site.visit(DESK), await site.join("lars", DESK)];
-  // Headless browsers show no notifications; what the page hands over to be shown is written down.
+  // Headless browsers show no notifications: this records them.
   await kim.page.addInitScript(() => {
-    globalThis.told = [];
+    globalThis.notifications = [];
     globalThis.Notification = class {
       static permission = "granted";
       static requestPermission = async () => "granted";
       constructor(title, { body }) {
-        told.push(`${title}: ${body}`);
+        notifications.push(`${title}: ${body}`);
       }
     };
   });
@@ -191,7 +191,7 @@ test("a message is told of while nobody looks at the page, but not while one is 
   await kim.page.evaluate(() => (document.hasFocus = () => false));
   await talk(lars.page, "kim");
   await write(lars.page, "Are you there?");
-  await kim.page.waitForFunction(() => told.length === 1 && told[0] === "lars: Are you there?");
+  await kim.page.waitForFunction(() => notifications.length === 1 && notifications[0] === "lars: Are you there?");
   await setting(kim.page, "own-presence");
   await kim.page.check("[data-test=state-busy]");
   await kim.page.click("[data-test=presence-form-submit]");
@@ -203,11 +203,11 @@ test("a message is told of while nobody looks at the page, but not while one is 
   await kim.page.click("[data-test=presence-form-submit]");
   await kim.page.waitForFunction(() => document.querySelector("#my-state").textContent === "Online");
   await write(lars.page, "Welcome back");
-  await kim.page.waitForFunction(() => told.length > 1);
-  assert.deepEqual(await kim.page.evaluate(() => told), ["lars: Are you there?", "lars: Welcome back"]);
+  await kim.page.waitForFunction(() => notifications.length > 1);
+  assert.deepEqual(await kim.page.evaluate(() => notifications), ["lars: Are you there?", "lars: Welcome back"]);
 });
 
-test("people are found by the words of their names, with the keyboard alone", async () => {
+test("people are found by words of their names, with the keyboard alone", async () => {
   const { page } = await site.join("ilse", DESK);
   await site.join("juri", DESK);
   await find(page, "jur");

@@ -1,4 +1,4 @@
-// Replies: a line of the original stands above them, as it is now, and leads there.
+// Replies: a quote shows the current original and leads there.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -9,7 +9,7 @@ let site;
 before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
 after(() => site?.close());
 
-test("a reply shows what it answers, follows its edits, and leads to it however far back it is", async () => {
+test("a reply quotes its original, follows its edits, and leads to it in old history", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
   await talk(ann.page, "bob");
   await talk(bob.page, "ann");
@@ -28,7 +28,7 @@ test("a reply shows what it answers, follows its edits, and leads to it however 
   assert.equal(await quote(ann.page).textContent(), "YouWho brings the cake?");
   assert.equal(await quote(bob.page).textContent(), "annWho brings the cake?");
 
-  // One that is taken back before it is sent is no reply.
+  // A cancelled reply is sent as an ordinary message.
   await open(ann.page, "I do");
   await act(ann.page, "reply");
   await ann.page.click("[data-test=cancel-reply]");
@@ -42,13 +42,13 @@ test("a reply shows what it answers, follows its edits, and leads to it however 
   await bob.page.waitForFunction(() =>
     document.querySelector("[data-test=quote]")?.textContent === "annWho brings the apple cake?");
 
-  // What the reply says can be edited; it stays a reply.
+  // An edited reply stays a reply.
   await bob.page.focus("[data-test=text]");
   await bob.page.press("[data-test=text]", "ArrowUp");
   await write(bob.page, "I do, with cream");
   await ann.page.waitForSelector("#messages .note[data-text='I do, with cream'] [data-test=quote]");
 
-  // The original is so far back that the page does not have it after a reload.
+  // After a reload, the page has not loaded the original.
   await ann.page.evaluate(async () => {
     const { current } = await import("/chat/conversations.js");
     for (let number = 0; number < 120; number++) globalThis.chat.send(current.id, { text: `m${number}` });
@@ -71,8 +71,8 @@ test("a reply shows what it answers, follows its edits, and leads to it however 
   await ann.page.keyboard.press("Escape");
   await ann.page.evaluate(() => import("/chat/conversations.js").then(({ current }) => globalThis.chat.recall(current.id, 1)));
   await ann.page.waitForFunction(() =>
-    document.querySelector("#messages .note[data-text='And candles?'] [data-test=quote]")?.textContent === "YouMessage recalled");
-  // A number that is none, and one of no message, is passed over.
+    document.querySelector("#messages .note[data-text='And candles?'] [data-test=quote]")?.textContent === "YouMessage deleted");
+  // An invalid number, and a number of no message, give no quote.
   await ann.page.evaluate(async () => {
     const { current } = await import("/chat/conversations.js");
     await globalThis.chat.send(current.id, { text: "odd", reply_to: "1" });

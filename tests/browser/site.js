@@ -1,4 +1,4 @@
-// A server of its own for a test file, with the plugins of the default configuration, and a browser.
+// A server with plugins of the default configuration, and a browser, for one test file.
 
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -18,11 +18,11 @@ export const PASSWORD = "correct horse";
 export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 export const DESK = { viewport: { width: 1280, height: 800 } };
 
-/** What each plugin may do, as in config/courtyard.toml, and what its tables say besides. */
+/** Grants of each plugin, as in config/courtyard.toml, and further TOML for its tables. */
 const PLUGINS = {
   users: {
     grant: ["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets", "watches"],
-    // Hashing is made cheap, and presence may change at once: what they cost is no matter of these tests.
+    // Cheap hashing and unlimited presence changes make the tests quick.
     more: "[plugins.config.presence]\ninterval_ms = 0\n[plugins.config.argon2]\nmemory_kib = 64\niterations = 1\nparallelism = 1",
   },
   files: { grant: ["kv", "jobs", "blobs", "sessions", "annotations", "memberships"] },
@@ -31,15 +31,15 @@ const PLUGINS = {
   groups: { grant: ["annotations", "conversations", "kv", "methods", "sessions", "timers"] },
 };
 
-let asked = 0;
+let probes = 0;
 
 /**
- * Finds a port that is free, and stays so for a server that comes and goes: it is none that the system gives to connections
- * or to listeners that let it choose, and other processes begin to look elsewhere.
+ * Returns a free port that stays free while a server restarts: it is outside of the range of ephemeral ports, and other
+ * processes start their search elsewhere.
  */
 export async function freePort() {
   for (;;) {
-    const port = 10_000 + ((process.pid * 11 + asked++) % 22_000);
+    const port = 10_000 + ((process.pid * 11 + probes++) % 22_000);
     const isFree = await new Promise((known) => {
       const probe = createServer().once("error", () => known(false));
       probe.listen(port, "127.0.0.1", () => probe.close(() => known(true)));
@@ -64,7 +64,7 @@ export class Site {
   /**
    * Starts a server with the page, and a browser.
    *
-   * @param options {plugins: which ones, further: id → TOML that goes into the tables of a plugin, port, top: TOML above them}
+   * @param options {plugins: their ids, further: id → TOML for the tables of a plugin, port, top: TOML above them}
    */
   static async open({ plugins = ["users"], further = {}, port, top = "" } = {}) {
     const site = new Site();
@@ -113,7 +113,7 @@ export class Site {
     });
   }
 
-  /** Kills the server as a power cut does. */
+  /** Kills the server with SIGKILL. */
   async kill() {
     const { server } = this;
     if (server.exitCode !== null || server.signalCode !== null) return;
@@ -122,7 +122,7 @@ export class Site {
     await gone;
   }
 
-  /** Waits for what the server writes to its log, and returns the match. */
+  /** Waits until the log of the server matches a pattern, and returns the match. */
   logged(pattern) {
     return new Promise((found) => {
       const look = () => {
@@ -142,14 +142,14 @@ export class Site {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** Closes all pages, as at the end of a test. */
+  /** Closes all pages, for the end of a test. */
   async empty() {
     await Promise.all(this.browser.contexts().map((context) => context.close()));
   }
 
   /**
-   * Opens a page of its own, which nobody is signed in to: at a path of the site, or at an address that leads to it. `script`
-   * runs in it before those of the page. What goes wrong in it is in `complaints`.
+   * Opens a page in a new browser context without signing in, at a path of the site or at another address. `script` runs
+   * before the scripts of the page. `complaints` collects its uncaught errors.
    */
   async visit({ script, ...options } = {}, path = "/") {
     const context = await this.browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
@@ -162,14 +162,14 @@ export class Site {
     return { page, complaints };
   }
 
-  /** Opens a page of its own and signs someone up, or in with `login`. */
+  /** Opens a page in a new browser context and registers a user; with `login`, signs in. */
   async join(name, options = {}, how = "register", path = "/") {
     const { page, complaints } = await this.visit(options, path);
     await this.enter(page, name, how);
     return { page, complaints };
   }
 
-  /** Signs someone up on a page, or in with `login`. */
+  /** Registers a user on a page; with `login`, signs in. */
   async enter(page, name, how = "register") {
     await page.fill("[data-test=name]", name);
     await page.fill("[data-test=password]", PASSWORD);
@@ -177,7 +177,7 @@ export class Site {
     await me(page, name);
   }
 
-  /** Takes a picture for whoever wants to see how it looks, in target/screenshots or the folder COURTYARD_SCREENSHOTS. */
+  /** Takes a screenshot for people, in target/screenshots or the folder COURTYARD_SCREENSHOTS. */
   picture(page, name) {
     return page.screenshot({ path: join(pictures, `${name}.png`) });
   }

@@ -1,4 +1,4 @@
-// Stickers on the page: the picker, messages, packs of other people and of one's own.
+// Stickers on the page: the picker, messages, packs of others and own packs.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -11,7 +11,7 @@ after(() => site?.close());
 
 const inPicker = (page) => page.$$eval("[data-test=sticker-grid] > button", (cells) => cells.map((cell) => cell.dataset.test));
 
-test("a sticker is found by word and emoji, sent, seen moving, and found again among recent ones and favourites", async () => {
+test("a sticker is found by word and emoji, sent, animated, and listed among recent ones and favourites", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
   await talk(ann.page, "bob");
   await talk(bob.page, "ann");
@@ -24,7 +24,7 @@ test("a sticker is found by word and emoji, sent, seen moving, and found again a
   await ann.page.click("[data-test=sticker-grid] [data-test=sticker-party]");
   await newestSticker(ann.page, "lottie");
   await newestSticker(bob.page, "lottie");
-  // It moves: what is drawn at one moment differs from what is drawn at another.
+  // It is animated: two screenshots differ.
   const drawing = () => bob.page.$eval("[data-test=sticker] svg", (svg) => svg.innerHTML);
   const first = await drawing();
   await bob.page.waitForFunction((first) => document.querySelector("[data-test=sticker] svg").innerHTML !== first, first);
@@ -43,18 +43,18 @@ test("a sticker is found by word and emoji, sent, seen moving, and found again a
   assert.deepEqual(await inPicker(ann.page), ["sticker-party"]);
   await ann.page.keyboard.press("Escape");
 
-  // From the message to its pack.
+  // A click on the message opens its pack.
   await bob.page.tap("[data-test=sticker]");
   await bob.page.waitForSelector("#panel[data-page=pack-page] [data-test=pack-grid] [data-drawn=lottie]");
   assert.match(await bob.page.textContent("#panel"), /Pip.*MIT OR Apache-2\.0/);
   await site.picture(bob.page, "phone-pack");
-  // Whoever comes back sees which one it was before the conversation is opened.
+  // The list shows the emoji before the conversation is opened.
   await bob.page.reload();
   await bob.page.waitForSelector("[data-test=person-ann]:has-text('🥳 Sticker')");
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
-/** A square that fades, as Lottie. */
+/** A Lottie animation of a fading square. */
 const LOTTIE = JSON.stringify({
   v: "5.7.0", fr: 30, ip: 0, op: 30, w: 100, h: 100, ddd: 0, assets: [],
   layers: [{
@@ -67,7 +67,7 @@ const LOTTIE = JSON.stringify({
   }],
 });
 
-test("somebody makes a pack, what is no sticker is refused with a reason, and another one uses the pack", async () => {
+test("a user creates a pack, an invalid file is refused with a reason, and another user uses the pack", async () => {
   const [cleo, dan] = [await site.join("cleo", DESK), await site.join("dan", DESK)];
   await talk(cleo.page, "dan");
   await talk(dan.page, "cleo");
@@ -87,7 +87,7 @@ test("somebody makes a pack, what is no sticker is refused with a reason, and an
   ]);
   const refused = cleo.page.locator("[data-test=sticker-upload][data-state=refused]");
   await refused.waitFor();
-  assert.match(await refused.textContent(), /^notes\.png: it is /);
+  assert.match(await refused.textContent(), /^notes\.png: not a PNG/);
   await cleo.page.waitForFunction(() => document.querySelectorAll("[data-test=pack-grid] [data-drawn]").length === 2);
   await site.picture(cleo.page, "desk-own-pack");
 
@@ -114,7 +114,7 @@ test("somebody makes a pack, what is no sticker is refused with a reason, and an
   await dan.page.click("[data-test=sticker-grid] > button:has([data-drawn=lottie])");
   await newestSticker(cleo.page, "lottie");
   await newestSticker(dan.page, "lottie");
-  // What was published is found by its emoji, as soon as the server has come to it.
+  // The emoji finds published stickers once the server has indexed them.
   for (let found = 0; found === 0;) {
     ({ stickers: { length: found } } = await dan.page.evaluate(() => globalThis.chat.call("stickers.search", { query: "🟥" })));
   }

@@ -1,4 +1,4 @@
-// A real provider of OpenID Connect, which signs everybody in as Ann A. without asking.
+// A real provider of OpenID Connect that signs everybody in as Ann A. without a form.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 const folder = join(resolve(import.meta.dirname, "../.."), "tests/oidc");
 
 export class ThirdParty {
-  /** Starts it; people come back to `redirect`. */
+  /** Starts the provider; it redirects to `redirect`. */
   static async start(redirect) {
     const party = new ThirdParty();
     party.process = spawn("node", ["server.js", "ES256", redirect], { cwd: folder, stdio: ["pipe", "pipe", "ignore"] });
@@ -22,7 +22,7 @@ export class ThirdParty {
     return party;
   }
 
-  /** What the users plugin is told about it. */
+  /** TOML for the tables of the users plugin. */
   get settings() {
     return `
       [plugins.config.oidc]

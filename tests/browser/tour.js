@@ -1,11 +1,11 @@
-// Walks through everything that the page has, takes pictures, and finds what is cut off.
+// Visits all views of the page, takes screenshots, and finds nodes that are cut off.
 
 import assert from "node:assert/strict";
 import { act, backTo, choose, contacts, find, group, openPicker, talk } from "./page.js";
 
-/** What sticks out of the page to the side, or scrolls there though it is no strip of things. */
+/** Returns nodes that overflow the page to the side, or scroll sideways although they are no strips. */
 const outside = (page) => page.evaluate(() => {
-  const boxes = "#panel-body, #messages, #people, #contacts";
+  const boxes = "#panel-body, #messages, #conversations, #contacts";
   const looked = `h1, h2, h3, p, label, button, input, select, textarea, summary, .note, .avatar, ${boxes}`;
   return [...document.querySelectorAll(looked)].filter((node) => {
     if (!node.checkVisibility() || node.closest(".tabs, .tray") || node.matches(".unseen, .more")) return false;
@@ -15,19 +15,19 @@ const outside = (page) => page.evaluate(() => {
   }).map((node) => `${node.localName} ${node.dataset.test ?? (node.id || node.className)} ${node.textContent.slice(0, 30)}`);
 });
 
-/** The page of somebody, in a group and with a friend, and what the names of its pictures begin with. */
+/** A page of a user with a group and a contact, and the prefix of its screenshots. */
 export class Tour {
   constructor(site, page, name) {
     Object.assign(this, { site, page, name, isPhone: page.viewportSize().width < 700 });
   }
 
-  /** Takes a picture, in which nothing may be cut off. */
+  /** Takes a screenshot and checks that nothing is cut off. */
   async look(view) {
     await this.site.picture(this.page, `${this.name}-${view}`);
-    assert.deepEqual(await outside(this.page), [], `what sticks out in ${this.name}-${view}`);
+    assert.deepEqual(await outside(this.page), [], `nodes that overflow in ${this.name}-${view}`);
   }
 
-  /** The same for the page that is open in the panel, and for its end if it is longer than the panel. */
+  /** Does the same for the page in the panel, and for its end if it scrolls. */
   async lookAtPanel(view) {
     await this.page.waitForSelector("#panel:not([data-page=''])");
     await this.look(view);
@@ -38,13 +38,13 @@ export class Tour {
     if (isLonger) await this.look(`${view}-end`);
   }
 
-  /** Opens a page of the panel by pressing something. */
+  /** Clicks a node and waits for a page of the panel. */
   async open(selector, page) {
     await this.page.click(selector);
     await this.page.waitForSelector(`#panel[data-page=${page}]`);
   }
 
-  /** Looks at a page of the panel, and at all to which it leads. */
+  /** Visits a page of the panel and all its entries. */
   async lookAround(name) {
     const { page } = this;
     await this.lookAtPanel(name);
@@ -58,7 +58,7 @@ export class Tour {
     }
   }
 
-  /** Closes what is open, and shows the list. */
+  /** Closes the panel and the conversation. */
   async goHome() {
     const { page } = this;
     if (await page.locator("[data-test=panel-close]").isVisible()) await page.click("[data-test=panel-close]");
@@ -92,7 +92,7 @@ export class Tour {
     await this.goHome();
   }
 
-  /** Opens the menu of one's first message. */
+  /** Opens the menu of the user's first message. */
   async openMenu() {
     const own = this.page.locator("#messages .row.own").first();
     await own.scrollIntoViewIfNeeded();

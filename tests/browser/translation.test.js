@@ -1,4 +1,4 @@
-// Translation on the page, with the phrases that the plugin knows by itself.
+// Translation on the page, with the built-in phrases of the plugin.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -9,7 +9,7 @@ let site;
 before(async () => (site = await Site.open({ plugins: ["users", "translation"] })));
 after(() => site?.close());
 
-test("each reads the other in their language, with the original one tap away, and again after a reload", async () => {
+test("two users read each other in their languages, with the original one tap away, also after a reload", async () => {
   const [ann, bernd] = [await site.join("anna", DESK), await site.join("bernd", PHONE)];
   await talk(ann.page, "bernd");
   await write(ann.page, "Good morning!");
@@ -17,7 +17,7 @@ test("each reads the other in their language, with the original one tap away, an
   await shows(bernd.page, 1);
   assert.equal(await translated(bernd.page, "Good morning!"), undefined);
 
-  // What was written before is translated when it is asked for.
+  // Older messages are translated on request.
   await bernd.page.click("[data-test=back]");
   await speak(bernd.page, "de");
   await talk(bernd.page, "anna");
@@ -28,7 +28,7 @@ test("each reads the other in their language, with the original one tap away, an
 
   await write(ann.page, "Thank you!");
   assert.equal(await translated(bernd.page, "Thank you!", "Danke!"), "Translated from English · Show original");
-  // Whoever wrote it sees what they wrote.
+  // Senders see their original.
   assert.equal(await translated(ann.page, "Thank you!"), undefined);
   await site.picture(bernd.page, "phone-translated");
   await flip(bernd.page, "Thank you!");
@@ -41,7 +41,7 @@ test("each reads the other in their language, with the original one tap away, an
   assert.equal(await translated(ann.page, "Guten Morgen!", "Good morning!"), "Translated from German · Show original");
   await site.picture(ann.page, "desk-translated");
 
-  // An edit is translated anew.
+  // An edit is translated again.
   await open(ann.page, "Thank you!");
   await act(ann.page, "edit");
   await write(ann.page, "Good night!");
@@ -55,7 +55,7 @@ test("each reads the other in their language, with the original one tap away, an
   assert.deepEqual([...ann.complaints, ...bernd.complaints], []);
 });
 
-test("a conversation can be left as it is, and what nobody can translate says so", async () => {
+test("translation can be turned off for a conversation, and an untranslatable message shows a notice", async () => {
   const [carla, dirk] = [await site.join("carla", DESK), await site.join("dirk", DESK)];
   await talk(carla.page, "dirk");
   await speak(dirk.page, "de");
@@ -85,7 +85,7 @@ test("a conversation can be left as it is, and what nobody can translate says so
   await site.picture(dirk.page, "desk-translation-settings");
   await dirk.page.click("[data-test=translation-settings-submit]");
   await dirk.page.waitForFunction(async () => (await import("/translation/translation.js")).settings.reads.includes("en"));
-  // English stays as it is from now on; Spanish, which comes behind it, does not.
+  // English is no longer translated; the later Spanish message is.
   await write(carla.page, "Good night!");
   await write(carla.page, "Buenos días!");
   await translated(dirk.page, "Buenos días!", "Guten Morgen!");

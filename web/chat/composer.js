@@ -1,28 +1,28 @@
-// Writing: the text, drafts, editing, sending.
+// The composer: text, drafts, editing and sending.
 
-import { $, tell } from "../shell/dom.js";
+import { $, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { changed, changes, current } from "./conversations.js";
 
 /**
- * Functions (content, conversation, isEdit) → content: what goes along with a text, such as whom it mentions. An edit has what
- * went along before.
+ * Functions (content, conversation, isEdit) → content that add members to the content of a text, such as mentions. An edit
+ * starts from its previous content.
  */
 export const enrich = [];
 
-/** Functions (files, conversation): they take what was dropped on the conversation or pasted. The first one that returns true. */
-export const takeFiles = [];
+/** Handlers for dropped and pasted files: functions (files, conversation) → true if they accept the files. The first one wins. */
+export const fileHandlers = [];
 
-/** Puts a button beside the text: "before" or "after" it. It is out of the way while a message is edited. */
+/** Inserts a button "before" or "after" the text. It is hidden while a message is edited. */
 export function addTool(node, side = "before") {
   node.classList.add("tool");
-  $("write").insertBefore(node, side === "before" ? $("text") : $("submit"));
+  $("composer").insertBefore(node, side === "before" ? $("text") : $("submit"));
 }
 
-/** Puts something above the text, such as what will be sent along. */
-export const addStrip = (node) => $("write").before(node);
+/** Inserts a node above the composer, such as a reply strip. */
+export const addStrip = (node) => $("composer").before(node);
 
-/** Puts a text where the cursor is. */
+/** Inserts a text at the cursor. */
 export function insert(text) {
   const { selectionStart, selectionEnd } = $("text");
   $("text").setRangeText(text, selectionStart, selectionEnd, "end");
@@ -39,19 +39,19 @@ export function beginEdit(seq) {
   current.editing = seq;
   $("editing").querySelector("[data-part=was]").textContent = message.content.text;
   $("editing").hidden = false;
-  $("write").classList.add("edits");
+  $("composer").classList.add("edits");
   $("submit").textContent = "✓";
   $("submit").setAttribute("aria-label", "Save");
   setText(message.content.text);
   $("text").focus();
 }
 
-/** Ends an edit, and puts back what was being written before it. */
+/** Ends an edit and restores the draft. */
 export function endEdit() {
   if (!current?.editing) return;
   current.editing = null;
   $("editing").hidden = true;
-  $("write").classList.remove("edits");
+  $("composer").classList.remove("edits");
   $("submit").textContent = "➤";
   $("submit").setAttribute("aria-label", "Send");
   setText(current.draft);
@@ -65,7 +65,7 @@ function setText(text) {
 function grow() {
   const { style } = $("text");
   style.height = "auto";
-  // Nothing has a height that is not shown.
+  // A hidden textarea has no height.
   if ($("text").scrollHeight > 0) style.height = `${$("text").scrollHeight}px`;
 }
 
@@ -84,7 +84,7 @@ $("editing").querySelector("button").addEventListener("click", () => {
   $("text").focus();
 });
 
-$("write").addEventListener("submit", (submitted) => {
+$("composer").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   const text = $("text").value.trim();
   if (!text || !current) return;
@@ -103,11 +103,11 @@ $("write").addEventListener("submit", (submitted) => {
 });
 
 $("text").addEventListener("keydown", (pressed) => {
-  // Whoever completes words in the text comes first.
+  // The completion of mentions has used the key.
   if (pressed.defaultPrevented) return;
   if (pressed.key === "Enter" && !pressed.shiftKey && !pressed.isComposing) {
     pressed.preventDefault();
-    $("write").requestSubmit();
+    $("composer").requestSubmit();
   } else if (pressed.key === "Escape") {
     endEdit();
   } else if (pressed.key === "ArrowUp" && $("text").value === "" && current) {
@@ -124,27 +124,27 @@ $("text").addEventListener("input", () => {
   grow();
 });
 
-/* Files that come by drag and drop or from the clipboard. */
+/* Files by drag and drop or from the clipboard. */
 
-function take(files) {
+function handleFiles(files) {
   if (files.length === 0 || !current) return false;
-  if (takeFiles.some((one) => one([...files], current))) return true;
-  tell("Files can't be sent here.");
+  if (fileHandlers.some((one) => one([...files], current))) return true;
+  showNotice("Files can't be sent here.");
   return true;
 }
 
 $("text").addEventListener("paste", (pasted) => {
-  if (take(pasted.clipboardData?.files ?? [])) pasted.preventDefault();
+  if (handleFiles(pasted.clipboardData?.files ?? [])) pasted.preventDefault();
 });
-$("room").addEventListener("dragover", (dragged) => {
+$("conversation").addEventListener("dragover", (dragged) => {
   if (!current || !dragged.dataTransfer?.types.includes("Files")) return;
   dragged.preventDefault();
-  $("room").classList.add("dropping");
+  $("conversation").classList.add("dropping");
 });
-$("room").addEventListener("dragleave", ({ relatedTarget }) => {
-  if (!$("room").contains(relatedTarget)) $("room").classList.remove("dropping");
+$("conversation").addEventListener("dragleave", ({ relatedTarget }) => {
+  if (!$("conversation").contains(relatedTarget)) $("conversation").classList.remove("dropping");
 });
-$("room").addEventListener("drop", (dropped) => {
-  $("room").classList.remove("dropping");
-  if (take(dropped.dataTransfer?.files ?? [])) dropped.preventDefault();
+$("conversation").addEventListener("drop", (dropped) => {
+  $("conversation").classList.remove("dropping");
+  if (handleFiles(dropped.dataTransfer?.files ?? [])) dropped.preventDefault();
 });

@@ -1,26 +1,25 @@
-// What a message says: as a node in the conversation, and in one line elsewhere.
+// The content of a message: as a node in the conversation, and as one line in lists.
 
 import { element } from "../shell/dom.js";
 
-export const RECALLED = "Message recalled";
+export const RECALLED = "Message deleted";
 
 /**
- * How the kinds of messages are shown: kind → {show(message, {conversation}) → node, preview(message) → text}. Modules put
- * theirs here. A message that is not sent yet has `state` "queued" and no `seq`. A kind with `line(message, {conversation})`
- * → text has no sender to speak of, and is a line between the messages.
+ * Renderers by kind: {show(message, {conversation}) → node, preview(message) → text}. Modules register theirs. An unsent message
+ * has the `state` "queued" and no `seq`. A kind with `line(message, {conversation})` → text is a line between the messages.
  */
 export const kinds = new Map();
 
-/** How events that are no messages are told, by their type: function (event, {conversation}) → text. */
+/** Texts for other events by type: function (event, {conversation}) → text. */
 export const eventLines = new Map();
 
-/** What in a text stands out: functions (content) → [{text, className}]. */
+/** Highlighted phrases of a text: functions (content) → [{text, className}]. */
 export const phrases = [];
 
-/** What stands above contents: functions (message, {conversation}) → node or null. */
+/** Nodes above a content: functions (message, {conversation}) → node or null. */
 export const above = [];
 
-/** What stands below contents: functions (message, {conversation}) → node or null, for a translation for example. */
+/** Nodes below a content: functions (message, {conversation}) → node or null. */
 export const below = [];
 
 kinds.set("text", {
@@ -35,7 +34,7 @@ const unknown = {
 
 const shown = ({ kind }) => kinds.get(kind) ?? unknown;
 
-/** Returns the node of what a message says. */
+/** Returns the content of a message as a node. */
 export function contentOf(message, place) {
   if (message.recalled) return element("span", { className: "words" }, RECALLED);
   const content = shown(message).show(message, place);
@@ -43,13 +42,13 @@ export function contentOf(message, place) {
   return over.length + under.length > 0 ? element("div", {}, ...over, content, ...under) : content;
 }
 
-/** Returns an event as a line between the messages, or undefined if it is none. */
+/** Returns the text of an event that is a line between the messages, else undefined. */
 export function eventLineOf(event, place) {
   const line = event.type === "message" ? kinds.get(event.kind)?.line : eventLines.get(event.type);
   return line?.(event, place);
 }
 
-/** Returns what an event says in one line; empty if it says nothing to readers. */
+/** Returns an event as one line of text; empty if readers see nothing of it. */
 export function previewOf(event, place) {
   if (!event) return "";
   const line = eventLineOf(event, place);
@@ -60,7 +59,7 @@ export function previewOf(event, place) {
   return event.content?.text ?? "";
 }
 
-/** Returns a text as nodes, with what stands out in it and its links. */
+/** Returns a text as nodes with highlighted phrases and links. */
 function worded(content) {
   const found = phrases.flatMap((find) => find(content)).sort((left, right) => right.text.length - left.text.length);
   if (found.length === 0) return linked(content.text);
@@ -71,7 +70,7 @@ function worded(content) {
     at % 2 ? [element("span", { className: classes.get(part) }, part)] : linked(part));
 }
 
-/** Returns a text with its links as nodes. */
+/** Returns a text as nodes with links. */
 export function linked(text) {
   return text.split(/(https?:\/\/[^\s<>"]+)/).map((part, at) =>
     at % 2 ? element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, part) : part);

@@ -1,39 +1,39 @@
-// The head of a conversation: who or what it is, who is there, who is writing, and why one can't write.
+// The header of a conversation: title, presence, who is typing, and the reason if the user can't write.
 
 import { $ } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
-import { on, soon } from "../shell/bus.js";
+import { on, batched } from "../shell/bus.js";
 import { current, faceOf, isDirect, isGroup, open, partnerOf, titleOf } from "./conversations.js";
 import { groupOf, may } from "../groups/groups.js";
-import { presenceOf, wordsFor } from "../people/people.js";
-import { writes } from "./conversation-list.js";
+import { presenceOf, presenceText } from "../people/people.js";
+import { typingText } from "./conversation-list.js";
 import { closePanel, startPanel } from "../shell/panel.js";
 import { personPage } from "../people/profile.js";
 import { groupPage } from "../groups/group-page.js";
 
-on("open people groups list writing", soon(draw));
+on("open people groups list writing", batched(draw));
 
 function draw() {
   if (!current) return;
   $("title").textContent = titleOf(current);
   $("avatar").replaceChildren(...faceOf(current).childNodes);
   const isWriting = current.writing.size > 0;
-  $("writing").textContent = isWriting ? (isDirect(current) ? `${titleOf(current)} is writing…` : writes(current)) : "";
+  $("writing").textContent = isWriting ? (isDirect(current) ? `${titleOf(current)} is typing…` : typingText(current)) : "";
   $("subtitle").textContent = isWriting ? "" : subtitle();
   const reason = silence();
-  $("silent").textContent = reason ?? "";
-  $("silent").hidden = reason === undefined;
-  $("write").hidden = reason !== undefined;
+  $("write-disabled").textContent = reason ?? "";
+  $("write-disabled").hidden = reason === undefined;
+  $("composer").hidden = reason !== undefined;
 }
 
 function subtitle() {
   const partner = partnerOf(current);
-  if (partner) return wordsFor(presenceOf(partner));
+  if (partner) return presenceText(presenceOf(partner));
   const { members } = current;
   return members.length > 0 ? `${members.length} ${members.length === 1 ? "member" : "members"}` : "";
 }
 
-/** Says why one can't write in a group now, if that is so. */
+/** Returns the reason why the user can't write in a group, or undefined. */
 function silence() {
   const { membership, info } = groupOf(current.id) ?? {};
   if (!membership || isDirect(current)) return undefined;
@@ -43,10 +43,10 @@ function silence() {
       ? `You are muted until ${until.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : "You are muted.";
   }
   if (info.all_muted && !may(current.id, "bypass_mute")) return "Everybody is muted in this group.";
-  return may(current.id, "send") ? undefined : "You may not write in this group.";
+  return may(current.id, "send") ? undefined : "You can't send messages in this group.";
 }
 
-// A mute ends by itself, and nobody tells.
+// A mute expires without an event.
 setInterval(() => current && !isDirect(current) && draw(), 5_000);
 
 $("about").addEventListener("click", () => {
@@ -55,7 +55,7 @@ $("about").addEventListener("click", () => {
   else if (isDirect(current)) startPanel(personPage(partnerOf(current)));
 });
 
-/* On a phone, the button of the system that goes back does what ‹ does. */
+/* The browser's Back does the same as ‹. */
 
 on("open", () => {
   if (current && !history.state?.talking) history.pushState({ talking: true }, "");

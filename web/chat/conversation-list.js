@@ -1,12 +1,12 @@
-// The list of conversations, of invitations, and of people to begin one with.
+// The list of conversations, invitations and found people.
 
 import { Latest } from "../client/latest.js";
 import { $, action, attempt, clock, element, patch } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
-import { on, soon } from "../shell/bus.js";
-import { face, looks, nameOf, now, remember } from "../people/people.js";
+import { on, batched } from "../shell/bus.js";
+import { face, appearanceOf, nameOf, now, storePeople } from "../people/people.js";
 import {
-  conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, naming, open, partnerOf, talkTo, timeOf, titleOf,
+  conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, nameList, open, partnerOf, openDirect, timeOf, titleOf,
 } from "./conversations.js";
 import { groupOf, invitations, loadInvitations } from "../groups/groups.js";
 import { unseen } from "./mentions.js";
@@ -20,7 +20,7 @@ const words = () => $("search").value.trim();
 async function search(query) {
   if (!query) return (await chat.call("users.people", { limit: 50 })).people;
   const people = [];
-  // A page may be short, and there may still be more.
+  // A short page may have a next one.
   for (let after, turn = 0; turn < 5 && people.length < 20; turn++) {
     const page = await chat.call("users.search", { query, limit: 50, ...(after ? { after } : {}) });
     people.push(...page.people);
@@ -35,7 +35,7 @@ export async function findPeople(query = words()) {
     if (error.code === "users.bad_query") return [];
     throw error;
   });
-  remember(people, since);
+  storePeople(people, since);
   return people.filter(({ actor }) => actor !== chat.actor).map(({ actor }) => actor);
 }
 
@@ -57,7 +57,7 @@ chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "online") void refind();
 });
 
-// Whoever was found is talked to now.
+// The search is finished when a result is opened.
 on("open", () => {
   if (!current || !words()) return;
   $("search").value = "";
@@ -66,7 +66,7 @@ on("open", () => {
 
 /* The list */
 
-const showList = soon(draw);
+const showList = batched(draw);
 on("list people groups", showList);
 
 function isWanted(conversation, query) {
@@ -76,20 +76,20 @@ function isWanted(conversation, query) {
 
 function draw() {
   const query = words().toLowerCase();
-  const talks = [...conversations.values()]
+  const shown = [...conversations.values()]
     .filter((conversation) => isWanted(conversation, query))
     .sort((left, right) => timeOf(right) - timeOf(left));
-  const partners = new Set(talks.map(partnerOf));
-  // Whoever has conversations looks for people in words.
-  const others = query || talks.length === 0 ? found.filter((actor) => !partners.has(actor)) : [];
+  const partners = new Set(shown.map(partnerOf));
+  // Without a query, people are listed only if there are no conversations.
+  const others = query || shown.length === 0 ? found.filter((actor) => !partners.has(actor)) : [];
   showUnread();
-  patch($("people"), [
+  patch($("conversations"), [
     ...(query ? [] : invitations.map(invitation)),
-    ...talks.map(talk),
+    ...shown.map(talk),
     ...(others.length > 0 ? [{ key: "people", build: () => element("li", { className: "heading" }, "People") }] : []),
     ...others.map(stranger),
-    ...(query && talks.length + others.length === 0
-      ? [{ key: "none", build: () => element("li", { className: "nothing quiet" }, "Nobody and nothing is called so.") }] : []),
+    ...(query && shown.length + others.length === 0
+      ? [{ key: "none", build: () => element("li", { className: "nothing quiet" }, "No results.") }] : []),
   ]);
 }
 
@@ -104,7 +104,7 @@ function invitation({ group, name, by }) {
     return element("li", { className: "invitation" },
       element("span", {}, element("strong", {}, name || "A discussion"), element("br"),
         element("small", { className: "quiet" }, `${nameOf(by)} invites you`)),
-      answer("accept", "Join", () => enterGroup(group), "main"), answer("decline", "No, thanks"));
+      answer("accept", "Join", () => enterGroup(group), "main"), answer("decline", "Decline"));
   };
   return { key: `invitation ${group}`, like: JSON.stringify([name, nameOf(by)]), build };
 }
@@ -114,7 +114,7 @@ function talk(conversation) {
   const { unread } = chat.marks(id);
   const shown = {
     name: titleOf(conversation),
-    line: writing.size > 0 ? writes(conversation) : lineOf(conversation) || "Nothing was said yet",
+    line: writing.size > 0 ? typingText(conversation) : lineOf(conversation) || "No messages yet",
     time: timeOf(conversation),
     unread,
     mentions: unseen(conversation),
@@ -129,27 +129,28 @@ function talk(conversation) {
   };
 }
 
-/** Says who is writing. */
-export function writes(conversation) {
+/** Returns the text about members who are typing. */
+export function typingText(conversation) {
   const writing = [...conversation.writing];
-  if (isDirect(conversation)) return "is writing…";
-  return writing.length > 3 ? "Several people are writing…" : `${naming(writing)} ${writing.length > 1 ? "are" : "is"} writing…`;
+  if (isDirect(conversation)) return "is typing…";
+  return writing.length > 3 ? "Several people are typing…" : `${nameList(writing)} ${writing.length > 1 ? "are" : "is"} typing…`;
 }
 
 const stranger = (actor) => ({
   key: actor,
-  like: JSON.stringify(looks(actor)),
-  build: () => entry({ name: nameOf(actor), line: "Say hello" }, face(actor), `person-${nameOf(actor)}`,
-    () => attempt(() => talkTo(actor))),
+  like: JSON.stringify(appearanceOf(actor)),
+  build: () => entry({ name: nameOf(actor), line: "Start a conversation" }, face(actor), `person-${nameOf(actor)}`,
+    () => attempt(() => openDirect(actor))),
 });
 
-/** Of today the time, of this week the day, else the date. */
+/** Formats a time: the clock today, the weekday within a week, else the date. */
 function when(time) {
   const age = (new Date().setHours(24, 0, 0, 0) - time) / 86_400_000;
   if (age <= 1) return clock(time);
   return new Date(time).toLocaleDateString([], age <= 6 ? { weekday: "short" } : { day: "numeric", month: "short" });
 }
 
+/** @param {any} shown */
 function entry({ name, line, time, unread = 0, mentions = 0, open = false, muted = false }, picture, test, onclick) {
   const node = element("button", { onclick, className: muted ? "muted" : "" },
     picture,

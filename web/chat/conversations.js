@@ -1,23 +1,23 @@
-// The conversations of whoever is signed in, and which of them is open.
+// The conversations of the signed-in user, and the open one.
 
 import { MessageList } from "../client/courtyard.js";
 import { chat } from "../shell/session.js";
 import { changed, changes } from "../shell/bus.js";
-import { face, learn, look, looks, nameOf, portrait } from "../people/people.js";
+import { face, loadPeople, loadPresence, appearanceOf, nameOf, portrait } from "../people/people.js";
 import { previewOf } from "./content.js";
 import { groupOf, load, loadMine } from "../groups/groups.js";
 
 export { changed, changes };
 export const conversations = new Map();
 
-/** The open conversation, if one is. */
+/** The open conversation, or null. */
 export let current = null;
 
-/** Receipts of conversations with more members than this are asked for apart, and of those with more than that not told. */
+/** Members up to which `synced` lists receipts, and up to which the page requests them separately. */
 const RECEIPTS_LISTED = 8;
 const RECEIPTS_TOLD = 200;
 
-/** Returns a conversation; it need not be listed yet. `notices` are the events that say who joined and left, by number. */
+/** Returns a conversation, and creates its record if it is not listed yet. `notices` has the `members` events by number. */
 export function conversationOf(id) {
   if (!conversations.has(id)) {
     conversations.set(id, {
@@ -33,8 +33,8 @@ export const isGroup = ({ kind }) => kind === "group" || kind === "discussion";
 export const othersOf = ({ members }) => members.filter((member) => member !== chat.actor);
 export const partnerOf = (conversation) => isDirect(conversation) ? othersOf(conversation)[0] : undefined;
 
-/** Names as many of some people as fit into a line. */
-export function naming(actors, most = 3) {
+/** Returns the names of people as one line, with at most `most` names. */
+export function nameList(actors, most = 3) {
   const names = actors.slice(0, most).map(nameOf);
   const more = actors.length - names.length;
   return more > 0 ? `${names.join(", ")} and ${more} more` : names.join(", ");
@@ -43,10 +43,10 @@ export function naming(actors, most = 3) {
 export function titleOf(conversation) {
   if (isDirect(conversation)) return nameOf(partnerOf(conversation));
   const name = groupOf(conversation.id)?.name;
-  return name || naming(othersOf(conversation)) || "Only you";
+  return name || nameList(othersOf(conversation)) || "Only you";
 }
 
-/** Returns the face of a conversation, with a dot for who is there. */
+/** Returns the picture of a conversation; in a direct one with the presence dot. */
 export function faceOf(conversation) {
   const partner = partnerOf(conversation);
   if (partner) return face(partner, true);
@@ -56,20 +56,20 @@ export function faceOf(conversation) {
   return node;
 }
 
-/** Returns what the face and the title depend on. */
+/** Returns the values that the face and the title depend on. */
 export function looksOf(conversation) {
   const partner = partnerOf(conversation);
-  return partner ? looks(partner, true) : [titleOf(conversation), groupOf(conversation.id)?.picture];
+  return partner ? appearanceOf(partner, true) : [titleOf(conversation), groupOf(conversation.id)?.picture];
 }
 
 const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/** Returns when something last happened in a conversation: if nothing did, when it began, which its id (a ULID) tells. */
+/** Returns the time of the newest event, or the time of creation from the id (a ULID) if there is none. */
 export function timeOf({ id, last }) {
   return last?.time ?? [...id.slice(0, 10)].reduce((time, digit) => time * 32 + DIGITS.indexOf(digit), 0);
 }
 
-/** Returns the newest of a conversation in one line. */
+/** Returns the newest message or event of a conversation as one line. */
 export function lineOf(conversation) {
   const { list, last, notices } = conversation;
   const message = list.messages.at(-1);
@@ -81,10 +81,10 @@ export function lineOf(conversation) {
   return `${newest.sender === chat.actor ? "You" : nameOf(newest.sender)}: ${line}`;
 }
 
-/** Counts what people open: of two things, the one that was chosen last stays open, whichever is known first. */
+/** Counts choices of a conversation: the last choice stays open, in whatever order the answers arrive. */
 let choices = 0;
 
-/** Opens a conversation, or none. */
+/** Opens a conversation; null closes the open one. */
 export async function open(conversation) {
   choices += 1;
   if (conversation === current && conversation) return fill(conversation);
@@ -93,22 +93,22 @@ export async function open(conversation) {
   changed("open");
   changed("list");
   if (!conversation) return;
-  await Promise.all([fill(conversation), about(conversation)]);
+  await Promise.all([fill(conversation), loadDetails(conversation)]);
 }
 
-/** Asks for what is shown of a conversation besides its messages. */
-async function about(conversation) {
-  if (isDirect(conversation)) return look([partnerOf(conversation)]);
+/** Loads the data of a conversation apart from its messages. */
+async function loadDetails(conversation) {
+  if (isDirect(conversation)) return loadPresence([partnerOf(conversation)]);
   if (!isGroup(conversation)) return;
   await load(conversation.id);
-  await learn(conversation.members, 300);
+  await loadPeople(conversation.members, 300);
   const { length } = conversation.members;
   if (length > RECEIPTS_LISTED && length <= RECEIPTS_TOLD) await chat.receipts(conversation.id);
   if (conversation === current) changed("messages");
 }
 
-/** Opens the conversation with someone. */
-export async function talkTo(actor) {
+/** Opens the direct conversation with a person, and creates it if needed. */
+export async function openDirect(actor) {
   const known = [...conversations.values()].find((conversation) => partnerOf(conversation) === actor);
   if (known) return open(known);
   const choice = ++choices;
@@ -118,19 +118,19 @@ export async function talkTo(actor) {
   return choice === choices ? open(conversation) : undefined;
 }
 
-/** Opens a group that one has just become a member of. */
+/** Opens a group right after joining it. */
 export async function enterGroup(id) {
   const choice = ++choices;
   await Promise.all([chat.sync(), loadMine()]);
   return choice === choices ? open(conversationOf(id)) : undefined;
 }
 
-function keep(conversation, event) {
+function storeEvent(conversation, event) {
   if (event.type === "members") conversation.notices.set(event.seq, event);
   return conversation.list.add(event);
 }
 
-/** Reads a page of the history and keeps it, unless the numbers of the conversation began anew meanwhile. */
+/** Loads a page of the history and stores it, unless the conversation was reset meanwhile. */
 async function readPage(conversation, range) {
   const { resets } = conversation;
   const page = await chat.history(conversation.id, range);
@@ -139,17 +139,17 @@ async function readPage(conversation, range) {
   for (const event of page.events) if (event.type === "members") conversation.notices.set(event.seq, event);
   const senders = page.events.map(({ sender, type }) => (type === "annotation" ? undefined : sender));
   const members = page.events.flatMap(({ type, content }) => type === "members" ? [...content.joined, ...content.left] : []);
-  if (!isDirect(conversation)) void learn([...senders, ...members].filter(Boolean));
+  if (!isDirect(conversation)) void loadPeople([...senders, ...members].filter(Boolean));
 }
 
-/** Fetches what the page does not have of the newest messages. */
+/** Loads the newest page of messages. */
 export async function fill(conversation) {
   await readPage(conversation, { limit: 100 });
   if (conversation === current) changed("messages", { toEnd: true });
   changed("list");
 }
 
-/** Fetches the messages before those that the page has. */
+/** Loads the messages before the oldest loaded one. */
 export async function older(conversation, limit = 100) {
   const { first } = conversation.list;
   if (conversation.paging || first <= 1 || first === Infinity) return;
@@ -162,7 +162,7 @@ export async function older(conversation, limit = 100) {
   }
 }
 
-/** Says that the open conversation was read, if somebody can see it. */
+/** Marks the open conversation as read if it is visible and focused. */
 export function read() {
   if (current && current.newest > 0 && isSeen(current)) {
     chat.markRead(current.id, current.newest);
@@ -172,12 +172,12 @@ export function read() {
 addEventListener("focus", read);
 document.addEventListener("visibilitychange", read);
 
-/** Whether somebody looks at a conversation. */
+/** Returns true if a conversation is open in a visible page that has the focus. */
 export const isSeen = (conversation) =>
   conversation === current && document.visibilityState === "visible" && document.hasFocus();
 
-/** Notes the newest event of a conversation for the list of conversations. */
-function note(conversation, event) {
+/** Records the newest event of a conversation for the conversation list. */
+function setNewest(conversation, event) {
   conversation.newest = event.seq;
   const first = conversation.last === undefined;
   if (first || event.type === "message" || event.type === "members") conversation.last = event;
@@ -192,28 +192,28 @@ chat.addEventListener("synced", async ({ detail }) => {
     const conversation = conversationOf(id);
     Object.assign(conversation, { kind, members });
     if (last?.type === "members") conversation.notices.set(last.seq, last);
-    if (last && last.seq > conversation.newest) note(conversation, last);
+    if (last && last.seq > conversation.newest) setNewest(conversation, last);
   }
   changed("list");
   const partners = detail.filter(isDirect).flatMap(othersOf);
   const senders = detail.filter((one) => !isDirect(one)).flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
-  await learn([...partners, ...senders.filter(Boolean)]);
+  await loadPeople([...partners, ...senders.filter(Boolean)]);
   changed("list");
   if (detail.some((listed) => isGroup(listed) && !groupOf(listed.id))) void loadMine();
-  if (current) await Promise.all([fill(current), about(current)]);
-  await look(partners.slice(0, 300));
+  if (current) await Promise.all([fill(current), loadDetails(current)]);
+  await loadPresence(partners.slice(0, 300));
 });
 
 chat.addEventListener("event", async ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
-  keep(conversation, event);
+  storeEvent(conversation, event);
   if (event.type === "members") conversation.members = chat.conversation(event.conversation)?.members ?? conversation.members;
-  if (event.seq > conversation.newest) note(conversation, event);
+  if (event.seq > conversation.newest) setNewest(conversation, event);
   if (conversation === current) changed("messages");
   changed("list");
   if (isDirect(conversation)) return;
-  if (event.type === "members") await learn([event.sender, ...event.content.joined.slice(0, 20)]);
-  else if (event.type === "message") await learn([event.sender]);
+  if (event.type === "members") await loadPeople([event.sender, ...event.content.joined.slice(0, 20)]);
+  else if (event.type === "message") await loadPeople([event.sender]);
 });
 
 chat.addEventListener("reset", ({ detail }) => {

@@ -1,8 +1,8 @@
-// Buttons in the head of a conversation: its files, and whether its texts are translated.
+// Buttons in the header of a conversation: shared files and translation.
 
-import { $, busy, button, tell } from "../shell/dom.js";
+import { $, busy, button, showNotice } from "../shell/dom.js";
 import { changes, current } from "./conversations.js";
-import { offered } from "../shell/features.js";
+import { showIfOffered } from "../shell/features.js";
 import { startPanel } from "../shell/panel.js";
 import { sharedPage } from "../files/file-list.js";
 import { isTranslated, openTranslationSettings, setTranslated, settings, translations } from "../translation/translation.js";
@@ -12,16 +12,16 @@ files.setAttribute("aria-label", "Files of this conversation");
 
 const globe = button("🌐", "translate-conversation", () => busy(globe, toggle), { className: "round" });
 
-$("room").querySelector("header").append(globe, files);
+$("conversation").querySelector("header").append(globe, files);
 
 async function toggle() {
   if (!settings.language) return openTranslationSettings.run();
   try {
     const on = !isTranslated(current);
     await setTranslated(current, on);
-    tell(on ? "Texts here come to you in your language." : "Texts here stay as they are.");
+    showNotice(on ? "Messages in this conversation are translated for you." : "Messages in this conversation are not translated.");
   } catch (error) {
-    tell(error.message);
+    showNotice(error.message);
   }
 }
 
@@ -30,10 +30,10 @@ function show() {
   if (globe.hidden || !current) return;
   const on = Boolean(settings.language) && isTranslated(current);
   globe.setAttribute("aria-pressed", String(on));
-  globe.title = on ? "Texts are translated for you" : "Texts are not translated";
-  globe.setAttribute("aria-label", "Translate texts of this conversation");
+  globe.title = on ? "Messages are translated for you" : "Messages are not translated";
+  globe.setAttribute("aria-label", "Translate messages in this conversation");
 }
 changes.addEventListener("open", show);
 translations.addEventListener("change", show);
 
-offered("files.usage", files);
+showIfOffered("files.usage", files);

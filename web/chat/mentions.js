@@ -1,4 +1,4 @@
-// Whom texts mention: completing names behind @, what goes along with a text, and what of it nobody has seen yet.
+// Mentions: completing names after @, the members `mentions` and `mention_all` of a content, and unread mentions.
 
 import { Latest } from "../client/latest.js";
 import { $, element } from "../shell/dom.js";
@@ -8,17 +8,17 @@ import { conversationOf, conversations, current, isGroup, isSeen, othersOf } fro
 import { enrich } from "./composer.js";
 import { phrases } from "./content.js";
 import { all, may } from "../groups/groups.js";
-import { face, learn, nameOf } from "../people/people.js";
+import { face, loadPeople, nameOf } from "../people/people.js";
 
 const EVERYBODY = "everybody";
 const SHOWN = 8;
 const MOST = 50;
 
-/* What goes along with a text */
+/* Contents */
 
 const isWord = (character) => character !== undefined && /[\p{L}\p{N}_]/u.test(character);
 
-/** Whether a text has a name behind an @, as a word of its own. */
+/** Returns true if a text has a name after an @ as a separate word. */
 function names(text, name) {
   for (let at = text.indexOf(`@${name}`); at >= 0; at = text.indexOf(`@${name}`, at + 1)) {
     if (!isWord(text[at - 1]) && !isWord(text[at + name.length + 1])) return true;
@@ -42,29 +42,29 @@ phrases.push(({ mentions = [], mention_all: everybody }) => [
   ...(everybody ? [{ text: `@${EVERYBODY}`, className: "mention mine" }] : []),
 ]);
 
-/** Whether a content means whoever is signed in. */
+/** Returns true if a content mentions the signed-in user. */
 export const meansMe = ({ mentions, mention_all: everybody }) =>
   everybody === true || (Array.isArray(mentions) && mentions.includes(chat.actor));
 
-/* Completing */
+/* Completion */
 
 const box = element("ul", { id: "names", hidden: true });
 box.setAttribute("role", "listbox");
 box.setAttribute("aria-label", "Mention");
 box.dataset.test = "names";
-$("write").append(box);
+$("composer").append(box);
 
 let found = [];
 let at = 0;
 
-/** Returns what stands between an @ and the cursor. */
-function begun() {
+/** Returns the text between an @ and the cursor, or undefined. */
+function mentionQuery() {
   const before = $("text").value.slice(0, $("text").selectionStart);
   return before.match(/(?:^|[\s(])@([\p{L}\p{N}_.\- ]{0,30})$/u)?.[1];
 }
 
 function complete() {
-  const query = current && isGroup(current) ? begun()?.toLowerCase() : undefined;
+  const query = current && isGroup(current) ? mentionQuery()?.toLowerCase() : undefined;
   if (query === undefined) return close();
   const matches = othersOf(current).filter((actor) => {
     const name = nameOf(actor).toLowerCase();
@@ -73,7 +73,7 @@ function complete() {
   found = matches.slice(0, SHOWN).map((actor) => ({ name: nameOf(actor), actor }));
   if (may(current.id, "mention_all") && EVERYBODY.startsWith(query)) found.push({ name: EVERYBODY });
   at = 0;
-  // A name that is written out needs no completing, and Enter sends.
+  // A complete name needs no list, and Enter sends.
   const isWhole = found.length === 1 && found[0].name.toLowerCase() === query;
   if (found.length === 0 || isWhole) return close();
   showNames();
@@ -81,7 +81,7 @@ function complete() {
 
 function showNames() {
   box.replaceChildren(...found.map(({ name, actor }, index) => {
-    const node = element("li", { id: `name-${index}`, onmousedown: (pressed) => { pressed.preventDefault(); take(index); } },
+    const node = element("li", { id: `name-${index}`, onmousedown: (pressed) => { pressed.preventDefault(); insertName(index); } },
       actor ? face(actor) : element("span", { className: "avatar" }, "@"),
       element("span", {}, actor ? name : "everybody in the group"));
     node.setAttribute("role", "option");
@@ -101,10 +101,10 @@ function close() {
   $("text").removeAttribute("aria-activedescendant");
 }
 
-function take(index) {
+function insertName(index) {
   const { name, actor } = found[index];
   const cursor = $("text").selectionStart;
-  $("text").setRangeText(`@${name} `, cursor - begun().length - 1, cursor, "end");
+  $("text").setRangeText(`@${name} `, cursor - mentionQuery().length - 1, cursor, "end");
   if (actor) current.mentioned.set(name, actor);
   close();
   $("text").dispatchEvent(new Event("input"));
@@ -115,14 +115,14 @@ $("text").setAttribute("aria-controls", "names");
 $("text").setAttribute("aria-autocomplete", "list");
 $("text").addEventListener("input", complete);
 $("text").addEventListener("blur", close);
-// Before the composer, which sends with Enter.
+// In the capture phase, before Enter reaches the composer.
 $("text").addEventListener("keydown", (pressed) => {
   if (found.length === 0) return;
   const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
   if (step) {
     at = (at + step + found.length) % found.length;
     showNames();
-  } else if (pressed.key === "Enter" || pressed.key === "Tab") take(at);
+  } else if (pressed.key === "Enter" || pressed.key === "Tab") insertName(at);
   else if (pressed.key === "Escape") close();
   else return;
   pressed.preventDefault();
@@ -131,13 +131,13 @@ $("text").addEventListener("keydown", (pressed) => {
 
 on("open", () => {
   close();
-  // Names can only be completed once they are known.
-  if (current && isGroup(current)) void learn(current.members, 1_000);
+  // Completion needs the names of all members.
+  if (current && isGroup(current)) void loadPeople(current.members, 1_000);
 });
 
-/* What nobody has seen */
+/* Unread mentions */
 
-/** Returns how many messages mention whoever is signed in that they have not read. */
+/** Returns the number of unread messages that mention the signed-in user. */
 export function unseen(conversation) {
   const { read } = chat.marks(conversation.id);
   return conversation.mentions.filter((seq) => seq > read).length;

@@ -1,33 +1,37 @@
 // The messages of the open conversation.
 
 import { revised } from "../client/courtyard.js";
-import { $, button, clock, day, element, patch, tell } from "../shell/dom.js";
+import { $, button, clock, day, element, patch, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { face, nameOf, personOf } from "../people/people.js";
-import { drawn, on } from "../shell/bus.js";
+import { perFrame, on } from "../shell/bus.js";
 import { changed, conversationOf, current, isDirect, older, open, othersOf, read } from "./conversations.js";
 import { contentOf, eventLineOf, previewOf } from "./content.js";
 
-/** What a click on a reaction, on ⋯ and on a message does; `chat/message-menu.js` and `people/profile.js` say. */
+/**
+ * Actions of reactions, ⋯ and names; `chat/message-menu.js` and `people/profile.js` set them.
+ *
+ * @type {Record<"toggle" | "openMenu" | "openPerson", (...values: any[]) => void>}
+ */
 export const acts = { toggle() {}, openMenu() {}, openPerson() {} };
 
 const redrawn = new Map();
 
-/** Has messages of the open conversation drawn anew, when something else than the message itself changed. */
+/** Redraws messages of the open conversation after a change outside of the messages themselves. */
 export function redraw(...messages) {
   for (const seq of messages) redrawn.set(seq, (redrawn.get(seq) ?? 0) + 1);
   changed("messages");
 }
 
 on("open", () => {
-  $("house").classList.toggle("talking", current !== null);
+  $("shell").classList.toggle("in-conversation", current !== null);
   $("empty").hidden = current !== null;
   redrawn.clear();
   if (current) showMessages(true);
 });
-// Many events may come at once, and acks for as many messages.
+// Events and acks can arrive in bursts: one draw per frame.
 let goesToEnd = false;
-const draw = drawn(() => {
+const draw = perFrame(() => {
   const toEnd = goesToEnd;
   goesToEnd = false;
   if (current) showMessages(toEnd);
@@ -47,7 +51,7 @@ chat.addEventListener("sent", () => changed("messages"));
 chat.addEventListener("refused", ({ detail: { message, error } }) => {
   const conversation = conversationOf(message.conversation);
   if (message.type === "send") conversation.pending.push({ ...message, state: "failed", reason: error.message });
-  else tell(error.message);
+  else showNotice(error.message);
   if (conversation === current) changed("messages", { toEnd: message.type === "send" });
 });
 
@@ -55,7 +59,7 @@ $("messages").addEventListener("scroll", () => {
   if (current && $("messages").scrollTop <= 60) void older(current);
 });
 
-/** Shows a message of the open conversation, however far back it is. */
+/** Scrolls to a message of the open conversation, and loads older pages until it is found. */
 export async function show(seq) {
   for (let first; current && current.list.first > seq && current.list.first !== first; ) {
     ({ first } = current.list);
@@ -70,8 +74,8 @@ export async function show(seq) {
 }
 
 /**
- * Returns the messages of the open conversation as they will be when everything unsent has arrived, then those that modules
- * keep in its `pending`: {id, kind, content, state: "queued" | "failed", reason?}.
+ * Returns the messages of the open conversation with all unsent acts applied, then the entries of its `pending`:
+ * {id, kind, content, state: "queued" | "failed", reason?}.
  */
 export function visible() {
   const unsent = chat.unsent.filter(({ conversation }) => conversation === current.id);
@@ -88,11 +92,11 @@ export function visible() {
   return [...shown, ...waiting, ...current.pending.map((message) => own(message, message.state))];
 }
 
-/** Returns who has read up to a message of the open conversation. */
+/** Returns the receipts of members who have read a message of the open conversation. */
 export const readersOf = (seq) =>
   chat.marks(current.id).receipts.filter(({ actor, read }) => read >= seq && current.members.includes(actor));
 
-/** Returns up to where the others have a conversation: all of them, and each. */
+/** Returns how far all others have received and read a conversation, and the read mark of each. */
 function reachOf(conversation) {
   const known = new Map(chat.marks(conversation.id).receipts.map((receipt) => [receipt.actor, receipt]));
   const others = othersOf(conversation).map((actor) => known.get(actor) ?? { delivered: 0, read: 0 });
@@ -100,13 +104,13 @@ function reachOf(conversation) {
   return { delivered: least("delivered"), read: least("read"), reads: others.map(({ read }) => read) };
 }
 
-/** Returns how far an own message came with all the others, and in a group how many have read it. */
+/** Returns the mark of an own message ("read", "delivered" or ""), and the number of readers in a group. */
 function markOf(seq, { delivered, read, reads }) {
   const mark = read >= seq ? "read" : delivered >= seq ? "delivered" : "";
   return { mark, seen: isDirect(current) ? 0 : reads.filter((read) => read >= seq).length };
 }
 
-/** Returns the event that an act of one's own becomes. */
+/** Returns the event that an unsent act will become. @returns {any} */
 function expected({ type, content, emoji }) {
   const event = { sender: chat.actor, time: Date.now() };
   if (emoji) return { ...event, type: "reaction", content: { emoji, on: type === "react" } };
@@ -136,7 +140,7 @@ function showMessages(toEnd = false) {
   changed("shown");
 }
 
-/** Returns the messages and what happened between them. */
+/** Returns the messages and the lines between them, in order. */
 function timeline() {
   const messages = visible();
   const { list: { first }, notices } = current;
@@ -158,7 +162,7 @@ function rowOf(message, time, turn) {
   };
 }
 
-/** One message at a time can be reached with Tab: the newest one at first. */
+/** Keeps one message reachable with Tab, at first the newest (roving tabindex). */
 function reachable(list) {
   const ends = [...list.querySelectorAll(".more")];
   if (!ends.some((button) => button.tabIndex === 0)) ends.at(-1)?.setAttribute("tabindex", "0");
@@ -193,7 +197,7 @@ function row(message, turn) {
   if (state === "failed") item.append(failure(message));
   if (seq === undefined || recalled) return item;
   bubble.addEventListener("click", ({ target }) => {
-    // With a mouse a click selects text; the button is for that.
+    // With a mouse, a click selects text, and ⋯ opens the menu.
     if (matchMedia("(hover: none)").matches && !target.closest("a, button, audio, video")) acts.openMenu(seq);
   });
   item.append(moreButton(seq, previewOf(message)));
@@ -203,11 +207,11 @@ function row(message, turn) {
   return item;
 }
 
-/** Whether a message is pinned, as the groups plugin says beside it. */
+/** Returns true if the groups plugin has annotated a message as pinned. */
 export const isPinned = ({ annotations = [] }) =>
   annotations.some(({ plugin, name, value }) => plugin === "groups" && name === "pin" && value?.pinned === true);
 
-/** Why a message was refused, and what can be done; `pending` may have `retry` and `drop` of their own. */
+/** Returns the reason of a failed message, with buttons. Entries of `pending` may have their own `retry` and `drop`. */
 function failure(message) {
   const waiting = current.pending.find(({ id }) => id === message.id);
   const forget = (then) => () => {
@@ -216,7 +220,7 @@ function failure(message) {
     changed("messages");
   };
   const again = waiting?.retry ?? (() => chat.send(waiting.conversation, waiting.content, waiting.kind));
-  const node = element("p", { className: "failure" }, element("span", {}, message.reason ?? "It was not sent."),
+  const node = element("p", { className: "failure" }, element("span", {}, message.reason ?? "Not sent."),
     button("Try again", "try-again", forget(again)), button("Delete", "drop-failed", forget(waiting?.drop)));
   node.dataset.test = "failure";
   return node;
@@ -230,7 +234,7 @@ function sender(actor) {
 }
 
 function moreButton(seq, text) {
-  const attributes = { className: "more", title: "React, edit, recall", tabIndex: -1, onclick: () => acts.openMenu(seq) };
+  const attributes = { className: "more", title: "React, edit, delete", tabIndex: -1, onclick: () => acts.openMenu(seq) };
   const button = element("button", attributes, "⋯");
   button.dataset.part = "more";
   button.setAttribute("aria-haspopup", "true");
@@ -250,7 +254,7 @@ function chip(seq, { emoji, actors }) {
   return button;
 }
 
-/* The arrows go on from the message that Tab reached. */
+/* Arrow keys move from the message that has the focus. */
 $("messages").addEventListener("keydown", (pressed) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
   if (!step || !pressed.target.matches(".more")) return;

@@ -1,4 +1,4 @@
-// What can be done with a message: the menu at it.
+// The menu of a message.
 
 import { $, button, element } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
@@ -10,8 +10,8 @@ import { beginEdit } from "./composer.js";
 const REACTIONS = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
 
 /**
- * Further acts: functions (message, {conversation}) → {text, test, run} or null. Modules put theirs here; `question` is asked
- * in a dialog before what can't be undone.
+ * Further actions: functions (message, {conversation}) → {text, test, run, question?} or null. Modules register theirs. A dialog
+ * asks the question before an action that can't be undone.
  */
 export const furtherActs = [];
 
@@ -40,11 +40,11 @@ acts.openMenu = (seq) => {
   if (!message || message.recalled) return;
   const reactions = REACTIONS.map((emoji) => reaction(seq, emoji));
   const further = furtherActs.map((act) => act(message, { conversation: current })).filter(Boolean);
-  $("menu").replaceChildren(
+  $("message-menu").replaceChildren(
     element("div", { className: "reactions" }, ...reactions),
     ...(further.length > 0 ? [element("div", { className: "acts" }, ...further.map(act))] : []),
   );
-  $("menu").showPopover();
+  $("message-menu").showPopover();
   menuOf = seq;
   rowOf(seq)?.classList.add("open");
   placeMenu();
@@ -53,7 +53,7 @@ acts.openMenu = (seq) => {
 
 function reaction(seq, emoji) {
   const node = button(emoji, `react-${emoji}`, () => {
-    $("menu").hidePopover();
+    $("message-menu").hidePopover();
     acts.toggle(seq, emoji);
   }, { className: "emoji" });
   node.setAttribute("aria-pressed", String(hasReacted(seq, emoji)));
@@ -62,43 +62,44 @@ function reaction(seq, emoji) {
 }
 
 const act = ({ text, test, question, run }) => button(text, test, async () => {
-  $("menu").hidePopover();
+  $("message-menu").hidePopover();
   if (question && !(await confirmed(question, text, test))) return;
   await run();
   if (current) changed("messages");
 });
 
-/** Puts the menu above its message, or below where there is no room. */
+/** Places the menu above its message, or below if there is no space. */
 function placeMenu() {
   if (menuOf === null) return;
   const item = rowOf(menuOf);
   const list = $("messages").getBoundingClientRect();
   const bubble = item?.querySelector(".note").getBoundingClientRect();
-  if (!item?.querySelector(".more") || bubble.bottom < list.top || bubble.top > list.bottom) return $("menu").hidePopover();
+  if (!item?.querySelector(".more") || bubble.bottom < list.top || bubble.top > list.bottom) return $("message-menu").hidePopover();
   item.classList.add("open");
-  const { offsetWidth: width, offsetHeight: height } = $("menu");
+  const { offsetWidth: width, offsetHeight: height } = $("message-menu");
   const left = item.classList.contains("own") ? bubble.right - width : bubble.left;
   const above = bubble.top - height - 6;
   const top = above < list.top ? Math.min(bubble.bottom + 6, innerHeight - height - 8) : above;
-  $("menu").style.left = `${Math.max(8, Math.min(left, innerWidth - width - 8))}px`;
-  $("menu").style.top = `${top}px`;
+  $("message-menu").style.left = `${Math.max(8, Math.min(left, innerWidth - width - 8))}px`;
+  $("message-menu").style.top = `${top}px`;
 }
 
 addEventListener("resize", placeMenu);
 $("messages").addEventListener("scroll", placeMenu);
 changes.addEventListener("shown", placeMenu);
-$("menu").addEventListener("toggle", ({ newState }) => {
-  if (newState !== "closed" || $("menu").matches(":popover-open")) return;
+$("message-menu").addEventListener("toggle", ({ newState }) => {
+  if (newState !== "closed" || $("message-menu").matches(":popover-open")) return;
   for (const item of document.querySelectorAll("#messages .open")) item.classList.remove("open");
   const item = rowOf(menuOf);
   menuOf = null;
-  if (document.activeElement === document.body) item?.querySelector(".more")?.focus({ preventScroll: true });
+  const more = /** @type {HTMLElement | undefined} */ (item?.querySelector(".more"));
+  if (document.activeElement === document.body) more?.focus({ preventScroll: true });
 });
-$("menu").addEventListener("keydown", (pressed) => {
+$("message-menu").addEventListener("keydown", (pressed) => {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[pressed.key];
   if (!step) return;
   pressed.preventDefault();
-  const buttons = [...$("menu").querySelectorAll("button")];
+  const buttons = [...$("message-menu").querySelectorAll("button")];
   const at = buttons.indexOf(document.activeElement) + step;
   buttons.at(at % buttons.length).focus();
 });

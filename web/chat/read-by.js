@@ -1,4 +1,4 @@
-// Who has read a message of a group.
+// The page with the readers of a message, and deleting messages of others.
 
 import { chat } from "../shell/session.js";
 import { isDirect, othersOf } from "./conversations.js";
@@ -7,7 +7,7 @@ import { may } from "../groups/groups.js";
 import { attempt } from "../shell/dom.js";
 import { startPanel } from "../shell/panel.js";
 import { heading, list, personRow } from "../shell/panel-widgets.js";
-import { learn, nameOf } from "../people/people.js";
+import { loadPeople, nameOf } from "../people/people.js";
 import { readersOf } from "./message-list.js";
 
 furtherActs.push(({ sender, seq }, { conversation }) => {
@@ -15,7 +15,6 @@ furtherActs.push(({ sender, seq }, { conversation }) => {
   return { text: `Seen by ${readersOf(seq).length}`, test: "seen-by", run: () => startPanel(page(conversation, seq)) };
 });
 
-// What one may take back of others.
 furtherActs.push(({ sender, seq }, { conversation }) => {
   if (isDirect(conversation) || sender === chat.actor || !may(conversation.id, "recall_others")) return null;
   return {
@@ -30,7 +29,7 @@ const page = (conversation, seq) => ({
   async build(body) {
     const receipts = await chat.receipts(conversation.id);
     const others = othersOf(conversation);
-    await learn(others, 500);
+    await loadPeople(others, 500);
     const seen = receipts.filter(({ read, actor }) => read >= seq && others.includes(actor)).map(({ actor }) => actor);
     const got = receipts.filter(({ read, delivered }) => read < seq && delivered >= seq).map(({ actor }) => actor);
     const known = new Set([...seen, ...got]);
@@ -39,6 +38,6 @@ const page = (conversation, seq) => ({
     const people = (actors, test, none) => list(actors.map(person), test, none);
     body.append(heading("Read"), people(seen, "seen-by-list", "Nobody yet."));
     if (got.length > 0) body.append(heading("Delivered"), people(got, "delivered-to-list"));
-    if (rest.length > 0) body.append(heading("Not yet"), people(rest, "not-yet-list"));
+    if (rest.length > 0) body.append(heading("Not delivered yet"), people(rest, "not-yet-list"));
   },
 });

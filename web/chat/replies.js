@@ -1,8 +1,8 @@
-// Replies: a message that names an earlier one (`reply_to`) shows a line of it, and a click on that goes there.
+// Replies: a message with `reply_to` shows a quote, and a click on the quote scrolls to the original.
 
 import { replyTo } from "../client/courtyard.js";
 import { Latest } from "../client/latest.js";
-import { $, button, element, tell } from "../shell/dom.js";
+import { $, button, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { nameOf } from "../people/people.js";
 import { changes, current } from "./conversations.js";
@@ -11,7 +11,7 @@ import { addStrip, enrich } from "./composer.js";
 import { furtherActs } from "./message-menu.js";
 import { redraw, show } from "./message-list.js";
 
-/** Messages that are replied to and are not among those that the page has, by conversation and number. */
+/** Originals outside of the loaded messages, by conversation and number; null for events that are no messages. */
 const fetched = new Map();
 
 const strip = element("div", { className: "replying", hidden: true });
@@ -31,7 +31,7 @@ function end(conversation) {
   showStrip();
 }
 
-/** Returns what makes the next message of a conversation the reply that is being written, and ends that. */
+/** Returns the members that make the next message a reply, and ends the reply. */
 export function replying(conversation) {
   const { replying: target } = conversation;
   if (!target) return {};
@@ -39,7 +39,7 @@ export function replying(conversation) {
   return { reply_to: target };
 }
 
-// An edit has its own `reply_to` already.
+// An edit keeps its own `reply_to`.
 enrich.push((content, conversation, isEdit) => (isEdit ? content : { ...content, ...replying(conversation) }));
 
 function showStrip() {
@@ -47,12 +47,12 @@ function showStrip() {
   strip.hidden = !original || original.recalled;
   if (strip.hidden) return strip.replaceChildren();
   const cancel = button("✕", "cancel-reply", () => end(current), { title: "Cancel (Esc)" });
-  cancel.setAttribute("aria-label", "Don't reply to it");
+  cancel.setAttribute("aria-label", "Cancel reply");
   strip.replaceChildren(...quoted(original), cancel);
 }
 changes.addEventListener("open", showStrip);
 changes.addEventListener("shown", () => {
-  // What is recalled meanwhile is no longer there to be replied to.
+  // The original was deleted meanwhile.
   if (current.replying && current.list.get(current.replying)?.recalled) end(current);
 });
 $("text").addEventListener("keydown", ({ key }) => {
@@ -69,11 +69,11 @@ above.push((message, { conversation }) => {
   if (!target || message.recalled) return null;
   const original = conversation.list.get(target) ?? fetched.get(`${conversation.id} ${target}`);
   if (original === undefined) void fetch(conversation, target, message.seq);
-  // What is no message is not quoted; the reply stands for itself.
+  // Without an original, the reply has no quote.
   if (!original) return null;
   const go = async () => {
     await show(target);
-    if (!document.querySelector(`#messages .note[data-seq="${target}"]`)) tell("That message is not there any more.");
+    if (!document.querySelector(`#messages .note[data-seq="${target}"]`)) showNotice("That message no longer exists.");
   };
   const node = button("", "quote", go, { className: "quote" });
   node.append(...quoted(original));
@@ -92,13 +92,13 @@ async function fetch(conversation, target, seq) {
   try {
     await originals.need(`${conversation.id} ${target}`);
   } catch {
-    // The next time that it is drawn it is asked for again.
+    // The next draw requests it again.
     return;
   }
   if (seq !== undefined && conversation === current) redraw(seq);
 }
 
-// A quote shows its message as it is now.
+// A quote shows the current state of its message.
 chat.addEventListener("event", ({ detail: { conversation, type, target } }) => {
   if (!["edit", "recall"].includes(type)) return;
   fetched.delete(`${conversation} ${target}`);

@@ -1,39 +1,39 @@
-// What is known of a file, and how it is shown as a card.
+// Data of a file, and its card.
 
-import { busy, button, element, tell } from "../shell/dom.js";
+import { busy, button, element, showNotice } from "../shell/dom.js";
 import { urlOf } from "../shell/blob-urls.js";
 
 export const ICONS = { image: "🖼️", video: "🎬", voice: "🎵", file: "📄" };
 
 const UNITS = ["B", "KB", "MB", "GB"];
 
-/** Returns a size for people, such as `3.4 MB`. */
+/** Formats a size in bytes, such as `3.4 MB`. */
 export function sizeText(bytes) {
   let unit = 0;
   for (; bytes >= 1000 && unit < UNITS.length - 1; unit++) bytes /= 1000;
   return `${bytes >= 100 || unit === 0 ? Math.round(bytes) : bytes.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** Returns what is known of the file of a message: its content, and what was found out later. */
+/** Returns the file of a message: its content, merged with the annotation `preview` of the files plugin. */
 export function fileOf({ content, annotations = [] }) {
   const later = annotations.find(({ plugin, name }) => plugin === "files" && name === "preview");
   return { ...content, ...later?.value };
 }
 
-/** Saves a file where the browser saves files. */
+/** Downloads a file and lets the browser save it. */
 export async function save(file, onprogress) {
   const link = element("a", { download: file.name || "file" });
   try {
     link.href = await urlOf("files", file.blob, link, onprogress);
     link.click();
   } catch (error) {
-    tell(goneText(error));
+    showNotice(goneText(error));
   }
 }
 
-export const goneText = (error) => (error.code === "unknown_blob" ? "This file was removed." : error.message);
+export const goneText = (error) => (error.code === "unknown_blob" ? "This file was deleted." : error.message);
 
-/** A ring that fills; `set(share)` moves it, without a share it turns. */
+/** Returns a progress ring: `set(share)` fills it, `set()` makes it turn. */
 export function ring() {
   const node = element("span", { className: "ring" });
   node.set = (share) => {
@@ -44,7 +44,7 @@ export function ring() {
   return node;
 }
 
-/** A file as a card: what it is called, how large it is, and a button that saves it. */
+/** Returns the card of a file: name, size, and a button that saves it. */
 export function cardOf(file, kind, more = []) {
   const ending = /\.([^.]{1,8})$/.exec(file.name ?? "")?.[1]?.toUpperCase();
   const turning = ring();

@@ -1,12 +1,12 @@
-// Lists of files in the panel: those of a conversation, and one's own with what they take up.
+// Pages of the panel with files: those of a conversation, and the user's own with their total size.
 
-import { element, tell } from "../shell/dom.js";
+import { element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { redrawPanel } from "../shell/panel.js";
-import { paged, quiet, risky } from "../shell/panel-widgets.js";
+import { paged, quiet, dangerButton } from "../shell/panel-widgets.js";
 import { addSettings } from "../settings/settings.js";
 import { cardOf, sizeText } from "./attachment.js";
-import { forget, urlOf } from "../shell/blob-urls.js";
+import { dropBlob, urlOf } from "../shell/blob-urls.js";
 import { kindOf } from "./uploading.js";
 
 const cardKind = ({ media_type: type, state }) => (state === "unreadable" ? "file" : kindOf({ type: type ?? "" }));
@@ -25,7 +25,7 @@ function row(file, more = []) {
 
 const day = (time) => new Date(time).toLocaleDateString([], { dateStyle: "medium" });
 
-/** The files that were sent in a conversation. */
+/** Returns the page with the files of a conversation. */
 export const sharedPage = (conversation) => ({
   title: "Shared files",
   test: "shared-page",
@@ -33,7 +33,7 @@ export const sharedPage = (conversation) => ({
     const node = await paged("shared-files", async (after) => {
       const { files, next } = await chat.call("files.shared", { conversation, ...(after ? { after } : {}), limit: 50 });
       return { rows: files.map((file) => row(file)), next };
-    }, "Nobody has sent a file here.");
+    }, "No files in this conversation.");
     node.classList.add("files-list");
     body.append(node);
   },
@@ -50,17 +50,17 @@ const ownPage = {
     const node = await paged("own-files", async (after) => {
       const page = await chat.call("files.own", { ...(after ? { after } : {}), limit: 50 });
       return { rows: page.files.map((file) => row(file, [remove(file)])), next: page.next };
-    }, "You have sent no files.");
+    }, "No files.");
     node.classList.add("files-list");
     body.append(said, bar, node);
   },
 };
 
 function remove({ blob, name, created_ms: time }) {
-  const node = risky("Delete", `Delete ${name || "this file"} for everyone?`, "delete-file", async () => {
+  const node = dangerButton("Delete", `Delete ${name || "this file"} for everyone?`, "delete-file", async () => {
     await chat.call("files.delete", { blob });
-    forget("files", blob);
-    tell("It is gone. The messages with it stay.");
+    dropBlob("files", blob);
+    showNotice("File deleted. The messages with it stay.");
     redrawPanel("own-files-page");
   });
   node.title = `Sent ${day(time)}`;

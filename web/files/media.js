@@ -1,19 +1,19 @@
-// How images, videos, sound and other files are shown in messages.
+// Images, videos, sound and other files in messages.
 
-import { busy, button, element, tell } from "../shell/dom.js";
+import { busy, button, element, showNotice } from "../shell/dom.js";
 import { kinds, linked } from "../chat/content.js";
 import { sendingOf } from "./uploading.js";
 import { isKept, urlOf } from "../shell/blob-urls.js";
 import { ICONS, cardOf, fileOf, goneText, ring, sizeText } from "./attachment.js";
-import { openLightbox } from "./viewer.js";
+import { openViewer } from "./viewer.js";
 
-/** Bytes up to which an image without a thumbnail is fetched without being asked for. */
+/** Bytes up to which an image without a thumbnail is loaded without a tap. */
 const UNASKED = 4 << 20;
 const LONGEST_SIDE = 320;
 
 const WAITING = { queued: "Waiting…", waiting: "Waiting for the connection…", paused: "Paused" };
 
-/** The bar of a file on its way, with a button that stops it. */
+/** Returns the progress bar of an upload, with a button that cancels it. */
 function progress(sending) {
   const bar = element("progress", { max: Math.max(1, sending.file.size) });
   const words = element("span", { className: "quiet" });
@@ -32,7 +32,7 @@ function progress(sending) {
   return node;
 }
 
-/** Returns the size at which a picture is shown. */
+/** Returns the size in which a picture is shown. */
 function fitted({ width, height }) {
   if (!width || !height) return { width: 240, height: 180 };
   const scale = Math.min(1, LONGEST_SIDE / width, LONGEST_SIDE / height);
@@ -53,11 +53,11 @@ function image(message) {
   if (file.state === "unreadable") return card(message, "file");
   const picture = element("img", { alt: file.name ?? "Image", decoding: "async", draggable: false });
   picture.dataset.test = "image";
-  const open = button("", "open-image", () => openLightbox(message), { className: "zoom" });
+  const open = button("", "open-image", () => openViewer(message), { className: "zoom" });
   open.setAttribute("aria-label", `Show ${file.name ?? "the image"} large`);
   const box = frame(file);
   box.append(picture, open);
-  // Until the server has measured it, the picture itself says how large it is.
+  // Without a size from the server, the loaded picture sets it.
   picture.addEventListener("load", () => {
     box.classList.add("loaded");
     if (file.width) return;
@@ -69,7 +69,7 @@ function image(message) {
     return [box, progress(sending)];
   }
   const unseen = !file.thumbnail && (file.size ?? 0) > UNASKED && !isKept("files", file.blob);
-  if (unseen) box.append(element("span", { className: "hint" }, `Tap to see · ${sizeText(file.size)}`));
+  if (unseen) box.append(element("span", { className: "hint" }, `Tap to load · ${sizeText(file.size)}`));
   else void load(picture, isKept("files", file.blob) ? file.blob : (file.thumbnail ?? file.blob), box);
   return [box];
 }
@@ -118,12 +118,13 @@ function voice(message) {
   const box = element("div", { className: "voice" });
   const play = button("▶", "play-voice", async () => {
     if (!sound.src && !(await load(sound, file.blob, box))) return play.remove();
-    if (sound.paused) void sound.play().catch(() => tell("This sound can't be played here."));
+    if (sound.paused) void sound.play().catch(() => showNotice("This browser can't play this sound."));
     else sound.pause();
   }, { className: "play" });
   play.setAttribute("aria-label", `Play ${file.name ?? "the sound"}`);
   sound.addEventListener("play", () => {
-    for (const other of document.querySelectorAll("audio, video")) if (other !== sound) other.pause();
+    for (const other of document.querySelectorAll("audio")) if (other !== sound) other.pause();
+    for (const other of document.querySelectorAll("video")) other.pause();
     play.textContent = "❚❚";
   });
   sound.addEventListener("pause", () => (play.textContent = "▶"));

@@ -1,17 +1,17 @@
-// Choosing files: the button, drag and drop, the clipboard, and the tray in which they wait for a caption.
+// Choosing files by button, drag and drop or clipboard, and the tray that holds them until they are sent.
 
-import { $, button, element, tell } from "../shell/dom.js";
+import { $, button, element, showNotice } from "../shell/dom.js";
 import { changes, current } from "../chat/conversations.js";
-import { addStrip, addTool, takeFiles } from "../chat/composer.js";
+import { addStrip, addTool, fileHandlers } from "../chat/composer.js";
 import { kindOf, sendFiles } from "./uploading.js";
 import { ICONS, sizeText } from "./attachment.js";
 import { replying } from "../chat/replies.js";
-import { offered } from "../shell/features.js";
+import { showIfOffered } from "../shell/features.js";
 
-/** Files that are sent at a time. */
+/** Files in one tray, at most. */
 const MOST = 20;
 
-/** What waits to be sent, by conversation. */
+/** Files to be sent, by conversation. */
 const trays = new Map();
 const tray = element("div", { className: "tray", hidden: true });
 tray.dataset.test = "tray";
@@ -32,12 +32,12 @@ function paperclip() {
 }
 
 const tool = paperclip();
-offered("files.usage", tool);
+showIfOffered("files.usage", tool);
 addTool(tool);
 addStrip(tray);
 document.body.append(chosen);
 
-takeFiles.push((files, conversation) => {
+fileHandlers.push((files, conversation) => {
   if (tool.hidden) return false;
   add(files, conversation);
   return true;
@@ -48,7 +48,7 @@ function add(files, conversation) {
   const waiting = trays.get(conversation) ?? [];
   trays.set(conversation, waiting);
   waiting.push(...files.slice(0, MOST - waiting.length).map((file) => ({ file, url: URL.createObjectURL(file) })));
-  if (files.length > waiting.length) tell(`${MOST} files can be sent at a time.`);
+  if (files.length > waiting.length) showNotice(`At most ${MOST} files can be sent at a time.`);
   show();
   $("text").focus();
 }
@@ -68,7 +68,7 @@ function show() {
   tray.hidden = waiting.length === 0;
   tray.replaceChildren(...waiting.map((item) => thumb(item, current)));
   $("text").placeholder = waiting.length > 0 ? "Add a caption" : placeholder;
-  $("write").classList.toggle("carries", waiting.length > 0);
+  $("composer").classList.toggle("carries", waiting.length > 0);
 }
 changes.addEventListener("open", show);
 
@@ -76,16 +76,16 @@ function thumb(item, conversation) {
   const { file, url } = item;
   const kind = kindOf(file);
   const picture = kind === "image" ? element("img", { src: url, alt: "" }) : element("span", { className: "icon" }, ICONS[kind]);
-  const remove = button("✕", "remove-file", () => drop(conversation, item), { title: "Don't send it" });
-  remove.setAttribute("aria-label", `Don't send ${file.name}`);
+  const remove = button("✕", "remove-file", () => drop(conversation, item), { title: "Remove" });
+  remove.setAttribute("aria-label", `Remove ${file.name}`);
   const node = element("div", { className: "item", title: file.name }, picture,
     element("span", { className: "name" }, file.name), element("span", { className: "quiet" }, sizeText(file.size)), remove);
   node.dataset.test = "waiting-file";
   return node;
 }
 
-// Before the text is sent by itself: what stands in it is the caption of the files.
-$("write").addEventListener("submit", (submitted) => {
+// Runs before the composer: with files in the tray, the text becomes their caption.
+$("composer").addEventListener("submit", (submitted) => {
   const waiting = trays.get(current);
   if (!waiting || current.editing) return;
   submitted.preventDefault();

@@ -1,14 +1,14 @@
-// Files on their way: uploaded, then sent as messages. Broken connections only make them wait.
+// Uploads files and sends them as messages. Uploads continue after a broken connection.
 
 import { ulid } from "../client/courtyard.js";
 import { blobs } from "../shell/pictures.js";
 import { chat } from "../shell/session.js";
 import { changed, conversations } from "../chat/conversations.js";
-import { keep } from "../shell/blob-urls.js";
+import { addBlob } from "../shell/blob-urls.js";
 
-/** Uploads at a time. */
+/** Parallel uploads. */
 const AT_ONCE = 3;
-/** What browsers show as images; others are files like any other. */
+/** Media types that browsers show as images. Others are sent as files. */
 const IMAGES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/apng"]);
 
 const sendings = new Map();
@@ -21,7 +21,7 @@ export function kindOf({ type }) {
   return type.startsWith("audio/") ? "voice" : "file";
 }
 
-/** A file on its way; it tells `change` when it moves. */
+/** A file to be uploaded and sent. Dispatches `change` when its state or progress changes. */
 class Sending extends EventTarget {
   upload = null;
 
@@ -50,12 +50,12 @@ class Sending extends EventTarget {
   }
 }
 
-/** Returns what is on its way as this row, if it is a file. */
+/** Returns the pending file of a row, if it has one. */
 export const sendingOf = (id) => sendings.get(id);
 
 /**
- * Uploads files at the same time, and sends them in their order; `content` are further members of the first message. One that
- * fails does not hold up the others.
+ * Uploads files in parallel and sends them in order. `content` has further members of the first message. A failed file does not
+ * delay the others.
  */
 export function sendFiles(conversation, files, content) {
   let before;
@@ -91,14 +91,14 @@ async function carry(sending) {
   running -= 1;
   next();
   await sending.before;
-  // It may have been cancelled meanwhile, which is the end of it.
+  // It was cancelled or failed meanwhile.
   if (!blob || !sendings.has(row.id)) return sending.settle();
-  keep("files", blob, sending.file);
+  addBlob("files", blob, sending.file);
   end(sending);
   send(conversation, { ...row.content, blob }, row.kind);
 }
 
-/** Uploads a file, and returns the id of its blob; none if it failed, which its row says, or was cancelled. */
+/** Uploads a file and resolves with its blob id, or with undefined if it failed (its row says why) or was cancelled. */
 async function uploaded(sending) {
   const { conversation, file, row } = sending;
   const upload = blobs.upload("files", file, { conversation: conversation.id });
@@ -120,14 +120,14 @@ function send(conversation, content, kind) {
   const sent = chat.send(conversation.id, content, kind);
   changed("messages", { toEnd: true });
   sent.catch((error) => {
-    // The server looked into it and found no image; it is a file all the same.
+    // The server found no image in it: send it as a file.
     if (error.code !== "files.invalid_image" || kind !== "image") return;
     conversation.pending = conversation.pending.filter(({ id }) => id !== sent.id);
     send(conversation, content, "file");
   });
 }
 
-/** Forgets a file that was sent, or is not to be. */
+/** Removes a file that was sent or cancelled. */
 function end(sending) {
   const { conversation, row } = sending;
   if (!sendings.delete(row.id)) return;

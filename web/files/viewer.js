@@ -1,4 +1,4 @@
-// Images at their full size, one after the other.
+// The viewer for images in full size.
 
 import { button, element } from "../shell/dom.js";
 import { current } from "../chat/conversations.js";
@@ -9,14 +9,14 @@ import { fileOf, save } from "./attachment.js";
 const picture = element("img", { alt: "" });
 const title = element("span");
 const words = element("p");
-const back = button("‹", "image-before", () => step(-1), { title: "Before" });
-const on = button("›", "image-after", () => step(1), { title: "After" });
-const dialog = element("dialog", { className: "lightbox" },
+const back = button("‹", "image-before", () => step(-1), { title: "Previous" });
+const on = button("›", "image-after", () => step(1), { title: "Next" });
+const dialog = element("dialog", { className: "viewer" },
   element("header", {}, title, button("⬇", "image-save", () => save(fileOf(shown)), { title: "Save" }),
     button("✕", "image-close", () => dialog.close(), { title: "Close (Esc)" })),
   element("div", { className: "stage" }, back, picture, on), words);
-dialog.dataset.test = "lightbox";
-for (const [node, label] of [[back, "The image before"], [on, "The image after"]]) node.setAttribute("aria-label", label);
+dialog.dataset.test = "viewer";
+for (const [node, label] of [[back, "Previous image"], [on, "Next image"]]) node.setAttribute("aria-label", label);
 dialog.setAttribute("aria-label", "Image");
 document.body.append(dialog);
 
@@ -25,8 +25,8 @@ let shown = null;
 const images = () => current?.list.messages.filter(({ kind, recalled }) => kind === "image" && !recalled) ?? [];
 const placeOf = (message) => images().findIndex(({ seq }) => seq === message.seq);
 
-/** Shows the image of a message. */
-export function openLightbox(message) {
+/** Opens the viewer with the image of a message. */
+export function openViewer(message) {
   if (message.seq === undefined) return;
   show(message);
   if (!dialog.open) dialog.showModal();
@@ -36,7 +36,7 @@ async function show(message) {
   shown = message;
   const file = fileOf(message);
   const place = placeOf(message);
-  // They stay enabled: the arrow keys need the focus that one of them may have.
+  // Not disabled: a disabled button loses the focus, and the arrow keys with it.
   back.ariaDisabled = String(place <= 0);
   on.ariaDisabled = String(place === images().length - 1);
   title.textContent = `${nameOf(message.sender)} · ${new Date(message.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
@@ -45,7 +45,7 @@ async function show(message) {
   picture.removeAttribute("src");
   dialog.dataset.state = "loading";
   try {
-    // The small one until the large one is there.
+    // The thumbnail until the image is loaded.
     const small = file.thumbnail && (await urlOf("files", file.thumbnail, picture));
     if (shown !== message) return;
     if (small) picture.src = small;
@@ -55,7 +55,7 @@ async function show(message) {
     dialog.dataset.state = "shown";
   } catch (error) {
     if (shown !== message) return;
-    words.textContent = error.code === "unknown_blob" ? "This image was removed." : error.message;
+    words.textContent = error.code === "unknown_blob" ? "This image was deleted." : error.message;
     dialog.dataset.state = "gone";
   }
 }

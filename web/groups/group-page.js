@@ -1,12 +1,12 @@
 // The page of a group or discussion.
 
 import { Latest } from "../client/latest.js";
-import { $, attempt, element, tell } from "../shell/dom.js";
+import { $, attempt, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { on } from "../shell/bus.js";
 import { conversationOf, faceOf, titleOf } from "../chat/conversations.js";
 import { groupOf, isOwner, load, may, titleOfRole } from "./groups.js";
-import { action, area, buttons, choice, entry, field, form, input, lines, quiet, risky, tick } from "../shell/panel-widgets.js";
+import { action, area, buttons, choice, entry, field, form, input, lines, quiet, dangerButton, checkbox } from "../shell/panel-widgets.js";
 import { closePanel, openPanel, redrawPanel, shownPage } from "../shell/panel.js";
 import { blobs, squared } from "../shell/pictures.js";
 import { announcementsPage } from "./announcements.js";
@@ -26,20 +26,20 @@ addGroupEntry((id) => ({
 addGroupEntry((id) => may(id, "invite") ? { text: "Invite people", test: "invite", icon: "➕", page: invitePage(id) } : null);
 addGroupEntry((id) => may(id, "invite") ? { text: "Invite links", test: "links", icon: "🔗", page: linksPage(id) } : null);
 addGroupEntry((id) => may(id, "manage_joins") && groupOf(id).form === "group"
-  ? { text: "Requests to join", test: "requests", icon: "🚪", page: requestsPage(id), badge: requests.get(id) } : null);
+  ? { text: "Join requests", test: "requests", icon: "🚪", page: requestsPage(id), badge: requests.get(id) } : null);
 addGroupEntry((id) => ({ text: "Announcements", test: "announcements", icon: "📣", page: announcementsPage(id) }));
 addGroupEntry((id) => ({ text: "Pinned messages", test: "pins", icon: "📌", page: pinsPage(id) }));
 addGroupEntry((id) => groupOf(id).form === "group" ? { text: "Roles", test: "roles", icon: "🎭", page: rolesPage(id) } : null);
-addGroupEntry((id) => may(id, "ban") ? { text: "Banned people", test: "bans", icon: "🚫", page: bansPage(id) } : null);
+addGroupEntry((id) => may(id, "ban") ? { text: "Banned users", test: "bans", icon: "🚫", page: bansPage(id) } : null);
 addGroupEntry((id) => may(id, "edit_profile") || may(id, "manage_joins") || may(id, "mute_all")
   ? { text: "Group settings", test: "group-settings", icon: "⚙", page: settingsPage(id) } : null);
 
-/** How many ask to join, by group; undefined for none. */
+/** Number of join requests by group; undefined for none. */
 const requests = new Map();
 const requestCount = Latest.each(async (id) => (await chat.call("groups.requests", { group: id, limit: 100 })).requests.length,
   (count, id) => requests.set(id, count || undefined));
 
-/** Returns the page of a group that one is a member of. */
+/** Returns the page of one of the user's groups. */
 export const groupPage = (id) => ({
   title: groupOf(id)?.form === "discussion" ? "Discussion" : "Group", test: "group-page", build: (body) => build(body, id),
 });
@@ -50,7 +50,7 @@ async function build(body, id) {
   if (may(id, "manage_joins") && kind === "group") await requestCount.load(id);
   const picture = faceOf(conversationOf(id)).firstElementChild;
   picture.classList.add("large");
-  const standing = kind === "discussion" ? "Discussion: everybody is equal" : `Your role: ${titleOfRole(id, role)}`;
+  const standing = kind === "discussion" ? "Discussion: all members have the same rights" : `Your role: ${titleOfRole(id, role)}`;
   const rank = quiet(standing, "own-role");
   body.append(element("header", { className: "head" }, picture, element("h3", {}, titleOf(conversationOf(id))), rank));
   if (info.description) body.append(lines(info.description));
@@ -59,21 +59,21 @@ async function build(body, id) {
   body.append(notify(id), buttons(...endings(id, kind)));
 }
 
-/** What one wants to hear of groups, and says one after the other: the last wish is the one that counts. */
+/** Chosen notification rules by group. They are sent one at a time, so that the last choice wins. */
 const rules = new Map();
 const setRule = Latest.each((id) => chat.call("groups.set_notify", { group: id, notify: rules.get(id) }), () => {});
 
 function notify(id) {
-  const rule = choice([["all", "All messages"], ["mentions", "Only mentions of me"], ["none", "Nothing"]], groupOf(id).notify);
+  const rule = choice([["all", "All messages"], ["mentions", "Mentions only"], ["none", "None"]], groupOf(id).notify);
   rule.addEventListener("change", async () => {
     rules.set(id, rule.value);
     await attempt(async () => {
       await setRule.load(id);
       await load(id);
-      tell("Saved.", true);
+      showNotice("Saved.", true);
     });
   });
-  return field("Tell me of", rule, "notify");
+  return field("Notifications", rule, "notify");
 }
 
 function endings(id, kind) {
@@ -81,15 +81,15 @@ function endings(id, kind) {
     await chat.call(method, { group: id });
     closePanel();
   };
-  if (kind === "group" && isOwner(id)) return [risky("Delete group", "Delete this group for everyone? This can't be undone.", "dissolve", done("groups.dissolve"))];
-  return [risky(`Leave ${kind}`, `Leave this ${kind}?`, "leave-group", done("groups.leave"))];
+  if (kind === "group" && isOwner(id)) return [dangerButton("Delete group", "Delete this group for everyone? This can't be undone.", "dissolve", done("groups.dissolve"))];
+  return [dangerButton(`Leave ${kind}`, `Leave this ${kind}?`, "leave-group", done("groups.leave"))];
 }
 
 /* Settings */
 
 const SLOW = [[0, "Off"], [10, "10 seconds"], [30, "30 seconds"], [60, "1 minute"], [300, "5 minutes"], [3600, "1 hour"]];
 const JOINS = [
-  ["invite", "Only who is invited"], ["approval", "Who asks and is approved"], ["open", "Everybody who has the address"],
+  ["invite", "Invited people only"], ["approval", "People who are approved"], ["open", "Anyone with the link"],
 ];
 
 const settingsPage = (id) => ({ title: "Group settings", test: "group-settings-page", build: (body) => settings(body, id) });
@@ -103,7 +103,7 @@ async function settings(body, id) {
 
 let files;
 
-/** Whether there is a plugin that keeps pictures of groups. */
+/** Resolves with true if the server has the files plugin, which stores pictures of groups. */
 function hasFiles() {
   files ??= chat.call("files.usage").then(() => true, ({ code }) => code !== "unknown_method");
   return files;
@@ -112,20 +112,20 @@ function hasFiles() {
 function picture(id, info) {
   const file = input({ type: "file", accept: "image/*", className: "unseen" });
   file.dataset.test = "group-picture-file";
-  file.setAttribute("aria-label", "Picture of the group");
+  file.setAttribute("aria-label", "Group picture");
   file.addEventListener("change", async () => {
     try {
       const blob = await blobs.upload("files", await squared(file.files[0]), { conversation: id }).done;
       await chat.call("groups.edit_profile", { group: id, picture: blob });
     } catch (error) {
-      tell(error.code ? error.message : "This is no picture that can be read.");
+      showNotice(error.code ? error.message : "This file can't be read as a picture.");
     }
   });
   const shown = faceOf(conversationOf(id)).firstElementChild;
   shown.classList.add("large");
   return element("header", { className: "head" }, shown, file, buttons(
-    action("Choose a picture", "choose-group-picture", () => file.click()),
-    ...(info.picture ? [action("Remove it", "remove-group-picture",
+    action("Change picture", "choose-group-picture", () => file.click()),
+    ...(info.picture ? [action("Remove picture", "remove-group-picture",
       () => chat.call("groups.edit_profile", { group: id, picture: "" }))] : [])));
 }
 
@@ -143,8 +143,8 @@ function joining(id, info) {
   const address = `${location.origin}${location.pathname}#group=${id}`;
   return form("group-joins", "Save", [
     field("Who can join", join, "join"),
-    field("Members at most", capacity, "capacity"),
-    ...(info.join === "invite" ? [] : [quiet(`The address of the group: ${address}`, "group-address")]),
+    field("Maximum number of members", capacity, "capacity"),
+    ...(info.join === "invite" ? [] : [quiet(`Group link: ${address}`, "group-address")]),
   ], async () => {
     await chat.call("groups.configure", { group: id, join: join.value, capacity: Number(capacity.value) });
     redrawPanel("group-settings-page");
@@ -152,11 +152,11 @@ function joining(id, info) {
 }
 
 function silence(id, info) {
-  const all = tick("Nobody speaks, but those who may", "mute-all", info.all_muted);
+  const all = checkbox("Mute everybody", "mute-all", info.all_muted);
   const known = SLOW.some(([seconds]) => seconds === info.slow_seconds);
   const options = known ? SLOW : [...SLOW, [info.slow_seconds, `${info.slow_seconds} seconds`]];
   const slow = choice(options, String(info.slow_seconds));
-  return form("group-silence", "Save", [all.node, field("Slow mode: between two messages of a member", slow, "slow")], async () => {
+  return form("group-silence", "Save", [all.node, field("Slow mode: time between two messages of a member", slow, "slow")], async () => {
     if (all.box.checked !== info.all_muted) await chat.call("groups.mute_all", { group: id, on: all.box.checked });
     if (Number(slow.value) !== info.slow_seconds) await chat.call("groups.slow_mode", { group: id, seconds: Number(slow.value) });
     redrawPanel("group-settings-page");
@@ -166,7 +166,7 @@ function silence(id, info) {
 const SHOWN = ["group-page", "group-settings-page", "members-page", "member-page", "roles-page", "requests-page", "pins-page"];
 
 on("groups", ({ group }) => {
-  // A page that somebody is filling in stays as it is.
+  // Don't redraw a form that has the focus.
   const isTyping = document.activeElement?.closest("#panel-body form");
   if (group === $("panel").dataset.of && SHOWN.includes(shownPage()) && !isTyping) redrawSoon();
 });

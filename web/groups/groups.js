@@ -1,46 +1,46 @@
-// What the page knows of groups and discussions: names, what one may do, roles.
+// Groups and discussions: names, permissions and roles.
 
 import { Latest, now } from "../client/latest.js";
 import { chat } from "../shell/session.js";
 import { changed } from "../shell/bus.js";
-import { tell } from "../shell/dom.js";
-import { learn, nameOf } from "../people/people.js";
+import { showNotice } from "../shell/dom.js";
+import { loadPeople, nameOf } from "../people/people.js";
 
 const groups = new Map();
 
-/** Invitations that wait for an answer: {group, name, by, at_ms, until_ms}. */
+/** Pending invitations: {group, name, by, at_ms, until_ms}. */
 export let invitations = [];
 
-/** Whether the server has groups at all. */
+/** True once the server is known to have groups. */
 export let hasGroups = false;
 
-/** Returns {group, form, name, picture, role, notify}, and `info`, `membership` and `roles` once it was loaded. */
+/** Returns {group, form, name, picture, role, notify}, and after `load` also `info`, `membership` and `roles`. */
 export const groupOf = (id) => groups.get(id);
 
-/** Whether one may do something in a group that was loaded. */
+/** Returns true if the user has a permission in a loaded group. */
 export const may = (id, permission) => Boolean(groups.get(id)?.membership?.permissions.includes(permission));
 
 export const isOwner = (id) => groups.get(id)?.info?.owner === chat.actor;
 
-function keep(group, id) {
+function storeGroup(group, id) {
   const known = groups.get(id);
   const merged = { ...known, ...group };
   groups.set(id, merged);
-  // Pages load what they show, and are drawn anew when it changed.
+  // Pages load a group when drawn: without this check, they would redraw for ever.
   if (JSON.stringify(known) !== JSON.stringify(merged)) changed("groups", { group: id });
   return merged;
 }
 
-/** Everything that is shown of a group, by its id. */
+/** Loads all data of a group, by id. */
 const details = Latest.each(async (id) => {
   const of = { group: id };
   const [info, membership, { roles }] = await Promise.all(
     [chat.call("groups.info", of), chat.call("groups.membership", of), chat.call("groups.roles", of)]);
   const { name, picture, form } = info;
   return { group: id, name, picture, form, role: membership.role, notify: membership.notify, info, membership, roles };
-}, keep);
+}, storeGroup);
 
-/** Reads all pages of a method that has pages, up to `most` entries. */
+/** Loads all pages of a method, up to `most` entries. */
 export async function all(method, params, name, most = 1_000) {
   const found = [];
   for (let after; ; ) {
@@ -57,14 +57,14 @@ const mine = Latest.each(async () => ({ since: now(), groups: await all("groups.
 
 const invited = Latest.each(async () => {
   const found = await all("groups.invitations", {}, "invitations");
-  await learn(found.map(({ by }) => by));
+  await loadPeople(found.map(({ by }) => by));
   return found;
 }, (found) => {
   invitations = found;
   changed("list");
 });
 
-/** Asks for what is shown of all groups that one is in, and for invitations. */
+/** Loads the user's groups and invitations. */
 export async function loadMine() {
   try {
     await mine.load("mine");
@@ -77,7 +77,7 @@ export async function loadMine() {
 
 export const loadInvitations = () => invited.load("invitations");
 
-/** Asks for everything that is needed of a group to show it, and returns it. */
+/** Loads all data of a group and resolves with it. Rejects with `page.left` if the user leaves meanwhile. */
 export async function load(id) {
   const group = await details.load(id);
   if (!group) throw Object.assign(new Error("You are no longer a member of this group."), { code: "page.left" });
@@ -86,7 +86,7 @@ export async function load(id) {
 
 export const titleOfRole = (id, role) => groups.get(id)?.roles?.find((one) => one.role === role)?.title ?? role;
 
-/** Has a group that is shown loaded again, because something about it changed. */
+/** Reloads a group that was loaded before, after it changed. */
 export function refresh(id) {
   if (groups.get(id)?.info) load(id).catch(() => {});
 }
@@ -110,9 +110,9 @@ chat.addEventListener("signal", async ({ detail: { plugin, name, payload } }) =>
   if (plugin !== "groups") return;
   if (name === "invited") return loadInvitations();
   if (name === "join_request") {
-    await learn([payload.actor]);
-    tell(`${nameOf(payload.actor)} asks to join ${groups.get(payload.group)?.name ?? "a group"}.`, true);
+    await loadPeople([payload.actor]);
+    showNotice(`${nameOf(payload.actor)} wants to join ${groups.get(payload.group)?.name ?? "a group"}.`, true);
     changed("requests", { group: payload.group });
   }
-  if (name === "join_refused") tell("Your request to join a group was refused.");
+  if (name === "join_refused") showNotice("Your request to join a group was declined.");
 });

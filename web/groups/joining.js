@@ -1,19 +1,19 @@
-// How people come into groups: new ones, invitations, links, requests.
+// Joining groups: new groups, invitations, links and requests.
 
-import { $, element, tell } from "../shell/dom.js";
+import { $, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { changed, on } from "../shell/bus.js";
-import { choose } from "../shell/popup-menu.js";
+import { openPopupMenu } from "../shell/popup-menu.js";
 import { conversationOf, enterGroup } from "../chat/conversations.js";
 import { hasGroups, load } from "./groups.js";
 import { closePanel, openPanel, redrawPanel, startPanel } from "../shell/panel.js";
 import { action, area, buttons, choice, field, form, input, lines, paged, personRow, quiet } from "../shell/panel-widgets.js";
-import { learn, nameOf, portrait } from "../people/people.js";
+import { loadPeople, nameOf, portrait } from "../people/people.js";
 import { picker } from "../people/person-picker.js";
 
 /* New groups and discussions */
 
-$("new").addEventListener("click", () => choose($("new"), "New", [
+$("new").addEventListener("click", () => openPopupMenu($("new"), "New", [
   { text: "New group", test: "new-group", run: () => startPanel(newGroupPage) },
   { text: "New discussion", test: "new-discussion", run: () => startPanel(newDiscussionPage) },
 ]));
@@ -33,7 +33,7 @@ const newGroupPage = {
     const name = input({ maxLength: 64, required: true });
     const description = area({ maxLength: 1_000 });
     const people = picker("members");
-    body.append(form("create-group", "Create the group", [
+    body.append(form("create-group", "Create group", [
       field("Name", name, "new-group-name"), field("Description (optional)", description, "new-group-description"),
       people.node,
     ], () => create({ name: name.value, description: description.value, members: people.chosen() })));
@@ -46,8 +46,8 @@ const newDiscussionPage = {
   build(body) {
     const name = input({ maxLength: 64 });
     const people = picker("members");
-    body.append(quiet("Everybody in a discussion is equal. It ends when the last one leaves."),
-      form("create-discussion", "Begin", [field("Topic (optional)", name, "new-discussion-name"), people.node],
+    body.append(quiet("All members of a discussion have the same rights. It ends when the last one leaves."),
+      form("create-discussion", "Start", [field("Topic (optional)", name, "new-discussion-name"), people.node],
         () => create({ form: "discussion", name: name.value, members: people.chosen() })));
   },
 };
@@ -61,10 +61,10 @@ export const invitePage = (id) => ({
     const people = picker("invited", conversationOf(id).members);
     body.append(form("invite-form", "Invite", [people.node], async () => {
       const actors = people.chosen();
-      if (actors.length === 0) return tell("Choose somebody first.");
+      if (actors.length === 0) return showNotice("Select at least one person.");
       const { added, invited } = await chat.call("groups.invite", { group: id, actors });
       const said = [added.length > 0 && `${added.length} joined`, invited.length > 0 && `${invited.length} invited`];
-      tell(`${said.filter(Boolean).join(", ") || "They are members already"}.`, true);
+      showNotice(`${said.filter(Boolean).join(", ") || "All of them are members already"}.`, true);
       people.clear();
     }));
   },
@@ -72,7 +72,7 @@ export const invitePage = (id) => ({
 
 /* Links */
 
-const SPANS = [["", "7 days"], ["3600", "1 hour"], ["86400", "1 day"], ["2592000", "30 days"], ["0", "Without an end"]];
+const SPANS = [["", "7 days"], ["3600", "1 hour"], ["86400", "1 day"], ["2592000", "30 days"], ["0", "No expiry"]];
 
 const addressOf = (code) => `${location.origin}${location.pathname}#join=${code}`;
 
@@ -80,9 +80,9 @@ export const linksPage = (id) => ({ title: "Invite links", test: "links-page", b
 
 async function links(body, id) {
   const span = choice(SPANS, "");
-  const uses = input({ type: "number", min: 1, placeholder: "any number" });
-  body.append(form("link-form", "Make a link", [
-    field("Good for", span, "link-span"), field("Uses", uses, "link-uses"),
+  const uses = input({ type: "number", min: 1, placeholder: "unlimited" });
+  body.append(form("link-form", "Create link", [
+    field("Valid for", span, "link-span"), field("Uses", uses, "link-uses"),
   ], async () => {
     await chat.call("groups.create_link", {
       group: id, ...(span.value === "" ? {} : { seconds: Number(span.value) }), ...(uses.value ? { uses: Number(uses.value) } : {}),
@@ -91,22 +91,22 @@ async function links(body, id) {
   }));
   body.append(await paged("link-list", async (after) => {
     const { links: found, next } = await chat.call("groups.links", { group: id, ...(after ? { after } : {}) });
-    await learn(found.map(({ by }) => by));
+    await loadPeople(found.map(({ by }) => by));
     return { rows: found.map(linkRow), next };
-  }, "No link works now."));
+  }, "No active links."));
 }
 
 function linkRow({ code, by, until_ms: until, uses, used }) {
-  const end = until >= Number.MAX_SAFE_INTEGER ? "no end" : `until ${new Date(until).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
+  const end = until >= Number.MAX_SAFE_INTEGER ? "no expiry" : `until ${new Date(until).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
   const address = input({ value: addressOf(code), readOnly: true, onfocus: ({ target }) => target.select() });
   address.dataset.test = "link-address";
   address.setAttribute("aria-label", "Invite link");
   return element("div", { className: "row link" }, address,
     action("Copy", "copy-link", async () => {
       address.focus();
-      // Without TLS there is no clipboard, and whoever it is copies what is selected.
+      // Without TLS, browsers have no clipboard: the user copies the selection.
       await navigator.clipboard?.writeText(address.value);
-      tell(navigator.clipboard ? "Copied." : "Selected: copy it with the keyboard.", true);
+      showNotice(navigator.clipboard ? "Copied." : "Selected: copy it with the keyboard.", true);
     }, { className: "small" }),
     action("Revoke", "revoke-link", async () => {
       await chat.call("groups.revoke_link", { code });
@@ -115,7 +115,7 @@ function linkRow({ code, by, until_ms: until, uses, used }) {
     element("small", { className: "quiet" }, `by ${nameOf(by)} · ${end} · used ${used}${uses ? ` of ${uses}` : ""}`));
 }
 
-/* Coming by a link (#join=CODE) or the address of a group (#group=ID) */
+/* Invite links (#join=CODE) and group links (#group=ID) */
 
 function wanted() {
   const hash = new URLSearchParams(location.hash.slice(1));
@@ -179,11 +179,11 @@ const byAddress = (group) => ({
         await chat.call(info.join === "open" ? "groups.join" : "groups.accept", { group });
         await enter(group);
       }, { className: "main" }))
-      : form("ask-form", "Ask to join", [field("A few words (optional)", note, "ask-note")], async () => {
+      : form("ask-form", "Request to join", [field("Message (optional)", note, "ask-note")], async () => {
         const { joined } = await chat.call("groups.join", { group, note: note.value });
         if (joined) return enter(group);
-        body.replaceChildren(quiet("You asked to join. You are let in when somebody approves.", "asked-note"),
-          buttons(action("Withdraw", "withdraw-request", async () => {
+        body.replaceChildren(quiet("Request sent. You join the group once it is approved.", "asked-note"),
+          buttons(action("Cancel request", "withdraw-request", async () => {
             await chat.call("groups.withdraw", { group });
             closePanel();
           })));
@@ -193,14 +193,14 @@ const byAddress = (group) => ({
 
 /* Requests to join */
 
-export const requestsPage = (id) => ({ title: "Requests to join", test: "requests-page", build: (body) => requests(body, id) });
+export const requestsPage = (id) => ({ title: "Join requests", test: "requests-page", build: (body) => requests(body, id) });
 
 async function requests(body, id) {
   body.append(await paged("request-list", async (after) => {
     const { requests: found, next } = await chat.call("groups.requests", { group: id, ...(after ? { after } : {}) });
-    await learn(found.map(({ actor }) => actor));
+    await loadPeople(found.map(({ actor }) => actor));
     return { rows: found.map((request) => requestRow(id, request)), next };
-  }, "Nobody asks to join."));
+  }, "No join requests."));
 }
 
 function requestRow(id, { actor, note }) {
@@ -210,7 +210,7 @@ function requestRow(id, { actor, note }) {
     changed("requests", { group: id });
   }, { className });
   return personRow(actor, {
-    line: note || "asks to join", dot: false, test: `request-${nameOf(actor)}`,
-    actions: [answer("Let in", "approve", "main small"), answer("Refuse", "refuse", "small")],
+    line: note || "wants to join", dot: false, test: `request-${nameOf(actor)}`,
+    actions: [answer("Approve", "approve", "main small"), answer("Decline", "refuse", "small")],
   });
 }

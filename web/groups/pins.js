@@ -1,16 +1,16 @@
-// Pinned messages of a group: a bar above the messages, and the list.
+// Pinned messages of a group: the bar above the messages, and the page.
 
 import { Latest } from "../client/latest.js";
 import { $, attempt, element } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
-import { on, soon } from "../shell/bus.js";
+import { on, batched } from "../shell/bus.js";
 import { conversationOf, current, isGroup } from "../chat/conversations.js";
 import { previewOf } from "../chat/content.js";
 import { load, may } from "./groups.js";
 import { furtherActs } from "../chat/message-menu.js";
 import { closePanel, openPanel } from "../shell/panel.js";
 import { action, list } from "../shell/panel-widgets.js";
-import { ago, learn, nameOf } from "../people/people.js";
+import { ago, loadPeople, nameOf } from "../people/people.js";
 import { isPinned, show } from "../chat/message-list.js";
 
 furtherActs.push((message, { conversation }) => {
@@ -42,7 +42,7 @@ const pins = Latest.each(async (id) => {
   return found;
 });
 
-const draw = soon(() => {
+const draw = batched(() => {
   const [newest] = (current && pinned.get(current.id)) ?? [];
   bar.hidden = !newest;
   if (!newest) return;
@@ -55,7 +55,7 @@ on("open", async () => {
   draw();
   if (!current || !isGroup(current)) return;
   await pins.load(current.id).catch((error) => {
-    // The group may be gone, or have no such thing.
+    // The group may have been deleted, or the server has no groups.
     if (!error.code) throw error;
   });
   draw();
@@ -78,8 +78,8 @@ export const pinsPage = (id) => ({ title: "Pinned messages", test: "pins-page", 
 
 async function build(body, id) {
   const [found = []] = await Promise.all([pins.load(id), load(id)]);
-  await learn(found.flatMap(({ by, message }) => [by, message.sender]));
-  body.append(list(found.map((pin) => row(id, pin)), "pin-list", "Nothing is pinned."));
+  await loadPeople(found.flatMap(({ by, message }) => [by, message.sender]));
+  body.append(list(found.map((pin) => row(id, pin)), "pin-list", "No pinned messages."));
 }
 
 function row(id, { seq, by, at_ms, message }) {

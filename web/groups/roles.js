@@ -1,27 +1,28 @@
-// Roles of a group and what they permit.
+// Roles of a group and their permissions.
 
 import { element } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { groupOf, load, may } from "./groups.js";
 import { backInPanel, openPanel } from "../shell/panel.js";
-import { action, buttons, entry, field, form, input, quiet, risky, tick } from "../shell/panel-widgets.js";
+import { action, buttons, entry, field, form, input, quiet, dangerButton, checkbox } from "../shell/panel-widgets.js";
 
 const PERMISSIONS = {
   send: "Write messages", send_files: "Send pictures and files", send_stickers: "Send stickers", react: "React",
-  mention_all: "Mention everybody", invite: "Invite people", manage_joins: "Decide who joins", remove: "Remove members",
-  ban: "Ban people", mute: "Mute members", mute_all: "Mute everybody, slow mode", pin: "Pin messages", announce: "Announce",
-  edit_profile: "Change name and picture", recall_others: "Take back messages of others", manage_roles: "Manage roles",
-  bypass_mute: "Speak while everybody is muted", bypass_slow: "Speak without waiting in slow mode",
+  mention_all: "Mention everybody", invite: "Invite people", manage_joins: "Approve join requests", remove: "Remove members",
+  ban: "Ban people", mute: "Mute members", mute_all: "Mute everybody, slow mode", pin: "Pin messages", announce: "Post announcements",
+  edit_profile: "Change name and picture", recall_others: "Delete messages of others", manage_roles: "Manage roles",
+  bypass_mute: "Write while everybody is muted", bypass_slow: "Write without waiting in slow mode",
 };
 
-/** Boxes for permissions; what one does not have can't be given, nor taken from a role. */
+/** Returns checkboxes for permissions. The user can't change those that they don't have. */
 export function permissionTicks(id, chosen, test, fixed = false) {
   const own = new Set(groupOf(id).membership.permissions);
+  const isFixed = (name) => fixed || (!own.has(name) && !chosen.includes(name));
   const ticks = Object.entries(PERMISSIONS).map(([name, label]) =>
-    [name, tick(label, `${test}-${name}`, chosen.includes(name), fixed || (!own.has(name) && !chosen.includes(name)))]);
+    ({ name, ...checkbox(label, `${test}-${name}`, chosen.includes(name), isFixed(name)) }));
   return {
-    nodes: ticks.map(([, { node }]) => node),
-    chosen: () => ticks.filter(([, { box }]) => box.checked).map(([name]) => name),
+    nodes: ticks.map(({ node }) => node),
+    chosen: () => ticks.filter(({ box }) => box.checked).map(({ name }) => name),
   };
 }
 
@@ -37,7 +38,7 @@ async function build(body, id) {
 }
 
 const summary = ({ permissions, rank }) =>
-  `rank ${rank} · ${permissions.length === Object.keys(PERMISSIONS).length ? "everything" : `${permissions.length} permissions`}`;
+  `rank ${rank} · ${permissions.length === Object.keys(PERMISSIONS).length ? "all permissions" : `${permissions.length} permissions`}`;
 
 const rolePage = (id, role) => ({ title: role.title, test: "role-page", build: (body) => edit(body, id, role) });
 
@@ -67,7 +68,7 @@ function edit(body, id, role) {
     backInPanel();
   }, "Saved."));
   if (role.role !== "admin" && role.role !== "member") {
-    body.append(buttons(risky("Delete role", "Delete this role? Its members become ordinary members.", "remove-role", async () => {
+    body.append(buttons(dangerButton("Delete role", "Delete this role? Its members become ordinary members.", "remove-role", async () => {
       await chat.call("groups.remove_role", { group: id, role: role.role });
       backInPanel();
     })));
@@ -80,7 +81,7 @@ const newPage = (id) => ({
   build(body) {
     const member = groupOf(id).roles.find(({ role }) => role === "member");
     const { nodes, read } = parts(id, { permissions: member?.permissions ?? [] }, false);
-    body.append(form("role-new", "Make it", nodes, async () => {
+    body.append(form("role-new", "Create", nodes, async () => {
       await chat.call("groups.add_role", { group: id, ...read() });
       backInPanel();
     }));

@@ -1,20 +1,20 @@
-// Friends and requests: the second list beside the conversations.
+// The list of contacts and contact requests.
 
 import { Latest } from "../client/latest.js";
 import { $, action, element } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
-import { changed, on, soon } from "../shell/bus.js";
-import { talkTo } from "../chat/conversations.js";
+import { changed, on, batched } from "../shell/bus.js";
+import { openDirect } from "../chat/conversations.js";
 import { all } from "../groups/groups.js";
-import { look, looks, nameOf, note, now, presenceOf, remember } from "./people.js";
+import { loadPresence, appearanceOf, nameOf, note, now, presenceOf, storePeople } from "./people.js";
 import { startPanel } from "../shell/panel.js";
 import { heading, list, personRow, quiet } from "../shell/panel-widgets.js";
 import { personPage } from "./profile.js";
 import { findPeople } from "../chat/conversation-list.js";
 
 let friends = [];
-let asking = [];
-let asked = [];
+let incomingRequests = [];
+let outgoingRequests = [];
 let tag = "";
 let found = [];
 
@@ -31,29 +31,29 @@ const contacts = Latest.each(async () => {
   return { accepted, incoming, outgoing, since };
 }, ({ accepted, incoming, outgoing, since }) => {
   const before = friendActors();
-  [friends, asking, asked] = [accepted, incoming, outgoing];
-  remember([...friends, ...asking, ...asked].map(({ person }) => person), since);
+  [friends, incomingRequests, outgoingRequests] = [accepted, incoming, outgoing];
+  storePeople([...friends, ...incomingRequests, ...outgoingRequests].map(({ person }) => person), since);
   for (const actor of before) if (!friendOf(actor)) note(actor, "");
   for (const { person, remark } of friends) note(person.actor, remark);
-  $("wishes").textContent = String(asking.length);
-  $("wishes").hidden = asking.length === 0;
-  $("wishes").setAttribute("aria-label", `${asking.length} requests`);
+  $("request-count").textContent = String(incomingRequests.length);
+  $("request-count").hidden = incomingRequests.length === 0;
+  $("request-count").setAttribute("aria-label", `${incomingRequests.length} requests`);
   changed("contacts");
 });
 
-/** Asks for friends and requests anew. */
+/** Loads contacts and requests. */
 export const loadContacts = () => contacts.load("contacts");
 
 chat.addEventListener("state", async ({ detail: { state } }) => {
   if (state !== "online") return;
   await loadContacts();
-  await look(friendActors());
+  await loadPresence(friendActors());
 });
 
 chat.addEventListener("signal", async ({ detail: { plugin, name } }) => {
   if (plugin !== "users" || (name !== "friend" && name !== "block")) return;
   await loadContacts();
-  await look(friendActors());
+  await loadPresence(friendActors());
 });
 
 /* The list */
@@ -62,14 +62,14 @@ let shown = false;
 
 function choose(contacts) {
   shown = contacts;
-  $("show-talks").setAttribute("aria-pressed", String(!contacts));
+  $("show-conversations").setAttribute("aria-pressed", String(!contacts));
   $("show-contacts").setAttribute("aria-pressed", String(contacts));
-  $("people").hidden = contacts;
+  $("conversations").hidden = contacts;
   $("contacts").hidden = !contacts;
-  $("search").placeholder = contacts ? "Find people" : "Find conversations and people";
+  $("search").placeholder = contacts ? "Search people" : "Search conversations and people";
   void refind();
 }
-$("show-talks").addEventListener("click", () => choose(false));
+$("show-conversations").addEventListener("click", () => choose(false));
 $("show-contacts").addEventListener("click", () => choose(true));
 
 const words = () => $("search").value.trim();
@@ -92,7 +92,7 @@ $("search").addEventListener("input", () => {
   typing = setTimeout(() => void refind(), 150);
 });
 
-on("contacts people", soon(draw));
+on("contacts people", batched(draw));
 on("open", () => void refind());
 
 const RANKS = { online: 0, busy: 1, idle: 1 };
@@ -101,8 +101,8 @@ let drawn = "";
 
 function draw() {
   if (!shown) return;
-  const actors = [...friends, ...asking, ...asked].map(({ person }) => person.actor).concat(found);
-  const state = JSON.stringify([friends, asking, asked, tag, found, words(), actors.map((actor) => looks(actor, true))]);
+  const actors = [...friends, ...incomingRequests, ...outgoingRequests].map(({ person }) => person.actor).concat(found);
+  const state = JSON.stringify([friends, incomingRequests, outgoingRequests, tag, found, words(), actors.map((actor) => appearanceOf(actor, true))]);
   if (state === drawn) return;
   drawn = state;
   const query = words().toLowerCase();
@@ -114,14 +114,14 @@ function draw() {
   const known = new Set(friends.map(({ person }) => person.actor));
   const others = found.filter((actor) => !known.has(actor));
   $("contacts").replaceChildren(...[
-    ...(asking.length > 0 ? [heading("They ask to be in your contacts"), list(asking.map(wish), "requests-in")] : []),
-    ...(asked.length > 0 && !query ? [heading("You asked"), list(asked.map(waiting), "requests-out")] : []),
+    ...(incomingRequests.length > 0 ? [heading("Contact requests"), list(incomingRequests.map(wish), "requests-in")] : []),
+    ...(outgoingRequests.length > 0 && !query ? [heading("Sent requests"), list(outgoingRequests.map(waiting), "requests-out")] : []),
     tagBar(),
     heading("Contacts"),
     list(wanted.map(friend), "friends", friends.length === 0
-      ? "Nobody yet. Look for people above, and ask them." : "None of your contacts."),
+      ? "No contacts yet. Search for people above to add them." : "No matching contacts."),
     ...(others.length > 0 ? [heading("People"), list(others.map(stranger), "strangers")] : []),
-    ...(query && others.length === 0 && wanted.length === 0 ? [quiet("Nobody is called so.")] : []),
+    ...(query && others.length === 0 && wanted.length === 0 ? [quiet("No results.")] : []),
   ].filter(Boolean));
 }
 
@@ -131,29 +131,29 @@ function answer(text, test, method, actor, attributes) {
   return action(text, `${test}-${nameOf(actor)}`, async () => {
     await chat.call(method, { actor });
     await loadContacts();
-    await look([actor]);
+    await loadPresence([actor]);
   }, attributes);
 }
 
 function wish({ person: { actor }, text }) {
   return personRow(actor, {
-    line: text || "asks to be in your contacts", onclick: show(actor), dot: false, test: `asking-${nameOf(actor)}`,
+    line: text || "wants to add you as a contact", onclick: show(actor), dot: false, test: `asking-${nameOf(actor)}`,
     actions: [
       answer("Accept", "accept", "users.accept_friend", actor, { className: "main small" }),
-      answer("Refuse", "refuse", "users.refuse_friend", actor, { className: "small" }),
+      answer("Decline", "refuse", "users.refuse_friend", actor, { className: "small" }),
     ],
   });
 }
 
 function waiting({ person: { actor } }) {
   return personRow(actor, {
-    line: "has not answered yet", onclick: show(actor), dot: false, test: `asked-${nameOf(actor)}`,
-    actions: [answer("Withdraw", "withdraw", "users.withdraw_friend", actor, { className: "small" })],
+    line: "request pending", onclick: show(actor), dot: false, test: `asked-${nameOf(actor)}`,
+    actions: [answer("Cancel request", "withdraw", "users.withdraw_friend", actor, { className: "small" })],
   });
 }
 
 function friend({ person: { actor }, tags }) {
-  const write = action("💬", `write-${nameOf(actor)}`, () => talkTo(actor), { className: "round plain" });
+  const write = action("💬", `write-${nameOf(actor)}`, () => openDirect(actor), { className: "round plain" });
   write.setAttribute("aria-label", `Write to ${nameOf(actor)}`);
   return personRow(actor, { onclick: show(actor), tags, test: `friend-${nameOf(actor)}`, actions: [write] });
 }

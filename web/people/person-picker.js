@@ -1,4 +1,4 @@
-// Choosing several people: contacts first, others by their names.
+// Choosing several people: contacts first, others by search.
 
 import { Latest } from "../client/latest.js";
 import { element } from "../shell/dom.js";
@@ -11,11 +11,11 @@ import { findPeople } from "../chat/conversation-list.js";
 const MOST = 50;
 let number = 0;
 
-/** Returns a node to choose people with, `chosen()` and `clear()`. `without` are left out. */
+/** Returns {node, chosen(), clear()} for choosing people. `without` are not offered. */
 export function picker(test, without = []) {
   const left = new Set(without);
   const chosen = new Set();
-  const search = input({ type: "search", placeholder: "Find people" });
+  const search = input({ type: "search", placeholder: "Search people" });
   const tokens = element("div", { className: "tokens" });
   const rows = element("ul", { className: "rows picks" });
   const group = `picker-${++number}`;
@@ -44,11 +44,11 @@ export function picker(test, without = []) {
   }
 
   function token(actor) {
-    const node = element("button", { type: "button", className: "tag", title: "Leave out", onclick: () => {
+    const node = element("button", { type: "button", className: "tag", title: "Remove", onclick: () => {
       chosen.delete(actor);
       void draw();
     } }, `${nameOf(actor)} ✕`);
-    node.setAttribute("aria-label", `Leave out ${nameOf(actor)}`);
+    node.setAttribute("aria-label", `Remove ${nameOf(actor)}`);
     return node;
   }
 
@@ -57,7 +57,7 @@ export function picker(test, without = []) {
     typing = setTimeout(draw, 150);
   });
   search.addEventListener("keydown", (pressed) => {
-    // Enter looks for people and does not send the form.
+    // Enter must not submit the form.
     if (pressed.key === "Enter") pressed.preventDefault();
   });
   void draw();

@@ -1,12 +1,12 @@
-// The page of a person, and what can be done about them: friends, block.
+// The profile of a person, with contact requests and blocking.
 
-import { element, tell } from "../shell/dom.js";
+import { element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { changed } from "../shell/bus.js";
-import { talkTo } from "../chat/conversations.js";
+import { openDirect } from "../chat/conversations.js";
 import { closePanel, openPanel, redrawPanel, startPanel } from "../shell/panel.js";
-import { action, area, buttons, entry, field, form, input, lines, quiet, risky } from "../shell/panel-widgets.js";
-import { look, note, nameOf, now, personOf, portrait, presenceOf, remember, wordsFor } from "./people.js";
+import { action, area, buttons, entry, field, form, input, lines, quiet, dangerButton } from "../shell/panel-widgets.js";
+import { loadPresence, note, nameOf, now, personOf, portrait, presenceOf, storePeople, presenceText } from "./people.js";
 import { friendOf, loadContacts } from "./contacts.js";
 import { acts } from "../chat/message-list.js";
 
@@ -15,29 +15,29 @@ const entries = [];
 /** Adds an entry to the pages of people: (actor) → {text, test, icon, page, note?, badge?} or null. */
 export const addPersonEntry = (make) => entries.push(make);
 
-/** Returns the page of somebody. */
+/** Returns the profile page of a person. */
 export const personPage = (actor) => ({ title: "Profile", test: "profile", build: (body) => build(body, actor) });
 
 acts.openPerson = (actor) => actor === chat.actor ? undefined : startPanel(personPage(actor));
 
 async function build(body, actor) {
   const since = now();
-  const [profile] = await Promise.all([chat.call("users.profile", { actor }), look([actor])]);
+  const [profile] = await Promise.all([chat.call("users.profile", { actor }), loadPresence([actor])]);
   const { display_name, name, avatar } = profile;
-  remember([{ actor, display_name, name, avatar }], since);
+  storePeople([{ actor, display_name, name, avatar }], since);
   const presence = presenceOf(actor);
   body.append(head(profile, presence));
   if (profile.bio) body.append(lines(profile.bio));
   body.append(facts(profile));
   if (profile.relation === "self") return;
   if (profile.relation === "blocked") {
-    body.append(quiet("You don't hear from each other as long as you block this person.", "blocked-note"),
-      buttons(action("Unblock", "unblock", done(actor, "users.unblock", `${nameOf(actor)} is not blocked any more.`))));
+    body.append(quiet("You blocked this user. Neither of you can write to the other.", "blocked-note"),
+      buttons(action("Unblock", "unblock", done(actor, "users.unblock", `${nameOf(actor)} is unblocked.`))));
     return;
   }
   body.append(buttons(
     action("Message", "message", async () => {
-      await talkTo(actor);
+      await openDirect(actor);
       if (matchMedia("(max-width: 60rem)").matches) closePanel();
     }, { className: "main" }),
     ...friendship(profile)));
@@ -46,15 +46,15 @@ async function build(body, actor) {
   if (profile.relation === "friend") body.append(...notes(actor));
   body.append(buttons(
     ...(profile.relation === "friend"
-      ? [risky("Remove contact", `Remove ${nameOf(actor)} from your contacts?`, "remove-friend", done(actor, "users.remove_friend"))] : []),
-    risky("Block", `Block ${nameOf(actor)}?`, "block", done(actor, "users.block", "Blocked: you don't hear from each other any more."))));
+      ? [dangerButton("Remove contact", `Remove ${nameOf(actor)} from your contacts?`, "remove-friend", done(actor, "users.remove_friend"))] : []),
+    dangerButton("Block", `Block ${nameOf(actor)}?`, "block", done(actor, "users.block", `${nameOf(actor)} is blocked.`))));
 }
 
 function head({ actor, display_name, name, avatar }, presence) {
   const remark = personOf(actor)?.remark;
   const picture = portrait(nameOf(actor), { picture: avatar });
   picture.classList.add("large");
-  const state = element("p", { className: `state ${presence.state}` }, wordsFor(presence));
+  const state = element("p", { className: `state ${presence.state}` }, presenceText(presence));
   state.dataset.test = "presence";
   return element("header", { className: "head" }, picture,
     element("h3", {}, nameOf(actor)),
@@ -85,10 +85,10 @@ function localTime(zone) {
   }
 }
 
-/** Calls a method about somebody, and shows what became of it. */
+/** Returns a function that calls a method about a person and updates the page. */
 const done = (actor, method, said, params = {}) => async () => {
   await chat.call(method, { actor, ...params });
-  if (said) tell(said, true);
+  if (said) showNotice(said, true);
   await loadContacts();
   redrawPanel("profile");
 };
@@ -96,13 +96,13 @@ const done = (actor, method, said, params = {}) => async () => {
 function friendship({ actor, relation }) {
   switch (relation) {
     case "none":
-      return [action("Add to contacts", "request-friend", async () => openPanel(requestPage(actor)))];
+      return [action("Add contact", "request-friend", async () => openPanel(requestPage(actor)))];
     case "requested":
-      return [action("Withdraw the request", "withdraw-friend", done(actor, "users.withdraw_friend"))];
+      return [action("Cancel request", "withdraw-friend", done(actor, "users.withdraw_friend"))];
     case "requests":
       return [
-        action("Accept", "accept-friend", done(actor, "users.accept_friend", `${nameOf(actor)} is among your contacts now.`)),
-        action("Refuse", "refuse-friend", done(actor, "users.refuse_friend")),
+        action("Accept", "accept-friend", done(actor, "users.accept_friend", `${nameOf(actor)} is now a contact.`)),
+        action("Decline", "refuse-friend", done(actor, "users.refuse_friend")),
       ];
     default:
       return [];
@@ -110,15 +110,15 @@ function friendship({ actor, relation }) {
 }
 
 const requestPage = (actor) => ({
-  title: `Ask ${nameOf(actor)}`,
+  title: `Add ${nameOf(actor)}`,
   test: "request",
   build(body) {
     const text = area({ maxLength: 200, placeholder: "Hello, it is me." });
-    body.append(form("request-form", "Send the request", [
-      field("A few words (optional)", text, "request-text", "You see each other's presence once the request is accepted."),
+    body.append(form("request-form", "Send request", [
+      field("Message (optional)", text, "request-text", "You see each other's presence once the request is accepted."),
     ], async () => {
       const { state } = await chat.call("users.request_friend", { actor, text: text.value });
-      tell(state === "friends" ? `${nameOf(actor)} is among your contacts now.` : "The request was sent.", true);
+      showNotice(state === "friends" ? `${nameOf(actor)} is now a contact.` : "Request sent.", true);
       await loadContacts();
       startPanel(personPage(actor));
     }));
@@ -130,8 +130,8 @@ function notes(actor) {
   const called = input({ value: remark, maxLength: 64, placeholder: personOf(actor)?.display_name });
   const tagged = input({ value: tags.join(", "), placeholder: "work, chess" });
   return [form("notes", "Save", [
-    field("What you call them", called, "remark", "Only you see this."),
-    field("Tags", tagged, "tags", "Words with commas between them."),
+    field("Nickname", called, "remark", "Only you see this."),
+    field("Tags", tagged, "tags", "Separated by commas."),
   ], async () => {
     const words = tagged.value.split(",").map((word) => word.trim()).filter(Boolean);
     await chat.call("users.set_friend", { actor, remark: called.value, tags: words });

@@ -1,10 +1,10 @@
-// The account: password, addresses for codes, accounts of third parties, closing.
+// The account: password, addresses, sign-in methods, closing.
 
 import { action } from "../shell/dom.js";
-import { chat, leave } from "../shell/session.js";
+import { chat, endSession } from "../shell/session.js";
 import { redrawPanel } from "../shell/panel.js";
-import { buttons, field, form, heading, input, list, quiet, risky } from "../shell/panel-widgets.js";
-import { element, tell } from "../shell/dom.js";
+import { buttons, field, form, heading, input, list, quiet, dangerButton } from "../shell/panel-widgets.js";
+import { element, showNotice } from "../shell/dom.js";
 import { beginThirdParty, providers } from "../sign-in/third-party.js";
 
 export const accountPage = { title: "Account", test: "account-page", build };
@@ -19,19 +19,19 @@ async function build(body) {
   body.append(...password());
   body.append(heading("Addresses"), ...ownAddresses(addresses));
   if (known.length > 0) body.append(heading("Sign in with"), ...thirdParties(known, identities));
-  body.append(heading("Close the account"), ...closing());
+  body.append(heading("Close account"), ...closing());
 }
 
 function password() {
   const old = secret("current-password", false);
   const fresh = secret("new-password");
-  return [heading("Password"), form("password-form", "Change the password", [
-    field("Password now", old, "old-password", "Leave it empty if you never had one."),
-    field("New password", fresh, "new-password", "8 characters at least. All your other devices are signed out."),
+  return [heading("Password"), form("password-form", "Change password", [
+    field("Current password", old, "old-password", "Leave it empty if you never had one."),
+    field("New password", fresh, "new-password", "At least 8 characters. All your other devices are logged out."),
   ], async (form) => {
     await chat.call("users.change_password", { new_password: fresh.value, ...(old.value ? { password: old.value } : {}) });
     form.reset();
-  }, "The password was changed.")];
+  }, "Password changed.")];
 }
 
 let adding;
@@ -48,16 +48,16 @@ function ownAddresses(addresses) {
 
 function asking() {
   const address = input({ autocomplete: "email", required: true, maxLength: 254, placeholder: "ann@example.com or +41…" });
-  return form("address-form", "Add it", [field("E-mail address or phone number", address, "new-address")], async () => {
+  return form("address-form", "Add", [field("E-mail address or phone number", address, "new-address")], async () => {
     const { sent_by: by } = await chat.call("users.add_address", { address: address.value });
     adding = { address: address.value, by };
     redrawPanel("account-page");
   });
 }
 
-/** Where a code has gone. */
+/** Returns a sentence about where a code was sent. */
 export const whereIsTheCode = (by, address) => by === "log"
-  ? "This server sends no messages: the code stands in its log." : `A code is on its way to ${address}.`;
+  ? "This server can't send messages: the code is in its log." : `A code was sent to ${address}.`;
 
 function confirming() {
   const { address, by } = adding;
@@ -66,10 +66,10 @@ function confirming() {
     const { done, attempts_left: left } = await chat.call("users.confirm_address", { address, code: code.value.trim() });
     if (!done) {
       if (left === 0) adding = undefined;
-      else return tell(`The code is wrong; ${left} more ${left === 1 ? "try" : "tries"}.`);
+      else return showNotice(`Wrong code, ${left} more ${left === 1 ? "try" : "tries"}.`);
     } else {
       adding = undefined;
-      tell("The address was added.", true);
+      showNotice("Address added.", true);
     }
     redrawPanel("account-page");
   });
@@ -90,7 +90,7 @@ function thirdParties(known, identities) {
     }, { className: "small" })));
   const add = known.map(({ id, name }) => {
     const isKnown = identities.some(({ provider }) => provider === id);
-    return action(isKnown ? `Add another account of ${name}` : `Add ${name}`, `link-${id}`, () => beginThirdParty(id, true));
+    return action(isKnown ? `Add another ${name} account` : `Add ${name}`, `link-${id}`, () => beginThirdParty(id, true));
   });
   return [list(rows, "identities", "None yet."), buttons(...add)];
 }
@@ -98,11 +98,11 @@ function thirdParties(known, identities) {
 function closing() {
   const sure = secret("current-password", false);
   return [
-    quiet("Your profile, your picture and your contacts are gone at once, and nobody can sign in to the account again."),
+    quiet("This deletes your profile, picture and contacts at once. Nobody can sign in to the account again."),
     field("Password", sure, "closing-password"),
-    buttons(risky("Close account", "Close your account? This can't be undone.", "close-account", async () => {
+    buttons(dangerButton("Close account", "Close your account? This can't be undone.", "close-account", async () => {
       await chat.call("users.close_account", sure.value ? { password: sure.value } : {});
-      leave();
+      endSession();
     })),
   ];
 }

@@ -1,20 +1,20 @@
-// Who is kept out.
+// The page of blocked users.
 
 import { action } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { redrawPanel } from "../shell/panel.js";
 import { paged, personRow } from "../shell/panel-widgets.js";
-import { nameOf, now, remember } from "../people/people.js";
+import { nameOf, now, storePeople } from "../people/people.js";
 
-export const blocklistPage = { title: "Blocked people", test: "blocklist-page", build };
+export const blocklistPage = { title: "Blocked users", test: "blocklist-page", build };
 
 async function build(body) {
   body.append(await paged("blocked", async (after) => {
     const since = now();
     const { blocked, next } = await chat.call("users.blocked", after ? { after } : {});
-    remember(blocked.map(({ person }) => person), since);
+    storePeople(blocked.map(({ person }) => person), since);
     return { rows: blocked.map(row), next };
-  }, "Nobody is blocked."));
+  }, "No blocked users."));
 }
 
 function row({ person: { actor }, since_ms }) {

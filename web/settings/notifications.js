@@ -1,15 +1,15 @@
-// Telling of messages while nobody looks at the page.
+// Notifications of messages while the page is not visible.
 
 import { chat } from "../shell/session.js";
-import { attempt, tell } from "../shell/dom.js";
+import { attempt, showNotice } from "../shell/dom.js";
 import { conversationOf, isGroup, isSeen, lineOf, open, titleOf } from "../chat/conversations.js";
 import { groupOf } from "../groups/groups.js";
 import { meansMe } from "../chat/mentions.js";
-import { quiet, tick } from "../shell/panel-widgets.js";
+import { quiet, checkbox } from "../shell/panel-widgets.js";
 import { ownState } from "./own-presence.js";
 import { addSettings } from "./settings.js";
 
-/** What is older came while the page was not connected, and is shown as unread. */
+/** Milliseconds. Older messages arrived while offline; they count as unread without a notification. */
 const FRESH = 60_000;
 
 const isOn = () => localStorage.notify === "on" && globalThis.Notification?.permission === "granted";
@@ -20,20 +20,20 @@ addSettings({
     title: "Notifications",
     test: "notifications-page",
     build(body) {
-      if (!globalThis.Notification) return void body.append(quiet("This browser tells of nothing here: the page has to come over TLS."));
-      const { box, node } = tick("Tell me of messages while I am elsewhere", "notify-here", isOn());
+      if (!globalThis.Notification) return void body.append(quiet("This browser shows no notifications here: they need HTTPS."));
+      const { box, node } = checkbox("Notify me of new messages", "notify-here", isOn());
       box.addEventListener("change", async () => {
         const allowed = !box.checked || (await Notification.requestPermission()) === "granted";
-        if (!allowed) tell("The browser does not allow it; its settings for this page can.");
+        if (!allowed) showNotice("The browser blocks notifications. Allow them in its settings for this site.");
         box.checked &&= allowed;
         localStorage.notify = box.checked ? "on" : "off";
       });
-      body.append(node, quiet("Of a group you are told what you chose on its page. While you are busy, you are told of nothing."));
+      body.append(node, quiet("Each group has a setting of its own. While you are busy, there are no notifications."));
     },
   },
 });
 
-/** Whether somebody wants to be told of a message. */
+/** Returns true if the settings allow a notification of a message. */
 function isWanted(conversation, content) {
   if (ownState() === "busy") return false;
   if (!isGroup(conversation)) return true;
@@ -45,7 +45,7 @@ chat.addEventListener("event", ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
   if (event.type !== "message" || event.sender === chat.actor || Date.now() - event.time > FRESH) return;
   if (!isOn() || isSeen(conversation) || !isWanted(conversation, event.content)) return;
-  // Names are asked for with the event, and are there a moment later.
+  // The event also triggers the request for names.
   setTimeout(() => show(conversation), 300);
 });
 

@@ -1,4 +1,4 @@
-// What one shows of oneself: online, busy or invisible, a text, and whether anybody is at the device.
+// The user's own status, and the detection of inactivity.
 
 import { Latest } from "../client/latest.js";
 import { element } from "../shell/dom.js";
@@ -6,24 +6,24 @@ import { chat } from "../shell/session.js";
 import { changed } from "../shell/bus.js";
 import { choice, field, form, input } from "../shell/panel-widgets.js";
 
-export const presencePage = { title: "Presence", test: "own-presence-page", build };
+export const presencePage = { title: "Status", test: "own-presence-page", build };
 
 const STATES = [
-  ["online", "Online", "Away when you are not at the device."],
-  ["busy", "Busy", "You don't want to be disturbed."],
+  ["online", "Online", "Shown as away while you are inactive."],
+  ["busy", "Busy", "Do not disturb: no notifications."],
   ["invisible", "Invisible", "Everybody sees you as offline."],
 ];
 
 const MINUTE = 60_000;
-const ENDS = [["", "Until I change it"], ["30", "30 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["today", "Today"], ["week", "This week"]];
+const ENDS = [["", "Don't clear"], ["30", "30 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["today", "Today"], ["week", "This week"]];
 
 let shown = "online";
 
-/** What one chose to show: `online`, `busy` or `invisible`. */
+/** Returns the chosen state: `online`, `busy` or `invisible`. */
 export const ownState = () => shown;
 export const noteOwnState = (state) => (shown = state);
 
-/** Says what one shows. */
+/** Returns a status as text. */
 export function stateWords({ state, text }) {
   const [, word] = STATES.find(([name]) => name === state) ?? ["", "Online"];
   return text ? `${word} · ${text}` : word;
@@ -52,10 +52,10 @@ async function build(body) {
   const words = input({ value: text ?? "", maxLength: 100, placeholder: "In a meeting, on holiday…" });
   const end = choice(ENDS, "");
   const now = until_ms ? `Now until ${new Date(until_ms).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : undefined;
-  body.append(form("presence-form", "Show this", [
-    element("fieldset", {}, element("legend", { className: "unseen" }, "Presence"), ...chosen),
-    field("Status", words, "status"),
-    field("For how long", end, "status-end", now),
+  body.append(form("presence-form", "Save", [
+    element("fieldset", {}, element("legend", { className: "unseen" }, "Status"), ...chosen),
+    field("Status message", words, "status"),
+    field("Clear after", end, "status-end", now),
   ], async (form) => {
     const until = endOf(end.value);
     await chat.call("users.set_presence", {
@@ -63,10 +63,10 @@ async function build(body) {
     });
     isIdle = false;
     changed("self");
-  }, "Others see it now."));
+  }, "Saved."));
 }
 
-/* Whether somebody is at the device. */
+/* Inactivity */
 
 const IDLE_AFTER = 5 * MINUTE;
 
@@ -76,11 +76,11 @@ let last = Date.now();
 async function become(idle) {
   if (chat.state !== "online" || idle === isIdle) return;
   isIdle = idle;
-  // It is said again with the next change, if it could not be said now.
+  // After a failure, the next change sends it again.
   await idleness.load("idle").catch(() => {});
 }
 
-/** One after the other, so that the last one counts. */
+/** Sends one state at a time, so that the last one wins. */
 const idleness = Latest.each(() => chat.call("users.set_idle", { idle: isIdle }), () => {});
 
 function touched() {

@@ -1,6 +1,6 @@
-// One's own profile.
+// The user's own profile.
 
-import { element, tell } from "../shell/dom.js";
+import { element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { action, area, buttons, field, form, input } from "../shell/panel-widgets.js";
 import { nameOf, portrait } from "../people/people.js";
@@ -22,7 +22,7 @@ async function build(body) {
   body.append(
     picture(profile),
     form("profile-form", "Save", [
-      field("Name that others see", name, "display-name", `Your account is @${profile.name}.`),
+      field("Display name", name, "display-name", `Your account is @${profile.name}.`),
       field("About you", bio, "bio"),
       field("Language", locale, "locale", "A language tag such as de-CH."),
       field("Time zone", zone, "time-zone"),
@@ -42,19 +42,19 @@ function picture({ avatar }) {
   file.addEventListener("change", async () => {
     try {
       const small = await squared(file.files[0]).catch(() => {
-        throw Object.assign(new Error("This is no picture that can be read."), { code: "page.no_picture" });
+        throw Object.assign(new Error("This file can't be read as a picture."), { code: "page.no_picture" });
       });
       await blobs.upload("users", small).done;
-      // An upload is the picture from now on; this tells one's other devices.
+      // The upload already replaced the picture; this call notifies the user's other devices.
       await chat.call("users.set_profile", {});
       redrawPanel("own-profile-page");
     } catch (error) {
-      tell(error.message);
+      showNotice(error.message);
     }
   });
   return element("header", { className: "head" }, shown, file, buttons(
-    action("Choose a picture", "choose-picture", () => file.click()),
-    ...(avatar ? [action("Remove it", "remove-picture", async () => {
+    action("Change picture", "choose-picture", () => file.click()),
+    ...(avatar ? [action("Remove picture", "remove-picture", async () => {
       await chat.call("users.set_profile", { avatar: "" });
       redrawPanel("own-profile-page");
     })] : [])));

@@ -1,10 +1,10 @@
-// One's own side: profile, presence, account, devices, blocklist. Other modules add pages of theirs.
+// The settings, and the user's name and status above the list. Other modules add their pages.
 
 import { Latest } from "../client/latest.js";
 import { $ } from "../shell/dom.js";
-import { chat, leave } from "../shell/session.js";
+import { chat, endSession } from "../shell/session.js";
 import { changed, on } from "../shell/bus.js";
-import { face, nameOf, now, remember } from "../people/people.js";
+import { face, nameOf, now, storePeople } from "../people/people.js";
 import { openPanel, redrawPanel, startPanel } from "../shell/panel.js";
 import { action, buttons, entry } from "../shell/panel-widgets.js";
 import { accountPage } from "./account.js";
@@ -15,14 +15,14 @@ import { noteOwnState, presencePage, stateWords } from "./own-presence.js";
 
 const entries = [];
 
-/** Adds a page to the settings: {text, test, icon, page} with a page of the panel, or {…, open} with what to do. */
+/** Adds an entry to the settings: {text, test, icon, page} with a page of the panel, or {…, open} with a function. */
 export const addSettings = (entry) => entries.push(entry);
 
 addSettings({ text: "Profile", test: "own-profile", icon: "👤", page: ownProfilePage });
-addSettings({ text: "Presence", test: "own-presence", icon: "●", page: presencePage });
+addSettings({ text: "Status", test: "own-presence", icon: "●", page: presencePage });
 addSettings({ text: "Account", test: "account", icon: "🔑", page: accountPage });
 addSettings({ text: "Devices", test: "devices", icon: "💻", page: devicesPage });
-addSettings({ text: "Blocked people", test: "blocklist", icon: "🚫", page: blocklistPage });
+addSettings({ text: "Blocked users", test: "blocklist", icon: "🚫", page: blocklistPage });
 
 const settingsPage = {
   title: "Settings",
@@ -30,17 +30,17 @@ const settingsPage = {
   build(body) {
     body.append(...entries.map(({ text, test, icon, page, open }) =>
       entry(text, test, () => (open ? open() : openPanel(page)), { icon })));
-    body.append(buttons(action("Sign out", "leave", signOut, { className: "danger" })));
+    body.append(buttons(action("Log out", "leave", logOut, { className: "danger" })));
   },
 };
 
-async function signOut() {
+async function logOut() {
   try {
     await chat.call("users.logout");
   } catch {
-    // The token is forgotten here in any case.
+    // The token is deleted here in any case.
   }
-  leave();
+  endSession();
 }
 
 $("self").addEventListener("click", () => startPanel(settingsPage));
@@ -51,7 +51,7 @@ const self = Latest.each(async () => {
     [chat.call("users.whoami"), chat.call("users.presence", { actors: [chat.actor] })]);
   return { me, presence, since };
 }, ({ me, presence, since }) => {
-  remember([me], since);
+  storePeople([me], since);
   $("me").textContent = nameOf(chat.actor);
   $("my-face").replaceChildren(...face(chat.actor).childNodes);
   $("my-state").textContent = stateWords(presence);

@@ -1,15 +1,15 @@
-// What the page keeps of the bytes of messages: fetched with the token, given out as URLs that are good in this page.
+// A cache of blobs as object URLs. Blobs are fetched with the token.
 
 import { blobs } from "./pictures.js";
 
-/** Bytes after which those that nothing shows any more are let go, the ones that were used longest ago first. */
+/** Bytes of the cache. Above it, blobs that no node shows are dropped, the least recently used first. */
 const ROOM = 96 << 20;
 
 const kept = new Map();
 
 /**
- * Returns a URL of a blob for a node; it is good for as long as the node is in the page. Rejects with a `CourtyardError`.
- * `onprogress` gets (received, size).
+ * Returns the object URL of a blob for a node, valid while the node is in the document. Rejects with a `CourtyardError`.
+ * `onprogress` is called with (received, size).
  */
 export function urlOf(plugin, id, node, onprogress) {
   const key = `${plugin}/${id}`;
@@ -17,29 +17,29 @@ export function urlOf(plugin, id, node, onprogress) {
   kept.delete(key);
   kept.set(key, entry);
   entry.nodes.push(new WeakRef(node));
-  entry.url ??= blobs.download(plugin, id, { onprogress }).then((blob) => given(entry, blob), (error) => {
+  entry.url ??= blobs.download(plugin, id, { onprogress }).then((blob) => objectUrl(entry, blob), (error) => {
     kept.delete(key);
     throw error;
   });
   return entry.url;
 }
 
-/** Whether a blob needs not be fetched any more. */
+/** Returns true if a blob is in the cache or being fetched. */
 export const isKept = (plugin, id) => kept.has(`${plugin}/${id}`);
 
-/** Keeps a blob that came from here. */
-export function keep(plugin, id, blob) {
+/** Adds a blob that this page uploaded. */
+export function addBlob(plugin, id, blob) {
   const entry = { size: 0, nodes: [], url: undefined };
   kept.set(`${plugin}/${id}`, entry);
-  entry.url = Promise.resolve(given(entry, blob));
+  entry.url = Promise.resolve(objectUrl(entry, blob));
 }
 
-/** Forgets a blob that was removed. */
-export function forget(plugin, id) {
+/** Drops a blob that was deleted. */
+export function dropBlob(plugin, id) {
   kept.delete(`${plugin}/${id}`);
 }
 
-function given(entry, blob) {
+function objectUrl(entry, blob) {
   entry.size = blob.size;
   let total = 0;
   for (const { size } of kept.values()) total += size;

@@ -1,21 +1,21 @@
-// How the parts of the page hear of each other.
+// Events between the modules of the page.
 
 /**
- * Tells the views what changed: `close` (the open conversation is about to be left), `open` (another one is open, or none),
- * `list` (something that the list of conversations shows), `messages` (detail: {toEnd?, older?}: something in the open one),
- * `shown` (the messages were drawn), `writing`, `people` (a name, a picture or a presence), `contacts` (friends and requests),
- * `groups` (detail: {group?}), `self` (one's own profile or presence).
+ * Events: `close` (before the open conversation closes), `open` (another conversation is open, or none), `list` (data of the
+ * conversation list), `messages` (detail: {toEnd?, older?}; the open conversation), `shown` (after the messages were drawn),
+ * `writing`, `people` (a name, a picture or a presence), `contacts` (friends and requests), `groups` (detail: {group?}),
+ * `self` (the user's own profile or presence).
  */
 export const changes = new EventTarget();
 
 export const changed = (type, detail = {}) => changes.dispatchEvent(new CustomEvent(type, { detail }));
 
 export const on = (types, run) => {
-  for (const type of types.split(" ")) changes.addEventListener(type, ({ detail }) => run(detail));
+  for (const type of types.split(" ")) changes.addEventListener(type, (/** @type {CustomEvent} */ { detail }) => run(detail));
 };
 
-/** Returns a function that has something done once, however often it is called until then. */
-export function soon(run) {
+/** Returns a function that schedules `run` as a microtask. Calls before it runs have no further effect. */
+export function batched(run) {
   let waiting = false;
   return () => {
     if (waiting) return;
@@ -27,8 +27,8 @@ export function soon(run) {
   };
 }
 
-/** The same for what is drawn: once for each picture that the screen shows, or a little later while nobody sees it. */
-export function drawn(run) {
+/** Returns a function that schedules `run` for the next frame, or after 100 ms while the page is hidden. */
+export function perFrame(run) {
   let waiting = false;
   return () => {
     if (waiting) return;

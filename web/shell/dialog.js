@@ -1,4 +1,4 @@
-// A dialog that asks before something that can't be undone.
+// The dialog before actions that can't be undone.
 
 import { button, element } from "./dom.js";
 
@@ -6,7 +6,7 @@ import { button, element } from "./dom.js";
  * Asks a question in a modal dialog: `yes` labels the button that confirms, whose hook for tests is `${test}-confirm`.
  * Resolves with true if somebody confirms, with false after Cancel, Escape or a click outside of the dialog.
  *
- * The question is in the dialog and nowhere else, so it doesn't depend on what has the focus or is drawn meanwhile.
+ * Its state is in the dialog alone and doesn't depend on the focus or on redraws of the page.
  */
 export function confirmed(question, yes, test) {
   const words = element("p", { id: "question" }, question);

@@ -1,22 +1,23 @@
-// Small things that all parts of the page do with nodes.
+// Nodes, formats and notices for all parts of the page.
 
+/** Returns the node with this id. @returns {any} */
 export const $ = (id) => document.getElementById(id);
 
-/** Makes a node with properties and children; children that are null are left out. */
+/** Returns a new element with properties and children; null children are skipped. @returns {any} */
 export function element(tag, attributes = {}, ...children) {
   const node = Object.assign(document.createElement(tag), attributes);
   node.append(...children.filter((child) => child != null));
   return node;
 }
 
-/** Makes a button that says what it does; `test` is the hook for tests. */
+/** Returns a button; `test` is its hook for tests. */
 export function button(text, test, onclick, attributes = {}) {
   const node = element("button", { type: "button", onclick, ...attributes }, text);
   if (test) node.dataset.test = test;
   return node;
 }
 
-// Made once: to make one takes longer than everything else about a message.
+// Shared: constructing a format takes longer than drawing a message.
 const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
 
@@ -25,8 +26,8 @@ export const day = (time) => DAY.format(time);
 
 let telling;
 
-/** Says something for a while: what was refused, or what was done if `good`. */
-export function tell(text, good = false) {
+/** Shows a notice for 6 seconds: an error, or a success if `good`. */
+export function showNotice(text, good = false) {
   clearTimeout(telling);
   $("notice").textContent = text;
   $("notice").classList.toggle("good", good);
@@ -34,20 +35,20 @@ export function tell(text, good = false) {
   telling = setTimeout(() => ($("notice").hidden = true), 6000);
 }
 
-/** Does something that may be refused, and says why if it is. Returns what it returns, or undefined. */
+/** Runs a function and returns its result. An error with a code is shown as a notice; the result is then undefined. */
 export async function attempt(run) {
   try {
     return await run();
   } catch (error) {
     if (!error.code) throw error;
-    tell(error.message);
+    showNotice(error.message);
     return undefined;
   }
 }
 
 /**
- * Runs something for a control that is not busy, and marks it as busy meanwhile. The control isn't disabled, and so keeps the
- * focus: browsers differ in when a disabled control loses it, and in the events of that.
+ * Runs a function unless the control is busy, and marks the control as busy meanwhile. The control isn't disabled, so it keeps
+ * the focus: browsers differ in when a disabled control loses it, and in the events that they fire.
  */
 export async function busy(node, run) {
   if (node.ariaDisabled === "true") return;
@@ -59,20 +60,20 @@ export async function busy(node, run) {
   }
 }
 
-/** A button that does something that may be refused. */
+/** Returns a button that runs a function and shows its error as a notice. */
 export function action(text, test, run, attributes = {}) {
   const node = button(text, test, () => busy(node, () => attempt(run)), attributes);
   return node;
 }
 
 /**
- * Makes the children of a list those that are wanted, and leaves alone what is the same: the focus stays where it is.
+ * Updates the children of a list. Unchanged children stay in place, and the focus is kept.
  *
- * @param wanted [{key, like, build}]: a child is built anew when its `like` is another one. What can have the focus in it
- * has a name in `data-part`.
+ * @param wanted [{key, like, build}]: a child is rebuilt when its `like` changes. Nodes that can have the focus have a name in
+ * `data-part`.
  */
 export function patch(list, wanted) {
-  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const focused = /** @type {any} */ (list.contains(document.activeElement) ? document.activeElement : null);
   const place = [focused?.closest("li")?.rowKey, focused?.dataset.part];
   const known = new Map([...list.children].map((node) => [node.rowKey, node]));
   let at = list.firstElementChild;

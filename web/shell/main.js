@@ -1,4 +1,4 @@
-// The page: each part stands in a module of its own, and is here only because it is imported.
+// The entry of the page: imports all modules and connects.
 
 import { chat, token } from "./session.js";
 import "./shell.js";

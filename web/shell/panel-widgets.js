@@ -1,14 +1,14 @@
-// What pages of the panel are made of.
+// Building blocks for the pages of the panel.
 
-import { action, attempt, busy, element, tell } from "./dom.js";
+import { action, attempt, busy, element, showNotice } from "./dom.js";
 import { confirmed } from "./dialog.js";
-import { face, nameOf, presenceOf, wordsFor } from "../people/people.js";
+import { face, nameOf, presenceOf, presenceText } from "../people/people.js";
 
 export { action };
 
 let number = 0;
 
-/** A labelled input, textarea or select, with a hook for tests. */
+/** Returns an input, textarea or select with a label, an optional hint and a hook for tests. */
 export function field(label, input, test, hint) {
   input.id ||= `field-${++number}`;
   if (test) input.dataset.test = test;
@@ -24,21 +24,21 @@ export function field(label, input, test, hint) {
 export const input = (attributes = {}) => element("input", { type: "text", autocomplete: "off", ...attributes });
 export const area = (attributes = {}) => element("textarea", { rows: 3, ...attributes });
 
-/** A choice: options are [value, text]. */
+/** Returns a select; `options` are [value, text]. */
 export function choice(options, value) {
   const node = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
   node.value = value;
   return node;
 }
 
-/** A box to tick, with what it means. */
-export function tick(label, test, checked, disabled = false) {
+/** Returns a checkbox and the label around it. */
+export function checkbox(label, test, checked, disabled = false) {
   const box = element("input", { type: "checkbox", checked, disabled });
   if (test) box.dataset.test = test;
   return { box, node: element("label", { className: "tick" }, box, element("span", {}, label)) };
 }
 
-/** A form whose button does something that may be refused; `done` is said then. */
+/** Returns a form that runs a function on submit. It shows the error, or the notice `done`. */
 export function form(test, submit, parts, run, done) {
   const node = element("form", { className: "form" }, ...parts, element("button", { className: "main" }, submit));
   node.dataset.test = test;
@@ -47,7 +47,7 @@ export function form(test, submit, parts, run, done) {
     submitted.preventDefault();
     await busy(node.lastElementChild, () => attempt(async () => {
       await run(node);
-      if (done) tell(done, true);
+      if (done) showNotice(done, true);
     }));
   });
   return node;
@@ -61,15 +61,22 @@ export const quiet = (text, test) => {
   return node;
 };
 
-/** Buttons beside each other. */
+/** Returns a row of buttons. */
 export const buttons = (...nodes) => element("div", { className: "buttons" }, ...nodes);
 
-/** The same for what can't be undone: a dialog asks the question first. */
-export const risky = (text, question, test, run) => action(text, test, async () => {
+/** Returns a button for an action that can't be undone: a dialog asks the question first. */
+export const dangerButton = (text, question, test, run) => action(text, test, async () => {
   if (await confirmed(question, text, test)) await run();
 }, { className: "danger" });
 
-/** A row that leads to another page. */
+/**
+ * Returns a row that opens another page.
+ *
+ * @param {string} text
+ * @param {string} test
+ * @param {() => void} onclick
+ * @param {{note?: string, icon?: string, badge?: number}} options
+ */
 export function entry(text, test, onclick, { note, icon, badge } = {}) {
   const node = element("button", { type: "button", className: "entry", onclick },
     icon ? element("span", { className: "icon", ariaHidden: "true" }, icon) : null,
@@ -79,7 +86,7 @@ export function entry(text, test, onclick, { note, icon, badge } = {}) {
   return node;
 }
 
-/** A list whose rows are nodes; `none` is said if there are none. */
+/** Returns a list of nodes, or the text `none` if it is empty. */
 export function list(rows, test, none) {
   if (rows.length === 0 && none) return quiet(none, test);
   const node = element("ul", { className: "rows" }, ...rows.map((row) => element("li", {}, row)));
@@ -87,9 +94,14 @@ export function list(rows, test, none) {
   return node;
 }
 
-/** A person in a list: a face, a name, a line, and what can be done. */
+/**
+ * Returns a row with the face and the name of a person, a line of text and buttons.
+ *
+ * @param {string} actor
+ * @param {{line?: string, onclick?: () => void, actions?: Node[], test?: string, dot?: boolean, tags?: string[]}} options
+ */
 export function personRow(actor, { line, onclick, actions = [], test, dot = true, tags = [] } = {}) {
-  const words = line ?? (dot ? wordsFor(presenceOf(actor)) : "");
+  const words = line ?? (dot ? presenceText(presenceOf(actor)) : "");
   const name = element("span", { className: "who" },
     element("span", { className: "name" }, nameOf(actor), ...tags.map((tag) => element("span", { className: "tag" }, tag))),
     words ? element("small", { className: "quiet" }, words) : null);
@@ -101,7 +113,7 @@ export function personRow(actor, { line, onclick, actions = [], test, dot = true
   return row;
 }
 
-/** A list that is read in pages: `load(after)` → {rows, next}. */
+/** Resolves with a list that loads in pages: `load(after)` → {rows, next}. */
 export function paged(test, load, none) {
   const rows = element("ul", { className: "rows" });
   rows.dataset.test = test;

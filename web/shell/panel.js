@@ -1,4 +1,4 @@
-// The panel beside the conversation: profiles, groups, settings. Pages are opened on top of each other.
+// The panel beside the conversation: a stack of pages for profiles, groups and settings.
 
 import { $, attempt, element } from "./dom.js";
 
@@ -9,7 +9,8 @@ let opener = null;
 /**
  * Opens a page.
  *
- * @param page {title, test, build: (body) => void or a promise}: `build` fills an empty node, and is called again by `redrawPanel`
+ * @param {{title: string, test: string, build: (body: HTMLElement) => unknown}} page `build` fills an empty node, if need be
+ * asynchronously; `redrawPanel` calls it again
  */
 export function openPanel(page) {
   if (stack.length === 0) opener = document.activeElement;
@@ -18,7 +19,7 @@ export function openPanel(page) {
   void draw(true);
 }
 
-/** Opens a page with nothing below it. */
+/** Replaces the stack with one page. */
 export function startPanel(page) {
   stack.length = 0;
   openPanel(page);
@@ -34,14 +35,14 @@ export function closePanel() {
   stack.length = 0;
   drawing += 1;
   $("panel").hidden = true;
-  $("house").classList.remove("paneled");
+  $("shell").classList.remove("with-panel");
   $("panel-body").replaceChildren();
   if (opener?.isConnected) opener.focus({ preventScroll: true });
 }
 
 export const shownPage = () => stack.at(-1)?.test;
 
-/** Draws the page on top anew; only if it is one of these, if some are given. */
+/** Redraws the top page. With arguments, only if its `test` is one of them. */
 export function redrawPanel(...tests) {
   const page = stack.at(-1);
   if (page && (tests.length === 0 || tests.includes(page.test))) void draw(false);
@@ -51,7 +52,7 @@ async function draw(fresh) {
   const page = stack.at(-1);
   const turn = ++drawing;
   $("panel").hidden = false;
-  $("house").classList.add("paneled");
+  $("shell").classList.add("with-panel");
   $("panel-back").hidden = stack.length < 2;
   if (fresh) {
     $("panel-title").textContent = page.title;
@@ -64,11 +65,11 @@ async function draw(fresh) {
     await page.build(body);
     return true;
   });
-  // Another page was opened meanwhile, or this one drawn anew.
+  // A newer draw has begun: its requests are newer, too.
   if (turn !== drawing) return;
   if (!done && fresh) return backInPanel();
   if (!done) return;
-  const [top, focused] = [$("panel-body").scrollTop, document.activeElement?.closest("#panel-body [data-test]")?.dataset.test];
+  const [top, focused] = [$("panel-body").scrollTop, /** @type {HTMLElement | undefined} */ (document.activeElement?.closest("#panel-body [data-test]"))?.dataset.test];
   $("panel-body").replaceChildren(body);
   $("panel").dataset.page = page.test;
   $("panel-body").scrollTop = fresh ? 0 : top;

@@ -1,16 +1,16 @@
-// Pictures of people and groups. Plugins give them out to whoever is signed in, so they come with the token.
+// Pictures of people and groups, fetched with the token because plugins serve them to signed-in users only.
 
 import { Blobs } from "../client/uploads.js";
 import { token } from "./session.js";
 
-/** Pictures that the page keeps at hand. */
+/** Pictures in the cache, at most. */
 const KEPT = 300;
 
 export const blobs = new Blobs({ url: location.origin, token });
 
 const kept = new Map();
 
-/** Returns the URL of a picture that is good in this page, or null if it can't be had. */
+/** Resolves with the object URL of a picture, or with null if the download failed. */
 export function pictureOf(plugin, id) {
   const key = `${plugin}/${id}`;
   const known = kept.get(key);
@@ -30,7 +30,7 @@ export function pictureOf(plugin, id) {
 
 const SIDE = 512;
 
-/** Makes a square picture of what somebody chose, small enough to be a portrait. */
+/** Crops a picture to a square of at most 512 pixels and resolves with it as a JPEG file. */
 export async function squared(file) {
   const image = await createImageBitmap(file);
   const side = Math.min(image.width, image.height);

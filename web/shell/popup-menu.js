@@ -1,10 +1,10 @@
-// A small menu at a button.
+// A popup menu at a button.
 
 import { $, button } from "./dom.js";
 
-/** Opens a menu at a node: entries are {text, test, run, danger?}. */
-export function choose(at, label, entries) {
-  const menu = $("choice");
+/** Opens a menu at a node. `entries`: {text, test, run, danger?}. */
+export function openPopupMenu(at, label, entries) {
+  const menu = $("popup-menu");
   menu.setAttribute("aria-label", label);
   menu.replaceChildren(...entries.map(({ text, test, run, danger }) => {
     const node = button(text, test, () => {
@@ -23,10 +23,10 @@ export function choose(at, label, entries) {
   menu.firstElementChild?.focus({ preventScroll: true });
 }
 
-$("choice").addEventListener("keydown", (pressed) => {
+$("popup-menu").addEventListener("keydown", (pressed) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
   if (!step) return;
   pressed.preventDefault();
-  const buttons = [...$("choice").querySelectorAll("button")];
+  const buttons = [...$("popup-menu").querySelectorAll("button")];
   buttons.at((buttons.indexOf(document.activeElement) + step) % buttons.length).focus();
 });

@@ -1,35 +1,35 @@
-// What is shown of the page: the door or the house, and how the connection is.
+// Shows the sign-in page or the app, and the state of the connection.
 
-import { $, tell } from "./dom.js";
-import { chat, leave, token } from "./session.js";
+import { $, showNotice } from "./dom.js";
+import { chat, endSession, token } from "./session.js";
 
 const ENDED = "courtyard.ended";
 
 chat.addEventListener("state", ({ detail: { state, retryAt, code } }) => {
   const signedIn = state === "online" || (token() && state !== "anonymous");
-  $("door").hidden = Boolean(signedIn);
-  $("house").hidden = !signedIn;
-  showLink(state, retryAt, code);
+  $("sign-in").hidden = Boolean(signedIn);
+  $("shell").hidden = !signedIn;
+  showConnection(state, retryAt, code);
   if (state === "ended") {
-    sessionStorage.setItem(ENDED, "You were signed out here.");
-    leave();
+    sessionStorage.setItem(ENDED, "You were logged out on this device.");
+    endSession();
   }
 });
 
-// Why the door is shown again.
+// The reason for the sign-in page, kept across the reload.
 const ended = sessionStorage.getItem(ENDED);
 sessionStorage.removeItem(ENDED);
-if (ended) tell(ended, true);
+if (ended) showNotice(ended, true);
 
-function showLink(state, retryAt, code) {
-  const text = state === "offline" && retryAt ? "No connection. Trying again soon." : null;
-  $("link").hidden = text === null;
-  $("link").firstElementChild.textContent = text ?? code ?? "";
+function showConnection(state, retryAt, code) {
+  const text = state === "offline" && retryAt ? "No connection. Reconnecting…" : null;
+  $("connection").hidden = text === null;
+  $("connection").firstElementChild.textContent = text ?? code ?? "";
 }
 
-$("link").querySelector("button").addEventListener("click", () => chat.connect());
+$("connection").querySelector("button").addEventListener("click", () => chat.connect());
 
 addEventListener("unhandledrejection", (rejected) => {
-  // The bar says so already, and what the page needs is asked for again with the next connection.
+  // The connection bar reports it, and the next connection loads the data again.
   if (rejected.reason?.code === "offline") rejected.preventDefault();
 });

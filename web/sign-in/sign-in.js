@@ -1,10 +1,11 @@
-// Signing in: by name and password, by a code, by a third party.
+// Sign-in by password, by code and by third parties.
 
-import { $, attempt, button, tell } from "../shell/dom.js";
-import { chat, enter } from "../shell/session.js";
+import { $, attempt, button, showNotice } from "../shell/dom.js";
+import { chat, signIn } from "../shell/session.js";
 import { whereIsTheCode } from "../settings/account.js";
 import { beginThirdParty, comeBack, deviceName, finishThirdParty, providers } from "./third-party.js";
 
+/** @type {HTMLElement} */
 const problem = document.querySelector("[data-test=problem]");
 const part = (name) => $("coded").querySelector(`[data-part=${name}]`);
 
@@ -14,7 +15,7 @@ function complain(error) {
   problem.dataset.code = error?.code ?? "";
 }
 
-/** Does one step of signing in, and says what is wrong with it. */
+/** Runs one step of the sign-in and shows its error. */
 async function step(run) {
   complain();
   try {
@@ -31,7 +32,7 @@ $("sign").addEventListener("submit", (submitted) => {
   const method = submitted.submitter?.value ?? "login";
   const { name, password } = Object.fromEntries(new FormData($("sign")));
   void step(async () => {
-    await enter(await chat.call(`users.${method}`, { name, password, device: deviceName() }));
+    await signIn(await chat.call(`users.${method}`, { name, password, device: deviceName() }));
     $("sign").reset();
   });
 });
@@ -55,7 +56,7 @@ function expectCode(expected) {
   $("coded").elements.code.required = expected;
   $("coded").elements.address.readOnly = expected;
   $("coded").elements.code.value = "";
-  $("coded").querySelector("[data-test=submit-code]").textContent = expected ? "Sign in" : "Send me a code";
+  $("coded").querySelector("[data-test=submit-code]").textContent = expected ? "Sign in" : "Send code";
 }
 
 async function requestCode() {
@@ -71,16 +72,16 @@ part("again").addEventListener("click", () => void step(requestCode));
 $("coded").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   if (part("code").hidden) return void step(requestCode);
-  const { address, code } = Object.fromEntries(new FormData($("coded")));
+  const { address, code } = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData($("coded"))));
   void step(async () => {
     const answer = await chat.call("users.sign_in", { address, code: code.trim(), device: deviceName() });
     if (!answer.session) {
       const left = answer.attempts_left;
       if (left === 0) expectCode(false);
-      const sentence = left === 0 ? "Too many wrong codes. Ask for another one." : `The code is wrong; ${left} more ${left === 1 ? "try" : "tries"}.`;
+      const sentence = left === 0 ? "Too many wrong codes. Request a new one." : `Wrong code, ${left} more ${left === 1 ? "try" : "tries"}.`;
       throw Object.assign(new Error(sentence), { code: "page.wrong_code" });
     }
-    await enter(answer.session);
+    await signIn(answer.session);
     $("coded").reset();
     expectCode(false);
   });
@@ -94,7 +95,7 @@ async function offer() {
   if (offered) return;
   offered = true;
   for (const { id, name } of await providers()) {
-    $("ways").append(button(`Sign in with ${name}`, `provider-${id}`, () => void step(() => beginThirdParty(id))));
+    $("sign-in-methods").append(button(`Sign in with ${name}`, `provider-${id}`, () => void step(() => beginThirdParty(id))));
   }
 }
 
@@ -108,7 +109,7 @@ async function finish() {
   $("waiting").textContent = "Signing in…";
   const finished = async () => {
     if (flow.problem) throw Object.assign(new Error(flow.problem), { code: "page.oidc" });
-    if (await finishThirdParty(flow)) tell("You can sign in that way from now on.", true);
+    if (await finishThirdParty(flow)) showNotice("Sign-in method added.", true);
   };
   await (isIn ? attempt(finished) : step(finished));
   $("waiting").hidden = true;
@@ -116,9 +117,9 @@ async function finish() {
 
 chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "anonymous") void offer();
-  // Adding a third party to an account is finished by whoever is signed in.
+  // Adding a sign-in method is finished while signed in.
   if (waiting && (state === "anonymous" || state === "online")) void finish();
 });
 
-// Before all of this was loaded, a form would have gone to the server as browsers send forms: with the password in the address.
-for (const button of $("door").querySelectorAll("button")) button.disabled = false;
+// Enabled only now: before, the browser would submit the form itself, with the password in the address.
+for (const button of $("sign-in").querySelectorAll("button")) button.disabled = false;

@@ -1,4 +1,4 @@
-// Stickers that are Lottie animations. The player is fetched when the first of them is shown.
+// Lottie animations. The player is loaded with the first of them.
 
 let player;
 
@@ -18,7 +18,7 @@ function loadPlayer() {
 
 const playing = new Map();
 
-/** Plays what is seen, and lets go what is not in the page any more. */
+/** Plays visible animations, pauses others, and destroys those that left the document. */
 const seen = new IntersectionObserver((changes) => {
   for (const { target, isIntersecting } of changes) {
     const animation = playing.get(target);
@@ -34,14 +34,14 @@ const seen = new IntersectionObserver((changes) => {
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Plays an animation in a node, over and over; for those who want no motion it stands still. */
+/** Plays an animation in a node in a loop. With reduced motion, it shows one frame. */
 export async function animate(node, animationData) {
   const { loadAnimation } = await loadPlayer();
   const animation = loadAnimation({
     container: node, renderer: "svg", loop: true, autoplay: false, animationData,
     rendererSettings: { progressiveLoad: false, preserveAspectRatio: "xMidYMid meet" },
   });
-  // A picture that stands still shows the middle, where mostly everything is there.
+  // The frame in the middle usually shows all parts.
   animation.goToAndStop(still.matches ? Math.floor(animation.totalFrames / 2) : 0, true);
   playing.set(node, animation);
   seen.observe(node);

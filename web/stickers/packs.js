@@ -1,14 +1,14 @@
-// Packs of stickers in the panel: those at hand, all of them, one of them, and packs of one's own.
+// Pages of the panel for sticker packs: kept packs, all packs, a single pack, and editing own packs.
 
 import { Latest } from "../client/latest.js";
-import { attempt, element, tell } from "../shell/dom.js";
+import { attempt, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { openPanel, redrawPanel, startPanel } from "../shell/panel.js";
-import { action, buttons, choice, entry, field, form, heading, input, list, quiet, risky } from "../shell/panel-widgets.js";
+import { action, buttons, choice, entry, field, form, heading, input, list, quiet, dangerButton } from "../shell/panel-widgets.js";
 import { clicks, coverOf, drawn, noteStickers, now } from "./stickers.js";
 import { uploadSticker } from "./sticker-upload.js";
 
-const VISIBILITY = [["draft", "Draft: nobody can send it"], ["private", "Private: only you can send it"], ["public", "Public: everybody finds and sends it"]];
+const VISIBILITY = [["draft", "Draft: nobody can send it"], ["private", "Private: only you can send it"], ["public", "Public: everybody can find and send it"]];
 
 const PACKS_PAGE = "packs-page";
 const packsPage = { title: "Stickers", test: PACKS_PAGE, build: buildPacks };
@@ -21,10 +21,10 @@ async function buildPacks(body) {
     chat.call("stickers.kept_packs"), chat.call("stickers.packs", { own: true, limit: 100 }),
   ]);
   const found = element("div");
-  const query = input({ type: "search", placeholder: "Find packs" });
+  const query = input({ type: "search", placeholder: "Search packs" });
   const packs = Latest.each(async () => {
     const { packs } = await chat.call("stickers.packs", { query: query.value.trim() || undefined, limit: 50 });
-    return packList(packs, "found-packs", "No pack is called so.");
+    return packList(packs, "found-packs", "No results.");
   }, (node) => found.replaceChildren(node));
   const find = () => attempt(() => packs.load("packs"));
   let typing;
@@ -33,10 +33,10 @@ async function buildPacks(body) {
     typing = setTimeout(find, 200);
   });
   body.append(
-    heading("At hand"), await packList(kept.packs, "kept-packs", "Packs that you add are in the picker."),
-    heading("Your packs"), await packList(own.packs, "own-packs", "You have made none."),
+    heading("In your picker"), await packList(kept.packs, "kept-packs", "Packs that you add appear here."),
+    heading("Your packs"), await packList(own.packs, "own-packs", "No packs yet."),
     buttons(action("New pack", "new-pack", () => openPanel(newPackPage))),
-    heading("All packs"), field("Find packs", query, "find-packs"), found,
+    heading("All packs"), field("Search packs", query, "find-packs"), found,
   );
   await find();
 }
@@ -103,7 +103,7 @@ async function buildPack(body, id) {
   const grid = element("div", { className: "sticker-grid" }, ...stickers.map((sticker) => cell(sticker, own)));
   grid.dataset.test = "pack-grid";
   body.append(grid);
-  if (stickers.length === 0) body.append(quiet("There are no stickers in it yet.", "pack-empty"));
+  if (stickers.length === 0) body.append(quiet("This pack has no stickers yet.", "pack-empty"));
   if (own) body.append(...ownPart(pack));
 }
 
@@ -117,7 +117,7 @@ function cell(sticker, own) {
 
 const uploads = new Map();
 
-/** The list of files on their way into a pack; it outlives the page that is drawn anew. */
+/** Returns the list of uploads into a pack. It survives a redraw of the page. */
 function uploadsOf(pack) {
   if (!uploads.has(pack)) uploads.set(pack, element("ul", { className: "uploads" }));
   return uploads.get(pack);
@@ -139,11 +139,11 @@ function ownPart(pack) {
     heading("Your pack"), files, state,
     buttons(action("Add stickers", "add-stickers", () => files.click(), { className: "main" })),
     quiet("PNG, APNG, WebP or Lottie, up to 512 pixels in width and height."),
-    form("publish-pack", "Save", [field("Who may send it", visibility, "visibility")], async () => {
+    form("publish-pack", "Save", [field("Visibility", visibility, "visibility")], async () => {
       await chat.call("stickers.publish", { pack: pack.pack, visibility: visibility.value });
       redrawPanel("pack-page");
-    }, "It is saved."),
-    buttons(risky("Delete pack", "Delete this pack for everyone?", "delete-pack", async () => {
+    }, "Saved."),
+    buttons(dangerButton("Delete pack", "Delete this pack for everyone?", "delete-pack", async () => {
       await chat.call("stickers.delete_pack", { pack: pack.pack });
       startPanel(packsPage);
     })),
@@ -161,7 +161,7 @@ const stickerPage = (sticker) => ({
     const name = { pack: sticker.pack, sticker: sticker.sticker };
     body.append(element("div", { className: "pack-head" }, element("span", { className: "cover" }, drawn(sticker))),
       form("edit-sticker", "Save", [
-        field("Emoji", emoji, "sticker-emoji", "Up to 5; whoever looks for one of them finds it."),
+        field("Emoji", emoji, "sticker-emoji", "Up to 5. The search finds the sticker by them."),
         field("Words", keywords, "sticker-words", "Up to 10."),
       ], async () => {
         const since = now();
@@ -170,13 +170,13 @@ const stickerPage = (sticker) => ({
         startPanel(packPage(sticker.pack));
       }),
       buttons(
-        action("Make it the cover", "cover", async () => {
+        action("Set as cover", "cover", async () => {
           await chat.call("stickers.update_pack", { pack: sticker.pack, cover: sticker.sticker });
           startPanel(packPage(sticker.pack));
         }),
-        risky("Delete sticker", "Delete this sticker?", "remove-sticker", async () => {
+        dangerButton("Delete sticker", "Delete this sticker?", "remove-sticker", async () => {
           await chat.call("stickers.remove_sticker", name);
-          tell("It is gone.");
+          showNotice("Sticker deleted.");
           startPanel(packPage(sticker.pack));
         })));
   },

@@ -1,14 +1,14 @@
-// The picker of stickers: recent ones, favourites, packs at hand, and search by word and emoji.
+// The sticker picker: recent stickers, favourites, kept packs, and search by word or emoji.
 
 import { Latest } from "../client/latest.js";
-import { $, button, element, tell } from "../shell/dom.js";
+import { $, button, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { changed, changes, current } from "../chat/conversations.js";
 import { addStrip, addTool } from "../chat/composer.js";
 import { coverOf, drawn, isFavourite, loadFavourites, noteStickers, now, sendSticker, toggleFavourite } from "./stickers.js";
 import { replying } from "../chat/replies.js";
 import { openPacks } from "./packs.js";
-import { offered } from "../shell/features.js";
+import { showIfOffered } from "../shell/features.js";
 
 const picker = element("div", { className: "sticker-picker", hidden: true });
 picker.dataset.test = "sticker-picker";
@@ -31,19 +31,19 @@ tool.innerHTML = '<svg viewBox="0 0 24 24" width="22" height="22" fill="none" st
   + '<path d="M20 13h-3a4 4 0 0 0-4 4v3M8.5 9.5v.5M15 9.5v.5M8.5 13.5c.8.9 2 1.4 3 1.4"/></svg>';
 tool.setAttribute("aria-label", "Stickers");
 tool.setAttribute("aria-expanded", "false");
-offered("stickers.usage", tool);
+showIfOffered("stickers.usage", tool);
 addTool(tool);
 
-/** What is shown: a function (after) → {stickers, next}, and where its next page begins. */
+/** The source of the grid: `load(after)` → {stickers, next}, and the cursor of its next page. */
 let source = { load: null, next: undefined };
 let turn = 0;
 
-const RECENT = { id: "recent", label: "🕘", title: "Recent", none: "Stickers that you send are found here again.",
+const RECENT = { id: "recent", label: "🕘", title: "Recent", none: "Stickers that you send appear here.",
   load: () => chat.call("stickers.recent") };
-const FAVOURITES = { id: "favourites", label: "★", title: "Favourites", none: "Hold a sticker, or click it with the right button, to make it a favourite.",
+const FAVOURITES = { id: "favourites", label: "★", title: "Favourites", none: "Hold or right-click a sticker to add it to your favourites.",
   load: async () => ({ stickers: await loadFavourites() }) };
 
-const packTab = (pack) => ({ id: pack.pack, pack, title: pack.title, none: "There are no stickers in it.",
+const packTab = (pack) => ({ id: pack.pack, pack, title: pack.title, none: "This pack has no stickers.",
   load: (after) => chat.call("stickers.stickers", { pack: pack.pack, after, limit: 60 }) });
 
 async function open() {
@@ -53,7 +53,7 @@ async function open() {
     await opened.load("tabs");
   } catch (error) {
     close();
-    tell(error.code === "unknown_method" ? "There are no stickers on this server." : error.message);
+    showNotice(error.code === "unknown_method" ? "This server has no stickers." : error.message);
   }
 }
 
@@ -66,14 +66,14 @@ export function close() {
   grid.replaceChildren();
 }
 
-/** Returns the packs at hand: those that were kept, else the one that comes along. */
+/** Returns the kept packs, or the built-in pack if none is kept. */
 async function packsAtHand() {
   const { packs } = await chat.call("stickers.kept_packs");
   if (packs.length > 0) return packs;
   return (await chat.call("stickers.packs", { limit: 5 })).packs;
 }
 
-/** The tabs of the picker, and those of what was sent lately. */
+/** The tabs of the picker and the recent stickers. */
 const opened = Latest.each(async () => {
   const since = now();
   const [packs, { stickers: recent }] = await Promise.all([packsAtHand(), chat.call("stickers.recent")]);
@@ -81,8 +81,8 @@ const opened = Latest.each(async () => {
   const all = [RECENT, FAVOURITES, ...packs.map(packTab)];
   return { all, recent, nodes: await Promise.all(all.map(tabOf)) };
 }, ({ all, recent, nodes }) => {
-  const manage = button("+", "manage-packs", () => { close(); openPacks(); }, { title: "Packs: find and make some" });
-  manage.setAttribute("aria-label", "Packs: find and make some");
+  const manage = button("+", "manage-packs", () => { close(); openPacks(); }, { title: "Manage packs" });
+  manage.setAttribute("aria-label", "Manage packs");
   tabs.replaceChildren(...nodes, manage);
   search.value = "";
   return choose(recent.length > 0 ? RECENT : (all[2] ?? FAVOURITES));
@@ -120,7 +120,7 @@ async function turnPage(fresh = false) {
   }
 }
 
-/** How long a finger stays on a sticker to make it a favourite. */
+/** Milliseconds after which a touch on a sticker toggles the favourite. */
 const HELD = 500;
 
 function cell(sticker) {
@@ -160,7 +160,7 @@ search.addEventListener("input", () => {
   typing = setTimeout(() => {
     const query = search.value.trim();
     if (query === "") return void tabs.querySelector("[role=tab]:nth-child(3), [role=tab]")?.click();
-    void choose({ id: "", none: "Nothing is called so.", load: (after) => chat.call("stickers.search", { query, after, limit: 60 }) });
+    void choose({ id: "", none: "No results.", load: (after) => chat.call("stickers.search", { query, after, limit: 60 }) });
   }, 200);
 });
 picker.addEventListener("keydown", (pressed) => {

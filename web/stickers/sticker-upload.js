@@ -1,27 +1,27 @@
-// From a file to a sticker: uploaded, inspected by the server, put into a pack.
+// Uploads a file, waits for its inspection by the server, and adds it to a pack.
 
 import { element } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { blobs } from "../shell/pictures.js";
 import { noteStickers, now } from "./stickers.js";
 
-/** What is wrong with files that are refused; docs/plugins/stickers.md. */
+/** Sentences for the flaws of rejected files: docs/plugins/stickers.md. */
 const FLAWS = {
-  unknown_format: "it is none of PNG, APNG, WebP and Lottie",
-  bad_media_type: "it is something else than its name says",
-  damaged: "it is damaged",
-  bad_dimensions: "it is too large: make it smaller, 512 pixels at most",
-  too_many_frames: "it has too many frames",
-  too_long: "it lasts too long",
-  metadata: "it has metadata (EXIF or XMP), which may tell where it was made; take that out",
-  unsafe: "it has parts that are not allowed in stickers",
+  unknown_format: "not a PNG, APNG, WebP or Lottie file",
+  bad_media_type: "the content doesn't match the file type",
+  damaged: "the file is damaged",
+  bad_dimensions: "too large: at most 512 pixels in width and height",
+  too_many_frames: "too many frames",
+  too_long: "too long",
+  metadata: "contains metadata (EXIF or XMP), which can reveal a place: remove it",
+  unsafe: "contains parts that are not allowed in stickers",
 };
 
 const TYPES = { png: "image/png", apng: "image/apng", webp: "image/webp", json: "application/json", lottie: "video/lottie+json" };
 
 const typeOf = ({ name, type }) => type || TYPES[name.split(".").at(-1).toLowerCase()] || "";
 
-/** Waits until the server has looked into an upload; a signal says so, which may be missed. */
+/** Resolves when the server has inspected an upload. A signal reports it; polling covers a lost signal. */
 function inspected(blob) {
   return new Promise((done, failed) => {
     const finish = (settle, value) => {
@@ -40,10 +40,10 @@ function inspected(blob) {
   });
 }
 
-/** One after the other, so that stickers of one pack don't ask for the same place in it. */
+/** Stickers are added one after the other, so that two of one pack don't conflict. */
 let adding = Promise.resolve();
 
-/** Makes a sticker of a file; shows how far it is in a list. Returns whether it worked. */
+/** Adds a file to a pack as a sticker and shows the progress in a list. Returns true on success. */
 export async function uploadSticker(pack, file, shown) {
   const words = element("span", {}, `${file.name}: uploading…`);
   const line = element("li", {}, words);
@@ -55,9 +55,9 @@ export async function uploadSticker(pack, file, shown) {
   };
   try {
     const blob = await blobs.upload("stickers", file, { mediaType: typeOf(file) }).done;
-    say("being looked into…", "checking");
+    say("checking…", "checking");
     const { state, flaw } = await inspected(blob);
-    if (state !== "ready") return void say(FLAWS[flaw] ?? "it is refused", "refused");
+    if (state !== "ready") return void say(FLAWS[flaw] ?? "refused", "refused");
     const keywords = file.name.replace(/\.[^.]*$/, "").split(/[^\p{L}\p{N}]+/u).filter(Boolean);
     const named = keywords.map((word) => word.toLowerCase().slice(0, 32)).slice(0, 10);
     const since = now();

@@ -1,7 +1,7 @@
-// Stickers: what is known of them, how they are drawn, and messages that are one.
+// Stickers: their data, their drawing, and messages of the kind `sticker`.
 
 import { Latest, now } from "../client/latest.js";
-import { button, element, tell } from "../shell/dom.js";
+import { button, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { kinds } from "../chat/content.js";
 import { changed, current } from "../chat/conversations.js";
@@ -12,9 +12,9 @@ import { animate } from "./animation.js";
 
 const nameOf = ({ pack, sticker }) => `${pack}/${sticker}`;
 
-/** Stickers by name; null for those that are gone. */
+/** Stickers by name; null for deleted ones. */
 const known = new Map();
-/** What is to be resolved, by name. */
+/** Pack and id of each sticker, by name. */
 const places = new Map();
 const resolved = new Latest(async (names) => {
   const wanted = names.map((name) => places.get(name));
@@ -28,7 +28,7 @@ const resolved = new Latest(async (names) => {
 
 export { now };
 
-/** Takes stickers from an answer of the plugin whose request began at the moment `since`, and returns them. */
+/** Stores stickers from an answer of the plugin whose request began at the moment `since`, and returns them. */
 export function noteStickers(stickers, since) {
   for (const sticker of stickers) {
     places.set(nameOf(sticker), { pack: sticker.pack, sticker: sticker.sticker });
@@ -37,7 +37,7 @@ export function noteStickers(stickers, since) {
   return stickers;
 }
 
-/** Returns what is known of a sticker, or null if it is gone; many at a time are asked for together. */
+/** Returns a sticker, or null if it was deleted. Calls of one turn share a request. */
 async function resolve({ pack, sticker }) {
   const name = nameOf({ pack, sticker });
   if (known.has(name)) return known.get(name);
@@ -48,10 +48,10 @@ async function resolve({ pack, sticker }) {
 const isLottie = ({ format }) => format === "lottie";
 const drawings = new Map();
 
-/** The blob of a sticker; those of the pack that comes along are none, and everybody may have them. */
+/** Returns the blob id of a sticker, or undefined for stickers of the built-in pack, which need no token. */
 const blobOf = ({ url }) => /\/blobs\/stickers\/([^/]+)$/.exec(url)?.[1];
 
-/** Returns the animation of a Lottie sticker, each time as an object of its own: the player changes it. */
+/** Returns the animation of a Lottie sticker as a new object, because the player changes it. */
 async function drawingOf(sticker) {
   const { url } = sticker;
   if (!drawings.has(url)) {
@@ -63,7 +63,7 @@ async function drawingOf(sticker) {
   return JSON.parse(await drawings.get(url));
 }
 
-/** Draws a sticker into a node of its own. */
+/** Returns a new node with a sticker in it. */
 export function drawn(sticker) {
   const node = element("span", { className: "sticker" });
   node.setAttribute("role", "img");
@@ -72,7 +72,7 @@ export function drawn(sticker) {
   return node;
 }
 
-/** An emoji as a picture: the server keeps it without the sign that asks for one. */
+/** Returns an emoji with the variation selector for its coloured form, which the server removes. */
 const pictured = (emoji) => (emoji && !/\p{Emoji_Presentation}/u.test(emoji) ? `${emoji}\uFE0F` : emoji);
 
 const labelOf = ({ emoji = [], keywords = [], sticker }) => [pictured(emoji[0]), keywords[0] ?? sticker].filter(Boolean).join(" ");
@@ -95,7 +95,7 @@ async function draw(node, sticker) {
   }
 }
 
-/** Returns the cover of a pack: that sticker, or else its first one. */
+/** Returns a node with the cover of a pack, or with its first sticker if it has no cover. */
 export async function coverOf({ pack, title, cover }) {
   const since = now();
   try {
@@ -103,12 +103,16 @@ export async function coverOf({ pack, title, cover }) {
       : chat.call("stickers.stickers", { pack, limit: 1 }));
     if (stickers.length > 0) return drawn(noteStickers(stickers, since)[0]);
   } catch {
-    // The title stands for it.
+    // The first letter of the title replaces it.
   }
   return element("span", {}, title.slice(0, 1));
 }
 
-/** What a click on a sticker in a message does; `stickers/packs.js` says. */
+/**
+ * The action for a click on a sticker in a message; `stickers/packs.js` sets it.
+ *
+ * @type {{open: (pack: string, sticker?: string) => void}}
+ */
 export const clicks = { open() {} };
 
 kinds.set("sticker", {
@@ -116,20 +120,20 @@ kinds.set("sticker", {
     const box = button("", "sticker", () => clicks.open(content.pack, content.sticker), { className: "sticker-box" });
     box.dataset.part = "sticker";
     void resolve(content).then((sticker) => {
-      box.replaceChildren(sticker ? drawn(sticker) : element("span", { className: "quiet" }, "This sticker is gone."));
+      box.replaceChildren(sticker ? drawn(sticker) : element("span", { className: "quiet" }, "This sticker was deleted."));
       box.setAttribute("aria-label", sticker ? `Sticker ${labelOf(sticker)}: show its pack` : "Sticker");
     }, () => (box.textContent = "Sticker"));
     return box;
   },
   preview: ({ content }) => {
     const name = nameOf(content);
-    // Lists show it with its emoji as soon as that is known.
+    // Redraws the list once the emoji is loaded.
     if (!known.has(name)) void resolve(content).then((sticker) => sticker && changed("list"), () => {});
     return [pictured(known.get(name)?.emoji?.[0]), "Sticker"].filter(Boolean).join(" ");
   },
 });
 
-/** The favourites, while they are known. */
+/** The favourites, once they are loaded. */
 let favourites;
 const marked = Latest.each(async () => {
   const since = now();
@@ -141,16 +145,16 @@ export const loadFavourites = async () => favourites ?? marked.need("favourites"
 export const isFavourite = async ({ pack, sticker }) =>
   (await loadFavourites()).some((other) => other.pack === pack && other.sticker === sticker);
 
-/** Makes a sticker a favourite, or takes it from them; returns what it is then. */
+/** Adds a sticker to the favourites or removes it. Returns true if it is a favourite now, undefined after an error. */
 export async function toggleFavourite({ pack, sticker }) {
   try {
     const on = !(await isFavourite({ pack, sticker }));
     await chat.call("stickers.favourite", { pack, sticker, on });
     await marked.load("favourites");
-    tell(on ? "It is one of your favourites now." : "It is no favourite of yours any more.");
+    showNotice(on ? "Added to favourites." : "Removed from favourites.");
     return on;
   } catch (error) {
-    tell(error.message);
+    showNotice(error.message);
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
-// Texts in the language of whoever reads them, with the original one tap away.
+// Messages in the reader's language, with the original one tap away.
 
 import { Latest } from "../client/latest.js";
-import { button, element, tell } from "../shell/dom.js";
+import { button, element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { changes, conversations, current } from "../chat/conversations.js";
 import { kinds } from "../chat/content.js";
@@ -9,21 +9,21 @@ import "../files/media.js";
 import { furtherActs } from "../chat/message-menu.js";
 import { redraw } from "../chat/message-list.js";
 
-/** What the reader wants: {language, reads, everywhere, untranslated}; undefined while that is not known, or nobody translates. */
+/** The reader's settings: {language, reads, everywhere, untranslated}; undefined until loaded, and without the plugin. */
 export let settings;
 
-/** Tells `change` when what is translated, or the settings, are others. */
+/** Dispatches `change` after the settings or the translated conversations changed. */
 export const translations = new EventTarget();
 
-/** Whether texts of a conversation are translated, as far as that is known. */
+/** Whether a conversation is translated, by id; only loaded conversations. */
 const wanted = new Map();
-/** What somebody asked to be translated, by message; and of which messages the original is shown. */
-const asked = new Map();
+/** Requested translations by message, and the messages whose original is shown. */
+const requested = new Map();
 const originals = new Set();
 
 const keyOf = ({ conversation, seq, edited }, place = current) => `${conversation ?? place?.id} ${seq} ${edited ?? ""}`;
 
-/** The name of a language in the language of the page. */
+/** Returns the name of a language in the language of the page. */
 export function languageName(tag) {
   try {
     return new Intl.DisplayNames([navigator.language], { type: "language" }).of(tag);
@@ -34,17 +34,17 @@ export function languageName(tag) {
 
 const wordsOf = ({ kind, content }) => (kind === "text" ? content.text : content.caption);
 
-/** Returns the translation of a message for the reader, if there is one to be shown. */
+/** Returns the translation to show for a message, or undefined. */
 function translationOf(message) {
   if (message.recalled || message.seq === undefined) return undefined;
-  const mine = asked.get(keyOf(message));
+  const mine = requested.get(keyOf(message));
   if (mine) return mine;
   if (!settings?.language || message.sender === chat.actor || wanted.get(message.conversation) === false) return undefined;
   const note = message.annotations?.find(({ plugin, name }) => plugin === "translation" && name === settings.language);
   return typeof note?.value?.text === "string" ? note.value : undefined;
 }
 
-/** A text in the reader's language, with a line that says so and leads to the original. */
+/** Returns a translated text with a line below it that switches to the original. */
 function translated(message, translation, show) {
   const isOriginal = originals.has(keyOf(message));
   const from = translation.from ? languageName(translation.from) : null;
@@ -75,13 +75,13 @@ kinds.set("text", {
   },
 });
 
-/* Captions have no annotations; they are translated when somebody asks. */
+/* Captions have no annotations; they are translated on request. */
 for (const kind of ["image", "file", "voice", "video"]) {
   const plain = kinds.get(kind);
   kinds.set(kind, {
     ...plain,
     show: (message, place) => {
-      const translation = asked.get(keyOf(message));
+      const translation = requested.get(keyOf(message));
       if (!translation) return plain.show(message, place);
       const shown = (words) => plain.show(words === undefined ? message : { ...message, content: { ...message.content, caption: words } }, place);
       return translated(message, translation, shown);
@@ -98,15 +98,15 @@ furtherActs.push((message) => {
 });
 
 const SAYS = {
-  unneeded: "There is nothing to translate for you in it.",
-  unavailable: "Nobody can translate this now.",
-  capped: "Too much was translated today; try again tomorrow.",
+  unneeded: "This message needs no translation.",
+  unavailable: "This message can't be translated at the moment.",
+  capped: "The translation limit of today is reached. Try again tomorrow.",
 };
 
-/** Texts to be translated and their answers, by message. */
+/** Texts of pending requests, and the requests, by message. */
 const texts = new Map();
 const answers = Latest.each((key) => answered(texts.get(key)), (answer, key) => {
-  if (answer.state === "ready") asked.set(key, answer);
+  if (answer.state === "ready") requested.set(key, answer);
   return answer;
 });
 
@@ -118,18 +118,18 @@ async function translate(message, words) {
     texts.delete(key);
     // The reader chose another language meanwhile.
     if (!answer) return;
-    if (answer.state !== "ready") return tell(SAYS[answer.state] ?? answer.state);
+    if (answer.state !== "ready") return showNotice(SAYS[answer.state] ?? answer.state);
     redraw(message.seq);
   } catch (error) {
     if (error.code === "translation.unknown_language") return void openTranslationSettings.run();
-    tell(error.message);
+    showNotice(error.message);
   }
 }
 
-/** What is done when somebody wants a translation and has not said in which language; `translation/translation-settings.js` says. */
+/** Opens the settings for a reader without a language; `translation/translation-settings.js` sets `run`. */
 export const openTranslationSettings = { run() {} };
 
-/** Asks for a translation, and waits for it: a signal says when it is there. */
+/** Requests a translation and resolves with the answer. A signal reports its end. */
 async function answered(words) {
   for (;;) {
     let hear, id, early = new Set();
@@ -145,7 +145,7 @@ async function answered(words) {
       const answer = await chat.call("translation.translate", { text: words });
       if (answer.state !== "pending") return answer;
       id = answer.id;
-      // A signal may be lost; the answer is there all the same.
+      // Covers a lost signal: the next request returns the finished translation.
       if (!early.has(id)) await Promise.race([heard, new Promise((late) => setTimeout(late, 10_000))]);
     } finally {
       chat.removeEventListener("signal", hear);
@@ -164,7 +164,7 @@ chat.addEventListener("state", async ({ detail: { state } }) => {
     translations.dispatchEvent(new Event("change"));
     await load(current);
   } catch (error) {
-    // A server without the plugin translates nothing, and the page offers nothing.
+    // Without the plugin, the page offers no translation.
     if (error.retry) return;
     settings = undefined;
   }
@@ -180,13 +180,13 @@ changes.addEventListener("open", () => void load(current));
 
 async function load(conversation) {
   if (!settings || !conversation || wanted.has(conversation.id)) return;
-  // If it fails, it is asked again when the conversation is opened again.
+  // After a failure, the next opening of the conversation loads it again.
   await translatedHere.need(conversation.id).catch(() => {});
 }
 
 export const isTranslated = ({ id }) => wanted.get(id) ?? false;
 
-/** Says whether a conversation is translated; `on` undefined: as all the others. */
+/** Turns translation of a conversation on or off; `on` undefined follows the general setting. */
 export async function setTranslated(conversation, on) {
   await chat.call("translation.set_conversation", { conversation: conversation.id, ...(on === undefined ? {} : { on }) });
   await translatedHere.load(conversation.id);
@@ -197,7 +197,7 @@ export async function setSettings(wish) {
   await wishes.load("settings");
   wanted.clear();
   translatedHere.clear();
-  asked.clear();
+  requested.clear();
   answers.clear();
   if (current) await load(current);
   redrawAll(current);

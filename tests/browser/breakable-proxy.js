@@ -1,10 +1,10 @@
-// A link to the server that breaks when it is told to: real connections, which are reset in the middle of what they carry.
+// A TCP proxy that breaks on command: it resets real connections in the middle of their data.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-export class Link {
-  /** How many bytes went to the server. */
+export class BreakableProxy {
+  /** Bytes sent to the server. */
   sent = 0;
   #server;
   #connections = new Set();
@@ -12,14 +12,14 @@ export class Link {
   #limit = Infinity;
   #broken;
 
-  /** Opens a link to a port of this machine. */
+  /** Opens a proxy to a port of this machine. */
   static async to(port) {
-    const link = new Link();
-    link.#server = createServer((client) => link.#carry(client, port));
-    link.#server.listen(0, "127.0.0.1");
-    await once(link.#server, "listening");
-    link.address = `http://127.0.0.1:${link.#server.address().port}/`;
-    return link;
+    const proxy = new BreakableProxy();
+    proxy.#server = createServer((client) => proxy.#carry(client, port));
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    proxy.address = `http://127.0.0.1:${proxy.#server.address().port}/`;
+    return proxy;
   }
 
   #carry(client, port) {
@@ -42,7 +42,7 @@ export class Link {
     }
   }
 
-  /** Counts what goes to the server, and breaks the link where it is to break. */
+  /** Counts bytes to the server. Returns false and breaks the connections at the limit. */
   #passes(bytes) {
     this.sent += bytes;
     if (this.sent < this.#limit) return true;
@@ -57,7 +57,7 @@ export class Link {
     this.#broken();
   }
 
-  /** Breaks all connections when so many more bytes have gone to the server, and takes no others; resolves then. */
+  /** Breaks all connections after `bytes` more bytes to the server, and refuses new ones until `mend`. Resolves when broken. */
   breaksAfter(bytes) {
     this.#limit = this.sent + bytes;
     return new Promise((broken) => (this.#broken = broken));
