@@ -156,6 +156,7 @@ export interface Options {
 export declare class CourtyardError extends Error {
   readonly code: string;
   readonly retry: boolean;
+  constructor(code: string, message: string, retry: boolean);
 }
 
 /** The detail of each event of a `Courtyard`. */

@@ -65,7 +65,7 @@ export class Courtyard extends EventTarget {
   #stopped = true;
   #number = 0;
 
-  /** @param options {url, app?, device, token?, storage?, WebSocket?, delivers?: false to send no delivery receipts} */
+  /** @param {any} options {url, app?, device, token?, storage?, WebSocket?, delivers?: false to send no delivery receipts} */
   constructor(options) {
     super();
     this.#options = { app: "default", WebSocket: globalThis.WebSocket, storage: globalThis.localStorage, ...options };

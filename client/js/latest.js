@@ -1,30 +1,30 @@
-// What was last known of something that a server has, without older answers in the place of newer ones.
+// Fetching that never replaces a newer answer with an older one.
 
-/** Counts what all instances store. */
+/** Counts stored answers of all instances. */
 let moment = 0;
 
-/** Returns the present moment, for `Latest.offer`. */
+/** Returns the current moment, for `Latest.offer`. */
 export const now = () => moment;
 
 /**
  * Fetches subjects, such as a group by its id, and stores the answers.
  *
- * Answers of a server may overtake each other. Therefore at most one request for a subject is in flight. A subject that is
- * loaded again or changes meanwhile is fetched once more after the answer; the answer that was overtaken is never stored.
+ * Answers can overtake each other. Therefore at most one request per subject is in flight. A subject that is loaded again or
+ * changes meanwhile is fetched once more after the answer, and the overtaken answer is never stored.
  */
 export class Latest {
   #fetch;
   #store;
   #most;
-  /** Subjects that are wanted, by key: {key, isInFlight, isOvertaken, settled, resolve, reject}. */
+  /** Pending subjects by key: {key, isInFlight, isOvertaken, settled, resolve, reject}. */
   #subjects = new Map();
   #waiting = new Set();
-  /** When subjects were last stored, by key. */
+  /** The moment at which each subject was last stored. */
   #stored = new Map();
 
   /**
-   * @param fetch (keys) → a promise of their answers in the same order, for at most `most` keys at a time
-   * @param store (answer, key) → the value of the subject, with which `load` resolves
+   * @param fetch (keys) → a promise of their answers in the same order, for at most `most` keys in one request
+   * @param store (answer, key) → the value with which `load` resolves
    */
   constructor(fetch, store, most = 1) {
     this.#fetch = fetch;
@@ -32,14 +32,14 @@ export class Latest {
     this.#most = most;
   }
 
-  /** The same where each subject has a request of its own: `fetch(key)` → a promise of its answer. */
+  /** Returns an instance with one request per subject: `fetch(key)` → a promise of the answer. */
   static each(fetch, store) {
     return new Latest(async ([key]) => [await fetch(key)], store);
   }
 
   /**
-   * Fetches a subject, and resolves with its value. The request begins after this call, so that the answer has everything that
-   * the caller knows of. Rejects if the request fails; resolves with undefined if the subject is forgotten meanwhile.
+   * Fetches a subject and resolves with its value. The request begins after this call, so the answer includes all changes that
+   * the caller knows. Rejects if the request fails; resolves with undefined if the subject is forgotten meanwhile.
    */
   load(key) {
     const subject = this.#subjects.get(key);
@@ -48,12 +48,12 @@ export class Latest {
     return subject.settled;
   }
 
-  /** Fetches several subjects, and resolves with their values in the same order. */
+  /** Fetches several subjects and resolves with their values in the same order. */
   loadAll(keys) {
     return Promise.all(keys.map((key) => this.load(key)));
   }
 
-  /** Does the same as `load`, but joins a request that is in flight: for a caller to whom any answer is new. */
+  /** Does the same as `load`, but joins a request in flight: for callers that know of no change. */
   need(key) {
     return (this.#subjects.get(key) ?? this.#want(key)).settled;
   }
@@ -63,8 +63,8 @@ export class Latest {
   }
 
   /**
-   * Stores what is known of a subject from elsewhere: from a push, or from an answer whose request began at the moment `since`.
-   * If something else was stored since then, which of both is newer is unknown, and the subject is fetched.
+   * Stores a value from elsewhere: from a push, or from an answer whose request began at the moment `since`. If another value
+   * was stored since then, the newer one is unknown, and the subject is fetched instead.
    */
   offer(key, answer, since = moment) {
     const subject = this.#subjects.get(key);
@@ -73,13 +73,13 @@ export class Latest {
     else if (!subject) this.#want(key).settled.catch(() => {});
   }
 
-  /** Marks a subject as changed: an answer that is on its way is not stored, and the subject is fetched once more. */
+  /** Marks a subject as changed: an answer in flight is not stored, and the subject is fetched once more. */
   overtake(key) {
     const subject = this.#subjects.get(key);
     if (subject?.isInFlight) subject.isOvertaken = true;
   }
 
-  /** Forgets a subject: an answer that is on its way is not stored. */
+  /** Forgets a subject: an answer in flight is not stored. */
   forget(key) {
     const subject = this.#subjects.get(key);
     this.#subjects.delete(key);
@@ -106,7 +106,7 @@ export class Latest {
     return subject;
   }
 
-  /** Subjects that are wanted in the same turn are fetched together. */
+  /** Subjects of the same turn share a request. */
   #enqueue(subject) {
     if (this.#waiting.size === 0) queueMicrotask(() => this.#send());
     this.#waiting.add(subject);

@@ -19,7 +19,7 @@ export class Marks {
   #typed = new Map();
   #typing = new Map();
 
-  /** @param client {request(frame), write(frame), online(), actor(), resync(), emit(type, detail), delivers} */
+  /** @param {any} client {request(frame), write(frame), online(), actor(), resync(), emit(type, detail), delivers} */
   constructor(client) {
     this.#client = client;
   }

@@ -27,11 +27,11 @@ const running = new Set();
 export class Blobs {
   #options;
 
-  /** @param options {url, app?, token: text or function, storage?, backOff?: {first, longest}, fetch?, XMLHttpRequest?} */
+  /** @param {any} options {url, app?, token: text or function, storage?, backOff?: {first, longest}, fetch?, XMLHttpRequest?} */
   constructor(options) {
     this.#options = {
       app: "default", storage: globalThis.localStorage, backOff: { first: FIRST_PAUSE, longest: LONGEST_PAUSE },
-      fetch: (...request) => globalThis.fetch(...request), XMLHttpRequest: globalThis.XMLHttpRequest, ...options,
+      fetch: (input, init) => globalThis.fetch(input, init), XMLHttpRequest: globalThis.XMLHttpRequest, ...options,
     };
   }
 
@@ -39,13 +39,19 @@ export class Blobs {
    * Uploads a file. Broken connections and restarts of the server only delay it. Given the same file after a reload of the
    * page, the upload is resumed.
    *
-   * @param options {name?, mediaType?, conversation?, checksum?: "sha1" or "sha256", chunk?: bytes of a request}
+   * @param {any} options {name?, mediaType?, conversation?, checksum?: "sha1" or "sha256", chunk?: bytes of a request}
    */
   upload(plugin, file, options = {}) {
     return new Upload(this.#options, this.#endpoint(plugin), file, options);
   }
 
-  /** Downloads a blob, and resumes after a broken connection. `onprogress` gets (received, size). */
+  /**
+   * Downloads a blob, and resumes after a broken connection. `onprogress` gets (received, size).
+   *
+   * @param {string} plugin
+   * @param {string} id
+   * @param {{signal?: AbortSignal, onprogress?: (received: number, size: number) => void}} options
+   */
   async download(plugin, id, { signal, onprogress } = {}) {
     const parts = [];
     const state = { received: 0, size: undefined, type: "", tag: undefined };
