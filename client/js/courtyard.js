@@ -198,7 +198,7 @@ export class Courtyard extends EventTarget {
 
   /** Fetches the receipts of all members of a conversation, and stores them in its `marks`. */
   async receipts(conversation) {
-    for (let after; ; ) {
+    for (let after; ;) {
       const from = after === undefined ? {} : { after_actor: after };
       const { receipts } = await this.#request({ type: "receipts", conversation, limit: RECEIPTS, ...from });
       this.#marks.storeReceipts(conversation, receipts);
@@ -219,7 +219,9 @@ export class Courtyard extends EventTarget {
     if (this.#socket?.readyState !== 1) {
       if (this.#state !== "connecting") return Promise.reject(OFFLINE);
       // Requests made while the client is connecting are queued.
-      return new Promise((resolve) => this.addEventListener("state", () => resolve(this.#request(frame)), { once: true }));
+      return new Promise((resolve) =>
+        this.addEventListener("state", () => resolve(this.#request(frame)), { once: true }),
+      );
     }
     const id = `r${++this.#number}`;
     return new Promise((resolve, reject) => {
@@ -351,8 +353,16 @@ export class Courtyard extends EventTarget {
     const { type, conversation, target, kind = "", content = {}, emoji } = message;
     const reaction = emoji === undefined ? undefined : { emoji, on: type === "react" };
     this.#receiveEvent({
-      type: EVENT_TYPES[type], id: ack.event, conversation, seq: ack.seq, ...(target && { target }), kind,
-      content: ack.content ?? reaction ?? content, sender: this.actor, client_id: ack.id, time: ack.time,
+      type: EVENT_TYPES[type],
+      id: ack.event,
+      conversation,
+      seq: ack.seq,
+      ...(target && { target }),
+      kind,
+      content: ack.content ?? reaction ?? content,
+      sender: this.actor,
+      client_id: ack.id,
+      time: ack.time,
     });
   }
 
@@ -446,7 +456,7 @@ export class Courtyard extends EventTarget {
   }
 
   #emitNext(known) {
-    for (let event; (event = known.waiting.get(known.seq + 1)); ) {
+    for (let event; (event = known.waiting.get(known.seq + 1));) {
       known.waiting.delete(event.seq);
       known.seq = event.seq;
       this.#marks.receiveEvent(event);
@@ -557,7 +567,8 @@ function withReaction(reactions, { emoji, on }, actor) {
   const others = known.actors.filter((other) => other !== actor);
   const actors = !on ? others : others.length < known.actors.length ? known.actors : [...others, actor];
   return reactions.flatMap((reaction) =>
-    reaction !== known ? [reaction] : actors.length > 0 ? [{ emoji, actors }] : []);
+    reaction !== known ? [reaction] : actors.length > 0 ? [{ emoji, actors }] : [],
+  );
 }
 
 /**

@@ -121,7 +121,10 @@ export class Latest {
   async #request(subjects) {
     for (const subject of subjects) subject.isInFlight = true;
     const request = (async () => this.#fetch(subjects.map(({ key }) => key)))();
-    const [answers, failure] = await request.then((answers) => [answers], (error) => [undefined, error]);
+    const [answers, failure] = await request.then(
+      (answers) => [answers],
+      (error) => [undefined, error],
+    );
     subjects.forEach((subject, at) => {
       if (this.#subjects.get(subject.key) !== subject) return;
       subject.isInFlight = false;

@@ -9,8 +9,10 @@ const TYPING_SHOWN = 6_000;
 /** The server's upper bound of unread counts. */
 const MANY = 100;
 
-const maximum = (known, { delivered, read }) =>
-  ({ delivered: Math.max(known?.delivered ?? 0, delivered), read: Math.max(known?.read ?? 0, read) });
+const maximum = (known, { delivered, read }) => ({
+  delivered: Math.max(known?.delivered ?? 0, delivered),
+  read: Math.max(known?.read ?? 0, read),
+});
 
 /** The marks of all conversations. Sends the caller's own with as few requests as possible. */
 export class Marks {
@@ -109,7 +111,10 @@ export class Marks {
   receiveTyping({ conversation, actor }) {
     const key = `${conversation} ${actor}`;
     clearTimeout(this.#typing.get(key));
-    this.#typing.set(key, setTimeout(() => this.#stopTyping(conversation, actor), TYPING_SHOWN));
+    this.#typing.set(
+      key,
+      setTimeout(() => this.#stopTyping(conversation, actor), TYPING_SHOWN),
+    );
     this.#client.emit("typing", { conversation, actor, on: true });
   }
 
@@ -132,8 +137,17 @@ export class Marks {
     let state = this.#conversations.get(conversation);
     if (!state) {
       // `behind` counts the unread messages up to `listed`; `fresh` has the numbers of later ones.
-      state = { read: 0, delivered: 0, listed: 0, behind: 0, fresh: [], receipts: new Map(),
-        wanted: { read: 0, delivered: 0 }, busy: false, timer: undefined };
+      state = {
+        read: 0,
+        delivered: 0,
+        listed: 0,
+        behind: 0,
+        fresh: [],
+        receipts: new Map(),
+        wanted: { read: 0, delivered: 0 },
+        busy: false,
+        timer: undefined,
+      };
       this.#conversations.set(conversation, state);
     }
     return state;

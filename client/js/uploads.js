@@ -30,8 +30,12 @@ export class Blobs {
   /** @param {any} options {url, app?, token: text or function, storage?, backOff?: {first, longest}, fetch?, XMLHttpRequest?} */
   constructor(options) {
     this.#options = {
-      app: "default", storage: globalThis.localStorage, backOff: { first: FIRST_PAUSE, longest: LONGEST_PAUSE },
-      fetch: (input, init) => globalThis.fetch(input, init), XMLHttpRequest: globalThis.XMLHttpRequest, ...options,
+      app: "default",
+      storage: globalThis.localStorage,
+      backOff: { first: FIRST_PAUSE, longest: LONGEST_PAUSE },
+      fetch: (input, init) => globalThis.fetch(input, init),
+      XMLHttpRequest: globalThis.XMLHttpRequest,
+      ...options,
     };
   }
 
@@ -74,7 +78,9 @@ export class Blobs {
   async remove(plugin, id) {
     const { fetch } = this.#options;
     const url = `${this.#endpoint(plugin)}/${encodeURIComponent(id)}`;
-    const response = await fetch(url, { method: "DELETE", headers: bearer(this.#options) }).catch(() => { throw OFFLINE(); });
+    const response = await fetch(url, { method: "DELETE", headers: bearer(this.#options) }).catch(() => {
+      throw OFFLINE();
+    });
     if (!response.ok) throw failure(response.status, await response.text());
   }
 
@@ -97,7 +103,7 @@ export class Blobs {
         state.type = response.headers.get("content-type") ?? "";
         state.tag = response.headers.get("etag");
       }
-      for (const reader = response.body.getReader(); ; ) {
+      for (const reader = response.body.getReader(); ;) {
         const { done, value } = await reader.read();
         if (done) break;
         watchdog.restart();
@@ -236,11 +242,20 @@ export class Upload extends EventTarget {
 
   /** Returns why an attempt failed, as far as it can be determined. */
   async #reason(error) {
-    if (!(error instanceof CourtyardError)) return new CourtyardError("internal", String(error?.message ?? error), false);
+    if (!(error instanceof CourtyardError))
+      return new CourtyardError("internal", String(error?.message ?? error), false);
     if (error.code !== "offline") return error;
     // A changed or deleted file looks like a broken connection.
-    const readable = await this.#file.slice(0, 1).arrayBuffer().then(() => true, () => false);
-    return readable ? error : new CourtyardError("unreadable_file", "The file was changed or deleted. Choose it again.", false);
+    const readable = await this.#file
+      .slice(0, 1)
+      .arrayBuffer()
+      .then(
+        () => true,
+        () => false,
+      );
+    return readable
+      ? error
+      : new CourtyardError("unreadable_file", "The file was changed or deleted. Choose it again.", false);
   }
 
   /** Sends the bytes that the server doesn't have. */
@@ -260,11 +275,24 @@ export class Upload extends EventTarget {
 
   async #create(signal) {
     const { name, mediaType, conversation } = this.#options;
-    const metadata = [["filename", name && shortened(name)], ["filetype", mediaType], ["conversation", conversation]];
-    const answer = await this.#request("POST", this.#endpoint, {
-      "upload-length": String(this.size),
-      "upload-metadata": metadata.filter(([, value]) => value).map(([key, value]) => `${key} ${base64(value)}`).join(","),
-    }, undefined, signal);
+    const metadata = [
+      ["filename", name && shortened(name)],
+      ["filetype", mediaType],
+      ["conversation", conversation],
+    ];
+    const answer = await this.#request(
+      "POST",
+      this.#endpoint,
+      {
+        "upload-length": String(this.size),
+        "upload-metadata": metadata
+          .filter(([, value]) => value)
+          .map(([key, value]) => `${key} ${base64(value)}`)
+          .join(","),
+      },
+      undefined,
+      signal,
+    );
     if (answer.status !== 201) throw failure(answer.status, answer.text);
     this.#url = new URL(answer.header("location"), this.#endpoint).href;
     const until = Date.parse(answer.header("upload-expires") ?? "");
@@ -296,15 +324,16 @@ export class Upload extends EventTarget {
     if (answer.status === 204) return Number(answer.header("upload-offset"));
     if (answer.status === 404 || answer.status === 410) this.#forgotten();
     const error = failure(answer.status, answer.text);
-    const again = [404, 409, 410].includes(answer.status)
-      || (answer.status === 460 && ++this.#restarts <= RESTARTS);
+    const again = [404, 409, 410].includes(answer.status) || (answer.status === 460 && ++this.#restarts <= RESTARTS);
     throw again ? new CourtyardError(error.code, error.message, true) : error;
   }
 
   #request(method, url, headers, body, signal, onprogress) {
     const all = { ...bearer(this.#client), "tus-resumable": "1.0.0", ...headers };
     const request = { method, url, headers: all, body, signal, onprogress };
-    return this.#client.XMLHttpRequest ? byXhr(this.#client.XMLHttpRequest, request) : byFetch(this.#client.fetch, request);
+    return this.#client.XMLHttpRequest
+      ? byXhr(this.#client.XMLHttpRequest, request)
+      : byFetch(this.#client.fetch, request);
   }
 
   /** Identifies the same file after a reload; undefined for a file without a name or a time. */
@@ -324,7 +353,9 @@ export class Upload extends EventTarget {
 
   #store(entry) {
     if (!this.#mark) return;
-    const others = Object.entries(this.#stored()).filter(([mark, { until }]) => mark !== this.#mark && until > Date.now());
+    const others = Object.entries(this.#stored()).filter(
+      ([mark, { until }]) => mark !== this.#mark && until > Date.now(),
+    );
     const all = Object.fromEntries(entry ? [...others, [this.#mark, entry]] : others);
     try {
       this.#client.storage?.setItem(STORAGE_KEY, JSON.stringify(all));
@@ -405,7 +436,13 @@ function bearer({ token }) {
 }
 
 /** Codes for HTTP statuses without a body, as in responses to `HEAD`. */
-const CODES = { 401: "unauthenticated", 403: "forbidden", 404: "unknown_blob", 409: "upload_conflict", 460: "checksum_mismatch" };
+const CODES = {
+  401: "unauthenticated",
+  403: "forbidden",
+  404: "unknown_blob",
+  409: "upload_conflict",
+  460: "checksum_mismatch",
+};
 
 function failure(status, text) {
   try {
@@ -413,7 +450,11 @@ function failure(status, text) {
     return new CourtyardError(code, message, retry);
   } catch {
     const retry = status >= 500 || status === 408 || status === 429;
-    return new CourtyardError(CODES[status] ?? (retry ? "internal" : "bad_upload"), `The server returned the status ${status}.`, retry);
+    return new CourtyardError(
+      CODES[status] ?? (retry ? "internal" : "bad_upload"),
+      `The server returned the status ${status}.`,
+      retry,
+    );
   }
 }
 

@@ -27,7 +27,10 @@ export class BreakableProxy {
     const server = connect(port, "127.0.0.1");
     const ends = [client, server];
     this.#connections.add(ends);
-    for (const [end, other] of [[client, server], [server, client]]) {
+    for (const [end, other] of [
+      [client, server],
+      [server, client],
+    ]) {
       end.on("error", () => other.resetAndDestroy());
       end.on("close", () => {
         other.destroy();

@@ -31,10 +31,16 @@ test("two people chat while the server is killed, and every message arrives once
 
   const [onAnns, onBobs] = [await sent(ann.page), await sent(bob.page)];
   assert.deepEqual(onAnns, onBobs);
-  assert.deepEqual(onAnns.map(({ seq }) => seq), Array.from({ length: 42 }, (_, at) => at + 1));
+  assert.deepEqual(
+    onAnns.map(({ seq }) => seq),
+    Array.from({ length: 42 }, (_, at) => at + 1),
+  );
   for (const who of ["a", "b"]) {
     const own = onAnns.map(({ text }) => text).filter((text) => new RegExp(`^${who}\\d+$`).test(text));
-    assert.deepEqual(own, Array.from({ length: 20 }, (_, at) => `${who}${at}`));
+    assert.deepEqual(
+      own,
+      Array.from({ length: 20 }, (_, at) => `${who}${at}`),
+    );
   }
   await site.picture(ann.page, "desk-chat");
   await site.picture(bob.page, "phone-chat");
@@ -57,17 +63,18 @@ test("read marks reach all devices and the sender, and typing is shown", async (
   await Promise.all([unread(hugo.page, "ines", 2), unread(again.page, "ines", 2)]);
   assert.equal(await again.page.title(), "(2) Courtyard");
   await site.picture(again.page, "phone-unread");
-  const marked = (mark) => ines.page.waitForFunction((mark) => {
-    const notes = [...document.querySelectorAll("#messages .note")];
-    return notes.length === 2 && notes.every((note) => note.dataset.mark === mark);
-  }, mark);
+  const marked = (mark) =>
+    ines.page.waitForFunction((mark) => {
+      const notes = [...document.querySelectorAll("#messages .note")];
+      return notes.length === 2 && notes.every((note) => note.dataset.mark === mark);
+    }, mark);
   await marked("delivered");
 
   await talk(hugo.page, "ines");
   await Promise.all([unread(hugo.page, "ines", 0), unread(again.page, "ines", 0), marked("read")]);
   await hugo.page.type("[data-test=text]", "Yes");
-  const writing = (text) => ines.page.waitForFunction(
-    (text) => document.querySelector("[data-test=writing]").textContent === text, text);
+  const writing = (text) =>
+    ines.page.waitForFunction((text) => document.querySelector("[data-test=writing]").textContent === text, text);
   await writing("hugo is typing…");
   await site.picture(ines.page, "desk-read");
   await hugo.page.press("[data-test=text]", "Enter");
@@ -78,7 +85,10 @@ test("read marks reach all devices and the sender, and typing is shown", async (
 
 test("both pages show an edit, reactions and a deleted message, also after a reload", async () => {
   const phone = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true };
-  const [dora, emil] = [await site.join("dora", { viewport: { width: 1280, height: 800 } }), await site.join("emil", phone)];
+  const [dora, emil] = [
+    await site.join("dora", { viewport: { width: 1280, height: 800 } }),
+    await site.join("emil", phone),
+  ];
   await talk(dora.page, "emil");
   await talk(emil.page, "dora");
   await write(dora.page, "Shall we meet at the fountain tomorow?");
@@ -95,7 +105,10 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
   await act(dora.page, "edit");
   await dora.page.waitForSelector("[data-test=editing]:visible");
   await site.picture(dora.page, "desk-editing");
-  await write(dora.page, "Shall we meet at the fountain tomorrow at four, when the heat is over and the shade is back?");
+  await write(
+    dora.page,
+    "Shall we meet at the fountain tomorrow at four, when the heat is over and the shade is back?",
+  );
   for (const { page } of [dora, emil]) {
     await page.waitForSelector("#messages .note[data-text^='Shall we meet at the fountain tomorrow'] .edited");
   }
@@ -142,16 +155,34 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
   await dora.page.keyboard.press("Escape");
   await dora.page.waitForSelector("[data-test=editing]", { state: "hidden" });
 
-  const state = (page) => page.$$eval("#messages .row", (rows) => rows.map((row) => [
-    row.querySelector(".note").dataset.text, row.classList.contains("recalled"), row.querySelector(".edited") !== null,
-    [...row.querySelectorAll(".chip")].map((chip) => chip.textContent),
-  ]));
+  const state = (page) =>
+    page.$$eval("#messages .row", (rows) =>
+      rows.map((row) => [
+        row.querySelector(".note").dataset.text,
+        row.classList.contains("recalled"),
+        row.querySelector(".edited") !== null,
+        [...row.querySelectorAll(".chip")].map((chip) => chip.textContent),
+      ]),
+    );
   const before = await state(dora.page);
-  assert.deepEqual(before.map(([, recalled, edited]) => [recalled, edited]),
-    [[false, true], [false, false], [true, false], [false, false]]);
-  assert.deepEqual(before.map(([, , , chips]) => chips), [["👍2"], ["🎉1", "❤️1"], [], []]);
+  assert.deepEqual(
+    before.map(([, recalled, edited]) => [recalled, edited]),
+    [
+      [false, true],
+      [false, false],
+      [true, false],
+      [false, false],
+    ],
+  );
+  assert.deepEqual(
+    before.map(([, , , chips]) => chips),
+    [["👍2"], ["🎉1", "❤️1"], [], []],
+  );
   assert.deepEqual(await state(emil.page), before);
-  for (const [{ page }, partner, name] of [[dora, "emil", "desk"], [emil, "dora", "phone"]]) {
+  for (const [{ page }, partner, name] of [
+    [dora, "emil", "desk"],
+    [emil, "dora", "phone"],
+  ]) {
     await page.bringToFront();
     await site.picture(page, `${name}-acts`);
     await page.reload();
@@ -201,7 +232,10 @@ test("the sign-in page shows its errors", async () => {
   await page.click("[data-test=leave]");
   await page.waitForSelector("[data-test=sign]:visible");
   await site.picture(page, "desk-door");
-  const tries = [["login", "wrong horse", "users.wrong_credentials"], ["register", "another horse", "users.name_taken"]];
+  const tries = [
+    ["login", "wrong horse", "users.wrong_credentials"],
+    ["register", "another horse", "users.name_taken"],
+  ];
   for (const [button, password, code] of tries) {
     await page.fill("[data-test=name]", "carol");
     await page.fill("[data-test=password]", password);

@@ -12,8 +12,35 @@ import { BreakableProxy } from "./breakable-proxy.js";
 import { DESK, PHONE, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
 import {
-  accept, announce, attach, befriend, block, bubble, choose, contacts, flip, giveRole, line, me, newGroup, newRole, newestSticker,
-  offsets, openPicker, save, says, seenBy, send, setting, sum, talk, titled, translated, waits, write, speak,
+  accept,
+  announce,
+  attach,
+  befriend,
+  block,
+  bubble,
+  choose,
+  contacts,
+  flip,
+  giveRole,
+  line,
+  me,
+  newGroup,
+  newRole,
+  newestSticker,
+  offsets,
+  openPicker,
+  save,
+  says,
+  seenBy,
+  send,
+  setting,
+  sum,
+  talk,
+  titled,
+  translated,
+  waits,
+  write,
+  speak,
 } from "./page.js";
 import { Tour } from "./tour.js";
 
@@ -29,7 +56,8 @@ before(async () => {
   party = await ThirdParty.start(`http://127.0.0.1:${port}/`);
   apertium = await Apertium.start();
   site = await Site.open({
-    port, plugins: ["users", "translation", "stickers", "files", "groups"],
+    port,
+    plugins: ["users", "translation", "stickers", "files", "groups"],
     further: { users: party.settings, translation: apertium.settings },
   });
   link = await BreakableProxy.to(port);
@@ -59,7 +87,10 @@ async function ann(how, name) {
 /** Ann has a desktop, Ben a phone, Carmen a bad link, and Eddy sends spam. */
 async function everybodyComes() {
   const [one, ben, carmen, eddy] = await Promise.all([
-    ann(DESK, "day-desk"), site.join("ben", PHONE), site.join("carmen", DESK, "register", link.address), site.join("eddy", DESK),
+    ann(DESK, "day-desk"),
+    site.join("ben", PHONE),
+    site.join("carmen", DESK, "register", link.address),
+    site.join("eddy", DESK),
   ]);
   return { ann: one, ben, carmen, eddy };
 }
@@ -103,7 +134,8 @@ async function theyFoundAGroup({ ann, ben, carmen }) {
 
 async function benAnnounces({ ann, ben, carmen }) {
   await announce(ben.page, "Dinner is at seven today.");
-  for (const { page } of [ann, carmen]) await page.waitForSelector(".announcement:has-text('Dinner is at seven today.')");
+  for (const { page } of [ann, carmen])
+    await page.waitForSelector(".announcement:has-text('Dinner is at seven today.')");
   await seenBy(ben.page, 1, "Ann A.", "carmen");
   await ben.page.waitForSelector("[data-test=unseen-list]:has-text('Everybody has seen it.')");
   await ben.page.click("[data-test=panel-close]");
@@ -151,7 +183,11 @@ async function heardOfProgress(page) {
       const words = document.querySelector("[data-test=progress]")?.textContent;
       if (words && words !== heard.at(-1)) heard.push(words);
     };
-    new MutationObserver(note).observe(document.querySelector("#messages"), { subtree: true, childList: true, characterData: true });
+    new MutationObserver(note).observe(document.querySelector("#messages"), {
+      subtree: true,
+      childList: true,
+      characterData: true,
+    });
   });
   return () => page.evaluate(() => globalThis.heard);
 }
@@ -174,11 +210,16 @@ async function carmenSendsAFile({ ann, ben, carmen }) {
   assert.deepEqual(parts, [0, CHUNK, 2 * CHUNK]);
 
   link.mend();
-  for (const { page } of [carmen, ann, ben]) await page.waitForSelector(`#messages .note[data-kind=file]:not([data-state=queued])`);
+  for (const { page } of [carmen, ann, ben])
+    await page.waitForSelector(`#messages .note[data-kind=file]:not([data-state=queued])`);
   assert.ok(parts[3] >= 2 * CHUNK && parts[3] < 3 * CHUNK, `it went on at ${parts[3]}`);
   const said = await heard();
   const pause = said.indexOf("Waiting for the connection…");
-  for (const some of [said.slice(0, pause), said.slice(pause)]) assert.ok(some.some((words) => / of 50\.0 MB$/.test(words)), `${said}`);
+  for (const some of [said.slice(0, pause), said.slice(pause)])
+    assert.ok(
+      some.some((words) => / of 50\.0 MB$/.test(words)),
+      `${said}`,
+    );
   const more = link.sent - before - FILE.size;
   assert.ok(more < CHUNK, `${more} bytes too many were sent`);
   for (const { page } of [ann, ben]) {
@@ -201,7 +242,10 @@ async function twoLanguagesMeet({ ben, carmen }) {
   for (const [from, to, original, words, language] of pairs) {
     await write(from.page, original);
     assert.equal(await translated(to.page, original, words), `Translated from ${language} · Show original`);
-    assert.equal(await bubble(to.page, original).locator("[data-test=translated]").getAttribute("title"), "By apertium");
+    assert.equal(
+      await bubble(to.page, original).locator("[data-test=translated]").getAttribute("title"),
+      "By apertium",
+    );
     assert.equal(await translated(from.page, original), undefined);
     await flip(to.page, original);
     assert.equal(await translated(to.page, original), "Original · Show translation");
@@ -228,7 +272,7 @@ async function eddyIsBlocked({ ben, eddy }) {
   await bubble(ben.page, "Buy my knives!").waitFor();
   await block(ben.page);
   await write(eddy.page, "Only today!");
-  await eddy.page.waitForSelector("[data-test=failure]:has-text(\"You and this person can't reach each other.\")");
+  await eddy.page.waitForSelector('[data-test=failure]:has-text("You and this person can\'t reach each other.")');
   await new Tour(site, eddy.page, "day-desk").look("refused");
   await new Tour(site, ben.page, "day-phone").look("blocked");
   await ben.page.click("[data-test=panel-close]");
@@ -242,13 +286,15 @@ async function annLooksAround({ ann, ben, carmen, eddy, phone }) {
   await phone.page.waitForSelector(`[data-test="group-${GROUP}"]:has-text("carmen: 🥳 Sticker")`);
   await choose(phone.page, GROUP);
   await phone.page.waitForSelector("#messages [data-test=seen-1]");
-  await Promise.all([ann, phone].map(async ({ tour }) => {
-    await tour.seeTheLists("ben");
-    await tour.seeTheSettings();
-    await tour.seeAConversation(GROUP);
-    await tour.seeTheGroup("ben", ROLE);
-    await tour.seeItInTheDark(GROUP, "ben");
-  }));
+  await Promise.all(
+    [ann, phone].map(async ({ tour }) => {
+      await tour.seeTheLists("ben");
+      await tour.seeTheSettings();
+      await tour.seeAConversation(GROUP);
+      await tour.seeTheGroup("ben", ROLE);
+      await tour.seeItInTheDark(GROUP, "ben");
+    }),
+  );
 }
 
 async function aDeviceIsSignedOut({ ann, phone }) {
@@ -275,5 +321,8 @@ test("a team lives through a day", async () => {
   people.phone = await ann(PHONE, "day-phone");
   await annLooksAround(people);
   await aDeviceIsSignedOut(people);
-  assert.deepEqual(Object.values(people).flatMap(({ complaints }) => complaints), []);
+  assert.deepEqual(
+    Object.values(people).flatMap(({ complaints }) => complaints),
+    [],
+  );
 });

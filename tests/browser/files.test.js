@@ -32,8 +32,12 @@ function file(name, length) {
 /** Limits the upload to `bytes` per second; 0 removes the limit. */
 async function throttle(page, bytes) {
   page.link ??= await page.context().newCDPSession(page);
-  await page.link.send("Network.emulateNetworkConditions",
-    { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytes || -1 });
+  await page.link.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput: bytes || -1,
+  });
 }
 
 async function pair(left, right, how = DESK) {
@@ -112,7 +116,13 @@ async function landscape(page, name) {
     const canvas = new OffscreenCanvas(1200, 800);
     const context = canvas.getContext("2d");
     const sky = context.createLinearGradient(0, 0, 0, 800);
-    for (const [at, colour] of [[0, "#8ec5ff"], [0.6, "#ffe3b0"], [0.61, "#7cae6e"], [1, "#3d6b3f"]]) sky.addColorStop(at, colour);
+    for (const [at, colour] of [
+      [0, "#8ec5ff"],
+      [0.6, "#ffe3b0"],
+      [0.61, "#7cae6e"],
+      [1, "#3d6b3f"],
+    ])
+      sky.addColorStop(at, colour);
     context.fillStyle = sky;
     context.fillRect(0, 0, 1200, 800);
     context.fillStyle = "#ffd45e";
@@ -143,8 +153,11 @@ test("images are shown in the conversation as thumbnails, and in full size in th
   // After the inspection by the server, a page that is loaded later gets the thumbnail first.
   const blob = await finn.page.evaluate(async () => {
     const { current } = await import("/chat/conversations.js");
-    const { content: { blob } } = current.list.messages[0];
-    while ((await globalThis.chat.call("files.file", { blob })).state === "checking") await new Promise((turn) => setTimeout(turn, 50));
+    const {
+      content: { blob },
+    } = current.list.messages[0];
+    while ((await globalThis.chat.call("files.file", { blob })).state === "checking")
+      await new Promise((turn) => setTimeout(turn, 50));
     return blob;
   });
   await finn.page.reload();
@@ -165,22 +178,37 @@ test("images are shown in the conversation as thumbnails, and in full size in th
   // A file that is no image is sent as a file, also with the name of an image.
   await attach(eve.page, { name: "trick.png", mimeType: "image/png", buffer: Buffer.from("no picture at all") });
   await send(eve.page);
-  await finn.page.waitForFunction(() => [...document.querySelectorAll("#messages [data-test=file]")]
-    .some((card) => card.textContent.includes("trick.png")));
+  await finn.page.waitForFunction(() =>
+    [...document.querySelectorAll("#messages [data-test=file]")].some((card) => card.textContent.includes("trick.png")),
+  );
 
   await finn.page.tap("[data-test=shared-files-button]");
-  await finn.page.waitForFunction(() => document.querySelectorAll("[data-test=shared-files] [data-test=file]").length === 3);
+  await finn.page.waitForFunction(
+    () => document.querySelectorAll("[data-test=shared-files] [data-test=file]").length === 3,
+  );
   await site.picture(finn.page, "phone-shared");
   await setting(eve.page, "own-files");
-  await eve.page.waitForFunction(() => document.querySelectorAll("[data-test=own-files] [data-test=file]").length === 3);
+  await eve.page.waitForFunction(
+    () => document.querySelectorAll("[data-test=own-files] [data-test=file]").length === 3,
+  );
   assert.match(await eve.page.textContent("[data-test=usage]"), /^3 files take up/);
   await site.picture(eve.page, "desk-own-files");
-  const row = eve.page.locator("[data-test=own-files] li", { hasText: "meadow.png" }).locator("[data-test=delete-file]");
+  const row = eve.page
+    .locator("[data-test=own-files] li", { hasText: "meadow.png" })
+    .locator("[data-test=delete-file]");
   await row.click();
   await eve.page.click("[data-test=delete-file-confirm]");
   await eve.page.waitForFunction(() => document.querySelector("[data-test=usage]").textContent.startsWith("2 files"));
-  const gone = await finn.page.evaluate((blob) => import("/shell/pictures.js").then(({ blobs }) =>
-    blobs.download("files", blob).then(() => "there", ({ code }) => code)), blob);
+  const gone = await finn.page.evaluate(
+    (blob) =>
+      import("/shell/pictures.js").then(({ blobs }) =>
+        blobs.download("files", blob).then(
+          () => "there",
+          ({ code }) => code,
+        ),
+      ),
+    blob,
+  );
   assert.equal(gone, "unknown_blob");
   await finn.page.reload();
   await talk(finn.page, "evelyn");
@@ -191,14 +219,20 @@ test("images are shown in the conversation as thumbnails, and in full size in th
 test("a picture can be pasted and dropped like any other file", async () => {
   const [gil, hana] = await pair("gil", "hana");
   const { buffer } = await landscape(gil.page, "x.png");
-  const into = (event, selector) => gil.page.evaluate(([event, selector, bytes]) => {
-    const data = new DataTransfer();
-    data.items.add(new File([Uint8Array.from(bytes)], `${event}.png`, { type: "image/png" }));
-    const init = { bubbles: true, cancelable: true };
-    const happened = event === "paste" ? new ClipboardEvent(event, { ...init, clipboardData: data })
-      : new DragEvent(event, { ...init, dataTransfer: data });
-    document.querySelector(selector).dispatchEvent(happened);
-  }, [event, selector, [...buffer]]);
+  const into = (event, selector) =>
+    gil.page.evaluate(
+      ([event, selector, bytes]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([Uint8Array.from(bytes)], `${event}.png`, { type: "image/png" }));
+        const init = { bubbles: true, cancelable: true };
+        const happened =
+          event === "paste"
+            ? new ClipboardEvent(event, { ...init, clipboardData: data })
+            : new DragEvent(event, { ...init, dataTransfer: data });
+        document.querySelector(selector).dispatchEvent(happened);
+      },
+      [event, selector, [...buffer]],
+    );
   await into("paste", "#text");
   await into("drop", "#messages");
   await gil.page.waitForFunction(() => document.querySelectorAll("[data-test=waiting-file]").length === 2);
@@ -207,7 +241,10 @@ test("a picture can be pasted and dropped like any other file", async () => {
   await shows(hana.page, 1);
   // The thumbnail or the image, depending on whether the server has inspected it; both have the same shape.
   await drawn(hana.page, "#messages [data-test=image]");
-  const shape = await hana.page.$eval("#messages [data-test=image]", (image) => image.naturalWidth / image.naturalHeight);
+  const shape = await hana.page.$eval(
+    "#messages [data-test=image]",
+    (image) => image.naturalWidth / image.naturalHeight,
+  );
   assert.ok(Math.abs(shape - 1.5) < 0.02, `${shape}`);
   assert.deepEqual([...gil.complaints, ...hana.complaints], []);
 });

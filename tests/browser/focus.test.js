@@ -6,7 +6,21 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, Site } from "./site.js";
-import { accept, befriend, block, bubble, confirm, contacts, group, line, newGroup, open, talk, titled, write } from "./page.js";
+import {
+  accept,
+  befriend,
+  block,
+  bubble,
+  confirm,
+  contacts,
+  group,
+  line,
+  newGroup,
+  open,
+  talk,
+  titled,
+  write,
+} from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
@@ -19,7 +33,8 @@ function dropFocus() {
   for (const { prototype } of [HTMLButtonElement, HTMLInputElement, HTMLSelectElement, HTMLTextAreaElement]) {
     const { get, set } = Object.getOwnPropertyDescriptor(prototype, "disabled");
     Object.defineProperty(prototype, "disabled", {
-      configurable: true, get,
+      configurable: true,
+      get,
       set(value) {
         set.call(this, value);
         drop(this);
@@ -52,7 +67,10 @@ test("the browser of these tests drops the focus of a control that is disabled",
       return [happened.includes(way), document.activeElement === document.body];
     });
   });
-  assert.deepEqual(events, [[true, true], [true, true]]);
+  assert.deepEqual(events, [
+    [true, true],
+    [true, true],
+  ]);
 });
 
 test("leaving a group and deleting the message of somebody else work where a disabled button loses the focus", async () => {
@@ -97,8 +115,9 @@ test("removing a contact and blocking work where a disabled button loses the foc
 
 test("no module of the page disables a control after it was made", () => {
   const folder = resolve(import.meta.dirname, "../../web");
-  const modules = readdirSync(folder, { recursive: true })
-    .filter((name) => name.endsWith(".js") && !name.includes("vendor"));
+  const modules = readdirSync(folder, { recursive: true }).filter(
+    (name) => name.endsWith(".js") && !name.includes("vendor"),
+  );
   assert.ok(modules.length > 40, `${modules.length} modules`);
   const disabling = /\.disabled\s*=(?!\s*false\b)|etAttribute\("disabled"/;
   const found = modules.filter((name) => disabling.test(readFileSync(join(folder, name), "utf8")));

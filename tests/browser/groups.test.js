@@ -4,7 +4,24 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
 import {
-  act, announce, backTo, bubble, choose, confirm, giveRole, group, groupSetting, line, member, newGroup, newRole, open, says, seenBy, shows, titled,
+  act,
+  announce,
+  backTo,
+  bubble,
+  choose,
+  confirm,
+  giveRole,
+  group,
+  groupSetting,
+  line,
+  member,
+  newGroup,
+  newRole,
+  open,
+  says,
+  seenBy,
+  shows,
+  titled,
   write,
 } from "./page.js";
 
@@ -41,7 +58,9 @@ test("people join a group by invitation and by link, and see senders, readers an
   for (const { page } of [ann, bob, eve]) await shows(page, 3);
   await says(bob.page, "eve", "Thanks for having me");
   await ann.page.bringToFront();
-  await ann.page.waitForSelector(".note[data-text='Welcome, Eve!'] .seen, .note[data-text='Welcome, Eve!'][data-mark=read]");
+  await ann.page.waitForSelector(
+    ".note[data-text='Welcome, Eve!'] .seen, .note[data-text='Welcome, Eve!'][data-mark=read]",
+  );
   await open(ann.page, "Welcome, Eve!");
   await act(ann.page, "seen-by");
   await ann.page.waitForSelector("[data-test=seen-by-list] [data-test=read-bob]");
@@ -50,7 +69,9 @@ test("people join a group by invitation and by link, and see senders, readers an
   await site.picture(bob.page, "phone-group");
 
   let seen = false;
-  const both = ann.page.waitForFunction(() => /^(bob, eve|eve, bob) are typing…$/.test(document.querySelector("#writing").textContent));
+  const both = ann.page.waitForFunction(() =>
+    /^(bob, eve|eve, bob) are typing…$/.test(document.querySelector("#writing").textContent),
+  );
   const over = both.finally(() => (seen = true));
   // Typing is sent every few seconds, and expires soon.
   while (!seen) for (const { page } of [bob, eve]) await page.type("[data-test=text]", "…");
@@ -97,7 +118,11 @@ test("a request to join a group is approved", async () => {
 });
 
 test("roles grant permissions: a moderator mutes, ownership is transferred, and a banned user stays out", async () => {
-  const [olga, max, nora] = [await site.join("olga", DESK), await site.join("max", DESK), await site.join("nora", PHONE)];
+  const [olga, max, nora] = [
+    await site.join("olga", DESK),
+    await site.join("max", DESK),
+    await site.join("nora", PHONE),
+  ];
   await newGroup(olga.page, "Garden", ["max", "nora"]);
   for (const { page } of [max, nora]) {
     await page.click("[data-test=accept-Garden]");
@@ -146,7 +171,9 @@ test("roles grant permissions: a moderator mutes, ownership is transferred, and 
   await write(nora.page, "Finally");
   await bubble(olga.page, "Finally").waitFor();
   await write(nora.page, "One more");
-  await nora.page.waitForSelector("[data-test=failure]:has-text('Slow mode'), .note[data-text='One more'][data-state=queued]");
+  await nora.page.waitForSelector(
+    "[data-test=failure]:has-text('Slow mode'), .note[data-text='One more'][data-state=queued]",
+  );
 
   await member(olga.page, "nora");
   await olga.page.click("[data-test=ban]");

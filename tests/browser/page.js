@@ -31,20 +31,31 @@ export async function write(page, text) {
 }
 
 /** Returns the messages on the page that the server has. */
-export const sent = (page) => page.$$eval("#messages .note:not([data-state=queued])", (notes) =>
-  notes.map((note) => ({ seq: Number(note.dataset.seq), text: note.dataset.text })));
+export const sent = (page) =>
+  page.$$eval("#messages .note:not([data-state=queued])", (notes) =>
+    notes.map((note) => ({ seq: Number(note.dataset.seq), text: note.dataset.text })),
+  );
 
 /** Waits until the page shows `count` messages and all are sent. */
-export const shows = (page, count) => page.waitForFunction((count) => {
-  const notes = [...document.querySelectorAll("#messages .note")];
-  return notes.length === count && notes.every((note) => note.dataset.state !== "queued");
-}, count, { timeout: 60_000 });
+export const shows = (page, count) =>
+  page.waitForFunction(
+    (count) => {
+      const notes = [...document.querySelectorAll("#messages .note")];
+      return notes.length === count && notes.every((note) => note.dataset.state !== "queued");
+    },
+    count,
+    { timeout: 60_000 },
+  );
 
 /** Waits until the list shows `count` unread messages for a direct conversation. */
-export const unread = (page, partner, count) => page.waitForFunction(([partner, count]) => {
-  const badge = document.querySelector(`[data-test="person-${partner}"] [data-test=unread]`);
-  return Number(badge?.textContent ?? 0) === count;
-}, [partner, count]);
+export const unread = (page, partner, count) =>
+  page.waitForFunction(
+    ([partner, count]) => {
+      const badge = document.querySelector(`[data-test="person-${partner}"] [data-test=unread]`);
+      return Number(badge?.textContent ?? 0) === count;
+    },
+    [partner, count],
+  );
 
 /** Returns the bubble of the message with this text. */
 export const bubble = (page, text) => page.locator(`#messages .note[data-text="${text}"]`);
@@ -214,7 +225,8 @@ export async function backTo(page, name) {
 }
 
 /** Waits for a line between the messages. */
-export const line = (page, text) => page.waitForSelector(`#messages .happened:has-text("${text}")`, { state: "attached" });
+export const line = (page, text) =>
+  page.waitForSelector(`#messages .happened:has-text("${text}")`, { state: "attached" });
 
 /** Waits until a message is shown with its sender. */
 export const says = (page, name, text) =>
@@ -227,12 +239,12 @@ export const attach = (page, ...files) => page.setInputFiles("[data-test=choose-
 export const send = (page) => page.press("[data-test=text]", "Enter");
 
 /** Waits until `bytes` of a file were sent. */
-export const moved = (page, bytes) => page.waitForFunction((bytes) =>
-  Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
+export const moved = (page, bytes) =>
+  page.waitForFunction((bytes) => Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
 
 /** Waits until an upload waits for the connection. */
-export const waits = (page) => page.waitForFunction(() =>
-  document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
+export const waits = (page) =>
+  page.waitForFunction(() => document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
 
 /** Records the offsets of all further upload requests of a page. */
 export function offsets(page) {
@@ -259,22 +271,32 @@ export async function openPicker(page) {
 }
 
 /** Waits until the newest message is a drawn sticker of this format. */
-export const newestSticker = (page, format) => page.waitForFunction((format) =>
-  document.querySelector("#messages li:last-child [data-test=sticker] [data-drawn]")?.dataset.drawn === format, format);
+export const newestSticker = (page, format) =>
+  page.waitForFunction(
+    (format) =>
+      document.querySelector("#messages li:last-child [data-test=sticker] [data-drawn]")?.dataset.drawn === format,
+    format,
+  );
 
 /** Chooses the language in the settings of translation. */
 export async function speak(page, language) {
   await setting(page, "translation");
   await page.selectOption("[data-test=language]", language);
   await page.click("[data-test=translation-settings-submit]");
-  await page.waitForFunction(async (language) => (await import("/translation/translation.js")).settings.language === language, language);
+  await page.waitForFunction(
+    async (language) => (await import("/translation/translation.js")).settings.language === language,
+    language,
+  );
   await page.click("[data-test=panel-close]");
 }
 
 /** Waits until the message with this original shows these words, and returns the line below them. */
 export async function translated(page, original, words = original) {
-  await page.waitForFunction(([original, words]) =>
-    document.querySelector(`#messages .note[data-text="${original}"] .words`)?.textContent === words, [original, words]);
+  await page.waitForFunction(
+    ([original, words]) =>
+      document.querySelector(`#messages .note[data-text="${original}"] .words`)?.textContent === words,
+    [original, words],
+  );
   const line = bubble(page, original).locator("[data-test=translated]");
   return (await line.count()) > 0 ? line.textContent() : undefined;
 }

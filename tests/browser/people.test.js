@@ -4,7 +4,22 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { PASSWORD, PHONE, DESK, Site, freePort } from "./site.js";
 import { ThirdParty } from "./third-party.js";
-import { accept, befriend, block, bubble, confirm, contacts, find, me, picture, profileOf, setting, talk, titled, write } from "./page.js";
+import {
+  accept,
+  befriend,
+  block,
+  bubble,
+  confirm,
+  contacts,
+  find,
+  me,
+  picture,
+  profileOf,
+  setting,
+  talk,
+  titled,
+  write,
+} from "./page.js";
 
 let site, party;
 

@@ -39,8 +39,9 @@ test("a reply quotes its original, follows its edits, and leads to it in old his
   await open(ann.page, "Who brings the cake?");
   await act(ann.page, "edit");
   await write(ann.page, "Who brings the apple cake?");
-  await bob.page.waitForFunction(() =>
-    document.querySelector("[data-test=quote]")?.textContent === "annWho brings the apple cake?");
+  await bob.page.waitForFunction(
+    () => document.querySelector("[data-test=quote]")?.textContent === "annWho brings the apple cake?",
+  );
 
   // An edited reply stays a reply.
   await bob.page.focus("[data-test=text]");
@@ -69,9 +70,14 @@ test("a reply quotes its original, follows its edits, and leads to it in old his
 
   await open(ann.page, "And candles?");
   await ann.page.keyboard.press("Escape");
-  await ann.page.evaluate(() => import("/chat/conversations.js").then(({ current }) => globalThis.chat.recall(current.id, 1)));
-  await ann.page.waitForFunction(() =>
-    document.querySelector("#messages .note[data-text='And candles?'] [data-test=quote]")?.textContent === "YouMessage deleted");
+  await ann.page.evaluate(() =>
+    import("/chat/conversations.js").then(({ current }) => globalThis.chat.recall(current.id, 1)),
+  );
+  await ann.page.waitForFunction(
+    () =>
+      document.querySelector("#messages .note[data-text='And candles?'] [data-test=quote]")?.textContent ===
+      "YouMessage deleted",
+  );
   // An invalid number, and a number of no message, give no quote.
   await ann.page.evaluate(async () => {
     const { current } = await import("/chat/conversations.js");
@@ -79,6 +85,9 @@ test("a reply quotes its original, follows its edits, and leads to it in old his
     await globalThis.chat.send(current.id, { text: "edited", reply_to: 4 });
   });
   await ann.page.waitForSelector("#messages .note[data-text=edited]");
-  assert.equal(await ann.page.locator("#messages .note:is([data-text=odd], [data-text=edited]) [data-test=quote]").count(), 0);
+  assert.equal(
+    await ann.page.locator("#messages .note:is([data-text=odd], [data-text=edited]) [data-test=quote]").count(),
+    0,
+  );
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });

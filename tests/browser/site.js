@@ -53,8 +53,7 @@ function plugin(id, { grant, more = "" }, further = "") {
   return `[[plugins]]\nid = "${id}"\npath = ${path}\ngrant = ${JSON.stringify(grant)}\n${more}\n${further}\n`;
 }
 
-const folderOf = (at, folder) =>
-  `[[http.static]]\nat = "${at}"\nfolder = ${JSON.stringify(join(root, folder))}\n`;
+const folderOf = (at, folder) => `[[http.static]]\nat = "${at}"\nfolder = ${JSON.stringify(join(root, folder))}\n`;
 
 export class Site {
   #folder = mkdtempSync(join(tmpdir(), "courtyard-"));
@@ -69,23 +68,37 @@ export class Site {
   static async open({ plugins = ["users"], further = {}, port, top = "" } = {}) {
     const site = new Site();
     try {
-      site.port = port ?? await freePort();
+      site.port = port ?? (await freePort());
       site.address = `http://127.0.0.1:${site.port}`;
       mkdirSync(pictures, { recursive: true });
       // Compiled code is shared with the other tests, as in tests/src/lib.rs.
       mkdirSync(compiled, { recursive: true });
       mkdirSync(join(site.#folder, "data"));
       symlinkSync(compiled, join(site.#folder, "data/compiled"));
-      writeFileSync(join(site.#folder, "courtyard.toml"), [
-        'data = "data"', top, `[[listen]]\naddress = "127.0.0.1:${site.port}"`,
-        folderOf("/", "web"), folderOf("/client/", "client/js"),
-        ...plugins.map((id) => plugin(id, PLUGINS[id], further[id])),
-      ].join("\n"));
+      writeFileSync(
+        join(site.#folder, "courtyard.toml"),
+        [
+          'data = "data"',
+          top,
+          `[[listen]]\naddress = "127.0.0.1:${site.port}"`,
+          folderOf("/", "web"),
+          folderOf("/client/", "client/js"),
+          ...plugins.map((id) => plugin(id, PLUGINS[id], further[id])),
+        ].join("\n"),
+      );
       await site.start();
       site.browser = await chromium.launch({
         executablePath: process.env.COURTYARD_CHROMIUM ?? "/usr/bin/chromium",
-        args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-          "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        args: [
+          "--headless",
+          "--no-sandbox",
+          "--disable-gpu",
+          "--disable-quic",
+          "--no-first-run",
+          "--disable-background-networking",
+          "--disable-component-update",
+          "--disable-sync",
+        ],
       });
       console.log(`browser: Chromium ${site.browser.version()}`);
       return site;

@@ -9,7 +9,8 @@ let site;
 before(async () => (site = await Site.open({ plugins: ["users", "stickers"] })));
 after(() => site?.close());
 
-const inPicker = (page) => page.$$eval("[data-test=sticker-grid] > button", (cells) => cells.map((cell) => cell.dataset.test));
+const inPicker = (page) =>
+  page.$$eval("[data-test=sticker-grid] > button", (cells) => cells.map((cell) => cell.dataset.test));
 
 test("a sticker is found by word and emoji, sent, animated, and listed among recent ones and favourites", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
@@ -27,7 +28,10 @@ test("a sticker is found by word and emoji, sent, animated, and listed among rec
   // It is animated: two screenshots differ.
   const drawing = () => bob.page.$eval("[data-test=sticker] svg", (svg) => svg.innerHTML);
   const first = await drawing();
-  await bob.page.waitForFunction((first) => document.querySelector("[data-test=sticker] svg").innerHTML !== first, first);
+  await bob.page.waitForFunction(
+    (first) => document.querySelector("[data-test=sticker] svg").innerHTML !== first,
+    first,
+  );
   assert.match(await ann.page.textContent("[data-test=person-bob]"), /🥳 Sticker/);
   await site.picture(bob.page, "phone-sticker");
 
@@ -56,15 +60,48 @@ test("a sticker is found by word and emoji, sent, animated, and listed among rec
 
 /** A Lottie animation of a fading square. */
 const LOTTIE = JSON.stringify({
-  v: "5.7.0", fr: 30, ip: 0, op: 30, w: 100, h: 100, ddd: 0, assets: [],
-  layers: [{
-    ty: 4, ip: 0, op: 30, st: 0, ks: { o: { a: 1, k: [{ t: 0, s: [100] }, { t: 30, s: [20] }] } },
-    shapes: [{ ty: "gr", it: [
-      { ty: "rc", p: { a: 0, k: [50, 50] }, s: { a: 0, k: [60, 60] }, r: { a: 0, k: 8 } },
-      { ty: "fl", c: { a: 0, k: [0.2, 0.5, 0.8, 1] }, o: { a: 0, k: 100 } },
-      { ty: "tr", p: { a: 0, k: [0, 0] }, a: { a: 0, k: [0, 0] }, s: { a: 0, k: [100, 100] }, r: { a: 0, k: 0 }, o: { a: 0, k: 100 } },
-    ] }],
-  }],
+  v: "5.7.0",
+  fr: 30,
+  ip: 0,
+  op: 30,
+  w: 100,
+  h: 100,
+  ddd: 0,
+  assets: [],
+  layers: [
+    {
+      ty: 4,
+      ip: 0,
+      op: 30,
+      st: 0,
+      ks: {
+        o: {
+          a: 1,
+          k: [
+            { t: 0, s: [100] },
+            { t: 30, s: [20] },
+          ],
+        },
+      },
+      shapes: [
+        {
+          ty: "gr",
+          it: [
+            { ty: "rc", p: { a: 0, k: [50, 50] }, s: { a: 0, k: [60, 60] }, r: { a: 0, k: 8 } },
+            { ty: "fl", c: { a: 0, k: [0.2, 0.5, 0.8, 1] }, o: { a: 0, k: 100 } },
+            {
+              ty: "tr",
+              p: { a: 0, k: [0, 0] },
+              a: { a: 0, k: [0, 0] },
+              s: { a: 0, k: [100, 100] },
+              r: { a: 0, k: 0 },
+              o: { a: 0, k: 100 },
+            },
+          ],
+        },
+      ],
+    },
+  ],
 });
 
 test("a user creates a pack, an invalid file is refused with a reason, and another user uses the pack", async () => {
@@ -116,7 +153,9 @@ test("a user creates a pack, an invalid file is refused with a reason, and anoth
   await newestSticker(dan.page, "lottie");
   // The emoji finds published stickers once the server has indexed them.
   for (let found = 0; found === 0;) {
-    ({ stickers: { length: found } } = await dan.page.evaluate(() => globalThis.chat.call("stickers.search", { query: "🟥" })));
+    ({
+      stickers: { length: found },
+    } = await dan.page.evaluate(() => globalThis.chat.call("stickers.search", { query: "🟥" })));
   }
   assert.deepEqual([...cleo.complaints, ...dan.complaints], []);
 });

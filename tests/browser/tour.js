@@ -4,16 +4,22 @@ import assert from "node:assert/strict";
 import { act, backTo, choose, contacts, find, group, openPicker, talk } from "./page.js";
 
 /** Returns nodes that overflow the page to the side, or scroll sideways although they are no strips. */
-const outside = (page) => page.evaluate(() => {
-  const boxes = "#panel-body, #messages, #conversations, #contacts";
-  const looked = `h1, h2, h3, p, label, button, input, select, textarea, summary, .note, .avatar, ${boxes}`;
-  return [...document.querySelectorAll(looked)].filter((node) => {
-    if (!node.checkVisibility() || node.closest(".tabs, .tray") || node.matches(".unseen, .more")) return false;
-    const { left, right, width } = node.getBoundingClientRect();
-    const scrolls = node.matches(boxes) && node.scrollWidth > node.clientWidth;
-    return scrolls || (width > 0 && (left < -1 || right > innerWidth + 1));
-  }).map((node) => `${node.localName} ${node.dataset.test ?? (node.id || node.className)} ${node.textContent.slice(0, 30)}`);
-});
+const outside = (page) =>
+  page.evaluate(() => {
+    const boxes = "#panel-body, #messages, #conversations, #contacts";
+    const looked = `h1, h2, h3, p, label, button, input, select, textarea, summary, .note, .avatar, ${boxes}`;
+    return [...document.querySelectorAll(looked)]
+      .filter((node) => {
+        if (!node.checkVisibility() || node.closest(".tabs, .tray") || node.matches(".unseen, .more")) return false;
+        const { left, right, width } = node.getBoundingClientRect();
+        const scrolls = node.matches(boxes) && node.scrollWidth > node.clientWidth;
+        return scrolls || (width > 0 && (left < -1 || right > innerWidth + 1));
+      })
+      .map(
+        (node) =>
+          `${node.localName} ${node.dataset.test ?? (node.id || node.className)} ${node.textContent.slice(0, 30)}`,
+      );
+  });
 
 /** A page of a user with a group and a contact, and the prefix of its screenshots. */
 export class Tour {

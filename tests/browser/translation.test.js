@@ -24,7 +24,10 @@ test("two users read each other in their languages, with the original one tap aw
   await bernd.page.tap("#messages .note[data-text='Good morning!']");
   await bernd.page.waitForSelector("[data-test=menu]:popover-open");
   await act(bernd.page, "translate");
-  assert.equal(await translated(bernd.page, "Good morning!", "Guten Morgen!"), "Translated from English · Show original");
+  assert.equal(
+    await translated(bernd.page, "Good morning!", "Guten Morgen!"),
+    "Translated from English · Show original",
+  );
 
   await write(ann.page, "Thank you!");
   assert.equal(await translated(bernd.page, "Thank you!", "Danke!"), "Translated from English · Show original");
@@ -84,7 +87,9 @@ test("translation can be turned off for a conversation, and an untranslatable me
   await dirk.page.check("[data-test=reads-en]");
   await site.picture(dirk.page, "desk-translation-settings");
   await dirk.page.click("[data-test=translation-settings-submit]");
-  await dirk.page.waitForFunction(async () => (await import("/translation/translation.js")).settings.reads.includes("en"));
+  await dirk.page.waitForFunction(async () =>
+    (await import("/translation/translation.js")).settings.reads.includes("en"),
+  );
   // English is no longer translated; the later Spanish message is.
   await write(carla.page, "Good night!");
   await write(carla.page, "Buenos días!");

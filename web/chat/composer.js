@@ -79,10 +79,12 @@ changes.addEventListener("shown", () => {
   if (current.editing && current.list.get(current.editing)?.recalled) endEdit();
 });
 
-$("editing").querySelector("button").addEventListener("click", () => {
-  endEdit();
-  $("text").focus();
-});
+$("editing")
+  .querySelector("button")
+  .addEventListener("click", () => {
+    endEdit();
+    $("text").focus();
+  });
 
 $("composer").addEventListener("submit", (submitted) => {
   submitted.preventDefault();

@@ -66,12 +66,16 @@ function worded(content) {
   const escaped = found.map(({ text }) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
   const pattern = new RegExp(`(${escaped.join("|")})`);
   const classes = new Map(found.map(({ text, className }) => [text, className]));
-  return content.text.split(pattern).flatMap((part, at) =>
-    at % 2 ? [element("span", { className: classes.get(part) }, part)] : linked(part));
+  return content.text
+    .split(pattern)
+    .flatMap((part, at) => (at % 2 ? [element("span", { className: classes.get(part) }, part)] : linked(part)));
 }
 
 /** Returns a text as nodes with links. */
 export function linked(text) {
-  return text.split(/(https?:\/\/[^\s<>"]+)/).map((part, at) =>
-    at % 2 ? element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, part) : part);
+  return text
+    .split(/(https?:\/\/[^\s<>"]+)/)
+    .map((part, at) =>
+      at % 2 ? element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, part) : part,
+    );
 }

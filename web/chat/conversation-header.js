@@ -18,7 +18,11 @@ function draw() {
   $("title").textContent = titleOf(current);
   $("avatar").replaceChildren(...faceOf(current).childNodes);
   const isWriting = current.writing.size > 0;
-  $("writing").textContent = isWriting ? (isDirect(current) ? `${titleOf(current)} is typing…` : typingText(current)) : "";
+  $("writing").textContent = isWriting
+    ? isDirect(current)
+      ? `${titleOf(current)} is typing…`
+      : typingText(current)
+    : "";
   $("subtitle").textContent = isWriting ? "" : subtitle();
   const reason = silence();
   $("write-disabled").textContent = reason ?? "";
@@ -40,7 +44,8 @@ function silence() {
   if (membership.muted_until_ms > Date.now()) {
     const until = new Date(membership.muted_until_ms);
     return membership.muted_until_ms < Number.MAX_SAFE_INTEGER
-      ? `You are muted until ${until.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : "You are muted.";
+      ? `You are muted until ${until.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.`
+      : "You are muted.";
   }
   if (info.all_muted && !may(current.id, "bypass_mute")) return "Everybody is muted in this group.";
   return may(current.id, "send") ? undefined : "You can't send messages in this group.";

@@ -6,7 +6,19 @@ import { chat } from "../shell/session.js";
 import { on, batched } from "../shell/bus.js";
 import { face, appearanceOf, nameOf, now, storePeople } from "../people/people.js";
 import {
-  conversations, current, enterGroup, faceOf, isDirect, lineOf, looksOf, nameList, open, partnerOf, openDirect, timeOf, titleOf,
+  conversations,
+  current,
+  enterGroup,
+  faceOf,
+  isDirect,
+  lineOf,
+  looksOf,
+  nameList,
+  open,
+  partnerOf,
+  openDirect,
+  timeOf,
+  titleOf,
 } from "./conversations.js";
 import { groupOf, invitations, loadInvitations } from "../groups/groups.js";
 import { unseen } from "./mentions.js";
@@ -39,11 +51,14 @@ export async function findPeople(query = words()) {
   return people.filter(({ actor }) => actor !== chat.actor).map(({ actor }) => actor);
 }
 
-const finding = Latest.each(async () => ({ query: words(), people: await findPeople() }), ({ query, people }) => {
-  if (query !== words()) return;
-  found = people;
-  showList();
-});
+const finding = Latest.each(
+  async () => ({ query: words(), people: await findPeople() }),
+  ({ query, people }) => {
+    if (query !== words()) return;
+    found = people;
+    showList();
+  },
+);
 const refind = () => finding.load("people");
 
 let typing;
@@ -89,22 +104,38 @@ function draw() {
     ...(others.length > 0 ? [{ key: "people", build: () => element("li", { className: "heading" }, "People") }] : []),
     ...others.map(stranger),
     ...(query && shown.length + others.length === 0
-      ? [{ key: "none", build: () => element("li", { className: "nothing quiet" }, "No results.") }] : []),
+      ? [{ key: "none", build: () => element("li", { className: "nothing quiet" }, "No results.") }]
+      : []),
   ]);
 }
 
 function invitation({ group, name, by }) {
   const build = () => {
     const test = name || "discussion";
-    const answer = (method, text, after, className) => action(text, `${method}-${test}`, async () => {
-      await chat.call(`groups.${method}`, { group });
-      await loadInvitations();
-      await after?.();
-    }, { className });
-    return element("li", { className: "invitation" },
-      element("span", {}, element("strong", {}, name || "A discussion"), element("br"),
-        element("small", { className: "quiet" }, `${nameOf(by)} invites you`)),
-      answer("accept", "Join", () => enterGroup(group), "main"), answer("decline", "Decline"));
+    const answer = (method, text, after, className) =>
+      action(
+        text,
+        `${method}-${test}`,
+        async () => {
+          await chat.call(`groups.${method}`, { group });
+          await loadInvitations();
+          await after?.();
+        },
+        { className },
+      );
+    return element(
+      "li",
+      { className: "invitation" },
+      element(
+        "span",
+        {},
+        element("strong", {}, name || "A discussion"),
+        element("br"),
+        element("small", { className: "quiet" }, `${nameOf(by)} invites you`),
+      ),
+      answer("accept", "Join", () => enterGroup(group), "main"),
+      answer("decline", "Decline"),
+    );
   };
   return { key: `invitation ${group}`, like: JSON.stringify([name, nameOf(by)]), build };
 }
@@ -124,8 +155,10 @@ function talk(conversation) {
   return {
     key: id,
     like: JSON.stringify([shown, looksOf(conversation)]),
-    build: () => entry(shown, faceOf(conversation), `${isDirect(conversation) ? "person" : "group"}-${shown.name}`,
-      () => attempt(() => open(conversation))),
+    build: () =>
+      entry(shown, faceOf(conversation), `${isDirect(conversation) ? "person" : "group"}-${shown.name}`, () =>
+        attempt(() => open(conversation)),
+      ),
   };
 }
 
@@ -133,14 +166,18 @@ function talk(conversation) {
 export function typingText(conversation) {
   const writing = [...conversation.writing];
   if (isDirect(conversation)) return "is typing…";
-  return writing.length > 3 ? "Several people are typing…" : `${nameList(writing)} ${writing.length > 1 ? "are" : "is"} typing…`;
+  return writing.length > 3
+    ? "Several people are typing…"
+    : `${nameList(writing)} ${writing.length > 1 ? "are" : "is"} typing…`;
 }
 
 const stranger = (actor) => ({
   key: actor,
   like: JSON.stringify(appearanceOf(actor)),
-  build: () => entry({ name: nameOf(actor), line: "Start a conversation" }, face(actor), `person-${nameOf(actor)}`,
-    () => attempt(() => openDirect(actor))),
+  build: () =>
+    entry({ name: nameOf(actor), line: "Start a conversation" }, face(actor), `person-${nameOf(actor)}`, () =>
+      attempt(() => openDirect(actor)),
+    ),
 });
 
 /** Formats a time: the clock today, the weekday within a week, else the date. */
@@ -152,14 +189,19 @@ function when(time) {
 
 /** @param {any} shown */
 function entry({ name, line, time, unread = 0, mentions = 0, open = false, muted = false }, picture, test, onclick) {
-  const node = element("button", { onclick, className: muted ? "muted" : "" },
+  const node = element(
+    "button",
+    { onclick, className: muted ? "muted" : "" },
     picture,
     element("span", { className: "name" }, name),
     time ? element("time", {}, when(time)) : null,
     element("span", { className: "last" }, line),
-    element("span", { className: "badges" },
+    element(
+      "span",
+      { className: "badges" },
       mentions > 0 ? badge("@", "mentions", `${mentions} mention you`, "at") : null,
-      unread > 0 ? badge(unread < 100 ? String(unread) : "99+", "unread", `${unread} unread`) : null),
+      unread > 0 ? badge(unread < 100 ? String(unread) : "99+", "unread", `${unread} unread`) : null,
+    ),
   );
   node.dataset.test = test;
   node.dataset.part = "entry";

@@ -21,8 +21,19 @@ const RECEIPTS_TOLD = 200;
 export function conversationOf(id) {
   if (!conversations.has(id)) {
     conversations.set(id, {
-      id, kind: "", members: [], list: new MessageList(), notices: new Map(), newest: 0, writing: new Set(), pending: [], resets: 0,
-      draft: "", editing: null, mentions: [], mentioned: new Map(),
+      id,
+      kind: "",
+      members: [],
+      list: new MessageList(),
+      notices: new Map(),
+      newest: 0,
+      writing: new Set(),
+      pending: [],
+      resets: 0,
+      draft: "",
+      editing: null,
+      mentions: [],
+      mentioned: new Map(),
     });
   }
   return conversations.get(id);
@@ -31,7 +42,7 @@ export function conversationOf(id) {
 export const isDirect = ({ kind }) => kind === "direct";
 export const isGroup = ({ kind }) => kind === "group" || kind === "discussion";
 export const othersOf = ({ members }) => members.filter((member) => member !== chat.actor);
-export const partnerOf = (conversation) => isDirect(conversation) ? othersOf(conversation)[0] : undefined;
+export const partnerOf = (conversation) => (isDirect(conversation) ? othersOf(conversation)[0] : undefined);
 
 /** Returns the names of people as one line, with at most `most` names. */
 export function nameList(actors, most = 3) {
@@ -52,7 +63,9 @@ export function faceOf(conversation) {
   if (partner) return face(partner, true);
   const node = document.createElement("span");
   node.className = "face";
-  node.append(portrait(titleOf(conversation), { plugin: "files", picture: groupOf(conversation.id)?.picture, shape: "group" }));
+  node.append(
+    portrait(titleOf(conversation), { plugin: "files", picture: groupOf(conversation.id)?.picture, shape: "group" }),
+  );
   return node;
 }
 
@@ -74,9 +87,10 @@ export function lineOf(conversation) {
   const { list, last, notices } = conversation;
   const message = list.messages.at(-1);
   const notice = last?.type === "members" ? last : [...notices.values()].at(-1);
-  const newest = !message || notice?.seq > message.seq ? notice ?? message ?? last : message;
+  const newest = !message || notice?.seq > message.seq ? (notice ?? message ?? last) : message;
   const line = previewOf(newest, { conversation });
-  const named = !isDirect(conversation) && newest?.type === "message" && !newest.kind.startsWith("custom:") && !newest.recalled;
+  const named =
+    !isDirect(conversation) && newest?.type === "message" && !newest.kind.startsWith("custom:") && !newest.recalled;
   if (!named || !line) return line;
   return `${newest.sender === chat.actor ? "You" : nameOf(newest.sender)}: ${line}`;
 }
@@ -138,7 +152,9 @@ async function readPage(conversation, range) {
   conversation.list.addPage(page);
   for (const event of page.events) if (event.type === "members") conversation.notices.set(event.seq, event);
   const senders = page.events.map(({ sender, type }) => (type === "annotation" ? undefined : sender));
-  const members = page.events.flatMap(({ type, content }) => type === "members" ? [...content.joined, ...content.left] : []);
+  const members = page.events.flatMap(({ type, content }) =>
+    type === "members" ? [...content.joined, ...content.left] : [],
+  );
   if (!isDirect(conversation)) void loadPeople([...senders, ...members].filter(Boolean));
 }
 
@@ -196,7 +212,9 @@ chat.addEventListener("synced", async ({ detail }) => {
   }
   changed("list");
   const partners = detail.filter(isDirect).flatMap(othersOf);
-  const senders = detail.filter((one) => !isDirect(one)).flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
+  const senders = detail
+    .filter((one) => !isDirect(one))
+    .flatMap(({ last, members }) => [last?.sender, ...members.slice(0, 4)]);
   await loadPeople([...partners, ...senders.filter(Boolean)]);
   changed("list");
   if (detail.some((listed) => isGroup(listed) && !groupOf(listed.id))) void loadMine();
@@ -207,7 +225,8 @@ chat.addEventListener("synced", async ({ detail }) => {
 chat.addEventListener("event", async ({ detail: event }) => {
   const conversation = conversationOf(event.conversation);
   storeEvent(conversation, event);
-  if (event.type === "members") conversation.members = chat.conversation(event.conversation)?.members ?? conversation.members;
+  if (event.type === "members")
+    conversation.members = chat.conversation(event.conversation)?.members ?? conversation.members;
   if (event.seq > conversation.newest) setNewest(conversation, event);
   if (conversation === current) changed("messages");
   changed("list");

@@ -5,9 +5,18 @@ import { changes, current } from "./conversations.js";
 import { showIfOffered } from "../shell/features.js";
 import { startPanel } from "../shell/panel.js";
 import { sharedPage } from "../files/file-list.js";
-import { isTranslated, openTranslationSettings, setTranslated, settings, translations } from "../translation/translation.js";
+import {
+  isTranslated,
+  openTranslationSettings,
+  setTranslated,
+  settings,
+  translations,
+} from "../translation/translation.js";
 
-const files = button("📁", "shared-files-button", () => startPanel(sharedPage(current.id)), { className: "round", title: "Shared files" });
+const files = button("📁", "shared-files-button", () => startPanel(sharedPage(current.id)), {
+  className: "round",
+  title: "Shared files",
+});
 files.setAttribute("aria-label", "Files of this conversation");
 
 const globe = button("🌐", "translate-conversation", () => busy(globe, toggle), { className: "round" });
@@ -19,7 +28,11 @@ async function toggle() {
   try {
     const on = !isTranslated(current);
     await setTranslated(current, on);
-    showNotice(on ? "Messages in this conversation are translated for you." : "Messages in this conversation are not translated.");
+    showNotice(
+      on
+        ? "Messages in this conversation are translated for you."
+        : "Messages in this conversation are not translated.",
+    );
   } catch (error) {
     showNotice(error.message);
   }

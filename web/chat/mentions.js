@@ -37,7 +37,8 @@ enrich.push(({ mentions: _, mention_all: __, ...content }, conversation) => {
 
 phrases.push(({ mentions = [], mention_all: everybody }) => [
   ...(Array.isArray(mentions) ? mentions : []).map((actor) => ({
-    text: `@${nameOf(actor)}`, className: actor === chat.actor ? "mention mine" : "mention",
+    text: `@${nameOf(actor)}`,
+    className: actor === chat.actor ? "mention mine" : "mention",
   })),
   ...(everybody ? [{ text: `@${EVERYBODY}`, className: "mention mine" }] : []),
 ]);
@@ -80,15 +81,26 @@ function complete() {
 }
 
 function showNames() {
-  box.replaceChildren(...found.map(({ name, actor }, index) => {
-    const node = element("li", { id: `name-${index}`, onmousedown: (pressed) => { pressed.preventDefault(); insertName(index); } },
-      actor ? face(actor) : element("span", { className: "avatar" }, "@"),
-      element("span", {}, actor ? name : "everybody in the group"));
-    node.setAttribute("role", "option");
-    node.setAttribute("aria-selected", String(index === at));
-    node.dataset.test = `name-${name}`;
-    return node;
-  }));
+  box.replaceChildren(
+    ...found.map(({ name, actor }, index) => {
+      const node = element(
+        "li",
+        {
+          id: `name-${index}`,
+          onmousedown: (pressed) => {
+            pressed.preventDefault();
+            insertName(index);
+          },
+        },
+        actor ? face(actor) : element("span", { className: "avatar" }, "@"),
+        element("span", {}, actor ? name : "everybody in the group"),
+      );
+      node.setAttribute("role", "option");
+      node.setAttribute("aria-selected", String(index === at));
+      node.dataset.test = `name-${name}`;
+      return node;
+    }),
+  );
   box.hidden = false;
   $("text").setAttribute("aria-expanded", "true");
   $("text").setAttribute("aria-activedescendant", `name-${at}`);
@@ -116,18 +128,22 @@ $("text").setAttribute("aria-autocomplete", "list");
 $("text").addEventListener("input", complete);
 $("text").addEventListener("blur", close);
 // In the capture phase, before Enter reaches the composer.
-$("text").addEventListener("keydown", (pressed) => {
-  if (found.length === 0) return;
-  const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
-  if (step) {
-    at = (at + step + found.length) % found.length;
-    showNames();
-  } else if (pressed.key === "Enter" || pressed.key === "Tab") insertName(at);
-  else if (pressed.key === "Escape") close();
-  else return;
-  pressed.preventDefault();
-  pressed.stopImmediatePropagation();
-}, { capture: true });
+$("text").addEventListener(
+  "keydown",
+  (pressed) => {
+    if (found.length === 0) return;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
+    if (step) {
+      at = (at + step + found.length) % found.length;
+      showNames();
+    } else if (pressed.key === "Enter" || pressed.key === "Tab") insertName(at);
+    else if (pressed.key === "Escape") close();
+    else return;
+    pressed.preventDefault();
+    pressed.stopImmediatePropagation();
+  },
+  { capture: true },
+);
 
 on("open", () => {
   close();
@@ -143,10 +159,13 @@ export function unseen(conversation) {
   return conversation.mentions.filter((seq) => seq > read).length;
 }
 
-const unread = Latest.each(async (group) => (await chat.call("groups.mentions", { group, limit: 100 })).mentions, (found, group) => {
-  conversationOf(group).mentions = found.map(({ seq }) => seq);
-  changed("list");
-});
+const unread = Latest.each(
+  async (group) => (await chat.call("groups.mentions", { group, limit: 100 })).mentions,
+  (found, group) => {
+    conversationOf(group).mentions = found.map(({ seq }) => seq);
+    changed("list");
+  },
+);
 
 chat.addEventListener("event", ({ detail: { type, conversation, sender, content, seq } }) => {
   if (type !== "message" || sender === chat.actor || !meansMe(content)) return;

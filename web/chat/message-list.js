@@ -61,7 +61,7 @@ $("messages").addEventListener("scroll", () => {
 
 /** Scrolls to a message of the open conversation, and loads older pages until it is found. */
 export async function show(seq) {
-  for (let first; current && current.list.first > seq && current.list.first !== first; ) {
+  for (let first; current && current.list.first > seq && current.list.first !== first;) {
     ({ first } = current.list);
     await older(current, 500);
   }
@@ -129,8 +129,11 @@ function showMessages(toEnd = false) {
       before = null;
     }
     const line = eventLineOf(event, { conversation: current });
-    rows.push(line === undefined ? rowOf(event, time, before?.sender !== event.sender)
-      : { key: `line ${event.seq}`, like: line, build: () => between(line, "happened") });
+    rows.push(
+      line === undefined
+        ? rowOf(event, time, before?.sender !== event.sender)
+        : { key: `line ${event.seq}`, like: line, build: () => between(line, "happened") },
+    );
     before = { sender: line === undefined ? event.sender : undefined, time };
   }
   patch(list, rows);
@@ -143,11 +146,16 @@ function showMessages(toEnd = false) {
 /** Returns the messages and the lines between them, in order. */
 function timeline() {
   const messages = visible();
-  const { list: { first }, notices } = current;
+  const {
+    list: { first },
+    notices,
+  } = current;
   const happened = [...notices.values()].filter(({ seq }) => seq >= first);
   if (happened.length === 0) return messages;
   const place = ({ seq }) => seq ?? Infinity;
-  return [...messages, ...happened].sort((left, right) => (place(left) === place(right) ? 0 : place(left) - place(right)));
+  return [...messages, ...happened].sort((left, right) =>
+    place(left) === place(right) ? 0 : place(left) - place(right),
+  );
 }
 
 function rowOf(message, time, turn) {
@@ -155,8 +163,13 @@ function rowOf(message, time, turn) {
   return {
     key: `${who} ${message.client_id || message.id}`,
     like: JSON.stringify([
-      message, turn, nameOf(who), personOf(who)?.avatar, message.reactions?.map(({ actors }) => actors.map(nameOf)),
-      message.content.mentions?.map?.(nameOf), redrawn.get(message.seq),
+      message,
+      turn,
+      nameOf(who),
+      personOf(who)?.avatar,
+      message.reactions?.map(({ actors }) => actors.map(nameOf)),
+      message.content.mentions?.map?.(nameOf),
+      redrawn.get(message.seq),
     ]),
     build: () => row({ ...message, time }, turn),
   };
@@ -176,14 +189,21 @@ function row(message, turn) {
   const { state, mark = "", recalled, edited, seq } = message;
   const own = message.sender === chat.actor;
   const sign = SIGNS[mark || state];
-  const bubble = element("div", { className: "note" },
+  const bubble = element(
+    "div",
+    { className: "note" },
     contentOf(message, { conversation: current }),
-    element("small", { title: message.reason ?? (message.seen > 0 ? `read by ${message.seen}` : mark || state) },
-      edited ? element("span", { className: "edited", title: `Edited ${new Date(edited).toLocaleString()}` }, "edited ") : null,
+    element(
+      "small",
+      { title: message.reason ?? (message.seen > 0 ? `read by ${message.seen}` : mark || state) },
+      edited
+        ? element("span", { className: "edited", title: `Edited ${new Date(edited).toLocaleString()}` }, "edited ")
+        : null,
       isPinned(message) ? element("span", { title: "Pinned" }, "📌 ") : null,
       clock(message.time),
       message.seen > 0 && mark !== "read" ? element("span", { className: "seen" }, ` ${message.seen}`) : null,
-      sign ? element("span", { className: `sign ${mark}` }, ` ${sign}`) : null),
+      sign ? element("span", { className: `sign ${mark}` }, ` ${sign}`) : null,
+    ),
   );
   const text = recalled ? "" : (message.content.text ?? "");
   Object.assign(bubble.dataset, { state, mark, seq: seq ?? "", kind: message.kind, text });
@@ -191,9 +211,16 @@ function row(message, turn) {
   if (peer && turn) bubble.prepend(sender(message.sender));
   const item = element("li", {}, peer && turn ? face(message.sender) : null, bubble);
   item.className = [
-    "row", own && "own", peer && "peer", turn && "turn", recalled && "recalled", state === "failed" && "failed",
+    "row",
+    own && "own",
+    peer && "peer",
+    turn && "turn",
+    recalled && "recalled",
+    state === "failed" && "failed",
     message.kind === "custom:announcement" && "announcement",
-  ].filter(Boolean).join(" ");
+  ]
+    .filter(Boolean)
+    .join(" ");
   if (state === "failed") item.append(failure(message));
   if (seq === undefined || recalled) return item;
   bubble.addEventListener("click", ({ target }) => {
@@ -220,21 +247,38 @@ function failure(message) {
     changed("messages");
   };
   const again = waiting?.retry ?? (() => chat.send(waiting.conversation, waiting.content, waiting.kind));
-  const node = element("p", { className: "failure" }, element("span", {}, message.reason ?? "Not sent."),
-    button("Try again", "try-again", forget(again)), button("Delete", "drop-failed", forget(waiting?.drop)));
+  const node = element(
+    "p",
+    { className: "failure" },
+    element("span", {}, message.reason ?? "Not sent."),
+    button("Try again", "try-again", forget(again)),
+    button("Delete", "drop-failed", forget(waiting?.drop)),
+  );
   node.dataset.test = "failure";
   return node;
 }
 
 function sender(actor) {
-  const node = element("button", { className: "sender plain", type: "button", onclick: () => acts.openPerson(actor) }, nameOf(actor));
-  node.style.setProperty("--hue", [...nameOf(actor)].reduce((hue, letter) => (hue * 31 + letter.codePointAt(0)) % 360, 0));
+  const node = element(
+    "button",
+    { className: "sender plain", type: "button", onclick: () => acts.openPerson(actor) },
+    nameOf(actor),
+  );
+  node.style.setProperty(
+    "--hue",
+    [...nameOf(actor)].reduce((hue, letter) => (hue * 31 + letter.codePointAt(0)) % 360, 0),
+  );
   node.tabIndex = -1;
   return node;
 }
 
 function moreButton(seq, text) {
-  const attributes = { className: "more", title: "React, edit, delete", tabIndex: -1, onclick: () => acts.openMenu(seq) };
+  const attributes = {
+    className: "more",
+    title: "React, edit, delete",
+    tabIndex: -1,
+    onclick: () => acts.openMenu(seq),
+  };
   const button = element("button", attributes, "⋯");
   button.dataset.part = "more";
   button.setAttribute("aria-haspopup", "true");
@@ -244,9 +288,16 @@ function moreButton(seq, text) {
 
 function chip(seq, { emoji, actors }) {
   const own = actors.includes(chat.actor);
-  const who = actors.slice(0, 20).map((actor) => (actor === chat.actor ? "you" : nameOf(actor))).join(", ");
-  const button = element("button", { className: "chip", title: who, onclick: () => acts.toggle(seq, emoji) },
-    element("span", {}, emoji), element("b", {}, String(actors.length)));
+  const who = actors
+    .slice(0, 20)
+    .map((actor) => (actor === chat.actor ? "you" : nameOf(actor)))
+    .join(", ");
+  const button = element(
+    "button",
+    { className: "chip", title: who, onclick: () => acts.toggle(seq, emoji) },
+    element("span", {}, emoji),
+    element("b", {}, String(actors.length)),
+  );
   button.dataset.part = `chip ${emoji}`;
   button.dataset.test = `chip-${emoji}`;
   button.setAttribute("aria-pressed", String(own));

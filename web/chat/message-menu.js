@@ -29,10 +29,17 @@ acts.toggle = (seq, emoji) => {
 };
 
 furtherActs.push(
-  ({ sender, kind, seq }) => sender === chat.actor && kind === "text"
-    ? { text: "Edit", test: "edit", run: () => beginEdit(seq) } : null,
-  ({ sender, seq }, { conversation }) => sender === chat.actor
-    ? { text: "Delete message", test: "recall", question: "Delete this message for everyone?", run: () => chat.recall(conversation.id, seq) } : null,
+  ({ sender, kind, seq }) =>
+    sender === chat.actor && kind === "text" ? { text: "Edit", test: "edit", run: () => beginEdit(seq) } : null,
+  ({ sender, seq }, { conversation }) =>
+    sender === chat.actor
+      ? {
+          text: "Delete message",
+          test: "recall",
+          question: "Delete this message for everyone?",
+          run: () => chat.recall(conversation.id, seq),
+        }
+      : null,
 );
 
 acts.openMenu = (seq) => {
@@ -52,21 +59,27 @@ acts.openMenu = (seq) => {
 };
 
 function reaction(seq, emoji) {
-  const node = button(emoji, `react-${emoji}`, () => {
-    $("message-menu").hidePopover();
-    acts.toggle(seq, emoji);
-  }, { className: "emoji" });
+  const node = button(
+    emoji,
+    `react-${emoji}`,
+    () => {
+      $("message-menu").hidePopover();
+      acts.toggle(seq, emoji);
+    },
+    { className: "emoji" },
+  );
   node.setAttribute("aria-pressed", String(hasReacted(seq, emoji)));
   node.setAttribute("aria-label", `React with ${emoji}`);
   return node;
 }
 
-const act = ({ text, test, question, run }) => button(text, test, async () => {
-  $("message-menu").hidePopover();
-  if (question && !(await confirmed(question, text, test))) return;
-  await run();
-  if (current) changed("messages");
-});
+const act = ({ text, test, question, run }) =>
+  button(text, test, async () => {
+    $("message-menu").hidePopover();
+    if (question && !(await confirmed(question, text, test))) return;
+    await run();
+    if (current) changed("messages");
+  });
 
 /** Places the menu above its message, or below if there is no space. */
 function placeMenu() {
@@ -74,7 +87,8 @@ function placeMenu() {
   const item = rowOf(menuOf);
   const list = $("messages").getBoundingClientRect();
   const bubble = item?.querySelector(".note").getBoundingClientRect();
-  if (!item?.querySelector(".more") || bubble.bottom < list.top || bubble.top > list.bottom) return $("message-menu").hidePopover();
+  if (!item?.querySelector(".more") || bubble.bottom < list.top || bubble.top > list.bottom)
+    return $("message-menu").hidePopover();
   item.classList.add("open");
   const { offsetWidth: width, offsetHeight: height } = $("message-menu");
   const left = item.classList.contains("own") ? bubble.right - width : bubble.left;

@@ -18,7 +18,9 @@ furtherActs.push(({ sender, seq }, { conversation }) => {
 furtherActs.push(({ sender, seq }, { conversation }) => {
   if (isDirect(conversation) || sender === chat.actor || !may(conversation.id, "recall_others")) return null;
   return {
-    text: "Delete message", test: "recall-other", question: "Delete this message for everyone?",
+    text: "Delete message",
+    test: "recall-other",
+    question: "Delete this message for everyone?",
     run: () => attempt(() => chat.call("groups.recall", { group: conversation.id, seq })),
   };
 });

@@ -18,7 +18,11 @@ const strip = element("div", { className: "replying", hidden: true });
 strip.dataset.test = "replying";
 addStrip(strip);
 
-furtherActs.unshift(({ seq }, { conversation }) => ({ text: "Reply", test: "reply", run: () => begin(conversation, seq) }));
+furtherActs.unshift(({ seq }, { conversation }) => ({
+  text: "Reply",
+  test: "reply",
+  run: () => begin(conversation, seq),
+}));
 
 function begin(conversation, seq) {
   conversation.replying = seq;
@@ -82,11 +86,16 @@ above.push((message, { conversation }) => {
   return node;
 });
 
-const originals = Latest.each(async (key) => {
-  const [id, target] = key.split(" ");
-  const { events: [event] } = await chat.history(id, { after: Number(target) - 1, limit: 1 });
-  return event?.seq === Number(target) && event.type === "message" ? event : null;
-}, (event, key) => fetched.set(key, event));
+const originals = Latest.each(
+  async (key) => {
+    const [id, target] = key.split(" ");
+    const {
+      events: [event],
+    } = await chat.history(id, { after: Number(target) - 1, limit: 1 });
+    return event?.seq === Number(target) && event.type === "message" ? event : null;
+  },
+  (event, key) => fetched.set(key, event),
+);
 
 async function fetch(conversation, target, seq) {
   try {

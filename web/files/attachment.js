@@ -48,16 +48,35 @@ export function ring() {
 export function cardOf(file, kind, more = []) {
   const ending = /\.([^.]{1,8})$/.exec(file.name ?? "")?.[1]?.toUpperCase();
   const turning = ring();
-  const get = button("⬇", "download", () => busy(get, async () => {
-    get.replaceChildren(turning);
-    await save(file, (received, size) => turning.set(received / size));
-    get.replaceChildren("⬇");
-  }), { className: "get", title: "Save" });
+  const get = button(
+    "⬇",
+    "download",
+    () =>
+      busy(get, async () => {
+        get.replaceChildren(turning);
+        await save(file, (received, size) => turning.set(received / size));
+        get.replaceChildren("⬇");
+      }),
+    { className: "get", title: "Save" },
+  );
   get.setAttribute("aria-label", `Save ${file.name || "the file"}`);
-  const node = element("div", { className: "file-card" }, element("span", { className: "icon" }, ICONS[kind] ?? ICONS.file),
-    element("div", {}, element("span", { className: "name", title: file.name }, file.name || "File"),
-      element("span", { className: "quiet" }, [file.size === undefined ? null : sizeText(file.size), ending].filter(Boolean).join(" · "))),
-    ...(file.blob ? [get] : []), ...more);
+  const node = element(
+    "div",
+    { className: "file-card" },
+    element("span", { className: "icon" }, ICONS[kind] ?? ICONS.file),
+    element(
+      "div",
+      {},
+      element("span", { className: "name", title: file.name }, file.name || "File"),
+      element(
+        "span",
+        { className: "quiet" },
+        [file.size === undefined ? null : sizeText(file.size), ending].filter(Boolean).join(" · "),
+      ),
+    ),
+    ...(file.blob ? [get] : []),
+    ...more,
+  );
   node.dataset.test = "file";
   return node;
 }

@@ -15,10 +15,13 @@ function row(file, more = []) {
   const node = cardOf(file, cardKind(file), more);
   if (file.thumbnail) {
     const picture = element("img", { alt: "", className: "cover" });
-    void urlOf("files", file.thumbnail, picture).then((url) => {
-      picture.src = url;
-      node.querySelector(".icon").replaceWith(picture);
-    }, () => {});
+    void urlOf("files", file.thumbnail, picture).then(
+      (url) => {
+        picture.src = url;
+        node.querySelector(".icon").replaceWith(picture);
+      },
+      () => {},
+    );
   }
   return node;
 }
@@ -30,10 +33,18 @@ export const sharedPage = (conversation) => ({
   title: "Shared files",
   test: "shared-page",
   async build(body) {
-    const node = await paged("shared-files", async (after) => {
-      const { files, next } = await chat.call("files.shared", { conversation, ...(after ? { after } : {}), limit: 50 });
-      return { rows: files.map((file) => row(file)), next };
-    }, "No files in this conversation.");
+    const node = await paged(
+      "shared-files",
+      async (after) => {
+        const { files, next } = await chat.call("files.shared", {
+          conversation,
+          ...(after ? { after } : {}),
+          limit: 50,
+        });
+        return { rows: files.map((file) => row(file)), next };
+      },
+      "No files in this conversation.",
+    );
     node.classList.add("files-list");
     body.append(node);
   },
@@ -46,11 +57,18 @@ const ownPage = {
     const { bytes, bytes_limit: limit, files } = await chat.call("files.usage");
     const bar = element("div", { className: "meter" }, element("span"));
     bar.firstChild.style.width = `${Math.min(100, (100 * bytes) / limit)}%`;
-    const said = quiet(`${files} ${files === 1 ? "file takes" : "files take"} up ${sizeText(bytes)} of ${sizeText(limit)}.`, "usage");
-    const node = await paged("own-files", async (after) => {
-      const page = await chat.call("files.own", { ...(after ? { after } : {}), limit: 50 });
-      return { rows: page.files.map((file) => row(file, [remove(file)])), next: page.next };
-    }, "No files.");
+    const said = quiet(
+      `${files} ${files === 1 ? "file takes" : "files take"} up ${sizeText(bytes)} of ${sizeText(limit)}.`,
+      "usage",
+    );
+    const node = await paged(
+      "own-files",
+      async (after) => {
+        const page = await chat.call("files.own", { ...(after ? { after } : {}), limit: 50 });
+        return { rows: page.files.map((file) => row(file, [remove(file)])), next: page.next };
+      },
+      "No files.",
+    );
     node.classList.add("files-list");
     body.append(said, bar, node);
   },

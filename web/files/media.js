@@ -90,15 +90,25 @@ function video(message) {
   const sending = sendingOf(message.id);
   const box = frame(file.width ? file : { width: 320, height: 180 });
   box.classList.add("video");
-  const hint = element("span", { className: "hint" }, [file.name, file.size ? sizeText(file.size) : null].filter(Boolean).join(" · "));
+  const hint = element(
+    "span",
+    { className: "hint" },
+    [file.name, file.size ? sizeText(file.size) : null].filter(Boolean).join(" · "),
+  );
   const turning = ring();
-  const play = button("▶", "play-video", () => busy(play, async () => {
-    play.replaceChildren(turning);
-    const player = element("video", { controls: true, playsInline: true, autoplay: true });
-    const loaded = await load(player, file.blob, box, (received, size) => turning.set(received / size));
-    if (loaded) box.replaceChildren(player);
-    else play.remove();
-  }), { className: "play" });
+  const play = button(
+    "▶",
+    "play-video",
+    () =>
+      busy(play, async () => {
+        play.replaceChildren(turning);
+        const player = element("video", { controls: true, playsInline: true, autoplay: true });
+        const loaded = await load(player, file.blob, box, (received, size) => turning.set(received / size));
+        if (loaded) box.replaceChildren(player);
+        else play.remove();
+      }),
+    { className: "play" },
+  );
   play.setAttribute("aria-label", `Play ${file.name ?? "the video"}`);
   box.append(hint);
   if (sending) return [box, progress(sending)];
@@ -114,13 +124,22 @@ function voice(message) {
   if (sending) return [...card(message, "voice").slice(0, 1), progress(sending)];
   const sound = element("audio", { preload: "metadata" });
   const line = element("input", { type: "range", min: 0, max: 1000, value: 0, ariaLabel: "Position" });
-  const time = element("span", { className: "quiet" }, file.duration_ms ? minutes(file.duration_ms / 1000) : sizeText(file.size ?? 0));
+  const time = element(
+    "span",
+    { className: "quiet" },
+    file.duration_ms ? minutes(file.duration_ms / 1000) : sizeText(file.size ?? 0),
+  );
   const box = element("div", { className: "voice" });
-  const play = button("▶", "play-voice", async () => {
-    if (!sound.src && !(await load(sound, file.blob, box))) return play.remove();
-    if (sound.paused) void sound.play().catch(() => showNotice("This browser can't play this sound."));
-    else sound.pause();
-  }, { className: "play" });
+  const play = button(
+    "▶",
+    "play-voice",
+    async () => {
+      if (!sound.src && !(await load(sound, file.blob, box))) return play.remove();
+      if (sound.paused) void sound.play().catch(() => showNotice("This browser can't play this sound."));
+      else sound.pause();
+    },
+    { className: "play" },
+  );
   play.setAttribute("aria-label", `Play ${file.name ?? "the sound"}`);
   sound.addEventListener("play", () => {
     for (const other of document.querySelectorAll("audio")) if (other !== sound) other.pause();
@@ -135,7 +154,12 @@ function voice(message) {
   line.addEventListener("input", () => {
     if (Number.isFinite(sound.duration)) sound.currentTime = (sound.duration * Number(line.value)) / 1000;
   });
-  box.append(play, element("div", {}, element("span", { className: "name" }, file.name || "Voice message"), line), time, sound);
+  box.append(
+    play,
+    element("div", {}, element("span", { className: "name" }, file.name || "Voice message"), line),
+    time,
+    sound,
+  );
   return [box];
 }
 
@@ -150,8 +174,14 @@ function attachment(kind, show) {
   kinds.set(kind, {
     show: (message) => {
       const { caption } = message.content;
-      return element("div", { className: "attachment" }, ...show(message),
-        typeof caption === "string" && caption !== "" ? element("span", { className: "words caption" }, ...linked(caption)) : null);
+      return element(
+        "div",
+        { className: "attachment" },
+        ...show(message),
+        typeof caption === "string" && caption !== ""
+          ? element("span", { className: "words caption" }, ...linked(caption))
+          : null,
+      );
     },
     preview: ({ content }) => {
       const words = kind === "file" ? content.name || WORDS.file : WORDS[kind];

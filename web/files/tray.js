@@ -25,8 +25,9 @@ chosen.addEventListener("change", () => {
 
 function paperclip() {
   const node = button("", "attach", () => chosen.click(), { title: "Attach files" });
-  node.innerHTML = '<svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" stroke-width="1.8" '
-    + 'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M20 11.5l-8 8a5 5 0 0 1-7-7l8.4-8.4a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.6 1.6 0 0 1-2.3-2.3l7.6-7.6"/></svg>';
+  node.innerHTML =
+    '<svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" stroke-width="1.8" ' +
+    'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M20 11.5l-8 8a5 5 0 0 1-7-7l8.4-8.4a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.6 1.6 0 0 1-2.3-2.3l7.6-7.6"/></svg>';
   node.setAttribute("aria-label", "Attach files");
   return node;
 }
@@ -75,30 +76,45 @@ changes.addEventListener("open", show);
 function thumb(item, conversation) {
   const { file, url } = item;
   const kind = kindOf(file);
-  const picture = kind === "image" ? element("img", { src: url, alt: "" }) : element("span", { className: "icon" }, ICONS[kind]);
+  const picture =
+    kind === "image" ? element("img", { src: url, alt: "" }) : element("span", { className: "icon" }, ICONS[kind]);
   const remove = button("✕", "remove-file", () => drop(conversation, item), { title: "Remove" });
   remove.setAttribute("aria-label", `Remove ${file.name}`);
-  const node = element("div", { className: "item", title: file.name }, picture,
-    element("span", { className: "name" }, file.name), element("span", { className: "quiet" }, sizeText(file.size)), remove);
+  const node = element(
+    "div",
+    { className: "item", title: file.name },
+    picture,
+    element("span", { className: "name" }, file.name),
+    element("span", { className: "quiet" }, sizeText(file.size)),
+    remove,
+  );
   node.dataset.test = "waiting-file";
   return node;
 }
 
 // Runs before the composer: with files in the tray, the text becomes their caption.
-$("composer").addEventListener("submit", (submitted) => {
-  const waiting = trays.get(current);
-  if (!waiting || current.editing) return;
-  submitted.preventDefault();
-  submitted.stopImmediatePropagation();
-  const conversation = current;
-  trays.delete(conversation);
-  const caption = $("text").value.trim();
-  for (const { url } of waiting) URL.revokeObjectURL(url);
-  sendFiles(conversation, waiting.map(({ file }) => file), { ...(caption ? { caption } : {}), ...replying(conversation) });
-  $("text").value = "";
-  $("text").dispatchEvent(new Event("input"));
-  show();
-}, { capture: true });
+$("composer").addEventListener(
+  "submit",
+  (submitted) => {
+    const waiting = trays.get(current);
+    if (!waiting || current.editing) return;
+    submitted.preventDefault();
+    submitted.stopImmediatePropagation();
+    const conversation = current;
+    trays.delete(conversation);
+    const caption = $("text").value.trim();
+    for (const { url } of waiting) URL.revokeObjectURL(url);
+    sendFiles(
+      conversation,
+      waiting.map(({ file }) => file),
+      { ...(caption ? { caption } : {}), ...replying(conversation) },
+    );
+    $("text").value = "";
+    $("text").dispatchEvent(new Event("input"));
+    show();
+  },
+  { capture: true },
+);
 $("text").addEventListener("keydown", (pressed) => {
   if (pressed.key !== "Escape" || !trays.has(current) || current.editing) return;
   for (const item of trays.get(current)) drop(current, item);

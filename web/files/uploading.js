@@ -64,14 +64,20 @@ export function sendFiles(conversation, files, content) {
 
 function sendFile(conversation, file, content, kind, before) {
   const row = {
-    id: ulid(), kind, state: "queued", conversation: conversation.id,
+    id: ulid(),
+    kind,
+    state: "queued",
+    conversation: conversation.id,
     content: { name: file.name, media_type: file.type, size: file.size, ...content },
   };
   const sending = new Sending(conversation, file, row, before);
-  Object.assign(row, { drop: () => end(sending), retry: () => {
-    end(sending);
-    void sendFile(conversation, file, content, kind);
-  } });
+  Object.assign(row, {
+    drop: () => end(sending),
+    retry: () => {
+      end(sending);
+      void sendFile(conversation, file, content, kind);
+    },
+  });
   sendings.set(row.id, sending);
   conversation.pending.push(row);
   queue.push(sending);

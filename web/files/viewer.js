@@ -11,12 +11,25 @@ const title = element("span");
 const words = element("p");
 const back = button("‹", "image-before", () => step(-1), { title: "Previous" });
 const on = button("›", "image-after", () => step(1), { title: "Next" });
-const dialog = element("dialog", { className: "viewer" },
-  element("header", {}, title, button("⬇", "image-save", () => save(fileOf(shown)), { title: "Save" }),
-    button("✕", "image-close", () => dialog.close(), { title: "Close (Esc)" })),
-  element("div", { className: "stage" }, back, picture, on), words);
+const dialog = element(
+  "dialog",
+  { className: "viewer" },
+  element(
+    "header",
+    {},
+    title,
+    button("⬇", "image-save", () => save(fileOf(shown)), { title: "Save" }),
+    button("✕", "image-close", () => dialog.close(), { title: "Close (Esc)" }),
+  ),
+  element("div", { className: "stage" }, back, picture, on),
+  words,
+);
 dialog.dataset.test = "viewer";
-for (const [node, label] of [[back, "Previous image"], [on, "Next image"]]) node.setAttribute("aria-label", label);
+for (const [node, label] of [
+  [back, "Previous image"],
+  [on, "Next image"],
+])
+  node.setAttribute("aria-label", label);
 dialog.setAttribute("aria-label", "Image");
 document.body.append(dialog);
 

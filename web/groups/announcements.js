@@ -15,12 +15,23 @@ import { redraw } from "../chat/message-list.js";
 const said = new Set();
 
 kinds.set("custom:announcement", {
-  show: ({ content, sender, conversation }) => element("div", { className: "card" },
-    element("strong", {}, "📣 Announcement"),
-    element("span", { className: "words" }, ...linked(content.text)),
-    ...(knowsReaders(conversation, sender)
-      ? [action("Seen by", `seen-${content.announcement}`, () => startPanel(readersPage(conversation, content.announcement, sender)), { className: "small" })]
-      : [])),
+  show: ({ content, sender, conversation }) =>
+    element(
+      "div",
+      { className: "card" },
+      element("strong", {}, "📣 Announcement"),
+      element("span", { className: "words" }, ...linked(content.text)),
+      ...(knowsReaders(conversation, sender)
+        ? [
+            action(
+              "Seen by",
+              `seen-${content.announcement}`,
+              () => startPanel(readersPage(conversation, content.announcement, sender)),
+              { className: "small" },
+            ),
+          ]
+        : []),
+    ),
   preview: ({ content }) => `📣 ${content.text}`,
 });
 
@@ -45,37 +56,63 @@ on("read", () => {
   }
 });
 
-export const announcementsPage = (id) => ({ title: "Announcements", test: "announcements-page", build: (body) => build(body, id) });
+export const announcementsPage = (id) => ({
+  title: "Announcements",
+  test: "announcements-page",
+  build: (body) => build(body, id),
+});
 
 async function build(body, id) {
   await load(id);
   if (may(id, "announce")) {
     const text = area({ maxLength: 4_000, required: true });
-    body.append(form("announce-form", "Post", [
-      field("New announcement", text, "announcement", "All members get it. You can see who has seen it."),
-    ], async () => {
-      await chat.call("groups.announce", { group: id, text: text.value });
-      redrawPanel("announcements-page");
-    }));
+    body.append(
+      form(
+        "announce-form",
+        "Post",
+        [field("New announcement", text, "announcement", "All members get it. You can see who has seen it.")],
+        async () => {
+          await chat.call("groups.announce", { group: id, text: text.value });
+          redrawPanel("announcements-page");
+        },
+      ),
+    );
   }
-  body.append(await paged("announcement-list", async (after) => {
-    const { announcements, next } = await chat.call("groups.announcements", { group: id, ...(after ? { after } : {}) });
-    await loadPeople(announcements.map(({ by }) => by));
-    return { rows: announcements.map((one) => card(id, one)), next };
-  }, "No announcements."));
+  body.append(
+    await paged(
+      "announcement-list",
+      async (after) => {
+        const { announcements, next } = await chat.call("groups.announcements", {
+          group: id,
+          ...(after ? { after } : {}),
+        });
+        await loadPeople(announcements.map(({ by }) => by));
+        return { rows: announcements.map((one) => card(id, one)), next };
+      },
+      "No announcements.",
+    ),
+  );
 }
 
 function card(id, { announcement, text, by, at_ms }) {
-  const acts = knowsReaders(id, by) ? [
-    action("Seen by", `readers-${announcement}`, () => openPanel(readersPage(id, announcement, by)), { className: "small" }),
-    dangerButton("Delete", "Delete this announcement?", `remove-announcement-${announcement}`, async () => {
-      await chat.call("groups.remove_announcement", { group: id, announcement });
-      redrawPanel("announcements-page");
-    }),
-  ] : [];
-  return element("article", { className: "card" },
+  const acts = knowsReaders(id, by)
+    ? [
+        action("Seen by", `readers-${announcement}`, () => openPanel(readersPage(id, announcement, by)), {
+          className: "small",
+        }),
+        dangerButton("Delete", "Delete this announcement?", `remove-announcement-${announcement}`, async () => {
+          await chat.call("groups.remove_announcement", { group: id, announcement });
+          redrawPanel("announcements-page");
+        }),
+      ]
+    : [];
+  return element(
+    "article",
+    { className: "card" },
     element("span", { className: "words" }, ...linked(text)),
-    element("small", { className: "quiet" }, `${nameOf(by)} · ${ago(at_ms)}`), buttons(...acts));
+    element("small", { className: "quiet" }, `${nameOf(by)} · ${ago(at_ms)}`),
+    buttons(...acts),
+  );
 }
 
 /** Returns the page with the readers of an announcement, without its author. */
@@ -85,19 +122,40 @@ const readersPage = (id, announcement, by) => ({
   async build(body) {
     if (!groupOf(id)?.info) await load(id);
     const params = { group: id, announcement };
-    const seen = await paged("seen-list", async (after) => {
-      const { readers, next } = await chat.call("groups.seen", { ...params, ...(after ? { after } : {}) });
-      await loadPeople(readers.map(({ actor }) => actor));
-      return { rows: readers.map(({ actor, at_ms }) => personRow(actor, { line: ago(at_ms), dot: false, test: `saw-${nameOf(actor)}` })), next };
-    }, "Nobody yet.");
-    const unseen = await paged("unseen-list", async (after) => {
-      const { actors, next } = await chat.call("groups.unseen", { ...params, ...(after ? { after } : {}) });
-      await loadPeople(actors);
-      const others = actors.filter((actor) => actor !== by);
-      return { rows: others.map((actor) => personRow(actor, { line: "", dot: false, test: `not-seen-${nameOf(actor)}` })), next };
-    }, "Everybody has seen it.");
+    const seen = await paged(
+      "seen-list",
+      async (after) => {
+        const { readers, next } = await chat.call("groups.seen", { ...params, ...(after ? { after } : {}) });
+        await loadPeople(readers.map(({ actor }) => actor));
+        return {
+          rows: readers.map(({ actor, at_ms }) =>
+            personRow(actor, { line: ago(at_ms), dot: false, test: `saw-${nameOf(actor)}` }),
+          ),
+          next,
+        };
+      },
+      "Nobody yet.",
+    );
+    const unseen = await paged(
+      "unseen-list",
+      async (after) => {
+        const { actors, next } = await chat.call("groups.unseen", { ...params, ...(after ? { after } : {}) });
+        await loadPeople(actors);
+        const others = actors.filter((actor) => actor !== by);
+        return {
+          rows: others.map((actor) => personRow(actor, { line: "", dot: false, test: `not-seen-${nameOf(actor)}` })),
+          next,
+        };
+      },
+      "Everybody has seen it.",
+    );
     const most = conversationOf(id).members.length - 1;
-    body.append(heading(`Seen by (of ${most})`), seen, heading("Not seen yet"), unseen,
-      buttons(action("Refresh", "readers-again", () => redrawPanel("readers-page"))));
+    body.append(
+      heading(`Seen by (of ${most})`),
+      seen,
+      heading("Not seen yet"),
+      unseen,
+      buttons(action("Refresh", "readers-again", () => redrawPanel("readers-page"))),
+    );
   },
 });

@@ -18,12 +18,17 @@ function all(actors) {
 
 eventLines.set("members", ({ sender, content: { joined, left } }) => {
   const said = [];
-  const by = (actors) => (actors.length === 1 && actors[0] === sender ? "" : sender === chat.actor ? " by you" : ` by ${nameOf(sender)}`);
+  const by = (actors) =>
+    actors.length === 1 && actors[0] === sender ? "" : sender === chat.actor ? " by you" : ` by ${nameOf(sender)}`;
   const isPerson = sender === chat.actor || nameOf(sender) !== CLOSED_ACCOUNT;
   if (joined.length > 0) said.push(`${all(joined)} joined`);
   if (left.length > 0) {
     const alone = left.length === 1 && left[0] === sender;
-    said.push(alone || !isPerson ? `${all(left)} left` : `${all(left)} ${left.length > 1 || left[0] === chat.actor ? "were" : "was"} removed${by(left)}`);
+    said.push(
+      alone || !isPerson
+        ? `${all(left)} left`
+        : `${all(left)} ${left.length > 1 || left[0] === chat.actor ? "were" : "was"} removed${by(left)}`,
+    );
   }
   return said.join("; ");
 });
@@ -37,15 +42,21 @@ const EVENTS = {
   role: ({ sender, content }, { conversation }) =>
     `${who(sender)} gave ${whom(content.actor)} the role ${titleOfRole(conversation.id, content.role)}`,
   roles: ({ sender }) => `${who(sender)} changed the roles`,
-  muted: ({ sender, content: { actor, until_ms } }) => until_ms === 0
-    ? `${who(sender)} unmuted ${whom(actor)}`
-    : `${who(sender)} muted ${whom(actor)}${until_ms < FOREVER ? ` until ${until(until_ms)}` : ""}`,
+  muted: ({ sender, content: { actor, until_ms } }) =>
+    until_ms === 0
+      ? `${who(sender)} unmuted ${whom(actor)}`
+      : `${who(sender)} muted ${whom(actor)}${until_ms < FOREVER ? ` until ${until(until_ms)}` : ""}`,
   all_muted: ({ sender, content }) => `${who(sender)} ${content.on ? "muted everybody" : "unmuted everybody"}`,
-  slow_mode: ({ sender, content: { seconds } }) => seconds > 0
-    ? `${who(sender)} turned on slow mode: a message every ${seconds} seconds` : `${who(sender)} turned off slow mode`,
+  slow_mode: ({ sender, content: { seconds } }) =>
+    seconds > 0
+      ? `${who(sender)} turned on slow mode: a message every ${seconds} seconds`
+      : `${who(sender)} turned off slow mode`,
   dissolved: () => "The group was deleted",
 };
 
 const line = (message, place) => EVENTS[message.content.event]?.(message, place) ?? "The group was changed";
 
-kinds.set("custom:group", { line, preview: (message) => line(message, { conversation: { id: message.conversation } }) });
+kinds.set("custom:group", {
+  line,
+  preview: (message) => line(message, { conversation: { id: message.conversation } }),
+});

@@ -34,8 +34,11 @@ function storeGroup(group, id) {
 /** Loads all data of a group, by id. */
 const details = Latest.each(async (id) => {
   const of = { group: id };
-  const [info, membership, { roles }] = await Promise.all(
-    [chat.call("groups.info", of), chat.call("groups.membership", of), chat.call("groups.roles", of)]);
+  const [info, membership, { roles }] = await Promise.all([
+    chat.call("groups.info", of),
+    chat.call("groups.membership", of),
+    chat.call("groups.roles", of),
+  ]);
   const { name, picture, form } = info;
   return { group: id, name, picture, form, role: membership.role, notify: membership.notify, info, membership, roles };
 }, storeGroup);
@@ -43,26 +46,36 @@ const details = Latest.each(async (id) => {
 /** Loads all pages of a method, up to `most` entries. */
 export async function all(method, params, name, most = 1_000) {
   const found = [];
-  for (let after; ; ) {
-    const page = await chat.call(method, { ...params, limit: 100, ...(after === undefined || after === null ? {} : { after }) });
+  for (let after; ;) {
+    const page = await chat.call(method, {
+      ...params,
+      limit: 100,
+      ...(after === undefined || after === null ? {} : { after }),
+    });
     found.push(...page[name]);
     after = page.next;
     if (after === undefined || after === null || found.length >= most) return found;
   }
 }
 
-const mine = Latest.each(async () => ({ since: now(), groups: await all("groups.mine", {}, "groups") }), (answer) => {
-  for (const group of answer.groups) details.offer(group.group, group, answer.since);
-});
+const mine = Latest.each(
+  async () => ({ since: now(), groups: await all("groups.mine", {}, "groups") }),
+  (answer) => {
+    for (const group of answer.groups) details.offer(group.group, group, answer.since);
+  },
+);
 
-const invited = Latest.each(async () => {
-  const found = await all("groups.invitations", {}, "invitations");
-  await loadPeople(found.map(({ by }) => by));
-  return found;
-}, (found) => {
-  invitations = found;
-  changed("list");
-});
+const invited = Latest.each(
+  async () => {
+    const found = await all("groups.invitations", {}, "invitations");
+    await loadPeople(found.map(({ by }) => by));
+    return found;
+  },
+  (found) => {
+    invitations = found;
+    changed("list");
+  },
+);
 
 /** Loads the user's groups and invitations. */
 export async function loadMine() {

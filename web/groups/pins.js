@@ -17,7 +17,8 @@ furtherActs.push((message, { conversation }) => {
   if (!isGroup(conversation) || !may(conversation.id, "pin")) return null;
   const method = isPinned(message) ? "unpin" : "pin";
   return {
-    text: isPinned(message) ? "Unpin" : "Pin", test: method,
+    text: isPinned(message) ? "Unpin" : "Pin",
+    test: method,
     run: () => attempt(() => chat.call(`groups.${method}`, { group: conversation.id, seq: message.seq })),
   };
 });
@@ -29,18 +30,24 @@ $("above").append(bar);
 /** Pinned messages by group, the newest first. */
 const pinned = new Map();
 
-const pins = Latest.each(async (id) => {
-  const answer = await chat.call("groups.pins", { group: id });
-  const found = await Promise.all(answer.pins.map(async (pin) => {
-    const known = conversationOf(id).list.get(pin.seq);
-    const message = known ?? (await chat.history(id, { after: pin.seq - 1, limit: 1 })).events.find(({ seq }) => seq === pin.seq);
-    return { ...pin, message };
-  }));
-  return found.filter(({ message }) => message && !message.recalled).sort((left, right) => right.seq - left.seq);
-}, (found, id) => {
-  pinned.set(id, found);
-  return found;
-});
+const pins = Latest.each(
+  async (id) => {
+    const answer = await chat.call("groups.pins", { group: id });
+    const found = await Promise.all(
+      answer.pins.map(async (pin) => {
+        const known = conversationOf(id).list.get(pin.seq);
+        const message =
+          known ?? (await chat.history(id, { after: pin.seq - 1, limit: 1 })).events.find(({ seq }) => seq === pin.seq);
+        return { ...pin, message };
+      }),
+    );
+    return found.filter(({ message }) => message && !message.recalled).sort((left, right) => right.seq - left.seq);
+  },
+  (found, id) => {
+    pinned.set(id, found);
+    return found;
+  },
+);
 
 const draw = batched(() => {
   const [newest] = (current && pinned.get(current.id)) ?? [];
@@ -48,7 +55,8 @@ const draw = batched(() => {
   if (!newest) return;
   const message = current.list.get(newest.seq) ?? newest.message;
   bar.replaceChildren("📌 ", element("span", {}, previewOf(message, { conversation: current })));
-  bar.onclick = () => (pinned.get(current.id).length > 1 ? openPanel(pinsPage(current.id)) : attempt(() => show(newest.seq)));
+  bar.onclick = () =>
+    pinned.get(current.id).length > 1 ? openPanel(pinsPage(current.id)) : attempt(() => show(newest.seq));
 });
 
 on("open", async () => {
@@ -79,7 +87,13 @@ export const pinsPage = (id) => ({ title: "Pinned messages", test: "pins-page", 
 async function build(body, id) {
   const [found = []] = await Promise.all([pins.load(id), load(id)]);
   await loadPeople(found.flatMap(({ by, message }) => [by, message.sender]));
-  body.append(list(found.map((pin) => row(id, pin)), "pin-list", "No pinned messages."));
+  body.append(
+    list(
+      found.map((pin) => row(id, pin)),
+      "pin-list",
+      "No pinned messages.",
+    ),
+  );
 }
 
 function row(id, { seq, by, at_ms, message }) {
@@ -87,12 +101,24 @@ function row(id, { seq, by, at_ms, message }) {
     if (matchMedia("(max-width: 60rem)").matches) closePanel();
     await show(seq);
   };
-  const main = element("button", { type: "button", className: "plain person", onclick: () => attempt(go) },
-    element("span", { className: "who" },
+  const main = element(
+    "button",
+    { type: "button", className: "plain person", onclick: () => attempt(go) },
+    element(
+      "span",
+      { className: "who" },
       element("span", { className: "name" }, nameOf(message.sender)),
       element("span", { className: "excerpt" }, previewOf(message, { conversation: conversationOf(id) })),
-      element("small", { className: "quiet" }, `pinned by ${nameOf(by)}, ${ago(at_ms)}`)));
+      element("small", { className: "quiet" }, `pinned by ${nameOf(by)}, ${ago(at_ms)}`),
+    ),
+  );
   main.dataset.test = `pin-${seq}`;
-  return element("div", { className: "row" }, main, ...(may(id, "pin")
-    ? [action("Unpin", `unpin-${seq}`, () => chat.call("groups.unpin", { group: id, seq }), { className: "small" })] : []));
+  return element(
+    "div",
+    { className: "row" },
+    main,
+    ...(may(id, "pin")
+      ? [action("Unpin", `unpin-${seq}`, () => chat.call("groups.unpin", { group: id, seq }), { className: "small" })]
+      : []),
+  );
 }

@@ -21,25 +21,31 @@ let found = [];
 export const friendOf = (actor) => friends.find(({ person }) => person.actor === actor);
 export const friendActors = () => friends.map(({ person }) => person.actor);
 
-const contacts = Latest.each(async () => {
-  const since = now();
-  const [accepted, incoming, outgoing] = await Promise.all([
-    all("users.friends", {}, "friends"),
-    all("users.friend_requests", { direction: "in" }, "requests"),
-    all("users.friend_requests", { direction: "out" }, "requests"),
-  ]);
-  return { accepted, incoming, outgoing, since };
-}, ({ accepted, incoming, outgoing, since }) => {
-  const before = friendActors();
-  [friends, incomingRequests, outgoingRequests] = [accepted, incoming, outgoing];
-  storePeople([...friends, ...incomingRequests, ...outgoingRequests].map(({ person }) => person), since);
-  for (const actor of before) if (!friendOf(actor)) note(actor, "");
-  for (const { person, remark } of friends) note(person.actor, remark);
-  $("request-count").textContent = String(incomingRequests.length);
-  $("request-count").hidden = incomingRequests.length === 0;
-  $("request-count").setAttribute("aria-label", `${incomingRequests.length} requests`);
-  changed("contacts");
-});
+const contacts = Latest.each(
+  async () => {
+    const since = now();
+    const [accepted, incoming, outgoing] = await Promise.all([
+      all("users.friends", {}, "friends"),
+      all("users.friend_requests", { direction: "in" }, "requests"),
+      all("users.friend_requests", { direction: "out" }, "requests"),
+    ]);
+    return { accepted, incoming, outgoing, since };
+  },
+  ({ accepted, incoming, outgoing, since }) => {
+    const before = friendActors();
+    [friends, incomingRequests, outgoingRequests] = [accepted, incoming, outgoing];
+    storePeople(
+      [...friends, ...incomingRequests, ...outgoingRequests].map(({ person }) => person),
+      since,
+    );
+    for (const actor of before) if (!friendOf(actor)) note(actor, "");
+    for (const { person, remark } of friends) note(person.actor, remark);
+    $("request-count").textContent = String(incomingRequests.length);
+    $("request-count").hidden = incomingRequests.length === 0;
+    $("request-count").setAttribute("aria-label", `${incomingRequests.length} requests`);
+    changed("contacts");
+  },
+);
 
 /** Loads contacts and requests. */
 export const loadContacts = () => contacts.load("contacts");
@@ -75,14 +81,17 @@ $("show-contacts").addEventListener("click", () => choose(true));
 const words = () => $("search").value.trim();
 let typing;
 
-const finding = Latest.each(async () => {
-  const query = words();
-  return { query, people: query && chat.state === "online" ? await findPeople(query) : [] };
-}, ({ query, people }) => {
-  if (query !== words()) return;
-  found = people;
-  draw();
-});
+const finding = Latest.each(
+  async () => {
+    const query = words();
+    return { query, people: query && chat.state === "online" ? await findPeople(query) : [] };
+  },
+  ({ query, people }) => {
+    if (query !== words()) return;
+    found = people;
+    draw();
+  },
+);
 
 async function refind() {
   if (shown) await finding.load("people");
@@ -102,42 +111,70 @@ let drawn = "";
 function draw() {
   if (!shown) return;
   const actors = [...friends, ...incomingRequests, ...outgoingRequests].map(({ person }) => person.actor).concat(found);
-  const state = JSON.stringify([friends, incomingRequests, outgoingRequests, tag, found, words(), actors.map((actor) => appearanceOf(actor, true))]);
+  const state = JSON.stringify([
+    friends,
+    incomingRequests,
+    outgoingRequests,
+    tag,
+    found,
+    words(),
+    actors.map((actor) => appearanceOf(actor, true)),
+  ]);
   if (state === drawn) return;
   drawn = state;
   const query = words().toLowerCase();
-  const named = ({ person, remark = "" }) => !query || [person.display_name, person.name, remark]
-    .some((name) => name.toLowerCase().includes(query));
+  const named = ({ person, remark = "" }) =>
+    !query || [person.display_name, person.name, remark].some((name) => name.toLowerCase().includes(query));
   const wanted = friends.filter((friend) => named(friend) && (!tag || friend.tags.includes(tag)));
-  wanted.sort((left, right) => rank(left.person.actor) - rank(right.person.actor)
-    || nameOf(left.person.actor).localeCompare(nameOf(right.person.actor)));
+  wanted.sort(
+    (left, right) =>
+      rank(left.person.actor) - rank(right.person.actor) ||
+      nameOf(left.person.actor).localeCompare(nameOf(right.person.actor)),
+  );
   const known = new Set(friends.map(({ person }) => person.actor));
   const others = found.filter((actor) => !known.has(actor));
-  $("contacts").replaceChildren(...[
-    ...(incomingRequests.length > 0 ? [heading("Contact requests"), list(incomingRequests.map(wish), "requests-in")] : []),
-    ...(outgoingRequests.length > 0 && !query ? [heading("Sent requests"), list(outgoingRequests.map(waiting), "requests-out")] : []),
-    tagBar(),
-    heading("Contacts"),
-    list(wanted.map(friend), "friends", friends.length === 0
-      ? "No contacts yet. Search for people above to add them." : "No matching contacts."),
-    ...(others.length > 0 ? [heading("People"), list(others.map(stranger), "strangers")] : []),
-    ...(query && others.length === 0 && wanted.length === 0 ? [quiet("No results.")] : []),
-  ].filter(Boolean));
+  $("contacts").replaceChildren(
+    ...[
+      ...(incomingRequests.length > 0
+        ? [heading("Contact requests"), list(incomingRequests.map(wish), "requests-in")]
+        : []),
+      ...(outgoingRequests.length > 0 && !query
+        ? [heading("Sent requests"), list(outgoingRequests.map(waiting), "requests-out")]
+        : []),
+      tagBar(),
+      heading("Contacts"),
+      list(
+        wanted.map(friend),
+        "friends",
+        friends.length === 0 ? "No contacts yet. Search for people above to add them." : "No matching contacts.",
+      ),
+      ...(others.length > 0 ? [heading("People"), list(others.map(stranger), "strangers")] : []),
+      ...(query && others.length === 0 && wanted.length === 0 ? [quiet("No results.")] : []),
+    ].filter(Boolean),
+  );
 }
 
 const show = (actor) => () => startPanel(personPage(actor));
 
 function answer(text, test, method, actor, attributes) {
-  return action(text, `${test}-${nameOf(actor)}`, async () => {
-    await chat.call(method, { actor });
-    await loadContacts();
-    await loadPresence([actor]);
-  }, attributes);
+  return action(
+    text,
+    `${test}-${nameOf(actor)}`,
+    async () => {
+      await chat.call(method, { actor });
+      await loadContacts();
+      await loadPresence([actor]);
+    },
+    attributes,
+  );
 }
 
 function wish({ person: { actor }, text }) {
   return personRow(actor, {
-    line: text || "wants to add you as a contact", onclick: show(actor), dot: false, test: `asking-${nameOf(actor)}`,
+    line: text || "wants to add you as a contact",
+    onclick: show(actor),
+    dot: false,
+    test: `asking-${nameOf(actor)}`,
     actions: [
       answer("Accept", "accept", "users.accept_friend", actor, { className: "main small" }),
       answer("Decline", "refuse", "users.refuse_friend", actor, { className: "small" }),
@@ -147,7 +184,10 @@ function wish({ person: { actor }, text }) {
 
 function waiting({ person: { actor } }) {
   return personRow(actor, {
-    line: "request pending", onclick: show(actor), dot: false, test: `asked-${nameOf(actor)}`,
+    line: "request pending",
+    onclick: show(actor),
+    dot: false,
+    test: `asked-${nameOf(actor)}`,
     actions: [answer("Cancel request", "withdraw", "users.withdraw_friend", actor, { className: "small" })],
   });
 }
@@ -158,15 +198,31 @@ function friend({ person: { actor }, tags }) {
   return personRow(actor, { onclick: show(actor), tags, test: `friend-${nameOf(actor)}`, actions: [write] });
 }
 
-const stranger = (actor) => personRow(actor, { line: "", dot: false, onclick: show(actor), test: `found-${nameOf(actor)}` });
+const stranger = (actor) =>
+  personRow(actor, { line: "", dot: false, onclick: show(actor), test: `found-${nameOf(actor)}` });
 
 function tagBar() {
   const tags = [...new Set(friends.flatMap((friend) => friend.tags))].sort();
   if (tags.length === 0) return null;
-  return element("div", { className: "tags" }, ...["", ...tags].map((one) => {
-    const node = element("button", { type: "button", className: "tag", onclick: () => { tag = one; draw(); } }, one || "All");
-    node.dataset.test = `tag-${one || "all"}`;
-    node.setAttribute("aria-pressed", String(one === tag));
-    return node;
-  }));
+  return element(
+    "div",
+    { className: "tags" },
+    ...["", ...tags].map((one) => {
+      const node = element(
+        "button",
+        {
+          type: "button",
+          className: "tag",
+          onclick: () => {
+            tag = one;
+            draw();
+          },
+        },
+        one || "All",
+      );
+      node.dataset.test = `tag-${one || "all"}`;
+      node.setAttribute("aria-pressed", String(one === tag));
+      return node;
+    }),
+  );
 }

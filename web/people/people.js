@@ -19,14 +19,20 @@ const MOST = 100;
 const STALE = 300_000;
 
 /** Loads profiles by actor. */
-const profiles = new Latest(async (actors) => {
-  const found = new Map((await chat.call("users.profiles", { actors })).people.map((person) => [person.actor, person]));
-  // The answer has no closed accounts.
-  return actors.map((actor) => found.get(actor) ?? { display_name: CLOSED_ACCOUNT, ...people.get(actor), actor });
-}, (person, actor) => {
-  people.set(actor, { ...people.get(actor), ...person, asked: Date.now() });
-  peopleChanged();
-}, MOST);
+const profiles = new Latest(
+  async (actors) => {
+    const found = new Map(
+      (await chat.call("users.profiles", { actors })).people.map((person) => [person.actor, person]),
+    );
+    // The answer has no closed accounts.
+    return actors.map((actor) => found.get(actor) ?? { display_name: CLOSED_ACCOUNT, ...people.get(actor), actor });
+  },
+  (person, actor) => {
+    people.set(actor, { ...people.get(actor), ...person, asked: Date.now() });
+    peopleChanged();
+  },
+  MOST,
+);
 
 /** Stores persons from an answer of the users plugin whose request began at the moment `since`. */
 export function storePeople(persons, since) {
@@ -66,14 +72,20 @@ export function presenceOf(actor) {
   return { ...presence, text: undefined, state: presence.state === "busy" ? "online" : presence.state };
 }
 
-const seen = new Latest(async (actors) => {
-  const found = new Map((await chat.call("users.presence", { actors })).people.map((presence) => [presence.actor, presence]));
-  return actors.map((actor) => found.get(actor));
-}, (presence, actor) => {
-  if (!presence) return;
-  presences.set(actor, presence);
-  peopleChanged();
-}, MOST);
+const seen = new Latest(
+  async (actors) => {
+    const found = new Map(
+      (await chat.call("users.presence", { actors })).people.map((presence) => [presence.actor, presence]),
+    );
+    return actors.map((actor) => found.get(actor));
+  },
+  (presence, actor) => {
+    if (!presence) return;
+    presences.set(actor, presence);
+    peopleChanged();
+  },
+  MOST,
+);
 
 /** Loads the presence of people. Changes of contacts arrive as signals. */
 export const loadPresence = (actors) => seen.loadAll([...new Set(actors)].filter(Boolean));
@@ -92,12 +104,18 @@ const STATES = { online: "online", idle: "away", busy: "busy", offline: "offline
 export function presenceText({ state, text, last_seen_ms }) {
   // People who are no contacts have only a state.
   const gone = last_seen_ms ? `last seen ${ago(last_seen_ms)}` : "";
-  const word = state === "offline" ? gone : STATES[state] ?? state;
+  const word = state === "offline" ? gone : (STATES[state] ?? state);
   return [word, text].filter(Boolean).join(" · ");
 }
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+const UNITS = [
+  ["year", 31_536_000],
+  ["month", 2_592_000],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
 
 export function ago(time) {
   const seconds = Math.max(0, (Date.now() - time) / 1000);
@@ -145,5 +163,8 @@ export function face(actor, dot = false) {
 }
 
 /** Returns the values that the face and the name of a person depend on. */
-export const appearanceOf = (actor, dot = false) =>
-  [nameOf(actor), people.get(actor)?.avatar, dot && presenceOf(actor)];
+export const appearanceOf = (actor, dot = false) => [
+  nameOf(actor),
+  people.get(actor)?.avatar,
+  dot && presenceOf(actor),
+];

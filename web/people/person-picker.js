@@ -23,13 +23,23 @@ export function picker(test, without = []) {
 
   function usual() {
     const partners = [...conversations.values()].map(partnerOf).filter(Boolean);
-    return [...new Set([...friendActors(), ...partners])].sort((one, other) => nameOf(one).localeCompare(nameOf(other)));
+    return [...new Set([...friendActors(), ...partners])].sort((one, other) =>
+      nameOf(one).localeCompare(nameOf(other)),
+    );
   }
 
-  const found = Latest.each(async () => (search.value.trim() ? findPeople(search.value.trim()) : usual()), (actors) => {
-    rows.replaceChildren(...actors.filter((actor) => !left.has(actor)).slice(0, MOST).map(row));
-    tokens.replaceChildren(...[...chosen].map(token));
-  });
+  const found = Latest.each(
+    async () => (search.value.trim() ? findPeople(search.value.trim()) : usual()),
+    (actors) => {
+      rows.replaceChildren(
+        ...actors
+          .filter((actor) => !left.has(actor))
+          .slice(0, MOST)
+          .map(row),
+      );
+      tokens.replaceChildren(...[...chosen].map(token));
+    },
+  );
   const draw = () => found.load("people");
 
   function row(actor) {
@@ -40,14 +50,27 @@ export function picker(test, without = []) {
       else chosen.delete(actor);
       tokens.replaceChildren(...[...chosen].map(token));
     });
-    return element("li", {}, element("label", { className: "pick" }, box, face(actor, true), element("span", {}, nameOf(actor))));
+    return element(
+      "li",
+      {},
+      element("label", { className: "pick" }, box, face(actor, true), element("span", {}, nameOf(actor))),
+    );
   }
 
   function token(actor) {
-    const node = element("button", { type: "button", className: "tag", title: "Remove", onclick: () => {
-      chosen.delete(actor);
-      void draw();
-    } }, `${nameOf(actor)} ✕`);
+    const node = element(
+      "button",
+      {
+        type: "button",
+        className: "tag",
+        title: "Remove",
+        onclick: () => {
+          chosen.delete(actor);
+          void draw();
+        },
+      },
+      `${nameOf(actor)} ✕`,
+    );
     node.setAttribute("aria-label", `Remove ${nameOf(actor)}`);
     return node;
   }

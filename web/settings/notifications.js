@@ -15,12 +15,15 @@ const FRESH = 60_000;
 const isOn = () => localStorage.notify === "on" && globalThis.Notification?.permission === "granted";
 
 addSettings({
-  text: "Notifications", test: "notifications", icon: "🔔",
+  text: "Notifications",
+  test: "notifications",
+  icon: "🔔",
   page: {
     title: "Notifications",
     test: "notifications-page",
     build(body) {
-      if (!globalThis.Notification) return void body.append(quiet("This browser shows no notifications here: they need HTTPS."));
+      if (!globalThis.Notification)
+        return void body.append(quiet("This browser shows no notifications here: they need HTTPS."));
       const { box, node } = checkbox("Notify me of new messages", "notify-here", isOn());
       box.addEventListener("change", async () => {
         const allowed = !box.checked || (await Notification.requestPermission()) === "granted";
@@ -50,7 +53,11 @@ chat.addEventListener("event", ({ detail: event }) => {
 });
 
 function show(conversation) {
-  const told = new Notification(titleOf(conversation), { body: lineOf(conversation), tag: conversation.id, icon: "logo.svg" });
+  const told = new Notification(titleOf(conversation), {
+    body: lineOf(conversation),
+    tag: conversation.id,
+    icon: "logo.svg",
+  });
   told.onclick = () => {
     focus();
     void attempt(() => open(conversation));

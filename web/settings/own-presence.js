@@ -15,7 +15,14 @@ const STATES = [
 ];
 
 const MINUTE = 60_000;
-const ENDS = [["", "Don't clear"], ["30", "30 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["today", "Today"], ["week", "This week"]];
+const ENDS = [
+  ["", "Don't clear"],
+  ["30", "30 minutes"],
+  ["60", "1 hour"],
+  ["240", "4 hours"],
+  ["today", "Today"],
+  ["week", "This week"],
+];
 
 let shown = "online";
 
@@ -41,29 +48,47 @@ function endOf(value) {
 }
 
 async function build(body) {
-  const { people: [{ state, text, until_ms }] } = await chat.call("users.presence", { actors: [chat.actor] });
+  const {
+    people: [{ state, text, until_ms }],
+  } = await chat.call("users.presence", { actors: [chat.actor] });
   const chosen = STATES.map(([value, word, meaning]) => {
     const radio = input({ type: "radio", name: "state", value, checked: value === state });
     radio.dataset.test = `state-${value}`;
-    return element("label", { className: "tick" }, radio,
+    return element(
+      "label",
+      { className: "tick" },
+      radio,
       element("span", { className: `dot ${value === "invisible" ? "offline" : value}` }),
-      element("span", {}, word, element("small", { className: "quiet" }, meaning)));
+      element("span", {}, word, element("small", { className: "quiet" }, meaning)),
+    );
   });
   const words = input({ value: text ?? "", maxLength: 100, placeholder: "In a meeting, on holiday…" });
   const end = choice(ENDS, "");
-  const now = until_ms ? `Now until ${new Date(until_ms).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.` : undefined;
-  body.append(form("presence-form", "Save", [
-    element("fieldset", {}, element("legend", { className: "unseen" }, "Status"), ...chosen),
-    field("Status message", words, "status"),
-    field("Clear after", end, "status-end", now),
-  ], async (form) => {
-    const until = endOf(end.value);
-    await chat.call("users.set_presence", {
-      state: form.elements.state.value, text: words.value, ...(until ? { until_ms: until } : {}),
-    });
-    isIdle = false;
-    changed("self");
-  }, "Saved."));
+  const now = until_ms
+    ? `Now until ${new Date(until_ms).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}.`
+    : undefined;
+  body.append(
+    form(
+      "presence-form",
+      "Save",
+      [
+        element("fieldset", {}, element("legend", { className: "unseen" }, "Status"), ...chosen),
+        field("Status message", words, "status"),
+        field("Clear after", end, "status-end", now),
+      ],
+      async (form) => {
+        const until = endOf(end.value);
+        await chat.call("users.set_presence", {
+          state: form.elements.state.value,
+          text: words.value,
+          ...(until ? { until_ms: until } : {}),
+        });
+        isIdle = false;
+        changed("self");
+      },
+      "Saved.",
+    ),
+  );
 }
 
 /* Inactivity */
@@ -81,14 +106,18 @@ async function become(idle) {
 }
 
 /** Sends one state at a time, so that the last one wins. */
-const idleness = Latest.each(() => chat.call("users.set_idle", { idle: isIdle }), () => {});
+const idleness = Latest.each(
+  () => chat.call("users.set_idle", { idle: isIdle }),
+  () => {},
+);
 
 function touched() {
   last = Date.now();
   void become(false);
 }
 
-for (const type of ["pointerdown", "keydown", "focus"]) addEventListener(type, touched, { capture: true, passive: true });
+for (const type of ["pointerdown", "keydown", "focus"])
+  addEventListener(type, touched, { capture: true, passive: true });
 setInterval(() => Date.now() - last > IDLE_AFTER && void become(true), 10_000);
 chat.addEventListener("state", ({ detail: { state } }) => {
   if (state !== "online") isIdle = false;

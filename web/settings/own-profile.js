@@ -21,15 +21,25 @@ async function build(body) {
   zone.setAttribute("list", known.id);
   body.append(
     picture(profile),
-    form("profile-form", "Save", [
-      field("Display name", name, "display-name", `Your account is @${profile.name}.`),
-      field("About you", bio, "bio"),
-      field("Language", locale, "locale", "A language tag such as de-CH."),
-      field("Time zone", zone, "time-zone"),
-      known,
-    ], () => chat.call("users.set_profile", {
-      display_name: name.value, bio: bio.value, locale: locale.value.trim(), time_zone: zone.value.trim(),
-    }), "Saved."),
+    form(
+      "profile-form",
+      "Save",
+      [
+        field("Display name", name, "display-name", `Your account is @${profile.name}.`),
+        field("About you", bio, "bio"),
+        field("Language", locale, "locale", "A language tag such as de-CH."),
+        field("Time zone", zone, "time-zone"),
+        known,
+      ],
+      () =>
+        chat.call("users.set_profile", {
+          display_name: name.value,
+          bio: bio.value,
+          locale: locale.value.trim(),
+          time_zone: zone.value.trim(),
+        }),
+      "Saved.",
+    ),
   );
 }
 
@@ -52,10 +62,21 @@ function picture({ avatar }) {
       showNotice(error.message);
     }
   });
-  return element("header", { className: "head" }, shown, file, buttons(
-    action("Change picture", "choose-picture", () => file.click()),
-    ...(avatar ? [action("Remove picture", "remove-picture", async () => {
-      await chat.call("users.set_profile", { avatar: "" });
-      redrawPanel("own-profile-page");
-    })] : [])));
+  return element(
+    "header",
+    { className: "head" },
+    shown,
+    file,
+    buttons(
+      action("Change picture", "choose-picture", () => file.click()),
+      ...(avatar
+        ? [
+            action("Remove picture", "remove-picture", async () => {
+              await chat.call("users.set_profile", { avatar: "" });
+              redrawPanel("own-profile-page");
+            }),
+          ]
+        : []),
+    ),
+  );
 }

@@ -28,8 +28,11 @@ const settingsPage = {
   title: "Settings",
   test: "settings-page",
   build(body) {
-    body.append(...entries.map(({ text, test, icon, page, open }) =>
-      entry(text, test, () => (open ? open() : openPanel(page)), { icon })));
+    body.append(
+      ...entries.map(({ text, test, icon, page, open }) =>
+        entry(text, test, () => (open ? open() : openPanel(page)), { icon }),
+      ),
+    );
     body.append(buttons(action("Log out", "leave", logOut, { className: "danger" })));
   },
 };
@@ -45,20 +48,27 @@ async function logOut() {
 
 $("self").addEventListener("click", () => startPanel(settingsPage));
 
-const self = Latest.each(async () => {
-  const since = now();
-  const [me, { people: [presence] }] = await Promise.all(
-    [chat.call("users.whoami"), chat.call("users.presence", { actors: [chat.actor] })]);
-  return { me, presence, since };
-}, ({ me, presence, since }) => {
-  storePeople([me], since);
-  $("me").textContent = nameOf(chat.actor);
-  $("my-face").replaceChildren(...face(chat.actor).childNodes);
-  $("my-state").textContent = stateWords(presence);
-  $("my-face").dataset.state = presence.state;
-  noteOwnState(presence.state);
-  redrawPanel("own-presence-page");
-});
+const self = Latest.each(
+  async () => {
+    const since = now();
+    const [
+      me,
+      {
+        people: [presence],
+      },
+    ] = await Promise.all([chat.call("users.whoami"), chat.call("users.presence", { actors: [chat.actor] })]);
+    return { me, presence, since };
+  },
+  ({ me, presence, since }) => {
+    storePeople([me], since);
+    $("me").textContent = nameOf(chat.actor);
+    $("my-face").replaceChildren(...face(chat.actor).childNodes);
+    $("my-state").textContent = stateWords(presence);
+    $("my-face").dataset.state = presence.state;
+    noteOwnState(presence.state);
+    redrawPanel("own-presence-page");
+  },
+);
 const loadSelf = () => self.load("self");
 
 chat.addEventListener("state", ({ detail: { state } }) => {

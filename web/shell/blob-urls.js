@@ -17,10 +17,13 @@ export function urlOf(plugin, id, node, onprogress) {
   kept.delete(key);
   kept.set(key, entry);
   entry.nodes.push(new WeakRef(node));
-  entry.url ??= blobs.download(plugin, id, { onprogress }).then((blob) => objectUrl(entry, blob), (error) => {
-    kept.delete(key);
-    throw error;
-  });
+  entry.url ??= blobs.download(plugin, id, { onprogress }).then(
+    (blob) => objectUrl(entry, blob),
+    (error) => {
+      kept.delete(key);
+      throw error;
+    },
+  );
   return entry.url;
 }
 

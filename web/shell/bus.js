@@ -11,7 +11,8 @@ export const changes = new EventTarget();
 export const changed = (type, detail = {}) => changes.dispatchEvent(new CustomEvent(type, { detail }));
 
 export const on = (types, run) => {
-  for (const type of types.split(" ")) changes.addEventListener(type, (/** @type {CustomEvent} */ { detail }) => run(detail));
+  for (const type of types.split(" "))
+    changes.addEventListener(type, (/** @type {CustomEvent} */ { detail }) => run(detail));
 };
 
 /** Returns a function that schedules `run` as a microtask. Calls before it runs have no further effect. */

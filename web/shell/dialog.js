@@ -10,9 +10,17 @@ import { button, element } from "./dom.js";
  */
 export function confirmed(question, yes, test) {
   const words = element("p", { id: "question" }, question);
-  const dialog = element("dialog", { className: "question" }, words, element("div", { className: "buttons" },
-    button("Cancel", `${test}-cancel`, () => dialog.close()),
-    button(yes, `${test}-confirm`, () => dialog.close("yes"), { className: "danger" })));
+  const dialog = element(
+    "dialog",
+    { className: "question" },
+    words,
+    element(
+      "div",
+      { className: "buttons" },
+      button("Cancel", `${test}-cancel`, () => dialog.close()),
+      button(yes, `${test}-confirm`, () => dialog.close("yes"), { className: "danger" }),
+    ),
+  );
   dialog.setAttribute("role", "alertdialog");
   dialog.setAttribute("aria-labelledby", words.id);
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
@@ -20,8 +28,14 @@ export function confirmed(question, yes, test) {
   dialog.addEventListener("keydown", (pressed) => pressed.stopPropagation());
   document.body.append(dialog);
   dialog.showModal();
-  return new Promise((answered) => dialog.addEventListener("close", () => {
-    dialog.remove();
-    answered(dialog.returnValue === "yes");
-  }, { once: true }));
+  return new Promise((answered) =>
+    dialog.addEventListener(
+      "close",
+      () => {
+        dialog.remove();
+        answered(dialog.returnValue === "yes");
+      },
+      { once: true },
+    ),
+  );
 }

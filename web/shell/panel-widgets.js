@@ -45,10 +45,12 @@ export function form(test, submit, parts, run, done) {
   node.lastElementChild.dataset.test = `${test}-submit`;
   node.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
-    await busy(node.lastElementChild, () => attempt(async () => {
-      await run(node);
-      if (done) showNotice(done, true);
-    }));
+    await busy(node.lastElementChild, () =>
+      attempt(async () => {
+        await run(node);
+        if (done) showNotice(done, true);
+      }),
+    );
   });
   return node;
 }
@@ -65,9 +67,15 @@ export const quiet = (text, test) => {
 export const buttons = (...nodes) => element("div", { className: "buttons" }, ...nodes);
 
 /** Returns a button for an action that can't be undone: a dialog asks the question first. */
-export const dangerButton = (text, question, test, run) => action(text, test, async () => {
-  if (await confirmed(question, text, test)) await run();
-}, { className: "danger" });
+export const dangerButton = (text, question, test, run) =>
+  action(
+    text,
+    test,
+    async () => {
+      if (await confirmed(question, text, test)) await run();
+    },
+    { className: "danger" },
+  );
 
 /**
  * Returns a row that opens another page.
@@ -78,10 +86,15 @@ export const dangerButton = (text, question, test, run) => action(text, test, as
  * @param {{note?: string, icon?: string, badge?: number}} options
  */
 export function entry(text, test, onclick, { note, icon, badge } = {}) {
-  const node = element("button", { type: "button", className: "entry", onclick },
+  const node = element(
+    "button",
+    { type: "button", className: "entry", onclick },
     icon ? element("span", { className: "icon", ariaHidden: "true" }, icon) : null,
     element("span", {}, text, note ? element("small", { className: "quiet" }, note) : null),
-    badge ? element("span", { className: "badge" }, String(badge)) : element("span", { className: "quiet", ariaHidden: "true" }, "›"));
+    badge
+      ? element("span", { className: "badge" }, String(badge))
+      : element("span", { className: "quiet", ariaHidden: "true" }, "›"),
+  );
   node.dataset.test = test;
   return node;
 }
@@ -102,9 +115,17 @@ export function list(rows, test, none) {
  */
 export function personRow(actor, { line, onclick, actions = [], test, dot = true, tags = [] } = {}) {
   const words = line ?? (dot ? presenceText(presenceOf(actor)) : "");
-  const name = element("span", { className: "who" },
-    element("span", { className: "name" }, nameOf(actor), ...tags.map((tag) => element("span", { className: "tag" }, tag))),
-    words ? element("small", { className: "quiet" }, words) : null);
+  const name = element(
+    "span",
+    { className: "who" },
+    element(
+      "span",
+      { className: "name" },
+      nameOf(actor),
+      ...tags.map((tag) => element("span", { className: "tag" }, tag)),
+    ),
+    words ? element("small", { className: "quiet" }, words) : null,
+  );
   const main = onclick
     ? element("button", { type: "button", className: "plain person", onclick }, face(actor, dot), name)
     : element("span", { className: "person" }, face(actor, dot), name);

@@ -69,11 +69,17 @@ async function draw(fresh) {
   if (turn !== drawing) return;
   if (!done && fresh) return backInPanel();
   if (!done) return;
-  const [top, focused] = [$("panel-body").scrollTop, /** @type {HTMLElement | undefined} */ (document.activeElement?.closest("#panel-body [data-test]"))?.dataset.test];
+  const [top, focused] = [
+    $("panel-body").scrollTop,
+    /** @type {HTMLElement | undefined} */ (document.activeElement?.closest("#panel-body [data-test]"))?.dataset.test,
+  ];
   $("panel-body").replaceChildren(body);
   $("panel").dataset.page = page.test;
   $("panel-body").scrollTop = fresh ? 0 : top;
-  if (focused && !fresh) $("panel-body").querySelector(`[data-test="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  if (focused && !fresh)
+    $("panel-body")
+      .querySelector(`[data-test="${CSS.escape(focused)}"]`)
+      ?.focus({ preventScroll: true });
 }
 
 $("panel-back").addEventListener("click", backInPanel);

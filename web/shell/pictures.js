@@ -15,10 +15,13 @@ export function pictureOf(plugin, id) {
   const key = `${plugin}/${id}`;
   const known = kept.get(key);
   if (known) return known;
-  const url = blobs.download(plugin, id).then((blob) => URL.createObjectURL(blob), () => {
-    kept.delete(key);
-    return null;
-  });
+  const url = blobs.download(plugin, id).then(
+    (blob) => URL.createObjectURL(blob),
+    () => {
+      kept.delete(key);
+      return null;
+    },
+  );
   kept.set(key, url);
   if (kept.size > KEPT) {
     const [oldest, old] = kept.entries().next().value;
@@ -36,7 +39,8 @@ export async function squared(file) {
   const side = Math.min(image.width, image.height);
   const size = Math.min(side, SIDE);
   const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
-  canvas.getContext("2d")
+  canvas
+    .getContext("2d")
     .drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, size, size);
   image.close();
   const blob = await new Promise((made) => canvas.toBlob(made, "image/jpeg", 0.88));

@@ -6,15 +6,22 @@ import { $, button } from "./dom.js";
 export function openPopupMenu(at, label, entries) {
   const menu = $("popup-menu");
   menu.setAttribute("aria-label", label);
-  menu.replaceChildren(...entries.map(({ text, test, run, danger }) => {
-    const node = button(text, test, () => {
-      menu.hidePopover();
-      at.focus({ preventScroll: true });
-      run();
-    }, { className: danger ? "danger" : "" });
-    node.setAttribute("role", "menuitem");
-    return node;
-  }));
+  menu.replaceChildren(
+    ...entries.map(({ text, test, run, danger }) => {
+      const node = button(
+        text,
+        test,
+        () => {
+          menu.hidePopover();
+          at.focus({ preventScroll: true });
+          run();
+        },
+        { className: danger ? "danger" : "" },
+      );
+      node.setAttribute("role", "menuitem");
+      return node;
+    }),
+  );
   menu.showPopover();
   const place = at.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = menu;

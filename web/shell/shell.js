@@ -27,7 +27,9 @@ function showConnection(state, retryAt, code) {
   $("connection").firstElementChild.textContent = text ?? code ?? "";
 }
 
-$("connection").querySelector("button").addEventListener("click", () => chat.connect());
+$("connection")
+  .querySelector("button")
+  .addEventListener("click", () => chat.connect());
 
 addEventListener("unhandledrejection", (rejected) => {
   // The connection bar reports it, and the next connection loads the data again.

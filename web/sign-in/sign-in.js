@@ -78,7 +78,10 @@ $("coded").addEventListener("submit", (submitted) => {
     if (!answer.session) {
       const left = answer.attempts_left;
       if (left === 0) expectCode(false);
-      const sentence = left === 0 ? "Too many wrong codes. Request a new one." : `Wrong code, ${left} more ${left === 1 ? "try" : "tries"}.`;
+      const sentence =
+        left === 0
+          ? "Too many wrong codes. Request a new one."
+          : `Wrong code, ${left} more ${left === 1 ? "try" : "tries"}.`;
       throw Object.assign(new Error(sentence), { code: "page.wrong_code" });
     }
     await signIn(answer.session);
@@ -95,7 +98,9 @@ async function offer() {
   if (offered) return;
   offered = true;
   for (const { id, name } of await providers()) {
-    $("sign-in-methods").append(button(`Sign in with ${name}`, `provider-${id}`, () => void step(() => beginThirdParty(id))));
+    $("sign-in-methods").append(
+      button(`Sign in with ${name}`, `provider-${id}`, () => void step(() => beginThirdParty(id))),
+    );
   }
 }
 

@@ -9,11 +9,14 @@ let pendingProviders;
 
 /** Resolves with the providers of the server: {id, name}. */
 export function providers() {
-  pendingProviders ??= chat.call("users.oidc_providers").then(({ providers }) => providers, (error) => {
-    pendingProviders = undefined;
-    if (error.retry) throw error;
-    return [];
-  });
+  pendingProviders ??= chat.call("users.oidc_providers").then(
+    ({ providers }) => providers,
+    (error) => {
+      pendingProviders = undefined;
+      if (error.retry) throw error;
+      return [];
+    },
+  );
   return pendingProviders;
 }
 
@@ -25,7 +28,8 @@ export async function beginThirdParty(provider, link = false) {
   while (!flow.url) {
     await pause(flow.poll_ms);
     flow = { poll_ms: flow.poll_ms, ...(await chat.call("users.oidc_result", { state, ticket })) };
-    if (!flow.url && flow.stage !== "preparing") throw Object.assign(new Error("The sign-in could not be started. Try again."), { code: "page.oidc" });
+    if (!flow.url && flow.stage !== "preparing")
+      throw Object.assign(new Error("The sign-in could not be started. Try again."), { code: "page.oidc" });
   }
   // The ticket is in no URL: it binds the sign-in to this browser.
   sessionStorage.setItem(KEPT, JSON.stringify({ state, ticket, link, hash: location.hash }));
@@ -62,9 +66,22 @@ export async function finishThirdParty({ state, ticket, code, iss }) {
 /** Returns the name of this device for the list of sessions. */
 export function deviceName() {
   const agent = navigator.userAgent;
-  const browser = [["Edg/", "Edge"], ["OPR/", "Opera"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]]
-    .find(([sign]) => agent.includes(sign))?.[1] ?? "Browser";
-  const system = [["Android", "Android"], ["iPhone", "iPhone"], ["iPad", "iPad"], ["Windows", "Windows"], ["Mac OS", "Mac"], ["Linux", "Linux"]]
-    .find(([sign]) => agent.includes(sign))?.[1] ?? "unknown system";
+  const browser =
+    [
+      ["Edg/", "Edge"],
+      ["OPR/", "Opera"],
+      ["Firefox/", "Firefox"],
+      ["Chrome/", "Chrome"],
+      ["Safari/", "Safari"],
+    ].find(([sign]) => agent.includes(sign))?.[1] ?? "Browser";
+  const system =
+    [
+      ["Android", "Android"],
+      ["iPhone", "iPhone"],
+      ["iPad", "iPad"],
+      ["Windows", "Windows"],
+      ["Mac OS", "Mac"],
+      ["Linux", "Linux"],
+    ].find(([sign]) => agent.includes(sign))?.[1] ?? "unknown system";
   return `${browser} on ${system}`;
 }

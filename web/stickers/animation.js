@@ -38,7 +38,11 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export async function animate(node, animationData) {
   const { loadAnimation } = await loadPlayer();
   const animation = loadAnimation({
-    container: node, renderer: "svg", loop: true, autoplay: false, animationData,
+    container: node,
+    renderer: "svg",
+    loop: true,
+    autoplay: false,
+    animationData,
     rendererSettings: { progressiveLoad: false, preserveAspectRatio: "xMidYMid meet" },
   });
   // The frame in the middle usually shows all parts.

@@ -17,7 +17,13 @@ const FLAWS = {
   unsafe: "contains parts that are not allowed in stickers",
 };
 
-const TYPES = { png: "image/png", apng: "image/apng", webp: "image/webp", json: "application/json", lottie: "video/lottie+json" };
+const TYPES = {
+  png: "image/png",
+  apng: "image/apng",
+  webp: "image/webp",
+  json: "application/json",
+  lottie: "video/lottie+json",
+};
 
 const typeOf = ({ name, type }) => type || TYPES[name.split(".").at(-1).toLowerCase()] || "";
 
@@ -31,9 +37,11 @@ function inspected(blob) {
     };
     const heard = ({ detail: { plugin, name, payload } }) =>
       plugin === "stickers" && name === "inspected" && payload.blob === blob && finish(done, payload);
-    const ask = () => chat.call("stickers.upload", { blob }).then(
-      (upload) => upload.state !== "checking" && finish(done, upload),
-      (error) => error.retry || finish(failed, error));
+    const ask = () =>
+      chat.call("stickers.upload", { blob }).then(
+        (upload) => upload.state !== "checking" && finish(done, upload),
+        (error) => error.retry || finish(failed, error),
+      );
     chat.addEventListener("signal", heard);
     const asking = setInterval(ask, 3_000);
     void ask();
@@ -58,7 +66,10 @@ export async function uploadSticker(pack, file, shown) {
     say("checking…", "checking");
     const { state, flaw } = await inspected(blob);
     if (state !== "ready") return void say(FLAWS[flaw] ?? "refused", "refused");
-    const keywords = file.name.replace(/\.[^.]*$/, "").split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+    const keywords = file.name
+      .replace(/\.[^.]*$/, "")
+      .split(/[^\p{L}\p{N}]+/u)
+      .filter(Boolean);
     const named = keywords.map((word) => word.toLowerCase().slice(0, 32)).slice(0, 10);
     const since = now();
     const added = adding.then(() => chat.call("stickers.add_sticker", { pack, blob, keywords: named }));

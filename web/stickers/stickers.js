@@ -16,15 +16,19 @@ const nameOf = ({ pack, sticker }) => `${pack}/${sticker}`;
 const known = new Map();
 /** Pack and id of each sticker, by name. */
 const places = new Map();
-const resolved = new Latest(async (names) => {
-  const wanted = names.map((name) => places.get(name));
-  const { stickers } = await chat.call("stickers.resolve", { stickers: wanted });
-  const found = new Map(stickers.map((sticker) => [nameOf(sticker), sticker]));
-  return names.map((name) => found.get(name) ?? null);
-}, (sticker, name) => {
-  known.set(name, sticker);
-  return sticker;
-}, 100);
+const resolved = new Latest(
+  async (names) => {
+    const wanted = names.map((name) => places.get(name));
+    const { stickers } = await chat.call("stickers.resolve", { stickers: wanted });
+    const found = new Map(stickers.map((sticker) => [nameOf(sticker), sticker]));
+    return names.map((name) => found.get(name) ?? null);
+  },
+  (sticker, name) => {
+    known.set(name, sticker);
+    return sticker;
+  },
+  100,
+);
 
 export { now };
 
@@ -57,7 +61,10 @@ async function drawingOf(sticker) {
   if (!drawings.has(url)) {
     const blob = blobOf(sticker);
     const got = blob ? blobs.download("stickers", blob) : fetch(url);
-    drawings.set(url, got.then((bytes) => bytes.text()));
+    drawings.set(
+      url,
+      got.then((bytes) => bytes.text()),
+    );
     drawings.get(url).catch(() => drawings.delete(url));
   }
   return JSON.parse(await drawings.get(url));
@@ -75,7 +82,8 @@ export function drawn(sticker) {
 /** Returns an emoji with the variation selector for its coloured form, which the server removes. */
 const pictured = (emoji) => (emoji && !/\p{Emoji_Presentation}/u.test(emoji) ? `${emoji}\uFE0F` : emoji);
 
-const labelOf = ({ emoji = [], keywords = [], sticker }) => [pictured(emoji[0]), keywords[0] ?? sticker].filter(Boolean).join(" ");
+const labelOf = ({ emoji = [], keywords = [], sticker }) =>
+  [pictured(emoji[0]), keywords[0] ?? sticker].filter(Boolean).join(" ");
 
 async function draw(node, sticker) {
   try {
@@ -99,7 +107,8 @@ async function draw(node, sticker) {
 export async function coverOf({ pack, title, cover }) {
   const since = now();
   try {
-    const { stickers } = await (cover ? chat.call("stickers.resolve", { stickers: [{ pack, sticker: cover }] })
+    const { stickers } = await (cover
+      ? chat.call("stickers.resolve", { stickers: [{ pack, sticker: cover }] })
       : chat.call("stickers.stickers", { pack, limit: 1 }));
     if (stickers.length > 0) return drawn(noteStickers(stickers, since)[0]);
   } catch {
@@ -119,26 +128,38 @@ kinds.set("sticker", {
   show: ({ content }) => {
     const box = button("", "sticker", () => clicks.open(content.pack, content.sticker), { className: "sticker-box" });
     box.dataset.part = "sticker";
-    void resolve(content).then((sticker) => {
-      box.replaceChildren(sticker ? drawn(sticker) : element("span", { className: "quiet" }, "This sticker was deleted."));
-      box.setAttribute("aria-label", sticker ? `Sticker ${labelOf(sticker)}: show its pack` : "Sticker");
-    }, () => (box.textContent = "Sticker"));
+    void resolve(content).then(
+      (sticker) => {
+        box.replaceChildren(
+          sticker ? drawn(sticker) : element("span", { className: "quiet" }, "This sticker was deleted."),
+        );
+        box.setAttribute("aria-label", sticker ? `Sticker ${labelOf(sticker)}: show its pack` : "Sticker");
+      },
+      () => (box.textContent = "Sticker"),
+    );
     return box;
   },
   preview: ({ content }) => {
     const name = nameOf(content);
     // Redraws the list once the emoji is loaded.
-    if (!known.has(name)) void resolve(content).then((sticker) => sticker && changed("list"), () => {});
+    if (!known.has(name))
+      void resolve(content).then(
+        (sticker) => sticker && changed("list"),
+        () => {},
+      );
     return [pictured(known.get(name)?.emoji?.[0]), "Sticker"].filter(Boolean).join(" ");
   },
 });
 
 /** The favourites, once they are loaded. */
 let favourites;
-const marked = Latest.each(async () => {
-  const since = now();
-  return { since, stickers: (await chat.call("stickers.favourites", { limit: 200 })).stickers };
-}, ({ since, stickers }) => (favourites = noteStickers(stickers, since)));
+const marked = Latest.each(
+  async () => {
+    const since = now();
+    return { since, stickers: (await chat.call("stickers.favourites", { limit: 200 })).stickers };
+  },
+  ({ since, stickers }) => (favourites = noteStickers(stickers, since)),
+);
 
 export const loadFavourites = async () => favourites ?? marked.need("favourites");
 
@@ -160,7 +181,8 @@ export async function toggleFavourite({ pack, sticker }) {
 }
 
 furtherActs.push(({ kind, content }) =>
-  kind === "sticker" ? { text: "★ Favourite", test: "favourite", run: () => toggleFavourite(content) } : null);
+  kind === "sticker" ? { text: "★ Favourite", test: "favourite", run: () => toggleFavourite(content) } : null,
+);
 
 /** Sends a sticker to the open conversation. */
 export function sendSticker({ pack, sticker }, more = {}) {

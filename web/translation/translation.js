@@ -39,7 +39,8 @@ function translationOf(message) {
   if (message.recalled || message.seq === undefined) return undefined;
   const mine = requested.get(keyOf(message));
   if (mine) return mine;
-  if (!settings?.language || message.sender === chat.actor || wanted.get(message.conversation) === false) return undefined;
+  if (!settings?.language || message.sender === chat.actor || wanted.get(message.conversation) === false)
+    return undefined;
   const note = message.annotations?.find(({ plugin, name }) => plugin === "translation" && name === settings.language);
   return typeof note?.value?.text === "string" ? note.value : undefined;
 }
@@ -48,14 +49,24 @@ function translationOf(message) {
 function translated(message, translation, show) {
   const isOriginal = originals.has(keyOf(message));
   const from = translation.from ? languageName(translation.from) : null;
-  const flip = button(isOriginal ? "Show translation" : "Show original", "flip", () => {
-    if (isOriginal) originals.delete(keyOf(message));
-    else originals.add(keyOf(message));
-    redraw(message.seq);
-  }, { className: "flip" });
+  const flip = button(
+    isOriginal ? "Show translation" : "Show original",
+    "flip",
+    () => {
+      if (isOriginal) originals.delete(keyOf(message));
+      else originals.add(keyOf(message));
+      redraw(message.seq);
+    },
+    { className: "flip" },
+  );
   flip.dataset.part = "flip";
   const says = isOriginal ? "Original" : from ? `Translated from ${from}` : "Translated";
-  const line = element("span", { className: "translated", title: translation.by ? `By ${translation.by}` : "" }, `${says} · `, flip);
+  const line = element(
+    "span",
+    { className: "translated", title: translation.by ? `By ${translation.by}` : "" },
+    `${says} · `,
+    flip,
+  );
   line.dataset.test = "translated";
   return element("div", {}, show(isOriginal ? undefined : translation.text), line);
 }
@@ -66,12 +77,16 @@ kinds.set("text", {
   show: (message, place) => {
     const translation = translationOf(message);
     if (!translation) return text.show(message, place);
-    const shown = (words) => text.show(words === undefined ? message : { ...message, content: { ...message.content, text: words } }, place);
+    const shown = (words) =>
+      text.show(words === undefined ? message : { ...message, content: { ...message.content, text: words } }, place);
     return translated(message, translation, shown);
   },
   preview: (message, ...place) => {
     const translation = translationOf(message);
-    return text.preview(translation ? { ...message, content: { ...message.content, text: translation.text } } : message, ...place);
+    return text.preview(
+      translation ? { ...message, content: { ...message.content, text: translation.text } } : message,
+      ...place,
+    );
   },
 });
 
@@ -83,7 +98,11 @@ for (const kind of ["image", "file", "voice", "video"]) {
     show: (message, place) => {
       const translation = requested.get(keyOf(message));
       if (!translation) return plain.show(message, place);
-      const shown = (words) => plain.show(words === undefined ? message : { ...message, content: { ...message.content, caption: words } }, place);
+      const shown = (words) =>
+        plain.show(
+          words === undefined ? message : { ...message, content: { ...message.content, caption: words } },
+          place,
+        );
       return translated(message, translation, shown);
     },
   });
@@ -93,7 +112,8 @@ for (const kind of ["image", "file", "voice", "video"]) {
 
 furtherActs.push((message) => {
   const words = wordsOf(message);
-  if (!settings || message.sender === chat.actor || typeof words !== "string" || words === "" || translationOf(message)) return null;
+  if (!settings || message.sender === chat.actor || typeof words !== "string" || words === "" || translationOf(message))
+    return null;
   return { text: "Translate", test: "translate", run: () => translate(message, words) };
 });
 
@@ -105,10 +125,13 @@ const SAYS = {
 
 /** Texts of pending requests, and the requests, by message. */
 const texts = new Map();
-const answers = Latest.each((key) => answered(texts.get(key)), (answer, key) => {
-  if (answer.state === "ready") requested.set(key, answer);
-  return answer;
-});
+const answers = Latest.each(
+  (key) => answered(texts.get(key)),
+  (answer, key) => {
+    if (answer.state === "ready") requested.set(key, answer);
+    return answer;
+  },
+);
 
 async function translate(message, words) {
   const key = keyOf(message);
@@ -132,7 +155,9 @@ export const openTranslationSettings = { run() {} };
 /** Requests a translation and resolves with the answer. A signal reports its end. */
 async function answered(words) {
   for (;;) {
-    let hear, id, early = new Set();
+    let hear,
+      id,
+      early = new Set();
     const heard = new Promise((done) => {
       hear = ({ detail: { plugin, name, payload } }) => {
         if (plugin !== "translation" || name !== "translated") return;
@@ -155,7 +180,10 @@ async function answered(words) {
 
 /* What the reader wants */
 
-const wishes = Latest.each(() => chat.call("translation.settings"), (answer) => (settings = answer));
+const wishes = Latest.each(
+  () => chat.call("translation.settings"),
+  (answer) => (settings = answer),
+);
 
 chat.addEventListener("state", async ({ detail: { state } }) => {
   if (state !== "online") return;
@@ -170,11 +198,13 @@ chat.addEventListener("state", async ({ detail: { state } }) => {
   }
 });
 
-const translatedHere = Latest.each(async (conversation) =>
-  (await chat.call("translation.conversation", { conversation })).translated, (on, id) => {
-  wanted.set(id, on);
-  redrawAll(conversations.get(id));
-});
+const translatedHere = Latest.each(
+  async (conversation) => (await chat.call("translation.conversation", { conversation })).translated,
+  (on, id) => {
+    wanted.set(id, on);
+    redrawAll(conversations.get(id));
+  },
+);
 
 changes.addEventListener("open", () => void load(current));
 
@@ -188,7 +218,10 @@ export const isTranslated = ({ id }) => wanted.get(id) ?? false;
 
 /** Turns translation of a conversation on or off; `on` undefined follows the general setting. */
 export async function setTranslated(conversation, on) {
-  await chat.call("translation.set_conversation", { conversation: conversation.id, ...(on === undefined ? {} : { on }) });
+  await chat.call("translation.set_conversation", {
+    conversation: conversation.id,
+    ...(on === undefined ? {} : { on }),
+  });
   await translatedHere.load(conversation.id);
 }
 

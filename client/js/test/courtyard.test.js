@@ -73,7 +73,10 @@ test("messages are resent in order under the same id until they are acked", asyn
   assert.equal(client.state, "offline");
   t.mock.timers.tick(500);
   const again = welcome();
-  assert.deepEqual(of(again, "send").map((frame) => frame.id), [second.id, third.id]);
+  assert.deepEqual(
+    of(again, "send").map((frame) => frame.id),
+    [second.id, third.id],
+  );
   client.close();
 });
 
@@ -84,7 +87,10 @@ test("unsent messages survive a reload", () => {
   const { id } = client.send("c", { text: "1" });
   client.close();
   const { client: next, socket } = connected(storage);
-  assert.deepEqual(of(socket, "send").map((frame) => frame.id), [id]);
+  assert.deepEqual(
+    of(socket, "send").map((frame) => frame.id),
+    [id],
+  );
   next.close();
 });
 
@@ -107,7 +113,10 @@ test("requests made while connecting are queued, and fail with the connection", 
   socket.readyState = 1;
   socket.onopen();
   socket.answer({ type: "welcome", heartbeat_ms: 20000 });
-  assert.deepEqual(socket.sent.map(({ type }) => type), ["hello", "call"]);
+  assert.deepEqual(
+    socket.sent.map(({ type }) => type),
+    ["hello", "call"],
+  );
   socket.answer({ type: "result", id: socket.sent[1].id, value: "in" });
   assert.equal(await early, "in");
   socket.onclose({ code: 1006 });
@@ -125,16 +134,29 @@ test("acts are resent under the same id until they are acked, and become events 
   const seen = [];
   client.addEventListener("event", ({ detail }) => seen.push(detail));
   const acts = [
-    client.edit("c", 1, { text: "Hello" }), client.recall("c", 2), client.react("c", 3, "👍"), client.unreact("c", 3, "👍"),
+    client.edit("c", 1, { text: "Hello" }),
+    client.recall("c", 2),
+    client.react("c", 3, "👍"),
+    client.unreact("c", 3, "👍"),
   ];
-  assert.deepEqual(client.unsent.map(({ type, target }) => [type, target]),
-    [["edit", 1], ["recall", 2], ["react", 3], ["unreact", 3]]);
+  assert.deepEqual(
+    client.unsent.map(({ type, target }) => [type, target]),
+    [
+      ["edit", 1],
+      ["recall", 2],
+      ["react", 3],
+      ["unreact", 3],
+    ],
+  );
   socket.onclose({ code: 1006 });
   t.mock.timers.tick(500);
   const again = welcome();
   const written = () => again.sent.filter((frame) => frame.target);
   // The last act waits for the one before it on the same message.
-  assert.deepEqual(written().map(({ id }) => id), acts.slice(0, 3).map(({ id }) => id));
+  assert.deepEqual(
+    written().map(({ id }) => id),
+    acts.slice(0, 3).map(({ id }) => id),
+  );
   const content = { text: "Hello" };
   assert.deepEqual(written()[0], { type: "edit", conversation: "c", target: 1, content, id: acts[0].id });
 
@@ -144,12 +166,15 @@ test("acts are resent under the same id until they are acked, and become events 
   });
   assert.deepEqual(written()[3], { type: "unreact", conversation: "c", target: 3, emoji: "👍", id: acts[3].id });
   assert.equal((await acts[3]).seq, 13);
-  assert.deepEqual(seen.map(({ type, seq, target, content, sender }) => [type, seq, target, content, sender]), [
-    ["edit", 10, 1, { text: "H***o" }, "ann"],
-    ["recall", 11, 2, {}, "ann"],
-    ["reaction", 12, 3, { emoji: "👍", on: true }, "ann"],
-    ["reaction", 13, 3, { emoji: "👍", on: false }, "ann"],
-  ]);
+  assert.deepEqual(
+    seen.map(({ type, seq, target, content, sender }) => [type, seq, target, content, sender]),
+    [
+      ["edit", 10, 1, { text: "H***o" }, "ann"],
+      ["recall", 11, 2, {}, "ann"],
+      ["reaction", 12, 3, { emoji: "👍", on: true }, "ann"],
+      ["reaction", 13, 3, { emoji: "👍", on: false }, "ann"],
+    ],
+  );
   assert.deepEqual(client.unsent, []);
   client.close();
 });
@@ -172,9 +197,18 @@ test("a rejected act is reported and not resent", async () => {
   const refused = [];
   client.addEventListener("refused", ({ detail }) => refused.push(detail));
   const act = client.recall("c", 1);
-  socket.answer({ type: "error", id: act.id, code: "forbidden", message: "Only its sender can do that.", retry: false });
+  socket.answer({
+    type: "error",
+    id: act.id,
+    code: "forbidden",
+    message: "Only its sender can do that.",
+    retry: false,
+  });
   await assert.rejects(act, { code: "forbidden" });
-  assert.deepEqual(refused.map(({ message }) => message.type), ["recall"]);
+  assert.deepEqual(
+    refused.map(({ message }) => message.type),
+    ["recall"],
+  );
   assert.deepEqual(client.unsent, []);
   client.close();
 });
@@ -196,10 +230,29 @@ test("a new epoch emits a reset", async () => {
   client.close();
 });
 
-const said = (seq, more = {}) =>
-  ({ type: "message", id: `e${seq}`, conversation: "c", seq, kind: "text", sender: "ann", content: { text: `${seq}` }, time: seq, ...more });
-const about = (seq, type, target, content = {}, more = {}) =>
-  ({ type, id: `e${seq}`, conversation: "c", seq, target, kind: "", sender: "bob", content, time: seq, ...more });
+const said = (seq, more = {}) => ({
+  type: "message",
+  id: `e${seq}`,
+  conversation: "c",
+  seq,
+  kind: "text",
+  sender: "ann",
+  content: { text: `${seq}` },
+  time: seq,
+  ...more,
+});
+const about = (seq, type, target, content = {}, more = {}) => ({
+  type,
+  id: `e${seq}`,
+  conversation: "c",
+  seq,
+  target,
+  kind: "",
+  sender: "bob",
+  content,
+  time: seq,
+  ...more,
+});
 const reaction = (seq, target, emoji, on, sender = "bob") => about(seq, "reaction", target, { emoji, on }, { sender });
 
 test("live events are folded into their target messages", () => {
@@ -243,12 +296,25 @@ test("changes that a page already includes are not applied twice, in any order",
   // Event 40 removes Bob's reaction 3; the page of 40 was fetched before that of 3.
   const pages = [
     { head: 41, events: [reaction(40, 1, "👍", false), said(41)] },
-    { head: 41, events: [said(1, { content: { text: "new" }, edited: 5 }), reaction(3, 1, "👍", true), about(4, "edit", 1, { text: "old" })] },
+    {
+      head: 41,
+      events: [
+        said(1, { content: { text: "new" }, edited: 5 }),
+        reaction(3, 1, "👍", true),
+        about(4, "edit", 1, { text: "old" }),
+      ],
+    },
   ];
   for (const order of [pages, pages.toReversed(), [...pages, ...pages]]) {
     const list = new MessageList();
     order.forEach((page) => list.addPage(page));
-    assert.deepEqual(list.messages.map(({ content, reactions }) => [content.text, reactions]), [["new", []], ["41", []]]);
+    assert.deepEqual(
+      list.messages.map(({ content, reactions }) => [content.text, reactions]),
+      [
+        ["new", []],
+        ["41", []],
+      ],
+    );
   }
   // A page fetched before 42 that arrives after it.
   const list = new MessageList();
@@ -278,7 +344,17 @@ test("only the number of an earlier message makes a reply", () => {
   }
 });
 
-const listed = (more) => ({ id: "c", kind: "direct", members: ["ann", "bob"], epoch: 0, seq: 3, delivered: 0, read: 1, unread: 2, ...more });
+const listed = (more) => ({
+  id: "c",
+  kind: "direct",
+  members: ["ann", "bob"],
+  epoch: 0,
+  seq: 3,
+  delivered: 0,
+  read: 1,
+  unread: 2,
+  ...more,
+});
 const from = (sender, seq) => ({ ...event(seq), sender, client_id: `m${seq}` });
 
 async function synced(socket, conversations, more) {
@@ -289,7 +365,8 @@ async function synced(socket, conversations, more) {
 test("a reconnect requests changes, and conversations that were left are removed", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { client, socket } = connected();
-  const lists = [], left = [];
+  const lists = [],
+    left = [];
   client.addEventListener("synced", ({ detail }) => lists.push(detail.map(({ id }) => id)));
   client.addEventListener("left", ({ detail }) => left.push(detail.conversation));
   assert.equal(of(socket, "sync")[0].since, undefined);
@@ -349,7 +426,10 @@ test("read marks made offline are sent after the reconnect", async (t) => {
   socket.onclose({ code: 1006 });
   client.markRead("c", 3);
   t.mock.timers.tick(500);
-  assert.deepEqual(of(welcome(), "receipt").map(({ read }) => read), [3]);
+  assert.deepEqual(
+    of(welcome(), "receipt").map(({ read }) => read),
+    [3],
+  );
   client.close();
 });
 
@@ -359,7 +439,10 @@ test("delivery receipts are batched", async (t) => {
   await synced(socket, []);
   for (const seq of [1, 2, 3]) socket.answer({ type: "event", event: from("bob", seq) });
   t.mock.timers.tick(1_000);
-  assert.deepEqual(of(socket, "receipt").map(({ delivered, read }) => [delivered, read]), [[3, 0]]);
+  assert.deepEqual(
+    of(socket, "receipt").map(({ delivered, read }) => [delivered, read]),
+    [[3, 0]],
+  );
   client.close();
 });
 
@@ -375,7 +458,12 @@ test("typing is throttled, and ends with the message or after a time", async (t)
   socket.answer({ type: "event", event: from("bob", 1) });
   socket.answer({ type: "typing", conversation: "c", actor: "bob" });
   t.mock.timers.tick(6_000);
-  assert.deepEqual(seen, [["bob", true], ["bob", false], ["bob", true], ["bob", false]]);
+  assert.deepEqual(seen, [
+    ["bob", true],
+    ["bob", false],
+    ["bob", true],
+    ["bob", false],
+  ]);
   client.close();
 });
 
@@ -398,7 +486,12 @@ test("a gap left by a broken connection is fetched by the next one, even without
   client.close();
 });
 
-const members = (seq, content) => ({ ...event(seq), type: "members", sender: "bob", content: { joined: [], left: [], ...content } });
+const members = (seq, content) => ({
+  ...event(seq),
+  type: "members",
+  sender: "bob",
+  content: { joined: [], left: [], ...content },
+});
 
 test("a new conversation is requested, and later joins and leaves update its members", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
@@ -441,11 +534,17 @@ test("receipts of a large conversation are fetched in pages", async () => {
   socket.answer({ type: "receipt", conversation: "c", actor: "z", delivered: 3, read: 3 });
   const second = of(socket, "receipts").at(-1);
   assert.equal(second.after_actor, page.at(-1).actor);
-  const rest = [{ actor: "ann", delivered: 3, read: 3 }, { actor: "z", delivered: 2, read: 2 }];
+  const rest = [
+    { actor: "ann", delivered: 3, read: 3 },
+    { actor: "z", delivered: 2, read: 2 },
+  ];
   socket.answer({ type: "receipts", id: second.id, conversation: "c", receipts: rest });
   const receipts = await all;
   assert.equal(receipts.length, first.limit + 1, "one's own is not among them");
-  assert.deepEqual(receipts.find(({ actor }) => actor === "z"), { actor: "z", delivered: 3, read: 3 });
+  assert.deepEqual(
+    receipts.find(({ actor }) => actor === "z"),
+    { actor: "z", delivered: 3, read: 3 },
+  );
   client.close();
 });
 
@@ -457,7 +556,10 @@ test("one sync is in flight at a time, and what was asked for meanwhile goes on 
   assert.equal(syncs().length, 1);
   socket.answer({ type: "synced", id: syncs()[0].id, conversations: [], position: "p1" });
   await settled();
-  assert.deepEqual(syncs().map(({ since }) => since), [undefined, "p1"]);
+  assert.deepEqual(
+    syncs().map(({ since }) => since),
+    [undefined, "p1"],
+  );
   socket.answer({ type: "synced", id: syncs()[1].id, conversations: [], position: "p2" });
   await settled();
   assert.equal(syncs().length, 2);
@@ -471,7 +573,10 @@ test("a listed conversation keeps what events have changed that came before an o
   socket.answer({ type: "synced", id: sync(), conversations: [listed] });
   await settled();
   socket.answer({ type: "gap" });
-  socket.answer({ type: "event", event: { type: "members", conversation: "c", seq: 6, sender: "bob", content: { joined: ["eve"], left: [] } } });
+  socket.answer({
+    type: "event",
+    event: { type: "members", conversation: "c", seq: 6, sender: "bob", content: { joined: ["eve"], left: [] } },
+  });
   socket.answer({ type: "synced", id: sync(), conversations: [listed] });
   await settled();
   assert.deepEqual(client.conversation("c").members, ["ann", "bob", "eve"]);
@@ -482,7 +587,12 @@ test("a listed conversation keeps what events have changed that came before an o
 test("a page of history that was asked for before the numbers began anew is dropped", async () => {
   const { client, shown, socket } = connected();
   const sent = (type) => socket.sent.filter((frame) => frame.type === type);
-  const synced = (epoch, seq) => socket.answer({ type: "synced", id: sent("sync").at(-1).id, conversations: [{ id: "c", epoch, seq, members: [] }] });
+  const synced = (epoch, seq) =>
+    socket.answer({
+      type: "synced",
+      id: sent("sync").at(-1).id,
+      conversations: [{ id: "c", epoch, seq, members: [] }],
+    });
   synced(1, 5);
   await settled();
   socket.answer({ type: "event", event: event(7) });

@@ -9,10 +9,14 @@ function served(most) {
   const requests = [];
   const stored = [];
   const fetch = (keys) => new Promise((resolve, reject) => requests.push({ keys, resolve, reject }));
-  const latest = new Latest(fetch, (answer, key) => {
-    stored.push([key, answer]);
-    return answer;
-  }, most);
+  const latest = new Latest(
+    fetch,
+    (answer, key) => {
+      stored.push([key, answer]);
+      return answer;
+    },
+    most,
+  );
   return { latest, requests, stored };
 }
 
@@ -43,14 +47,20 @@ test("loads of one turn share a request, and a load after the answer makes a new
   await settled();
   requests[1].resolve([2]);
   assert.equal(await again, 2);
-  assert.deepEqual(stored, [["a", 1], ["a", 2]]);
+  assert.deepEqual(stored, [
+    ["a", 1],
+    ["a", 2],
+  ]);
 });
 
 test("subjects of one turn are fetched together, and only the overtaken one once more", async () => {
   const { latest, requests, stored } = served(2);
   const all = latest.loadAll(["a", "b", "c"]);
   await settled();
-  assert.deepEqual(requests.map(({ keys }) => keys), [["a", "b"], ["c"]]);
+  assert.deepEqual(
+    requests.map(({ keys }) => keys),
+    [["a", "b"], ["c"]],
+  );
   latest.overtake("b");
   requests[1].resolve(["c1"]);
   requests[0].resolve(["a1", "b1"]);
@@ -58,7 +68,11 @@ test("subjects of one turn are fetched together, and only the overtaken one once
   assert.deepEqual(requests[2].keys, ["b"]);
   requests[2].resolve(["b2"]);
   assert.deepEqual(await all, ["a1", "b2", "c1"]);
-  assert.deepEqual(stored, [["c", "c1"], ["a", "a1"], ["b", "b2"]]);
+  assert.deepEqual(stored, [
+    ["c", "c1"],
+    ["a", "a1"],
+    ["b", "b2"],
+  ]);
 });
 
 test("a push is stored at once, and the answer that it overtook is not", async () => {
@@ -86,7 +100,11 @@ test("an answer from elsewhere that may be older than what is stored is not stor
   requests[1].resolve(["Ann C."]);
   await settled();
   latest.offer("ann", "Ann D.", now());
-  assert.deepEqual(stored, [["ann", "Ann B."], ["ann", "Ann C."], ["ann", "Ann D."]]);
+  assert.deepEqual(stored, [
+    ["ann", "Ann B."],
+    ["ann", "Ann C."],
+    ["ann", "Ann D."],
+  ]);
 });
 
 test("a subject that is forgotten stays so, and can be loaded anew", async () => {
@@ -109,11 +127,17 @@ test("`need` joins the request that is in flight", async () => {
   await settled();
   both.push(latest.need("a"), latest.needAll(["a", "b"]));
   await settled();
-  assert.deepEqual(requests.map(({ keys }) => keys), [["a"], ["b"]]);
+  assert.deepEqual(
+    requests.map(({ keys }) => keys),
+    [["a"], ["b"]],
+  );
   requests[0].resolve([1]);
   requests[1].resolve([2]);
   assert.deepEqual(await Promise.all(both), [1, 1, 1, [1, 2]]);
-  assert.deepEqual(stored, [["a", 1], ["b", 2]]);
+  assert.deepEqual(stored, [
+    ["a", 1],
+    ["b", 2],
+  ]);
 });
 
 test("nothing that was in flight is stored after all subjects were forgotten", async () => {
@@ -144,13 +168,21 @@ test("a failure reaches all who wait, and an overtaken one is tried once more", 
 });
 
 test("one that throws while it fetches or stores rejects, and goes on", async () => {
-  const broken = Latest.each(() => { throw new Error("fetching"); }, () => {});
+  const broken = Latest.each(
+    () => {
+      throw new Error("fetching");
+    },
+    () => {},
+  );
   await assert.rejects(broken.load("a"), /fetching/);
   let isBroken = true;
-  const storing = Latest.each(async () => 1, (answer) => {
-    if (isBroken) throw new Error("storing");
-    return answer;
-  });
+  const storing = Latest.each(
+    async () => 1,
+    (answer) => {
+      if (isBroken) throw new Error("storing");
+      return answer;
+    },
+  );
   await assert.rejects(storing.load("a"), /storing/);
   isBroken = false;
   assert.equal(await storing.load("a"), 1);

@@ -19,7 +19,16 @@ class ScriptedSocket {
     this.readyState = 3;
   }
   #answer({ type, conversation }) {
-    const message = { type: "message", id: "e1", conversation: "c", seq: 1, sender: "bob", kind: "text", content: { text: "Hi" }, time: 1 };
+    const message = {
+      type: "message",
+      id: "e1",
+      conversation: "c",
+      seq: 1,
+      sender: "bob",
+      kind: "text",
+      content: { text: "Hi" },
+      time: 1,
+    };
     switch (type) {
       case "hello":
         return { type: "welcome", heartbeat_ms: 20_000 };
@@ -28,7 +37,11 @@ class ScriptedSocket {
       case "auth":
         return { type: "welcome", actor: "ann", heartbeat_ms: 20_000 };
       case "sync":
-        return { type: "synced", position: "p", conversations: [{ id: "c", kind: "direct", members: ["ann", "bob"], epoch: 1, seq: 1, last: message }] };
+        return {
+          type: "synced",
+          position: "p",
+          conversations: [{ id: "c", kind: "direct", members: ["ann", "bob"], epoch: 1, seq: 1, last: message }],
+        };
       case "history":
         return { type: "events", conversation, epoch: 1, head: 1, events: [message] };
       case "send":

@@ -41,7 +41,11 @@ class Host {
     const upload = this.uploads.get(url);
     if (method === "POST") {
       const path = `${url}/b${this.uploads.size + 1}`;
-      this.uploads.set(path, { length: Number(headers["upload-length"]), bytes: Buffer.alloc(0), metadata: headers["upload-metadata"] });
+      this.uploads.set(path, {
+        length: Number(headers["upload-length"]),
+        bytes: Buffer.alloc(0),
+        metadata: headers["upload-metadata"],
+      });
       return void response.writeHead(201, { location: path, "upload-offset": "0" }).end();
     }
     if (!upload) return refuse(response, 404, "unknown_blob", false);
@@ -93,28 +97,40 @@ function memory() {
   return { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
 }
 
-const becomes = (upload, state) => new Promise((reached) => {
-  if (upload.state === state) return reached();
-  upload.addEventListener("state", ({ detail }) => detail.state === state && reached(detail));
-});
+const becomes = (upload, state) =>
+  new Promise((reached) => {
+    if (upload.state === state) return reached();
+    upload.addEventListener("state", ({ detail }) => detail.state === state && reached(detail));
+  });
 
 test("a file is uploaded in parts with its metadata and checksums, and downloads unchanged", async () => {
   const host = await hosted();
   const sums = [];
   host.intercept = ({ headers }) => void (headers["upload-checksum"] && sums.push(headers["upload-checksum"]));
   const moves = [];
-  const upload = host.blobs().upload("files", file(1000, "Übung.bin"), { conversation: "C1", chunk: 400, checksum: "sha256" });
+  const upload = host
+    .blobs()
+    .upload("files", file(1000, "Übung.bin"), { conversation: "C1", chunk: 400, checksum: "sha256" });
   upload.addEventListener("progress", ({ detail }) => moves.push(detail.sent));
   assert.equal(await upload.done, "b1");
   assert.equal(upload.state, "done");
   assert.deepEqual(moves, [0, 400, 800, 1000]);
   const { bytes, metadata } = host.uploads.get("/v1/blobs/files/b1");
   assert.deepEqual(new Uint8Array(bytes), pattern(1000));
-  const pairs = metadata.split(",").map((pair) => pair.split(" ")).map(([key, value]) => [key, Buffer.from(value, "base64").toString()]);
-  assert.deepEqual(pairs, [["filename", "Übung.bin"], ["filetype", "x/y"], ["conversation", "C1"]]);
+  const pairs = metadata
+    .split(",")
+    .map((pair) => pair.split(" "))
+    .map(([key, value]) => [key, Buffer.from(value, "base64").toString()]);
+  assert.deepEqual(pairs, [
+    ["filename", "Übung.bin"],
+    ["filetype", "x/y"],
+    ["conversation", "C1"],
+  ]);
   const sum = (from, to) => `sha256 ${createHash("sha256").update(pattern(1000).subarray(from, to)).digest("base64")}`;
   assert.deepEqual(sums, [sum(0, 400), sum(400, 800), sum(800, 1000)]);
-  assert.ok(host.requests.every(({ headers }) => headers.authorization === "Bearer t" && headers["tus-resumable"] === "1.0.0"));
+  assert.ok(
+    host.requests.every(({ headers }) => headers.authorization === "Bearer t" && headers["tus-resumable"] === "1.0.0"),
+  );
   const back = await host.blobs().download("files", "b1");
   assert.deepEqual([back.type, new Uint8Array(await back.arrayBuffer())], ["image/png", pattern(1000)]);
 });
@@ -122,7 +138,10 @@ test("a file is uploaded in parts with its metadata and checksums, and downloads
 test("an empty file uploads to an app other than the default", async () => {
   const host = await hosted();
   assert.equal(await host.blobs({ app: "shop" }).upload("files", file(0)).done, "b1");
-  assert.deepEqual(host.requests.map(({ method, url }) => [method, url]), [["POST", "/v1/apps/shop/blobs/files"]]);
+  assert.deepEqual(
+    host.requests.map(({ method, url }) => [method, url]),
+    [["POST", "/v1/apps/shop/blobs/files"]],
+  );
 });
 
 test("broken connections, retryable errors and an absent server only delay an upload", async () => {
@@ -142,14 +161,18 @@ test("broken connections, retryable errors and an absent server only delay an up
     return true;
   };
   const upload = host.blobs().upload("files", file(100_000));
-  await new Promise((gone) => upload.addEventListener("state", ({ detail }) => {
-    if (detail.state === "waiting" && trouble === 3) gone();
-  }));
+  await new Promise((gone) =>
+    upload.addEventListener("state", ({ detail }) => {
+      if (detail.state === "waiting" && trouble === 3) gone();
+    }),
+  );
   assert.equal(upload.state, "waiting");
   await host.start();
   assert.equal(await upload.done, "b1");
   assert.deepEqual(new Uint8Array(host.uploads.get("/v1/blobs/files/b1").bytes), pattern(100_000));
-  const offsets = host.requests.filter(({ method }) => method === "PATCH").map(({ headers }) => headers["upload-offset"]);
+  const offsets = host.requests
+    .filter(({ method }) => method === "PATCH")
+    .map(({ headers }) => headers["upload-offset"]);
   assert.deepEqual(offsets.slice(0, 2), ["0", "300"]);
 });
 
@@ -201,7 +224,8 @@ test("an upload that the server discarded restarts", async () => {
 test("a rejected upload fails with the server's code, at its start or at its end", async () => {
   const host = await hosted();
   for (const refused of ["POST", "PATCH"]) {
-    host.intercept = ({ method }, response) => method === refused && (refuse(response, 403, "files.limit_storage", false), true);
+    host.intercept = ({ method }, response) =>
+      method === refused && (refuse(response, 403, "files.limit_storage", false), true);
     const upload = host.blobs().upload("files", file(10));
     await assert.rejects(upload.done, { code: "files.limit_storage", retry: false });
     assert.equal(upload.state, "failed");
@@ -213,8 +237,11 @@ test("a rejected upload fails with the server's code, at its start or at its end
 
 test("a part with a wrong checksum is resent a limited number of times", async () => {
   const host = await hosted();
-  host.intercept = ({ method }, response) => method === "PATCH" && (refuse(response, 460, "checksum_mismatch", false), true);
-  await assert.rejects(host.blobs().upload("files", file(10), { checksum: "sha1" }).done, { code: "checksum_mismatch" });
+  host.intercept = ({ method }, response) =>
+    method === "PATCH" && (refuse(response, 460, "checksum_mismatch", false), true);
+  await assert.rejects(host.blobs().upload("files", file(10), { checksum: "sha1" }).done, {
+    code: "checksum_mismatch",
+  });
   assert.equal(host.methods().filter((method) => method === "PATCH").length, 4);
 });
 
@@ -222,8 +249,12 @@ test("an unreadable file is reported as such, not as a broken connection", async
   const host = await hosted();
   const gone = file(10);
   gone.slice = () => ({ arrayBuffer: () => Promise.reject(new Error("gone")), size: 10 });
-  const failing = (url, request) => (request.method === "PATCH" ? Promise.reject(new TypeError("failed")) : fetch(url, request));
-  await assert.rejects(host.blobs({ fetch: failing }).upload("files", gone).done, { code: "unreadable_file", retry: false });
+  const failing = (url, request) =>
+    request.method === "PATCH" ? Promise.reject(new TypeError("failed")) : fetch(url, request);
+  await assert.rejects(host.blobs({ fetch: failing }).upload("files", gone).done, {
+    code: "unreadable_file",
+    retry: false,
+  });
 });
 
 test("a paused upload sends nothing, and `resume` retries a waiting one at once", async () => {
@@ -289,7 +320,10 @@ test("a download resumes after a broken connection, and reports its progress", a
   assert.deepEqual(moves.at(-1), [300_000, 300_000]);
   const ranges = host.requests.map(({ headers }) => [headers.range, headers["if-range"]]);
   assert.deepEqual(ranges[0], [undefined, undefined]);
-  assert.ok(ranges.length >= 2 && ranges.slice(1).every(([range, tag]) => /^bytes=\d+-$/.test(range) && tag === '"b1"'), JSON.stringify(ranges));
+  assert.ok(
+    ranges.length >= 2 && ranges.slice(1).every(([range, tag]) => /^bytes=\d+-$/.test(range) && tag === '"b1"'),
+    JSON.stringify(ranges),
+  );
 });
 
 test("a missing blob is rejected, and a download can be aborted", async () => {
