@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { Site } from "./site.js";
-import { act, chip, open, sent, shows, talk, unread, write } from "./page.js";
+import { pressAction, chip, open, sent, shows, openDirect, unread, write } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open()));
@@ -12,8 +12,8 @@ after(() => site?.close());
 
 test("two people chat while the server is killed, and every message arrives once and in order", async () => {
   const [ann, bob] = [await site.join("ann"), await site.join("bob", { viewport: { width: 390, height: 780 } })];
-  await talk(ann.page, "bob");
-  await talk(bob.page, "ann");
+  await openDirect(ann.page, "bob");
+  await openDirect(bob.page, "ann");
   await write(ann.page, "Hello Bob, have you seen https://example.org/ yet?");
   await shows(bob.page, 1);
   await write(bob.page, "Hello Ann!");
@@ -46,7 +46,7 @@ test("two people chat while the server is killed, and every message arrives once
   await site.picture(bob.page, "phone-chat");
 
   await ann.page.reload();
-  await talk(ann.page, "bob");
+  await openDirect(ann.page, "bob");
   await shows(ann.page, 42);
   await ann.page.emulateMedia({ colorScheme: "dark" });
   await site.picture(ann.page, "desk-dark");
@@ -57,7 +57,7 @@ test("read marks reach all devices and the sender, and typing is shown", async (
   const phone = { viewport: { width: 390, height: 780 } };
   const [ines, hugo] = [await site.join("ines"), await site.join("hugo")];
   const again = await site.join("hugo", phone, "login");
-  await talk(ines.page, "hugo");
+  await openDirect(ines.page, "hugo");
   await write(ines.page, "Hello Hugo!");
   await write(ines.page, "Are you there?");
   await Promise.all([unread(hugo.page, "ines", 2), unread(again.page, "ines", 2)]);
@@ -70,7 +70,7 @@ test("read marks reach all devices and the sender, and typing is shown", async (
     }, mark);
   await marked("delivered");
 
-  await talk(hugo.page, "ines");
+  await openDirect(hugo.page, "ines");
   await Promise.all([unread(hugo.page, "ines", 0), unread(again.page, "ines", 0), marked("read")]);
   await hugo.page.type("[data-test=text]", "Yes");
   const writing = (text) =>
@@ -89,8 +89,8 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
     await site.join("dora", { viewport: { width: 1280, height: 800 } }),
     await site.join("emil", phone),
   ];
-  await talk(dora.page, "emil");
-  await talk(emil.page, "dora");
+  await openDirect(dora.page, "emil");
+  await openDirect(emil.page, "dora");
   await write(dora.page, "Shall we meet at the fountain tomorow?");
   await shows(emil.page, 1);
   await write(emil.page, "Yes! I bring the cake. 🍰");
@@ -102,7 +102,7 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
   await dora.page.bringToFront();
   await open(dora.page, "Shall we meet at the fountain tomorow?");
   await site.picture(dora.page, "desk-menu");
-  await act(dora.page, "edit");
+  await pressAction(dora.page, "edit");
   await dora.page.waitForSelector("[data-test=editing]:visible");
   await site.picture(dora.page, "desk-editing");
   await write(
@@ -127,11 +127,11 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
   assert.equal(await chip(dora.page, "👍", 2), true);
   await chip(emil.page, "👍", 2);
   await open(dora.page, "Yes! I bring the cake. 🍰");
-  await act(dora.page, "react-🎉");
+  await pressAction(dora.page, "react-🎉");
   await chip(emil.page, "🎉", 1);
 
   await open(dora.page, "The code for the gate is 1234");
-  await act(dora.page, "recall");
+  await pressAction(dora.page, "recall");
   await site.picture(dora.page, "desk-recall");
   await dora.page.click("[data-test=recall-confirm]");
   for (const { page } of [dora, emil]) {
@@ -186,7 +186,7 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
     await page.bringToFront();
     await site.picture(page, `${name}-acts`);
     await page.reload();
-    await talk(page, partner);
+    await openDirect(page, partner);
     await page.waitForSelector("#messages .chip");
     assert.deepEqual(await state(page), before);
     await page.emulateMedia({ colorScheme: "dark" });
@@ -199,21 +199,21 @@ test("both pages show an edit, reactions and a deleted message, also after a rel
 
 test("acts without a connection show at once, and are sent when the server is back", async () => {
   const [finn, gina] = [await site.join("finn"), await site.join("gina")];
-  await talk(finn.page, "gina");
-  await talk(gina.page, "finn");
+  await openDirect(finn.page, "gina");
+  await openDirect(gina.page, "finn");
   await write(finn.page, "one");
   await write(finn.page, "two");
   await shows(gina.page, 2);
   await site.kill();
   await finn.page.waitForSelector("[data-test=link]:not([hidden])");
   await open(finn.page, "one");
-  await act(finn.page, "edit");
+  await pressAction(finn.page, "edit");
   await write(finn.page, "first");
   await finn.page.waitForSelector("#messages .note[data-text=first][data-state=queued]");
   // On, off and on again: the last act wins.
   for (let press = 0; press < 3; press++) {
     await open(finn.page, "two");
-    await act(finn.page, "react-🎉");
+    await pressAction(finn.page, "react-🎉");
   }
   assert.equal(await chip(finn.page, "🎉", 1), true);
   await site.start();

@@ -20,7 +20,7 @@ import {
   bubble,
   choose,
   contacts,
-  flip,
+  toggleOriginal,
   giveRole,
   line,
   me,
@@ -30,17 +30,17 @@ import {
   offsets,
   openPicker,
   save,
-  says,
+  showsMessageOf,
   seenBy,
   send,
   setting,
-  sum,
-  talk,
-  titled,
+  sha256,
+  openDirect,
+  showsTitle,
   translated,
-  waits,
+  uploadWaits,
   write,
-  speak,
+  chooseLanguage,
 } from "./page.js";
 import { Tour } from "./tour.js";
 
@@ -114,13 +114,13 @@ async function theyBefriend({ ann, ben, carmen }) {
 async function theyFoundAGroup({ ann, ben, carmen }) {
   await ann.page.click("[data-test=tab-chats]");
   await newGroup(ann.page, GROUP, ["ben", "carmen"], "Who cooks what, and when.");
-  await titled(ann.page, GROUP);
+  await showsTitle(ann.page, GROUP);
   for (const { page } of [ben, carmen]) {
     await page.click("[data-test=tab-chats]");
     await page.waitForSelector(".invitation");
     await new Tour(site, page, page === ben.page ? "day-phone" : "day-desk").look("invitation");
     await page.click(`[data-test="accept-${GROUP}"]`);
-    await titled(page, GROUP);
+    await showsTitle(page, GROUP);
   }
   await line(ann.page, "carmen joined");
   // Members have no permission to announce; the role has it.
@@ -163,7 +163,7 @@ async function theyMentionEachOther({ ann, ben, carmen }) {
   await mentioned(ben.page);
   await carmen.page.waitForSelector(".mention.mine:has-text('@everybody')");
   await choose(ben.page, GROUP);
-  await says(ben.page, "Ann A.", "@everybody bring a plate");
+  await showsMessageOf(ben.page, "Ann A.", "@everybody bring a plate");
 }
 
 /** Returns a file with pseudo-random bytes that are the same each time. */
@@ -172,7 +172,7 @@ function largeFile() {
   const bytes = stream.update(Buffer.alloc(FILE.size));
   const path = join(folder, FILE.name);
   writeFileSync(path, bytes);
-  return { path, sum: sum(bytes) };
+  return { path, sum: sha256(bytes) };
 }
 
 /** Records the progress texts of an upload, and returns a function that returns them. */
@@ -202,7 +202,7 @@ async function carmenSendsAFile({ ann, ben, carmen }) {
   await carmen.page.fill("[data-test=text]", "What we cook this week");
   await send(carmen.page);
   await broken;
-  await waits(carmen.page);
+  await uploadWaits(carmen.page);
   await carmen.page.waitForSelector("[data-test=link]:visible");
   const share = await carmen.page.$eval(".progress progress", ({ value, max }) => value / max);
   assert.ok(share > 0.3 && share < 0.7, `${share} of it are shown as sent`);
@@ -225,16 +225,16 @@ async function carmenSendsAFile({ ann, ben, carmen }) {
   for (const { page } of [ann, ben]) {
     const saved = await save(page);
     assert.equal(saved.name, FILE.name);
-    assert.equal(sum(readFileSync(saved.path)), file.sum);
+    assert.equal(sha256(readFileSync(saved.path)), file.sum);
   }
 }
 
 async function twoLanguagesMeet({ ben, carmen }) {
   await ben.page.click("[data-test=back]");
-  await speak(ben.page, "en");
-  await speak(carmen.page, "es");
-  await talk(ben.page, "carmen");
-  await talk(carmen.page, "ben");
+  await chooseLanguage(ben.page, "en");
+  await chooseLanguage(carmen.page, "es");
+  await openDirect(ben.page, "carmen");
+  await openDirect(carmen.page, "ben");
   const pairs = [
     [ben, carmen, "The house is big.", "La casa es grande.", "English"],
     [carmen, ben, "El gato es negro.", "The cat is black.", "Spanish"],
@@ -247,9 +247,9 @@ async function twoLanguagesMeet({ ben, carmen }) {
       "By apertium",
     );
     assert.equal(await translated(from.page, original), undefined);
-    await flip(to.page, original);
+    await toggleOriginal(to.page, original);
     assert.equal(await translated(to.page, original), "Original · Show translation");
-    await flip(to.page, original);
+    await toggleOriginal(to.page, original);
     await translated(to.page, original, words);
     await new Tour(site, to.page, to === ben ? "day-phone" : "day-desk").look("translated");
   }
@@ -265,10 +265,10 @@ async function carmenSendsASticker({ ann, ben, carmen }) {
 }
 
 async function eddyIsBlocked({ ben, eddy }) {
-  await talk(eddy.page, "ben");
+  await openDirect(eddy.page, "ben");
   await write(eddy.page, "Buy my knives!");
   await ben.page.click("[data-test=back]");
-  await talk(ben.page, "eddy");
+  await openDirect(ben.page, "eddy");
   await bubble(ben.page, "Buy my knives!").waitFor();
   await block(ben.page);
   await write(eddy.page, "Only today!");

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { attach, moved, offsets, save, send, setting, shows, sum, talk, waits } from "./page.js";
+import { attach, uploadReaches, offsets, save, send, setting, shows, sha256, openDirect, uploadWaits } from "./page.js";
 
 /** Small parts, so that little is sent again after a kill. */
 const LIMITS = "[blobs]\npart_bytes = 262144\nmax_bytes = 20000000";
@@ -26,7 +26,7 @@ function file(name, length) {
   const path = join(folder, name);
   const bytes = Buffer.from(Uint8Array.from({ length }, (_, at) => (at * 7919) % 251));
   writeFileSync(path, bytes);
-  return { path, sum: sum(bytes) };
+  return { path, sum: sha256(bytes) };
 }
 
 /** Limits the upload to `bytes` per second; 0 removes the limit. */
@@ -42,8 +42,8 @@ async function throttle(page, bytes) {
 
 async function pair(left, right, how = DESK) {
   const both = [await site.join(left, DESK), await site.join(right, how)];
-  await talk(both[0].page, right);
-  await talk(both[1].page, left);
+  await openDirect(both[0].page, right);
+  await openDirect(both[1].page, left);
   return both;
 }
 
@@ -54,10 +54,10 @@ test("an upload continues after a broken link and a killed server, and arrives c
   await throttle(ann.page, 2_000_000);
   await attach(ann.page, big.path);
   await send(ann.page);
-  await moved(ann.page, 2_000_000);
+  await uploadReaches(ann.page, 2_000_000);
   await site.picture(ann.page, "desk-upload");
   await site.kill();
-  await waits(ann.page);
+  await uploadWaits(ann.page);
   await site.picture(ann.page, "desk-upload-waiting");
   await throttle(ann.page, 0);
   await site.start();
@@ -69,7 +69,7 @@ test("an upload continues after a broken link and a killed server, and arrives c
   assert.match(await bob.page.textContent("[data-test=file]"), /plans for the garden\.zip12\.0 MB · ZIP/);
   const saved = await save(bob.page);
   assert.equal(saved.name, "plans for the garden.zip");
-  assert.equal(sum(readFileSync(saved.path)), big.sum);
+  assert.equal(sha256(readFileSync(saved.path)), big.sum);
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });
 
@@ -80,9 +80,9 @@ test("after a reload the same file continues where it stopped, and a cancelled f
   await throttle(cleo.page, 2_000_000);
   await attach(cleo.page, big.path);
   await send(cleo.page);
-  await moved(cleo.page, 2_000_000);
+  await uploadReaches(cleo.page, 2_000_000);
   await cleo.page.reload();
-  await talk(cleo.page, "dan");
+  await openDirect(cleo.page, "dan");
   await throttle(cleo.page, 0);
   const sent = offsets(cleo.page);
   await attach(cleo.page, big.path);
@@ -94,7 +94,7 @@ test("after a reload the same file continues where it stopped, and a cancelled f
   // The small file waits for the large one before it, until that is cancelled.
   await attach(cleo.page, file("other.bin", 9_000_000).path, file("small.bin", 10).path);
   await send(cleo.page);
-  await moved(cleo.page, 100_000);
+  await uploadReaches(cleo.page, 100_000);
   await cleo.page.locator("#messages li", { hasText: "other.bin" }).locator("[data-test=cancel-upload]").click();
   await throttle(cleo.page, 0);
   await shows(cleo.page, 2);
@@ -161,7 +161,7 @@ test("images are shown in the conversation as thumbnails, and in full size in th
     return blob;
   });
   await finn.page.reload();
-  await talk(finn.page, "evelyn");
+  await openDirect(finn.page, "evelyn");
   assert.ok((await drawn(finn.page, "#messages [data-test=image]")) < 1200);
   const { width, height } = await finn.page.locator("#messages .frame").first().boundingBox();
   assert.ok(Math.abs(width / height - 1.5) < 0.05, `${width} × ${height}`);
@@ -211,7 +211,7 @@ test("images are shown in the conversation as thumbnails, and in full size in th
   );
   assert.equal(gone, "unknown_blob");
   await finn.page.reload();
-  await talk(finn.page, "evelyn");
+  await openDirect(finn.page, "evelyn");
   await finn.page.waitForSelector("#messages .frame.gone");
   assert.deepEqual([...eve.complaints, ...finn.complaints], []);
 });

@@ -17,8 +17,8 @@ import {
   line,
   newGroup,
   open,
-  talk,
-  titled,
+  openDirect,
+  showsTitle,
   write,
 } from "./page.js";
 
@@ -77,7 +77,7 @@ test("leaving a group and deleting the message of somebody else work where a dis
   const [ann, bob] = [await site.join("ann", DROPS), await site.join("bob", DROPS)];
   await newGroup(ann.page, "Garden", ["bob"]);
   await bob.page.click("[data-test=accept-Garden]");
-  await titled(bob.page, "Garden");
+  await showsTitle(bob.page, "Garden");
   await write(bob.page, "Weeds are plants too");
   await bubble(ann.page, "Weeds are plants too").waitFor();
   await open(ann.page, "Weeds are plants too");
@@ -108,7 +108,7 @@ test("removing a contact and blocking work where a disabled button loses the foc
   await confirm(cleo.page, "remove-friend");
   await cleo.page.waitForSelector("[data-test=request-friend]");
   await cleo.page.click("[data-test=tab-chats]");
-  await talk(cleo.page, "dirk");
+  await openDirect(cleo.page, "dirk");
   await block(cleo.page);
   assert.deepEqual([...cleo.complaints, ...dirk.complaints], []);
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
 import {
-  act,
+  pressAction,
   announce,
   backTo,
   bubble,
@@ -18,10 +18,10 @@ import {
   newGroup,
   newRole,
   open,
-  says,
+  showsMessageOf,
   seenBy,
   shows,
-  titled,
+  showsTitle,
   write,
 } from "./page.js";
 
@@ -33,11 +33,11 @@ after(() => site?.close());
 test("people join a group by invitation and by link, and see senders, readers and who is typing", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
   await newGroup(ann.page, "Fountain friends", ["bob"], "We meet at the fountain.");
-  await titled(ann.page, "Fountain friends");
+  await showsTitle(ann.page, "Fountain friends");
   await bob.page.waitForSelector(".invitation:has-text('ann invites you')");
   await site.picture(bob.page, "phone-invitation");
   await bob.page.tap("[data-test='accept-Fountain friends']");
-  await titled(bob.page, "Fountain friends");
+  await showsTitle(bob.page, "Fountain friends");
   await line(ann.page, "bob joined");
 
   await groupSetting(ann.page, "links");
@@ -49,20 +49,20 @@ test("people join a group by invitation and by link, and see senders, readers an
   await eve.page.waitForSelector("#panel:has-text('2 of 500 members')");
   await site.picture(eve.page, "desk-join");
   await eve.page.click("[data-test=join-by-link]");
-  await titled(eve.page, "Fountain friends");
+  await showsTitle(eve.page, "Fountain friends");
   await line(bob.page, "eve joined");
 
   await write(ann.page, "Welcome, Eve!");
   await write(bob.page, "Hello! The water is fine today.");
   await write(eve.page, "Thanks for having me");
   for (const { page } of [ann, bob, eve]) await shows(page, 3);
-  await says(bob.page, "eve", "Thanks for having me");
+  await showsMessageOf(bob.page, "eve", "Thanks for having me");
   await ann.page.bringToFront();
   await ann.page.waitForSelector(
     ".note[data-text='Welcome, Eve!'] .seen, .note[data-text='Welcome, Eve!'][data-mark=read]",
   );
   await open(ann.page, "Welcome, Eve!");
-  await act(ann.page, "seen-by");
+  await pressAction(ann.page, "seen-by");
   await ann.page.waitForSelector("[data-test=seen-by-list] [data-test=read-bob]");
   await site.picture(ann.page, "desk-group");
   await bob.page.waitForSelector("[data-test=subtitle]:has-text('3 members')");
@@ -126,7 +126,7 @@ test("roles grant permissions: a moderator mutes, ownership is transferred, and 
   await newGroup(olga.page, "Garden", ["max", "nora"]);
   for (const { page } of [max, nora]) {
     await page.click("[data-test=accept-Garden]");
-    await titled(page, "Garden");
+    await showsTitle(page, "Garden");
   }
   await newRole(olga.page, "Gardener", 50, "mute", "recall_others");
   await site.picture(olga.page, "desk-role");
@@ -198,7 +198,7 @@ test("the composer is back after everybody was muted and unmuted, though the old
   const [tina, udo] = [await site.join("tina", DESK), await site.join("udo", DESK)];
   await newGroup(tina.page, "Choir", ["udo"]);
   await udo.page.click("[data-test=accept-Choir]");
-  await titled(udo.page, "Choir");
+  await showsTitle(udo.page, "Choir");
   await udo.page.evaluate(() => {
     const { chat } = globalThis;
     const call = chat.call.bind(chat);
@@ -241,7 +241,7 @@ test("mentions are highlighted and counted, announcements list their readers, an
   const [pia, quin] = [await site.join("pia", DESK), await site.join("quin", PHONE)];
   await newGroup(pia.page, "Office", ["quin"]);
   await quin.page.tap("[data-test=accept-Office]");
-  await titled(quin.page, "Office");
+  await showsTitle(quin.page, "Office");
   await quin.page.click("[data-test=back]");
 
   await pia.page.type("[data-test=text]", "Lunch at noon, @qu");
@@ -267,11 +267,11 @@ test("mentions are highlighted and counted, announcements list their readers, an
   await site.picture(pia.page, "desk-announcement");
 
   await open(pia.page, "Lunch at noon, @quin ?");
-  await act(pia.page, "pin");
+  await pressAction(pia.page, "pin");
   await quin.page.waitForSelector("[data-test=pinned]:has-text('Lunch at noon')");
   await site.picture(quin.page, "phone-pinned");
   await open(pia.page, "Lunch at noon, @quin ?");
-  await act(pia.page, "unpin");
+  await pressAction(pia.page, "unpin");
   await quin.page.waitForSelector("[data-test=pinned]", { state: "hidden" });
   assert.deepEqual([...pia.complaints, ...quin.complaints], []);
 });
@@ -279,7 +279,7 @@ test("mentions are highlighted and counted, announcements list their readers, an
 test("a discussion has no roles, and is named after its members", async () => {
   const [rosa, sven] = [await site.join("rosa", DESK), await site.join("sven", DESK)];
   await newGroup(rosa.page, "", ["sven"]);
-  await titled(rosa.page, "sven");
+  await showsTitle(rosa.page, "sven");
   await choose(sven.page, "rosa");
   await write(sven.page, "What is it about?");
   await bubble(rosa.page, "What is it about?").waitFor();

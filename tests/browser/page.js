@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 export const me = (page, name) => reads(page, "[data-test=me]", name);
 
 /** Waits until a conversation with this title is open. */
-export const titled = (page, title) => reads(page, "[data-test=title]", title);
+export const showsTitle = (page, title) => reads(page, "[data-test=title]", title);
 
 /** Waits until the text of a node is exactly this. */
 const reads = (page, selector, text) =>
@@ -19,10 +19,10 @@ export async function confirm(page, test) {
 }
 
 /** Finds a person and opens the direct conversation. */
-export async function talk(page, partner) {
+export async function openDirect(page, partner) {
   await page.fill("[data-test=search]", partner);
   await page.click(`[data-test="person-${partner}"]`);
-  await titled(page, partner);
+  await showsTitle(page, partner);
 }
 
 export async function write(page, text) {
@@ -68,7 +68,7 @@ export async function open(page, text) {
 }
 
 /** Presses an entry of the menu of a message. */
-export const act = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
+export const pressAction = (page, name) => page.click(`[data-test=menu] [data-test="${name}"]`);
 
 /** Waits until a reaction shows this count. Returns true if it is the user's own. */
 export async function chip(page, emoji, count) {
@@ -158,7 +158,7 @@ export async function newGroup(page, name, members = [], description = "") {
 /** Opens a group from the list. */
 export async function choose(page, name) {
   await page.click(`[data-test="group-${name}"]`);
-  await titled(page, name);
+  await showsTitle(page, name);
 }
 
 /** Opens the page of the group whose conversation is open. */
@@ -229,7 +229,7 @@ export const line = (page, text) =>
   page.waitForSelector(`#messages .happened:has-text("${text}")`, { state: "attached" });
 
 /** Waits until a message is shown with its sender. */
-export const says = (page, name, text) =>
+export const showsMessageOf = (page, name, text) =>
   page.waitForSelector(`#messages .row:has(.sender:has-text("${name}")) .note[data-text="${text}"]`);
 
 /** Adds files to the tray. */
@@ -239,11 +239,11 @@ export const attach = (page, ...files) => page.setInputFiles("[data-test=choose-
 export const send = (page) => page.press("[data-test=text]", "Enter");
 
 /** Waits until `bytes` of a file were sent. */
-export const moved = (page, bytes) =>
+export const uploadReaches = (page, bytes) =>
   page.waitForFunction((bytes) => Number(document.querySelector(".progress progress")?.value ?? 0) >= bytes, bytes);
 
 /** Waits until an upload waits for the connection. */
-export const waits = (page) =>
+export const uploadWaits = (page) =>
   page.waitForFunction(() => document.querySelector("[data-test=progress]")?.textContent.startsWith("Waiting"));
 
 /** Records the offsets of all further upload requests of a page. */
@@ -262,7 +262,7 @@ export async function save(page) {
   return { name: saved.suggestedFilename(), path: await saved.path() };
 }
 
-export const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
+export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 /** Opens the sticker picker. */
 export async function openPicker(page) {
@@ -279,7 +279,7 @@ export const newestSticker = (page, format) =>
   );
 
 /** Chooses the language in the settings of translation. */
-export async function speak(page, language) {
+export async function chooseLanguage(page, language) {
   await setting(page, "translation");
   await page.selectOption("[data-test=language]", language);
   await page.click("[data-test=translation-settings-submit]");
@@ -302,4 +302,4 @@ export async function translated(page, original, words = original) {
 }
 
 /** Switches between a translation and its original. */
-export const flip = (page, original) => bubble(page, original).locator("[data-test=flip]").click();
+export const toggleOriginal = (page, original) => bubble(page, original).locator("[data-test=flip]").click();

@@ -16,8 +16,8 @@ import {
   picture,
   profileOf,
   setting,
-  talk,
-  titled,
+  openDirect,
+  showsTitle,
   write,
 } from "./page.js";
 
@@ -113,9 +113,9 @@ test("two people become contacts, see their presence, and keep nicknames and tag
 
 test("a blocked user reaches nobody, and a refused message can be sent after the block", async () => {
   const [elsa, fred] = [await site.join("elsa", DESK), await site.join("fred", DESK)];
-  await talk(fred.page, "elsa");
+  await openDirect(fred.page, "elsa");
   await write(fred.page, "Buy now!");
-  await talk(elsa.page, "fred");
+  await openDirect(elsa.page, "fred");
   await bubble(elsa.page, "Buy now!").waitFor();
   await block(elsa.page);
 
@@ -204,7 +204,7 @@ test("a hidden page shows notifications, except while the user is busy", async (
   await setting(kim.page, "notifications");
   await kim.page.check("[data-test=notify-here]");
   await kim.page.evaluate(() => (document.hasFocus = () => false));
-  await talk(lars.page, "kim");
+  await openDirect(lars.page, "kim");
   await write(lars.page, "Are you there?");
   await kim.page.waitForFunction(() => notifications.length === 1 && notifications[0] === "lars: Are you there?");
   await setting(kim.page, "own-presence");
@@ -229,7 +229,7 @@ test("people are found by words of their names, with the keyboard alone", async 
   await page.focus("[data-test=search]");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await titled(page, "juri");
+  await showsTitle(page, "juri");
   await page.keyboard.type("Hello");
   await page.keyboard.press("Enter");
   await bubble(page, "Hello").waitFor();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, open, shows, talk, write } from "./page.js";
+import { pressAction, open, shows, openDirect, write } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "groups"] })));
@@ -11,14 +11,14 @@ after(() => site?.close());
 
 test("a reply quotes its original, follows its edits, and leads to it in old history", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
-  await talk(ann.page, "bob");
-  await talk(bob.page, "ann");
+  await openDirect(ann.page, "bob");
+  await openDirect(bob.page, "ann");
   await write(ann.page, "Who brings the cake?");
   await shows(bob.page, 1);
 
   await bob.page.tap("#messages .note[data-text='Who brings the cake?']");
   await bob.page.waitForSelector("[data-test=menu]:popover-open");
-  await act(bob.page, "reply");
+  await pressAction(bob.page, "reply");
   await bob.page.waitForSelector("[data-test=replying]:visible");
   await site.picture(bob.page, "phone-replying");
   await write(bob.page, "I do");
@@ -30,14 +30,14 @@ test("a reply quotes its original, follows its edits, and leads to it in old his
 
   // A cancelled reply is sent as an ordinary message.
   await open(ann.page, "I do");
-  await act(ann.page, "reply");
+  await pressAction(ann.page, "reply");
   await ann.page.click("[data-test=cancel-reply]");
   await write(ann.page, "Good");
   await shows(ann.page, 3);
   assert.equal(await ann.page.locator("[data-test=quote]").count(), 1);
 
   await open(ann.page, "Who brings the cake?");
-  await act(ann.page, "edit");
+  await pressAction(ann.page, "edit");
   await write(ann.page, "Who brings the apple cake?");
   await bob.page.waitForFunction(
     () => document.querySelector("[data-test=quote]")?.textContent === "annWho brings the apple cake?",
@@ -57,7 +57,7 @@ test("a reply quotes its original, follows its edits, and leads to it in old his
     await globalThis.chat.send(current.id, { text: "And candles?", reply_to: 1 });
   });
   await bob.page.reload();
-  await talk(bob.page, "ann");
+  await openDirect(bob.page, "ann");
   const late = "#messages .note[data-text='And candles?'] [data-test=quote]";
   await bob.page.waitForSelector(late);
   assert.equal(await bob.page.locator("#messages .note[data-seq='1']").count(), 0);

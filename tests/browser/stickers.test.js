@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, newestSticker, openPicker, picture, talk } from "./page.js";
+import { pressAction, newestSticker, openPicker, picture, openDirect } from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "stickers"] })));
@@ -14,8 +14,8 @@ const inPicker = (page) =>
 
 test("a sticker is found by word and emoji, sent, animated, and listed among recent ones and favourites", async () => {
   const [ann, bob] = [await site.join("ann", DESK), await site.join("bob", PHONE)];
-  await talk(ann.page, "bob");
-  await talk(bob.page, "ann");
+  await openDirect(ann.page, "bob");
+  await openDirect(bob.page, "ann");
   await openPicker(ann.page);
   await site.picture(ann.page, "desk-stickers");
   assert.equal((await inPicker(ann.page)).length, 10);
@@ -37,7 +37,7 @@ test("a sticker is found by word and emoji, sent, animated, and listed among rec
 
   await ann.page.hover("[data-test=sticker]");
   await ann.page.click("#messages .row .more");
-  await act(ann.page, "favourite");
+  await pressAction(ann.page, "favourite");
   await ann.page.waitForFunction(() => document.querySelector("#notice").textContent.includes("favourite"));
   await openPicker(ann.page);
   assert.deepEqual(await inPicker(ann.page), ["sticker-party"]);
@@ -106,8 +106,8 @@ const LOTTIE = JSON.stringify({
 
 test("a user creates a pack, an invalid file is refused with a reason, and another user uses the pack", async () => {
   const [cleo, dan] = [await site.join("cleo", DESK), await site.join("dan", DESK)];
-  await talk(cleo.page, "dan");
-  await talk(dan.page, "cleo");
+  await openDirect(cleo.page, "dan");
+  await openDirect(dan.page, "cleo");
   await cleo.page.click("[data-test=stickers]");
   await cleo.page.click("[data-test=manage-packs]");
   await cleo.page.click("[data-test=new-pack]");

@@ -1,7 +1,7 @@
 // Visits all views of the page, takes screenshots, and finds nodes that are cut off.
 
 import assert from "node:assert/strict";
-import { act, backTo, choose, contacts, find, group, openPicker, talk } from "./page.js";
+import { pressAction, backTo, choose, contacts, find, group, openPicker, openDirect } from "./page.js";
 
 /** Returns nodes that overflow the page to the side, or scroll sideways although they are no strips. */
 const outside = (page) =>
@@ -120,11 +120,11 @@ export class Tour {
     await this.look("group-begin");
     await this.openMenu();
     await this.look("menu");
-    await act(page, "seen-by");
+    await pressAction(page, "seen-by");
     await this.lookAtPanel("seen-by");
     await page.click("[data-test=panel-close]");
     await this.openMenu();
-    await act(page, "reply");
+    await pressAction(page, "reply");
     await this.look("replying");
     await page.click("[data-test=cancel-reply]");
     await openPicker(page);
@@ -166,7 +166,7 @@ export class Tour {
     await page.emulateMedia({ colorScheme: "dark" });
     await this.goHome();
     await this.look("chats-dark");
-    await talk(page, friend);
+    await openDirect(page, friend);
     await this.look("talk-dark");
     await this.goHome();
     await choose(page, name);

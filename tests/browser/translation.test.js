@@ -3,7 +3,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, Site } from "./site.js";
-import { act, flip, open, setting, shows, speak, talk, translated, write } from "./page.js";
+import {
+  pressAction,
+  toggleOriginal,
+  open,
+  setting,
+  shows,
+  chooseLanguage,
+  openDirect,
+  translated,
+  write,
+} from "./page.js";
 
 let site;
 before(async () => (site = await Site.open({ plugins: ["users", "translation"] })));
@@ -11,19 +21,19 @@ after(() => site?.close());
 
 test("two users read each other in their languages, with the original one tap away, also after a reload", async () => {
   const [ann, bernd] = [await site.join("anna", DESK), await site.join("bernd", PHONE)];
-  await talk(ann.page, "bernd");
+  await openDirect(ann.page, "bernd");
   await write(ann.page, "Good morning!");
-  await talk(bernd.page, "anna");
+  await openDirect(bernd.page, "anna");
   await shows(bernd.page, 1);
   assert.equal(await translated(bernd.page, "Good morning!"), undefined);
 
   // Older messages are translated on request.
   await bernd.page.click("[data-test=back]");
-  await speak(bernd.page, "de");
-  await talk(bernd.page, "anna");
+  await chooseLanguage(bernd.page, "de");
+  await openDirect(bernd.page, "anna");
   await bernd.page.tap("#messages .note[data-text='Good morning!']");
   await bernd.page.waitForSelector("[data-test=menu]:popover-open");
-  await act(bernd.page, "translate");
+  await pressAction(bernd.page, "translate");
   assert.equal(
     await translated(bernd.page, "Good morning!", "Guten Morgen!"),
     "Translated from English · Show original",
@@ -34,24 +44,24 @@ test("two users read each other in their languages, with the original one tap aw
   // Senders see their original.
   assert.equal(await translated(ann.page, "Thank you!"), undefined);
   await site.picture(bernd.page, "phone-translated");
-  await flip(bernd.page, "Thank you!");
+  await toggleOriginal(bernd.page, "Thank you!");
   assert.equal(await translated(bernd.page, "Thank you!"), "Original · Show translation");
-  await flip(bernd.page, "Thank you!");
+  await toggleOriginal(bernd.page, "Thank you!");
   await translated(bernd.page, "Thank you!", "Danke!");
 
-  await speak(ann.page, "en");
+  await chooseLanguage(ann.page, "en");
   await write(bernd.page, "Guten Morgen!");
   assert.equal(await translated(ann.page, "Guten Morgen!", "Good morning!"), "Translated from German · Show original");
   await site.picture(ann.page, "desk-translated");
 
   // An edit is translated again.
   await open(ann.page, "Thank you!");
-  await act(ann.page, "edit");
+  await pressAction(ann.page, "edit");
   await write(ann.page, "Good night!");
   assert.equal(await translated(bernd.page, "Good night!", "Gute Nacht!"), "Translated from English · Show original");
 
   await bernd.page.reload();
-  await talk(bernd.page, "anna");
+  await openDirect(bernd.page, "anna");
   await translated(bernd.page, "Good night!", "Gute Nacht!");
   await bernd.page.click("[data-test=back]");
   assert.match(await bernd.page.textContent("[data-test=person-anna]"), /Guten Morgen!/);
@@ -60,10 +70,10 @@ test("two users read each other in their languages, with the original one tap aw
 
 test("translation can be turned off for a conversation, and an untranslatable message shows a notice", async () => {
   const [carla, dirk] = [await site.join("carla", DESK), await site.join("dirk", DESK)];
-  await talk(carla.page, "dirk");
-  await speak(dirk.page, "de");
+  await openDirect(carla.page, "dirk");
+  await chooseLanguage(dirk.page, "de");
   await write(carla.page, "Good morning!");
-  await talk(dirk.page, "carla");
+  await openDirect(dirk.page, "carla");
   await translated(dirk.page, "Good morning!", "Guten Morgen!");
   const pressed = (is) => dirk.page.waitForSelector(`[data-test=translate-conversation][aria-pressed=${is}]`);
   await pressed(true);
@@ -77,7 +87,7 @@ test("translation can be turned off for a conversation, and an untranslatable me
   await write(carla.page, "Colourless green ideas sleep furiously.");
   await shows(dirk.page, 2);
   await open(dirk.page, "Colourless green ideas sleep furiously.");
-  await act(dirk.page, "translate");
+  await pressAction(dirk.page, "translate");
   await dirk.page.waitForFunction(() => document.querySelector("#notice").textContent.includes("translate"));
   await translated(dirk.page, "Colourless green ideas sleep furiously.");
 
