@@ -1,44 +1,66 @@
-//! docs/guides/plugins.md from its beginning: every file is written and every command run, as a reader would.
+//! Pages with instructions: every file is written and every command run, as a reader would.
+//!
+//! Blocks of a page are marked by their first line: `file=NAME` writes a file, `append=NAME` extends one, `console` runs
+//! the lines behind `$` and compares the lines below with the output, `text` is what the server prints at its start, `json`
+//! is sent frame by frame with the last one as the answer. `sh` is not run.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use courtyard_tests::{Client, binary};
-use serde_json::Value;
+use courtyard_tests::{Client, binary, free_port, share_compiled};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-const GUIDE: &str = include_str!("../../docs/guides/plugins.md");
-const BEGIN: &str = "## From nothing to a running plugin\n";
+const PLUGINS: &str = include_str!("../../docs/guides/plugins.md");
+const START: &str = include_str!("../../docs/start.md");
 
-/// What the guide has the reader do.
+/// One instruction of a page.
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
     Write { file: &'a str, text: &'a str },
-    Run(&'a str),
+    Append { file: &'a str, text: &'a str },
+    Run { line: &'a str, output: Vec<&'a str> },
+    Printed(Vec<&'a str>),
     Exchange(Vec<&'a str>),
 }
 
-/// Reads the steps of the first section, in order.
-fn steps(guide: &str) -> Vec<Step<'_>> {
-    let section = guide.split_once(BEGIN).unwrap().1;
-    let section = section.split_once("\n## ").unwrap().0;
+/// Returns the steps of a part of a page, in order.
+fn steps(part: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
-    let mut rest = section;
-    while let Some((_, block)) = rest.split_once("```") {
+    let mut rest = part;
+    while let Some((_, block)) = rest.split_once("\n```") {
         let (head, block) = block.split_once('\n').unwrap();
-        let (text, behind) = block.split_once("```").unwrap();
-        rest = behind;
-        match head.split_once(" file=") {
-            Some((_, file)) => steps.push(Step::Write { file, text }),
-            None if head == "console" => {
-                let commands = text.lines().filter_map(|line| line.strip_prefix("$ "));
-                steps.extend(commands.map(Step::Run));
-            }
-            None if head == "json" => steps.push(Step::Exchange(text.lines().collect())),
-            None => panic!("nobody knows what to do with a block of {head:?}"),
+        let (text, after) = block.split_once("```").unwrap();
+        rest = after;
+        match (head.split_once(" file="), head.split_once(" append=")) {
+            (Some((_, file)), _) => steps.push(Step::Write { file, text }),
+            (_, Some((_, file))) => steps.push(Step::Append { file, text }),
+            _ => match head {
+                "console" => steps.extend(runs(text)),
+                "text" => steps.push(Step::Printed(text.lines().collect())),
+                "json" => steps.push(Step::Exchange(text.lines().collect())),
+                "sh" => {}
+                _ => panic!("unknown kind of block: {head:?}"),
+            },
+        }
+    }
+    steps
+}
+
+/// Returns the commands of a block, each with the output that stands below it.
+fn runs(text: &str) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for text in text.lines() {
+        match (text.strip_prefix("$ "), steps.last_mut()) {
+            (Some(line), _) => steps.push(Step::Run {
+                line,
+                output: Vec::new(),
+            }),
+            (None, Some(Step::Run { output, .. })) => output.push(text),
+            (None, _) => panic!("output without a command: {text}"),
         }
     }
     steps
@@ -48,27 +70,56 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Where the reader is, and what runs.
+/// The reader's current folder, executable and server.
 struct Reader {
     folder: PathBuf,
+    executable: PathBuf,
+    /// The port that replaces the 8080 of the page, which may be in use.
+    port: Option<u16>,
     server: Option<(Child, u16)>,
+    /// Lines that the server printed at its start.
+    printed: Vec<String>,
 }
 
 impl Reader {
+    fn new(folder: &Path, executable: PathBuf, port: Option<u16>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            executable,
+            port,
+            server: None,
+            printed: Vec::new(),
+        }
+    }
+
+    /// Returns a text of the page with the port of this run.
+    fn adapted(&self, text: &str) -> String {
+        match self.port {
+            Some(port) => text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")),
+            None => text.to_owned(),
+        }
+    }
+
     fn command(&self, line: &str) -> Command {
         let mut words = line.split(' ');
         let program = words.next().unwrap();
         let for_wasm = line.contains("--target wasm32");
-        // What `cargo xtask test` found to build plugins with, if it is not the cargo that runs this.
+        // The cargo that `cargo xtask test` found for plugins, if that is not the one that runs this test.
         let other = std::env::var("COURTYARD_WASM_CARGO").ok().filter(|_| for_wasm);
         let mut command = match (program, other) {
             ("cargo", Some(other)) => Command::new(other),
             ("cargo", None) => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
-            ("courtyard", _) => Command::new(binary()),
-            _ => panic!("the guide uses {program:?}, which a reader may not have"),
+            ("courtyard" | "curl" | "mkdir" | "node", _) => Command::new("sh"),
+            _ => panic!("the page uses {program:?}, which a reader may not have"),
         };
+        if program == "cargo" {
+            command.args(words);
+        } else {
+            // As in the reader's shell, in which `courtyard` is the executable of this test.
+            let line = format!("courtyard() {{ {:?} \"$@\"; }}\n{line}", self.executable);
+            command.arg("-c").arg(line);
+        }
         command
-            .args(words)
             .current_dir(&self.folder)
             .kill_on_drop(true)
             .stdin(Stdio::null());
@@ -88,29 +139,20 @@ impl Reader {
         command
     }
 
-    async fn run(&mut self, line: &str) {
+    async fn run(&mut self, line: &str, wanted: &[&str]) {
         if let Some(folder) = line.strip_prefix("cd ") {
             self.folder.push(folder);
-            return self.settle_in();
-        }
-        let mut command = self.command(line);
-        if line.starts_with("courtyard serve") {
-            let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-            let said = timeout(Duration::from_secs(30), lines.next_line())
-                .await
-                .unwrap()
-                .unwrap();
-            let port = said.as_deref().and_then(|said| said.rsplit(':').next()?.parse().ok());
-            let Some(port) = port else {
-                let mut errors = String::new();
-                server.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
-                panic!("{line} says {said:?}\n{errors}");
-            };
-            self.server = Some((server, port));
             return;
         }
-        let output = timeout(Duration::from_secs(170), command.output())
+        // The toolchain of this run has the target, and the network is not needed.
+        if line.starts_with("rustup target add ") {
+            return;
+        }
+        let line = &*self.adapted(line);
+        if line.starts_with("courtyard serve --config") {
+            return self.serve(line).await;
+        }
+        let output = timeout(Duration::from_secs(300), self.command(line).output())
             .await
             .unwrap()
             .unwrap();
@@ -120,15 +162,56 @@ impl Reader {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+        if !wanted.is_empty() {
+            let printed = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(printed.lines().collect::<Vec<_>>(), wanted, "{line}");
+        }
+        if let Some((_, name)) = line.split_once(" --lib ") {
+            self.offer_built(&self.folder.join(name));
+        }
     }
 
-    /// Puts what is not published yet, and what is built already, within reach.
-    fn settle_in(&self) {
+    /// Starts the server, and keeps it running.
+    async fn serve(&mut self, line: &str) {
+        let file = line.rsplit(' ').next().unwrap();
+        let config = std::fs::read_to_string(self.folder.join(file)).unwrap();
+        let mut words = line.split(' ');
+        words.next();
+        // Without a shell between, which would leave the server behind when the test ends.
+        let mut server = Command::new(&self.executable);
+        server.args(words).current_dir(&self.folder).kill_on_drop(true);
+        if !self.folder.join("data").exists() {
+            share_compiled(&self.folder.join("data"));
+        }
+        let mut server = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let wanted = if config.contains("[[http.static]]") { 3 } else { 2 };
+        while self.printed.len() < wanted {
+            let Some(line) = timeout(Duration::from_secs(120), lines.next_line())
+                .await
+                .unwrap()
+                .unwrap()
+            else {
+                let mut errors = String::new();
+                server.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+                panic!("{line} printed {:?}\n{errors}", self.printed);
+            };
+            self.printed.push(line);
+        }
+        let port = self.printed[0].rsplit(':').next().unwrap().parse().unwrap();
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let mut errors = server.stderr.take().unwrap();
+        tokio::spawn(async move { tokio::io::copy(&mut errors, &mut tokio::io::sink()).await });
+        self.server = Some((server, port));
+    }
+
+    /// Lets a new crate use what is not published yet, and what is built already.
+    fn offer_built(&self, package: &Path) {
         let built = workspace().join("target/guide");
         std::fs::create_dir_all(&built).unwrap();
         #[cfg(unix)]
-        std::os::unix::fs::symlink(built, self.folder.join("target")).unwrap();
-        std::fs::copy(workspace().join("Cargo.lock"), self.folder.join("Cargo.lock")).unwrap();
+        std::os::unix::fs::symlink(built, package.join("target")).unwrap();
+        std::fs::copy(workspace().join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -136,8 +219,15 @@ impl Reader {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let sdk = workspace().join("plugin-sdk");
         let patch = format!("\n[patch.crates-io]\ncourtyard-plugin-sdk = {{ path = {sdk:?} }}\n");
-        let more = if file == "Cargo.toml" { &*patch } else { "" };
-        std::fs::write(path, format!("{text}{more}")).unwrap();
+        let is_unpublished = text.contains("courtyard-plugin-sdk = \"");
+        let more = if is_unpublished { &*patch } else { "" };
+        std::fs::write(path, format!("{}{more}", self.adapted(text))).unwrap();
+    }
+
+    fn append(&self, file: &str, text: &str) {
+        let path = self.folder.join(file);
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, before + &self.adapted(text)).unwrap();
     }
 
     /// Sends all frames but the last, which is the answer to the one before it.
@@ -151,23 +241,64 @@ impl Reader {
         }
         assert_eq!(answer, serde_json::from_str::<Value>(wanted).unwrap());
     }
+
+    /// Compares what the server printed, but for addresses and paths, with the page.
+    fn compare_printed(&self, wanted: &[&str]) {
+        let first_words = |line: &str| line.split(' ').take(1).collect::<String>();
+        let printed: Vec<String> = self.printed.iter().map(|line| first_words(line)).collect();
+        let wanted: Vec<String> = wanted.iter().map(|line| first_words(line)).collect();
+        assert_eq!(printed, wanted, "{:?}", self.printed);
+    }
+
+    async fn follow(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Write { file, text } => self.write(file, text),
+            Step::Append { file, text } => self.append(file, text),
+            Step::Run { line, output } => self.run(line, output).await,
+            Step::Printed(lines) => self.compare_printed(lines),
+            Step::Exchange(frames) => self.exchange(frames).await,
+        }
+    }
 }
 
 #[tokio::test]
 async fn the_guide_leads_from_nothing_to_a_running_plugin() {
     let folder = tempfile::tempdir().unwrap();
-    let mut reader = Reader {
-        folder: folder.path().to_owned(),
-        server: None,
-    };
-    let steps = steps(GUIDE);
+    let mut reader = Reader::new(folder.path(), binary(), None);
+    let section = PLUGINS.split_once("## From nothing to a running plugin\n").unwrap().1;
+    let steps = steps(section.split_once("\n## ").unwrap().0);
     assert!(steps.len() > 10, "{steps:?}");
-    for step in steps {
-        match step {
-            Step::Write { file, text } => reader.write(file, text),
-            Step::Run(line) => reader.run(line).await,
-            Step::Exchange(frames) => reader.exchange(&frames).await,
-        }
+    for step in &steps {
+        reader.follow(step).await;
     }
     assert!(reader.server.is_some(), "the guide starts no server");
+}
+
+#[tokio::test]
+async fn the_start_page_leads_to_a_message_by_a_script_and_a_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let executable = super::one_file::bundled(folder.path(), port).await;
+    // The checkout that the page has the reader build the executable in.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(workspace(), folder.path().join("courtyard")).unwrap();
+    let mut reader = Reader::new(folder.path(), executable, Some(port));
+    let steps = steps(START);
+    assert!(steps.len() > 12, "{steps:?}");
+    for step in &steps {
+        reader.follow(step).await;
+        if matches!(step, Step::Printed(_)) {
+            create_account(port, "ann").await;
+        }
+    }
+}
+
+/// Stands in for the part of the page that is done in a browser.
+async fn create_account(port: u16, name: &str) {
+    let mut client = Client::connect(port).await;
+    client.send(&json!({"type": "hello", "protocol": 1})).await;
+    assert_eq!(client.next().await["type"], "welcome");
+    let params = json!({"name": name, "password": "a long password"});
+    let registered = json!({"type": "call", "id": "c", "method": "users.register", "params": params});
+    assert_eq!(client.request(registered).await["type"], "result");
 }

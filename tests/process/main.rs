@@ -12,6 +12,8 @@ mod chat;
 mod client;
 mod client_blobs;
 mod client_marks;
+mod deploying;
+mod documentation;
 mod durability;
 mod error_codes;
 mod families;

@@ -25,7 +25,7 @@ fn shipped(port: u16) -> String {
     [
         ("127.0.0.1:8080", &*format!("127.0.0.1:{port}")),
         ("\"../target/plugins/", &*format!("\"{built}/")),
-        ("\"../examples/", &*format!("\"{here}/examples/")),
+        ("\"../web\"", &*format!("\"{here}/web\"")),
         ("\"../client/", &*format!("\"{here}/client/")),
     ]
     .iter()
@@ -33,6 +33,20 @@ fn shipped(port: u16) -> String {
         assert!(text.contains(from), "{from} is not in\n{text}");
         text.replace(from, to)
     })
+}
+
+/// Creates an executable with the configuration that ships, on this port, in a folder of its own inside `folder`.
+pub(crate) async fn bundled(folder: &Path, port: u16) -> PathBuf {
+    let config = folder.join("given.toml");
+    std::fs::write(&config, shipped(port)).unwrap();
+    std::fs::create_dir(folder.join("bin")).unwrap();
+    let executable = folder.join("bin/courtyard");
+    let mut bundle = Command::new(binary());
+    bundle.args(["bundle", "--checksum", "--config"]).arg(&config);
+    let made = bundle.arg("--output").arg(&executable).output().await.unwrap();
+    assert!(made.status.success(), "{}", errors(&made));
+    std::fs::remove_file(config).unwrap();
+    executable
 }
 
 /// One executable, and an empty folder to run it in.
@@ -53,14 +67,7 @@ impl Product {
     async fn make() -> Self {
         let keep = tempfile::tempdir().unwrap();
         let port = free_port();
-        let config = keep.path().join("given.toml");
-        std::fs::write(&config, shipped(port)).unwrap();
-        let executable = keep.path().join("courtyard");
-        let mut bundle = Command::new(binary());
-        bundle.args(["bundle", "--checksum", "--config"]).arg(&config);
-        let made = bundle.arg("--output").arg(&executable).output().await.unwrap();
-        assert!(made.status.success(), "{}", errors(&made));
-        std::fs::remove_file(config).unwrap();
+        let executable = bundled(keep.path(), port).await;
         let folder = keep.path().join("empty");
         std::fs::create_dir(&folder).unwrap();
         Self {

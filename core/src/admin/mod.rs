@@ -1,6 +1,6 @@
 //! The interface for operators: plugins, dead letters, metrics and health, over HTTP with a bearer token.
 //!
-//! docs/operating/deploying.md lists the routes.
+//! docs/reference/http.md lists the routes.
 
 mod metrics;
 
@@ -289,7 +289,7 @@ fn storage(error: &dyn std::error::Error) -> Refusal {
 }
 
 fn nothing_here() -> Refusal {
-    let message = "There is nothing here; docs/operating/deploying.md lists what there is.";
+    let message = "There is nothing here; docs/reference/http.md lists what there is.";
     Refusal::new(StatusCode::NOT_FOUND, "unknown_route", message)
 }
 

@@ -146,9 +146,8 @@ mod tests {
 
     #[test]
     fn a_path_has_app_plugin_and_rest() {
-        let parse = |path: &str| {
-            PluginPath::parse(path, "plugins").map(|path| (path.app.to_string(), path.plugin, path.rest))
-        };
+        let parse =
+            |path: &str| PluginPath::parse(path, "plugins").map(|path| (path.app.to_string(), path.plugin, path.rest));
         let of = |app: &str, plugin: &str, path: &str| Some((app.to_owned(), plugin.to_owned(), path.to_owned()));
         assert_eq!(parse("/v1/plugins/hello"), of("default", "hello", "/"));
         assert_eq!(parse("/v1/plugins/hello/a/b"), of("default", "hello", "/a/b"));

@@ -154,3 +154,12 @@ async fn order(
 async fn cards_kept_out(State(service): State<Service>) -> String {
     service.shop.cards_kept_out.load(Ordering::Relaxed).to_string()
 }
+
+/// Compiles the code of the guides.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/client-rust.md")]
+    mod client_rust {}
+    #[doc = include_str!("../../../docs/guides/embedding.md")]
+    mod embedding {}
+}
