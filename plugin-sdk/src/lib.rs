@@ -3,8 +3,6 @@
 //!
 //! docs/guides/plugins.md goes from an empty folder to a plugin in a running host.
 
-#[cfg(not(target_arch = "wasm32"))]
-pub mod ask;
 mod blob;
 mod event;
 #[cfg(not(target_arch = "wasm32"))]
@@ -20,6 +18,8 @@ mod message;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 mod plugin;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod request;
 mod schema;
 mod service;
 pub mod table;
@@ -36,7 +36,7 @@ pub use message::{Message, Verdict};
 pub use plugin::{Caller, Context, Error, Identity, Method, Plugin, Registered, typed};
 pub use schema::Schema;
 #[doc(hidden)]
-pub use schema::list as __comma_free;
+pub use schema::without_leading_comma as __without_leading_comma;
 pub use serde;
 pub use serde_json;
 pub use service::{
@@ -47,7 +47,7 @@ pub use table::{Table, TableError};
 
 /// Everything that most plugins use.
 pub mod prelude {
-    pub use crate::table::{Begins, Cursor, Index, Many, Row, TableError, Unique};
+    pub use crate::table::{Cursor, Index, KeyPrefix, Many, Row, TableError, Unique};
     pub use crate::{
         Act, Blob, Change, Context, Conversation, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job,
         Message, Plugin, Verdict, record, register, table, typed,

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::ask::{Answered, Ask};
 use crate::hook::{Reply, Request};
-use crate::native::{self, Native, Panicked, Services, Started};
+use crate::native::{self, Native, PluginPanic, Services, Started};
+use crate::request::{ServiceRequest, ServiceResult};
 use crate::{Caller, Context, Error, Registered, ServiceError};
 
 /// The version of the C interface.
@@ -44,7 +44,7 @@ pub struct Buffer {
 pub struct Host {
     abi: u32,
     size: u32,
-    ask: extern "C" fn(Slice) -> Buffer,
+    serve: extern "C" fn(Slice) -> Buffer,
     free: extern "C" fn(Buffer),
 }
 
@@ -125,18 +125,18 @@ extern "C" fn free(buffer: Buffer) {
 }
 
 /// An answer, or what a plugin said when it panicked.
-type Replied = Result<Reply, String>;
+type CallResult = Result<Reply, String>;
 
 // --- The library's side.
 
 /// The services of a host on the other side of the border.
-struct Remote(Host);
+struct RemoteServices(Host);
 
-impl Services for Remote {
-    fn ask(&mut self, ask: Ask) -> Answered {
+impl Services for RemoteServices {
+    fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
         // Writing into a vector has no way to fail.
-        let bytes = postcard::to_stdvec(&ask).unwrap_or_default();
-        let answer = (self.0.ask)(Slice::of(&bytes));
+        let bytes = postcard::to_stdvec(&request).unwrap_or_default();
+        let answer = (self.0.serve)(Slice::of(&bytes));
         // SAFETY: the host made it, and gave its own `free`.
         unsafe { answer.read(self.0.free) }.unwrap_or(Err(ServiceError::Unavailable))
     }
@@ -166,11 +166,11 @@ type Handle = Box<dyn Started>;
 extern "C" fn start<P: Registered>(host: Host, configuration: Slice) -> Buffer {
     // SAFETY: it comes from the host, for this call.
     let configuration = String::from_utf8_lossy(unsafe { configuration.bytes() }).into_owned();
-    let started = native::enter(Remote(host), || native::of::<P>().start(&configuration)).1;
+    let started = native::enter(RemoteServices(host), || native::of::<P>().start(&configuration)).1;
     let started: Result<Result<u64, Error>, String> = match started {
         Ok(Ok(plugin)) => Ok(Ok(Box::into_raw(Box::new(plugin)) as u64)),
         Ok(Err(error)) => Ok(Err(error)),
-        Err(Panicked(text)) => Err(text),
+        Err(PluginPanic(text)) => Err(text),
     };
     Buffer::of(&started)
 }
@@ -180,10 +180,12 @@ extern "C" fn call(handle: u64, host: Host, request: Slice) -> Buffer {
     let plugin = unsafe { &*(handle as *const Handle) };
     // SAFETY: it comes from the host, for this call.
     let asked = postcard::from_bytes::<(Caller, Request)>(unsafe { request.bytes() });
-    let reply: Replied = match asked {
+    let reply: CallResult = match asked {
         Ok((caller, request)) => {
             let serve = || plugin.serve(&Context { caller }, &request);
-            native::enter(Remote(host), serve).1.map_err(|Panicked(text)| text)
+            native::enter(RemoteServices(host), serve)
+                .1
+                .map_err(|PluginPanic(text)| text)
         }
         Err(error) => Err(format!("the host's request can't be read: {error}")),
     };
@@ -233,7 +235,7 @@ pub enum ImportError {
 }
 
 /// A plugin behind the border.
-struct Imported {
+struct LibraryPlugin {
     library: Library,
     manifest: String,
 }
@@ -265,26 +267,26 @@ pub unsafe fn import(library: *const Library) -> Result<Arc<dyn Native>, ImportE
     let manifest = std::str::from_utf8(manifest)
         .map_err(|_| ImportError::Manifest)?
         .to_owned();
-    Ok(Arc::new(Imported { library, manifest }))
+    Ok(Arc::new(LibraryPlugin { library, manifest }))
 }
 
 const HOST: Host = Host {
     abi: ABI,
     size: size::<Host>(),
-    ask,
+    serve,
     free,
 };
 
 /// Answers a plugin with the services that were lent on this thread.
-extern "C" fn ask(ask: Slice) -> Buffer {
+extern "C" fn serve(request: Slice) -> Buffer {
     // SAFETY: it comes from the library, for this call.
-    let ask = postcard::from_bytes::<Ask>(unsafe { ask.bytes() });
-    let answered = catch_unwind(|| ask.map_err(|_| ServiceError::Unavailable).and_then(native::ask));
-    let answered: Answered = answered.unwrap_or(Err(ServiceError::Unavailable));
+    let request = postcard::from_bytes::<ServiceRequest>(unsafe { request.bytes() });
+    let answered = catch_unwind(|| request.map_err(|_| ServiceError::Unavailable).and_then(native::send));
+    let answered: ServiceResult = answered.unwrap_or(Err(ServiceError::Unavailable));
     Buffer::of(&answered)
 }
 
-impl Native for Imported {
+impl Native for LibraryPlugin {
     fn manifest(&self) -> &str {
         &self.manifest
     }
@@ -294,7 +296,7 @@ impl Native for Imported {
         // SAFETY: the library made it.
         let started = unsafe { started.read::<Result<Result<u64, Error>, String>>(self.library.free) };
         match started {
-            Ok(Ok(handle)) => Ok(Box::new(Remotely {
+            Ok(Ok(handle)) => Ok(Box::new(LibraryInstance {
                 library: self.library,
                 handle: handle?,
             })),
@@ -305,25 +307,25 @@ impl Native for Imported {
     }
 }
 
-impl fmt::Debug for Imported {
+impl fmt::Debug for LibraryPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imported").finish_non_exhaustive()
+        f.debug_struct("LibraryPlugin").finish_non_exhaustive()
     }
 }
 
 /// A started plugin behind the border.
-struct Remotely {
+struct LibraryInstance {
     library: Library,
     handle: u64,
 }
 
-impl Started for Remotely {
+impl Started for LibraryInstance {
     fn serve(&self, cx: &Context, request: &Request) -> Reply {
         // Writing into a vector has no way to fail.
         let bytes = postcard::to_stdvec(&(&cx.caller, request)).unwrap_or_default();
         let reply = (self.library.call)(self.handle, HOST, Slice::of(&bytes));
         // SAFETY: the library made it.
-        match unsafe { reply.read::<Replied>(self.library.free) } {
+        match unsafe { reply.read::<CallResult>(self.library.free) } {
             Ok(Ok(reply)) => reply,
             // As if it had happened on this side of the border.
             Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
@@ -332,7 +334,7 @@ impl Started for Remotely {
     }
 }
 
-impl Drop for Remotely {
+impl Drop for LibraryInstance {
     fn drop(&mut self) {
         (self.library.stop)(self.handle);
     }

@@ -515,13 +515,13 @@ macro_rules! register {
                 "\",",
                 $("\"after\":[", $crate::__texts!($($after),*), "],",)?
                 "\"capabilities\":[", $crate::__texts!($(stringify!($capability)),*),
-                "],\"hooks\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
+                "],\"hooks\":[", $crate::__without_leading_comma($crate::const_format::concatcp!("" $(,
                     ",{\"hook\":\"", stringify!($hook), "\""
                     $(, ",\"class\":\"", stringify!($class), "\"")?
                     $($(, $crate::__filter!($filter $(: [$($value),*])?))*)?,
                     "}"
                 )*)),
-                "],\"methods\":[", $crate::__comma_free($crate::const_format::concatcp!("" $(,
+                "],\"methods\":[", $crate::__without_leading_comma($crate::const_format::concatcp!("" $(,
                     ",{\"name\":\"", stringify!($method), "\""
                     $(, ",\"", stringify!($anonymous), "\":true")?,
                     ",\"params\":", $crate::Method::of(<$plugin>::$method).params,
@@ -596,7 +596,7 @@ macro_rules! register {
 #[macro_export]
 macro_rules! __texts {
     ($($text:expr),*) => {
-        $crate::__comma_free($crate::const_format::concatcp!("" $(, ",\"", $text, "\"")*))
+        $crate::__without_leading_comma($crate::const_format::concatcp!("" $(, ",\"", $text, "\"")*))
     };
 }
 

@@ -47,7 +47,7 @@ impl<T: Schema> Schema for Vec<T> {
 /// Cuts off the comma that a list of entries begins with.
 #[doc(hidden)]
 #[must_use]
-pub const fn list(text: &'static str) -> &'static str {
+pub const fn without_leading_comma(text: &'static str) -> &'static str {
     if text.is_empty() { text } else { text.split_at(1).1 }
 }
 
@@ -68,11 +68,11 @@ macro_rules! record {
         impl $crate::Schema for $name {
             const JSON: &'static str = $crate::const_format::concatcp!(
                 "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{",
-                $crate::__comma_free($crate::const_format::concatcp!(
+                $crate::__without_leading_comma($crate::const_format::concatcp!(
                     "" $(, ",\"", stringify!($field), "\":", <$type as $crate::Schema>::JSON)*
                 )),
                 "},\"required\":[",
-                $crate::__comma_free($crate::const_format::concatcp!(
+                $crate::__without_leading_comma($crate::const_format::concatcp!(
                     "" $(, if <$type as $crate::Schema>::OPTIONAL { "" } else { concat!(",\"", stringify!($field), "\"") })*
                 )),
                 "]}"

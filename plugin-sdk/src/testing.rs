@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::ask::{Answer, Answered, Ask};
-use crate::native::{self, Panicked, Services};
+use crate::native::{self, PluginPanic, Services};
+use crate::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use crate::service::{Conversation, Entries, Level, StoredMessage};
 use crate::{
     Act, Blob, Caller, Change, Context, Error, Event, FetchRequest, HttpRequest, HttpResponse, Identity, Job, Message,
@@ -18,7 +18,7 @@ use crate::{
 type Stored = (Vec<u8>, u64);
 
 #[derive(Clone, Debug, Default)]
-struct State {
+struct TestState {
     app: String,
     /// App and key.
     keys: BTreeMap<(String, Vec<u8>), Stored>,
@@ -59,7 +59,7 @@ struct State {
 }
 
 thread_local! {
-    static STATE: RefCell<State> = RefCell::default();
+    static STATE: RefCell<TestState> = RefCell::default();
 }
 
 /// A plugin in a host of its own. One at a time in each thread.
@@ -75,10 +75,10 @@ impl<P: Registered> TestHost<P> {
     /// When the plugin refuses it.
     pub fn start(configuration: &str) -> Result<Self, Error> {
         STATE.with_borrow_mut(|state| {
-            *state = State {
+            *state = TestState {
                 app: "default".to_owned(),
                 now_ms: 1_000_000,
-                ..State::default()
+                ..TestState::default()
             }
         });
         Ok(Self {
@@ -320,7 +320,7 @@ impl<P: Registered> TestHost<P> {
             let plugin = self.plugin.clone();
             let transact =
                 move |name: &str, payload: &[u8]| transaction(|| plugin.transact(&Context::default(), name, payload));
-            let tester = Tester {
+            let tester = TestServices {
                 transact: Some(Box::new(transact)),
             };
             enter_with(tester, || self.plugin.action(&Context::default(), &job))?;
@@ -535,26 +535,26 @@ impl TestMessage {
 
 /// Lends the plugin the services of the test host.
 fn enter<T>(work: impl FnOnce() -> T) -> T {
-    enter_with(Tester { transact: None }, work)
+    enter_with(TestServices { transact: None }, work)
 }
 
-fn enter_with<T>(tester: Tester, work: impl FnOnce() -> T) -> T {
+fn enter_with<T>(tester: TestServices, work: impl FnOnce() -> T) -> T {
     match native::enter(tester, work).1 {
         Ok(outcome) => outcome,
         // The test fails with it, as it would have without this host.
-        Err(Panicked(text)) => panic!("the plugin panicked: {text}"),
+        Err(PluginPanic(text)) => panic!("the plugin panicked: {text}"),
     }
 }
 
 /// Keeps what `work` wrote only if it succeeds.
 fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    let before = STATE.with_borrow(State::clone);
+    let before = STATE.with_borrow(TestState::clone);
     let outcome = enter(work);
     if outcome.is_err() {
         STATE.with_borrow_mut(|state| {
             let log = std::mem::take(&mut state.log);
             let random = state.random;
-            *state = State { log, random, ..before };
+            *state = TestState { log, random, ..before };
         });
     }
     outcome
@@ -564,83 +564,96 @@ fn transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 type Transact = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, Error>>;
 
 /// The services of the test host.
-struct Tester {
+struct TestServices {
     /// Only in the action lane.
     transact: Option<Transact>,
 }
 
-impl Services for Tester {
-    fn ask(&mut self, ask: Ask) -> Answered {
-        match (&ask, &self.transact) {
-            (Ask::Transact(name, payload), Some(transact)) => return Ok(Answer::Called(transact(name, payload))),
-            (Ask::Transact(..) | Ask::Fetch(_) | Ask::ReadBlob(..) | Ask::WriteBlob { .. }, None) => {
+impl Services for TestServices {
+    fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
+        match (&request, &self.transact) {
+            (ServiceRequest::Transact(name, payload), Some(transact)) => {
+                return Ok(ServiceResponse::Called(transact(name, payload)));
+            }
+            (
+                ServiceRequest::Transact(..)
+                | ServiceRequest::Fetch(_)
+                | ServiceRequest::ReadBlob(..)
+                | ServiceRequest::WriteBlob { .. },
+                None,
+            ) => {
                 return Err(ServiceError::Unavailable);
             }
             _ => {}
         }
-        STATE.with_borrow_mut(|state| state.answer(ask))
+        STATE.with_borrow_mut(|state| state.answer(request))
     }
 }
 
-impl State {
-    fn answer(&mut self, ask: Ask) -> Answered {
-        match ask {
-            Ask::Get(key) => {
+impl TestState {
+    fn answer(&mut self, request: ServiceRequest) -> ServiceResult {
+        match request {
+            ServiceRequest::Get(key) => {
                 let found = self.keys.get(&(self.app.clone(), key));
                 let live = found.filter(|(_, until_ms)| *until_ms > self.now_ms);
-                Ok(Answer::Value(live.map(|(value, _)| value.clone())))
+                Ok(ServiceResponse::Value(live.map(|(value, _)| value.clone())))
             }
-            Ask::Set(key, value) => {
+            ServiceRequest::Set(key, value) => {
                 self.keys.insert((self.app.clone(), key), (value, u64::MAX));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::SetUntil(key, value, until_ms) => {
+            ServiceRequest::SetUntil(key, value, until_ms) => {
                 self.keys.insert((self.app.clone(), key), (value, until_ms));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Secret(name) => Ok(Answer::Text(self.secrets.get(&name).cloned())),
-            Ask::Count(name, more) => {
+            ServiceRequest::Secret(name) => Ok(ServiceResponse::Text(self.secrets.get(&name).cloned())),
+            ServiceRequest::Count(name, more) => {
                 *self.counters.entry(name).or_default() += more;
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Observe(name, value) => {
+            ServiceRequest::Observe(name, value) => {
                 self.observed.entry(name).or_default().push(value);
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Delete(key) => {
+            ServiceRequest::Delete(key) => {
                 self.keys.remove(&(self.app.clone(), key));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Scan(start, end, limit, reverse) => Ok(Answer::Entries(self.scan(&start, &end, limit, reverse))),
-            Ask::Open(address, kind, members) => {
+            ServiceRequest::Scan(start, end, limit, reverse) => {
+                Ok(ServiceResponse::Entries(self.scan(&start, &end, limit, reverse)))
+            }
+            ServiceRequest::Open(address, kind, members) => {
                 let id = format!("{:026}", self.conversations.len() + 1);
                 let key = (self.app.clone(), address);
                 let new = Conversation { id, kind, members };
-                Ok(Answer::Conversation(
+                Ok(ServiceResponse::Conversation(
                     self.conversations.entry(key).or_insert(new).clone(),
                 ))
             }
-            Ask::Find(address) => {
+            ServiceRequest::Find(address) => {
                 let found = self.conversations.get(&(self.app.clone(), address));
-                found.cloned().map(Answer::Conversation).ok_or(ServiceError::NotFound)
+                found
+                    .cloned()
+                    .map(ServiceResponse::Conversation)
+                    .ok_or(ServiceError::NotFound)
             }
-            Ask::Conversation(id) => Ok(Answer::Conversation(self.conversation(&id)?.clone())),
-            Ask::AddMembers(id, members) => {
+            ServiceRequest::Conversation(id) => Ok(ServiceResponse::Conversation(self.conversation(&id)?.clone())),
+            ServiceRequest::AddMembers(id, members) => {
                 let known = &mut self.conversation(&id)?.members;
                 for member in members {
                     if !known.contains(&member) {
                         known.push(member);
                     }
                 }
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::RemoveMembers(id, members) => {
+            ServiceRequest::RemoveMembers(id, members) => {
                 self.conversation(&id)?
                     .members
                     .retain(|member| !members.contains(member));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Append {
+            ServiceRequest::Append {
                 conversation,
                 sender,
                 kind,
@@ -656,127 +669,131 @@ impl State {
                     kind,
                     content,
                 });
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Read(id, after, limit) => {
+            ServiceRequest::Read(id, after, limit) => {
                 self.conversation(&id)?;
                 let log = self.messages.get(&id).into_iter().flatten();
                 let wanted = log.filter(|message| message.seq > after).take(limit as usize);
-                Ok(Answer::Messages(wanted.cloned().collect()))
+                Ok(ServiceResponse::Messages(wanted.cloned().collect()))
             }
-            Ask::Recall(id, seq, _) => {
+            ServiceRequest::Recall(id, seq, _) => {
                 self.conversation(&id)?;
                 let log = self.messages.entry(id).or_default();
                 let found = log.iter_mut().find(|message| message.seq == seq);
                 found.ok_or(ServiceError::NotFound)?.content = b"{}".to_vec();
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Annotate(conversation, seq, name, value) => {
+            ServiceRequest::Annotate(conversation, seq, name, value) => {
                 let value = serde_json::from_slice(&value).unwrap_or_default();
                 self.annotations.insert((conversation, seq, name), value);
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::WatchConversation(id, on) | Ask::WatchActor(id, on) => {
+            ServiceRequest::WatchConversation(id, on) | ServiceRequest::WatchActor(id, on) => {
                 if on {
                     self.watched.insert(id);
                 } else {
                     self.watched.remove(&id);
                 }
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::IsMember(id, actor) => {
+            ServiceRequest::IsMember(id, actor) => {
                 let own = self.conversation(&id).is_ok_and(|found| found.members.contains(&actor));
                 let others = self.members.get(&(self.app.clone(), id));
                 let is_there = own || others.is_some_and(|members| members.contains(&actor));
-                Ok(Answer::Flags(vec![is_there]))
+                Ok(ServiceResponse::Flags(vec![is_there]))
             }
-            Ask::Publish(name, payload) => {
+            ServiceRequest::Publish(name, payload) => {
                 let payload = serde_json::from_slice(&payload).unwrap_or_default();
                 self.events.push((name, payload));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::AddJob(name, at_ms, payload) => {
+            ServiceRequest::AddJob(name, at_ms, payload) => {
                 self.jobs.push((self.app.clone(), at_ms, name, payload));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Fetch(request) => {
+            ServiceRequest::Fetch(request) => {
                 let response = self.responses.get(&request.url).cloned();
                 self.fetched.push(request);
                 let unreachable = || Error::new("fetch_connect", "The test has no answer for this URL.").retryable();
-                Ok(Answer::Fetched(response.ok_or_else(unreachable)))
+                Ok(ServiceResponse::Fetched(response.ok_or_else(unreachable)))
             }
-            Ask::Blob(id) => {
+            ServiceRequest::Blob(id) => {
                 let found = self.blobs.get(&id).map(|(blob, ..)| blob.clone());
-                Ok(Answer::Blobs(vec![found.ok_or(ServiceError::NotFound)?]))
+                Ok(ServiceResponse::Blobs(vec![found.ok_or(ServiceError::NotFound)?]))
             }
-            Ask::Blobs(after, limit) => {
+            ServiceRequest::Blobs(after, limit) => {
                 let behind = self
                     .blobs
                     .iter()
                     .filter(|(id, (blob, ..))| **id > after && blob.app == self.app);
                 let blobs = behind.map(|(_, (blob, ..))| blob.clone());
-                Ok(Answer::Blobs(blobs.take(limit as usize).collect()))
+                Ok(ServiceResponse::Blobs(blobs.take(limit as usize).collect()))
             }
-            Ask::KeepBlob(id) => {
+            ServiceRequest::KeepBlob(id) => {
                 self.blobs.get_mut(&id).ok_or(ServiceError::NotFound)?.2 = true;
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::RemoveBlob(id) => {
+            ServiceRequest::RemoveBlob(id) => {
                 self.blobs.remove(&id).ok_or(ServiceError::NotFound)?;
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::ReadBlob(id, offset, length) => Ok(Answer::Called(self.found_blob(&id).map(|(_, bytes, _)| {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let end = start.saturating_add(length as usize).min(bytes.len());
-                bytes[start..end].to_vec()
-            }))),
-            Ask::WriteBlob {
+            ServiceRequest::ReadBlob(id, offset, length) => {
+                Ok(ServiceResponse::Called(self.found_blob(&id).map(|(_, bytes, _)| {
+                    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                    let end = start.saturating_add(length as usize).min(bytes.len());
+                    bytes[start..end].to_vec()
+                })))
+            }
+            ServiceRequest::WriteBlob {
                 name,
                 media_type,
                 conversation,
                 bytes,
-            } => Ok(Answer::Wrote(Ok(self.add_blob(
+            } => Ok(ServiceResponse::Wrote(Ok(self.add_blob(
                 &name,
                 &media_type,
                 &conversation,
                 &bytes,
             )))),
             // It is answered with the plugin at hand.
-            Ask::Transact(..) => Err(ServiceError::Unavailable),
-            Ask::EndSessions(actor, credential) => {
+            ServiceRequest::Transact(..) => Err(ServiceError::Unavailable),
+            ServiceRequest::EndSessions(actor, credential) => {
                 self.ended.push((actor, credential));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Online(actors) => Ok(Answer::Flags(
+            ServiceRequest::Online(actors) => Ok(ServiceResponse::Flags(
                 actors.iter().map(|actor| self.online.contains(actor)).collect(),
             )),
-            Ask::Signal(actors, name, payload) => {
+            ServiceRequest::Signal(actors, name, payload) => {
                 let payload = serde_json::from_slice(&payload).unwrap_or_default();
                 self.signals.push(TestSignal { actors, name, payload });
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Call(method, params) => {
+            ServiceRequest::Call(method, params) => {
                 let params = serde_json::from_slice(&params).unwrap_or_default();
                 self.calls.push((method.clone(), params));
-                Ok(Answer::Called(match self.answers.get(&method) {
+                Ok(ServiceResponse::Called(match self.answers.get(&method) {
                     Some(answer) => Ok(answer.to_string().into_bytes()),
                     None => Err(Error::new("unknown_method", "The test has no answer for this method.")),
                 }))
             }
-            Ask::SetTimer(name, at_ms, payload) => {
+            ServiceRequest::SetTimer(name, at_ms, payload) => {
                 self.timers.insert((self.app.clone(), name), (at_ms, payload));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::CancelTimer(name) => {
+            ServiceRequest::CancelTimer(name) => {
                 let found = self.timers.remove(&(self.app.clone(), name));
-                Ok(Answer::Flags(vec![found.is_some()]))
+                Ok(ServiceResponse::Flags(vec![found.is_some()]))
             }
-            Ask::Log(level, text) => {
+            ServiceRequest::Log(level, text) => {
                 self.log.push((level, text));
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::NowMs => Ok(Answer::NowMs(self.now_ms)),
-            Ask::Random(count) => Ok(Answer::Bytes((0..count).map(|_| self.next_random()).collect())),
+            ServiceRequest::NowMs => Ok(ServiceResponse::NowMs(self.now_ms)),
+            ServiceRequest::Random(count) => {
+                Ok(ServiceResponse::Bytes((0..count).map(|_| self.next_random()).collect()))
+            }
         }
     }
 

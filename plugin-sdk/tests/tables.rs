@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use courtyard_plugin_sdk::ask::{Answer, Answered, Ask};
 use courtyard_plugin_sdk::native::{self, Services};
 use courtyard_plugin_sdk::prelude::*;
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use courtyard_plugin_sdk::testing::TestHost;
 use courtyard_plugin_sdk::{Entries, Kv, ServiceError};
 use serde::{Deserialize, Serialize};
@@ -135,29 +135,31 @@ struct Narrow {
 }
 
 impl Services for Narrow {
-    fn ask(&mut self, ask: Ask) -> Answered {
-        match ask {
-            Ask::Get(key) => Ok(Answer::Value(self.keys.get(&key).cloned())),
-            Ask::Set(key, _) if key.len() > self.key_bytes => Err(ServiceError::TooLarge),
-            Ask::Set(..) if self.sets == 0 => Err(ServiceError::Quota),
-            Ask::Set(key, value) => {
+    fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
+        match request {
+            ServiceRequest::Get(key) => Ok(ServiceResponse::Value(self.keys.get(&key).cloned())),
+            ServiceRequest::Set(key, _) if key.len() > self.key_bytes => Err(ServiceError::TooLarge),
+            ServiceRequest::Set(..) if self.sets == 0 => Err(ServiceError::Quota),
+            ServiceRequest::Set(key, value) => {
                 self.sets -= 1;
                 self.keys.insert(key, value);
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Delete(key) => {
+            ServiceRequest::Delete(key) => {
                 self.keys.remove(&key);
-                Ok(Answer::Done)
+                Ok(ServiceResponse::Done)
             }
-            Ask::Scan(start, end, ..) if start.len().max(end.len()) > self.key_bytes => Err(ServiceError::TooLarge),
-            Ask::Scan(start, end, limit, reverse) => {
+            ServiceRequest::Scan(start, end, ..) if start.len().max(end.len()) > self.key_bytes => {
+                Err(ServiceError::TooLarge)
+            }
+            ServiceRequest::Scan(start, end, limit, reverse) => {
                 let found = self.keys.range(start..end);
                 let mut found: Entries = found.map(|(key, value)| (key.clone(), value.clone())).collect();
                 if reverse {
                     found.reverse();
                 }
                 found.truncate(limit.min(self.scan_entries) as usize);
-                Ok(Answer::Entries(found))
+                Ok(ServiceResponse::Entries(found))
             }
             _ => Err(ServiceError::Unavailable),
         }
@@ -305,7 +307,7 @@ fn a_row_is_in_an_index_once_for_each_of_its_keys() {
         })?;
         assert_eq!(others(friends.by(ByTag).scan("chess"))?, ["bob", "cleo"]);
         assert_eq!(others(friends.by(ByTag).scan("work"))?, ["bob"]);
-        assert_eq!(others(friends.by(ByTag).scan(Begins("che")))?, ["bob", "cleo"]);
+        assert_eq!(others(friends.by(ByTag).scan(KeyPrefix("che")))?, ["bob", "cleo"]);
         friends.update(("ann", "bob"), |friend| friend.tags = tags(&["work"]))?;
         assert_eq!(others(friends.by(ByTag).scan("chess"))?, ["cleo"]);
         assert_eq!(others(friends.by(ByTag).all())?, ["cleo", "bob"]);
@@ -332,7 +334,10 @@ fn ranges_hold_what_their_bounds_say() {
         let by_state = friends.by(ByState);
         assert_eq!(others(by_state.range(("b", 0, 11)..("b", 0, u64::MAX)))?, ["y"]);
         assert_eq!(others(by_state.range(("b", 0, 11)..=("b", 0, u64::MAX)))?, ["y", "z"]);
-        assert_eq!(others(friends.scan(("a", Begins(""))).descending())?, ["z", "y", "x"]);
+        assert_eq!(
+            others(friends.scan(("a", KeyPrefix(""))).descending())?,
+            ["z", "y", "x"]
+        );
         assert_eq!(friends.scan(("a",)).count(2)?, 2);
         assert_eq!(friends.scan(("a",)).count(0)?, 0);
         let found = friends.scan(("a",)).descending().first()?;

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use crate::hooks::BUCKETS_NS;
 use crate::plugin::{PluginStatus, Running, Supervisor};
 use crate::router::Router;
-use crate::services::{BOUNDS, Figures, Metrics};
+use crate::services::{HISTOGRAM_BOUNDS, Metrics, PluginFigures};
 
 /// One family of figures while it is written.
 struct Family<'a> {
@@ -65,7 +65,7 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) 
 
 /// Writes what the plugins count themselves.
 fn own(text: &mut String, plugins: &[PluginStatus], metrics: &Metrics) {
-    let figures: Vec<(&str, Figures)> = plugins
+    let figures: Vec<(&str, PluginFigures)> = plugins
         .iter()
         .map(|plugin| (&*plugin.id, metrics.of(&plugin.id)))
         .collect();
@@ -84,7 +84,9 @@ fn own(text: &mut String, plugins: &[PluginStatus], metrics: &Metrics) {
             let mut total = 0;
             for (index, count) in histogram.buckets.iter().enumerate() {
                 total += count;
-                let bound = BOUNDS.get(index).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+                let bound = HISTOGRAM_BOUNDS
+                    .get(index)
+                    .map_or_else(|| "+Inf".to_owned(), ToString::to_string);
                 family.suffixed("_bucket", &[labels[0], labels[1], ("le", &bound)], total);
             }
             family.suffixed("_sum", &labels, histogram.sum);

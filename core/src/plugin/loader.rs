@@ -11,13 +11,13 @@ use super::wasm::{CompiledCache, WasmEngine, WasmLoader};
 use super::{Artifact, LoadError, PluginSpec};
 use crate::fetch::Fetcher;
 use crate::hooks::Guest;
-use crate::services::{ALWAYS_GRANTED, Asker, LogBudget, Quota, Surroundings};
+use crate::services::{ALWAYS_GRANTED, HostServices, LogBudget, Quota, ServiceContext};
 
 /// Loads plugins into one engine.
 #[derive(Clone, Debug)]
 pub struct Loader {
     wasm: WasmLoader,
-    around: Surroundings,
+    host: HostServices,
 }
 
 impl Loader {
@@ -26,14 +26,14 @@ impl Loader {
     pub fn new(engine: WasmEngine, cache: CompiledCache) -> Self {
         Self {
             wasm: WasmLoader::new(engine, cache),
-            around: Surroundings::default(),
+            host: HostServices::default(),
         }
     }
 
     /// Loads plugins into a host with these services.
     #[must_use]
-    pub fn within(self, around: Surroundings) -> Self {
-        Self { around, ..self }
+    pub fn within(self, host: HostServices) -> Self {
+        Self { host, ..self }
     }
 
     /// Loads a plugin and starts its first instances.
@@ -59,18 +59,18 @@ impl Loader {
     }
 
     /// Creates what the services know of a plugin.
-    fn context(&self, spec: &PluginSpec, manifest: &Manifest) -> Result<Asker, LoadError> {
+    fn context(&self, spec: &PluginSpec, manifest: &Manifest) -> Result<ServiceContext, LoadError> {
         let fetches = manifest.capabilities.iter().any(|capability| capability == "fetch");
         let fetcher = fetches
             .then(|| Fetcher::new(&spec.id, spec.fetch.clone()))
             .transpose()?;
-        Ok(Asker {
+        Ok(ServiceContext {
             id: spec.id.as_str().into(),
             limits: spec.limits.services,
             log: LogBudget::default(),
             quota: Quota::default(),
             jobs: Quota::default(),
-            around: self.around.clone(),
+            host: self.host.clone(),
             secrets: spec.secrets.clone(),
             fetcher,
         })

@@ -23,7 +23,7 @@ use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
 };
 use crate::router::Router;
-use crate::services::{Metrics, Surroundings, expire};
+use crate::services::{HostServices, Metrics, expire};
 use crate::session::LocalSession;
 use crate::store::{EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
@@ -59,7 +59,7 @@ pub enum StartError {
     },
     /// Opening ended with a panic, which has been logged.
     #[error("opening the server panicked")]
-    Panicked,
+    PluginPanic,
     /// The plugins can't be installed.
     #[error("the plugins can't be installed")]
     Plugins(#[from] ManageError),
@@ -183,7 +183,7 @@ impl Builder {
                 supervisor,
                 blobs,
             },
-        ) = opened.await.map_err(|_| StartError::Panicked)??;
+        ) = opened.await.map_err(|_| StartError::PluginPanic)??;
         let host = Arc::new(Host {
             hooks,
             log: log.clone(),
@@ -399,7 +399,7 @@ fn open(
     let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus, workers);
     let supervisor = Arc::new(Supervisor::new(
         loader(config)?
-            .within(Surroundings::new(&hooks, &router, metrics).with_blobs(log.store().clone(), blobs.clone())),
+            .within(HostServices::new(&hooks, &router, metrics).with_blobs(log.store().clone(), blobs.clone())),
         hooks.clone(),
         settlement.clone(),
         log.clone(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use courtyard_plugin_sdk as sdk;
 use futures_util::TryStreamExt;
 
-use super::{Asker, Refused, may_read};
+use super::{ServiceContext, ServiceFailure, may_read};
 use crate::blobs::{self, BlobName, Blobs, BlobsError, Record};
 use crate::clock::now_ms;
 use crate::hooks::{Access, Call};
@@ -20,21 +20,21 @@ const MAX_BYTES: usize = 4 << 20;
 const UNKEPT_MS: u64 = 3_600_000;
 
 /// Returns what is known about a blob.
-pub(super) fn get(call: &mut Call, plugin: &str, id: &str) -> Result<sdk::Blob, Refused> {
+pub(super) fn get(call: &mut Call, plugin: &str, id: &str) -> Result<sdk::Blob, ServiceFailure> {
     let (name, record) = found(call, plugin, id)?;
     Ok(record.seen(&name))
 }
 
 /// Lists blobs behind an id; behind none if it is empty.
-pub(super) fn list(call: &mut Call, plugin: &str, after: &str, limit: usize) -> Result<Vec<sdk::Blob>, Refused> {
+pub(super) fn list(call: &mut Call, plugin: &str, after: &str, limit: usize) -> Result<Vec<sdk::Blob>, ServiceFailure> {
     if !may_read(call.access) {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
     let after = match after {
         "" => None,
         after => Some(
             BlobName::parse(call.app.clone(), plugin, after)
-                .ok_or(Refused::NotFound)?
+                .ok_or(ServiceFailure::NotFound)?
                 .id,
         ),
     };
@@ -43,12 +43,12 @@ pub(super) fn list(call: &mut Call, plugin: &str, after: &str, limit: usize) -> 
 }
 
 /// Keeps a blob that a job wrote.
-pub(super) fn keep(call: &mut Call, plugin: &str, id: &str) -> Result<(), Refused> {
+pub(super) fn keep(call: &mut Call, plugin: &str, id: &str) -> Result<(), ServiceFailure> {
     let (name, record) = found(call, plugin, id)?;
     writable(call)?;
     // An upload that clients have not finished is not the plugin's to keep.
     if !record.complete {
-        return Err(Refused::NotFound);
+        return Err(ServiceFailure::NotFound);
     }
     let kept = Record {
         until_ms: 0,
@@ -59,31 +59,31 @@ pub(super) fn keep(call: &mut Call, plugin: &str, id: &str) -> Result<(), Refuse
 }
 
 /// Removes a blob.
-pub(super) fn remove(call: &mut Call, plugin: &str, id: &str) -> Result<(), Refused> {
+pub(super) fn remove(call: &mut Call, plugin: &str, id: &str) -> Result<(), ServiceFailure> {
     let (name, record) = found(call, plugin, id)?;
     writable(call)?;
     blobs::remove(&mut call.draft, &name, &record);
     Ok(())
 }
 
-fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, Record), Refused> {
+fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, Record), ServiceFailure> {
     if !may_read(call.access) {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
-    let name = BlobName::parse(call.app.clone(), plugin, id).ok_or(Refused::NotFound)?;
-    let record = blobs::find(&mut call.draft, &name)?.ok_or(Refused::NotFound)?;
+    let name = BlobName::parse(call.app.clone(), plugin, id).ok_or(ServiceFailure::NotFound)?;
+    let record = blobs::find(&mut call.draft, &name)?.ok_or(ServiceFailure::NotFound)?;
     Ok((name, record))
 }
 
-fn writable(call: &Call) -> Result<(), Refused> {
+fn writable(call: &Call) -> Result<(), ServiceFailure> {
     if call.access == Access::Write {
         Ok(())
     } else {
-        Err(Refused::Unavailable)
+        Err(ServiceFailure::Unavailable)
     }
 }
 
-impl Asker {
+impl ServiceContext {
     /// Reads some bytes of a blob, for a job.
     ///
     /// # Errors
@@ -93,14 +93,14 @@ impl Asker {
         let name = BlobName::parse(app.clone(), &self.id, id).ok_or_else(not_found)?;
         let (finding, store) = (name.clone(), store.clone());
         let record = tokio::task::spawn_blocking(move || blobs::find(&mut Draft::new(store), &finding)).await;
-        let record = record.map_err(|_| storage())?.map_err(told)?;
+        let record = record.map_err(|_| storage())?.map_err(job_error)?;
         let record = record.filter(|record| record.complete).ok_or_else(not_found)?;
         if length as usize > MAX_BYTES {
             return Err(too_large());
         }
         let end = record.length.min(offset.saturating_add(u64::from(length)));
-        let pieces = blobs.read(&name, &record, offset.min(end)..end).map_err(told)?;
-        let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(told)?;
+        let pieces = blobs.read(&name, &record, offset.min(end)..end).map_err(job_error)?;
+        let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(job_error)?;
         Ok(pieces.concat())
     }
 
@@ -125,7 +125,7 @@ impl Asker {
             id => Some(id.parse::<ConversationId>().map_err(|_| not_found())?.0),
         };
         let name = BlobName::new(app.clone(), &self.id);
-        let mut record = blobs.begin(&name, bytes.len() as u64).map_err(told)?;
+        let mut record = blobs.begin(&name, bytes.len() as u64).map_err(job_error)?;
         record.name = file;
         record.media_type = media_type;
         record.conversation = conversation;
@@ -136,7 +136,7 @@ impl Asker {
         if !bytes.is_empty() {
             record
                 .parts
-                .push(blobs.write(&name, &record, bytes.into()).await.map_err(told)?);
+                .push(blobs.write(&name, &record, bytes.into()).await.map_err(job_error)?);
         }
         record.complete = true;
         commit(store, &name, Some(begun), &record).await?;
@@ -144,7 +144,7 @@ impl Asker {
     }
 
     fn stored_blobs(&self) -> Result<(&Arc<dyn Store>, &Arc<Blobs>), sdk::Error> {
-        let blobs = self.around.blobs.as_ref();
+        let blobs = self.host.blobs.as_ref();
         let blobs = blobs.map(|(store, blobs)| (store, blobs));
         blobs.ok_or_else(|| sdk::Error::new("unavailable", "This host has no blobs."))
     }
@@ -168,7 +168,7 @@ async fn commit(
     }
 }
 
-fn told(error: BlobsError) -> sdk::Error {
+fn job_error(error: BlobsError) -> sdk::Error {
     match error {
         BlobsError::Damaged(_) => sdk::Error::new("blob_damaged", error.to_string()),
         error => {

@@ -38,7 +38,7 @@ pub enum ConversationsError {
 
 /// A conversation as its plugin sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct OwnedConversation {
     /// The id that clients use.
     pub id: ConversationId,
     /// The kind.
@@ -51,13 +51,13 @@ pub struct Opened {
 ///
 /// # Errors
 /// See [`ConversationsError`].
-pub fn find(call: &mut Call, plugin: &str, address: &str) -> Result<Opened, ConversationsError> {
+pub fn find(call: &mut Call, plugin: &str, address: &str) -> Result<OwnedConversation, ConversationsError> {
     if !may_read(call.access) {
         return Err(ConversationsError::Unavailable);
     }
     check_address(address)?;
     match Conversations::at_address(&mut call.draft, &call.app, plugin, address)? {
-        Some((id, record)) => Ok(Opened {
+        Some((id, record)) => Ok(OwnedConversation {
             id,
             kind: record.kind,
             members: record.members,
@@ -76,7 +76,7 @@ pub fn open(
     address: &str,
     kind: &str,
     members: Vec<String>,
-) -> Result<Opened, ConversationsError> {
+) -> Result<OwnedConversation, ConversationsError> {
     match find(call, plugin, address) {
         Err(ConversationsError::NotFound) => {}
         found => return found,
@@ -94,7 +94,7 @@ pub fn open(
     };
     Conversations::create(&mut call.draft, &call.app, id, address, &record);
     note(call, id, &record, true, record.members.clone(), Vec::new());
-    Ok(Opened {
+    Ok(OwnedConversation {
         id,
         kind: record.kind,
         members: record.members,
@@ -105,9 +105,9 @@ pub fn open(
 ///
 /// # Errors
 /// See [`ConversationsError`].
-pub fn get(call: &mut Call, plugin: &str, id: &str) -> Result<Opened, ConversationsError> {
+pub fn get(call: &mut Call, plugin: &str, id: &str) -> Result<OwnedConversation, ConversationsError> {
     let (id, record) = owned(call, plugin, id)?;
-    Ok(Opened {
+    Ok(OwnedConversation {
         id,
         kind: record.kind,
         members: record.members,

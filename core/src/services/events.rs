@@ -2,7 +2,7 @@
 
 use courtyard_plugin_sdk::Event;
 
-use super::{Refused, ServiceLimits};
+use super::{ServiceFailure, ServiceLimits};
 use crate::hooks::{Access, Call};
 
 /// How many events one call may publish.
@@ -18,18 +18,20 @@ pub fn publish(
     limits: &ServiceLimits,
     name: String,
     payload: Vec<u8>,
-) -> Result<(), Refused> {
+) -> Result<(), ServiceFailure> {
     if call.access != Access::Write {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
     let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(&payload).is_ok();
     if !super::is_name(&name) || payload.len() > limits.value_bytes || !is_json {
         let reason =
             "an event has a name of 1 to 32 lower-case letters, digits and `_`, and a JSON value within `value_bytes`";
-        return Err(Refused::Invalid(reason.to_owned()));
+        return Err(ServiceFailure::Invalid(reason.to_owned()));
     }
     if call.effects.published.len() >= MAX_EVENTS {
-        return Err(Refused::Invalid(format!("a call publishes up to {MAX_EVENTS} events")));
+        return Err(ServiceFailure::Invalid(format!(
+            "a call publishes up to {MAX_EVENTS} events"
+        )));
     }
     call.effects.published.push(Event {
         app: call.app.as_str().to_owned(),

@@ -1,4 +1,4 @@
-//! Figures that plugins add to those of the host.
+//! PluginFigures that plugins add to those of the host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 const MAX_FIGURES: usize = 64;
 
 /// Upper bounds of the buckets of histograms; one more bucket has what is over them.
-pub const BOUNDS: [f64; 10] = [
+pub const HISTOGRAM_BOUNDS: [f64; 10] = [
     0.001,
     0.01,
     0.1,
@@ -27,21 +27,21 @@ pub const BOUNDS: [f64; 10] = [
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
     /// How many, by the upper bound; the last has none.
-    pub buckets: [u64; BOUNDS.len() + 1],
+    pub buckets: [u64; HISTOGRAM_BOUNDS.len() + 1],
     /// Their sum.
     pub sum: f64,
 }
 
 /// The figures of one plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct PluginFigures {
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
     /// Histograms by name.
     pub histograms: BTreeMap<String, Histogram>,
 }
 
-impl Figures {
+impl PluginFigures {
     fn has_room(&self) -> bool {
         self.counters.len() + self.histograms.len() < MAX_FIGURES
     }
@@ -50,7 +50,7 @@ impl Figures {
 /// The figures of all plugins, over all of their generations.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    figures: Arc<DashMap<String, Mutex<Figures>>>,
+    figures: Arc<DashMap<String, Mutex<PluginFigures>>>,
 }
 
 impl Metrics {
@@ -78,13 +78,13 @@ impl Metrics {
                 figures.histograms.insert(name.to_owned(), Histogram::default());
             }
             if let Some(histogram) = figures.histograms.get_mut(name) {
-                histogram.buckets[BOUNDS.partition_point(|bound| *bound < value)] += 1;
+                histogram.buckets[HISTOGRAM_BOUNDS.partition_point(|bound| *bound < value)] += 1;
                 histogram.sum += value;
             }
         });
     }
 
-    fn change(&self, plugin: &str, name: &str, change: impl FnOnce(&mut Figures)) {
+    fn change(&self, plugin: &str, name: &str, change: impl FnOnce(&mut PluginFigures)) {
         let well_formed = (1..=48).contains(&name.len())
             && name
                 .bytes()
@@ -101,7 +101,7 @@ impl Metrics {
 
     /// Returns the figures of a plugin.
     #[must_use]
-    pub fn of(&self, plugin: &str) -> Figures {
+    pub fn of(&self, plugin: &str) -> PluginFigures {
         let figures = self.figures.get(plugin);
         figures.map(|figures| figures.lock().clone()).unwrap_or_default()
     }
@@ -128,6 +128,6 @@ mod tests {
         assert_eq!(figures.counters.len() + figures.histograms.len(), MAX_FIGURES);
         let seconds = &figures.histograms["seconds"];
         assert_eq!((seconds.buckets[3], seconds.buckets[10]), (1, 1));
-        assert_eq!(metrics.of("q"), Figures::default());
+        assert_eq!(metrics.of("q"), PluginFigures::default());
     }
 }

@@ -14,15 +14,15 @@ mod watches;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use courtyard_plugin_sdk::ask::{Answer, Ask};
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 use rand::RngCore;
 
-pub use conversations::{ConversationsError, Opened};
+pub use conversations::{ConversationsError, OwnedConversation};
 pub use expiry::expire;
 pub use kv::KvError;
 pub use log::{Level, LogBudget};
-pub use metrics::{BOUNDS, Figures, Histogram, Metrics};
+pub use metrics::{HISTOGRAM_BOUNDS, Histogram, Metrics, PluginFigures};
 pub use quota::Quota;
 
 use crate::blobs::{Blobs, BlobsError};
@@ -99,14 +99,14 @@ fn may_read(access: Access) -> bool {
 
 /// What services use of the host besides the transaction.
 #[derive(Clone, Default)]
-pub struct Surroundings {
+pub struct HostServices {
     hooks: Weak<Hooks>,
     router: Weak<Router>,
     metrics: Metrics,
     blobs: Option<(Arc<dyn Store>, Arc<Blobs>)>,
 }
 
-impl Surroundings {
+impl HostServices {
     /// Names the parts of a host. They hold the plugins, so this does not hold them.
     #[must_use]
     pub fn new(hooks: &Arc<Hooks>, router: &Arc<Router>, metrics: Metrics) -> Self {
@@ -128,15 +128,15 @@ impl Surroundings {
     }
 }
 
-impl std::fmt::Debug for Surroundings {
+impl std::fmt::Debug for HostServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Surroundings").finish_non_exhaustive()
+        f.debug_struct("HostServices").finish_non_exhaustive()
     }
 }
 
 /// Why a service does not do what it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum ServiceFailure {
     /// There is no transaction that may do this.
     Unavailable,
     /// A key or a value is over its limit.
@@ -148,12 +148,12 @@ pub enum Refused {
     /// An argument breaks a limit.
     Invalid(String),
     /// Another plugin refuses.
-    Refused(sdk::Error),
+    Rejected(sdk::Error),
     /// The store failed; the call can't go on.
     Store(String),
 }
 
-impl From<KvError> for Refused {
+impl From<KvError> for ServiceFailure {
     fn from(error: KvError) -> Self {
         match error {
             KvError::TooLarge => Self::TooLarge,
@@ -163,19 +163,19 @@ impl From<KvError> for Refused {
     }
 }
 
-impl From<LogError> for Refused {
+impl From<LogError> for ServiceFailure {
     fn from(error: LogError) -> Self {
         Self::Store(error.to_string())
     }
 }
 
-impl From<BlobsError> for Refused {
+impl From<BlobsError> for ServiceFailure {
     fn from(error: BlobsError) -> Self {
         Self::Store(error.to_string())
     }
 }
 
-impl From<ConversationsError> for Refused {
+impl From<ConversationsError> for ServiceFailure {
     fn from(error: ConversationsError) -> Self {
         match error {
             ConversationsError::NotFound => Self::NotFound,
@@ -186,25 +186,27 @@ impl From<ConversationsError> for Refused {
     }
 }
 
-/// Tells a plugin why, or the host why the call can't go on.
-///
-/// # Errors
-/// The reason of the store's failure.
-pub fn told(refused: Refused) -> Result<ServiceError, String> {
-    Ok(match refused {
-        Refused::Unavailable => ServiceError::Unavailable,
-        Refused::TooLarge => ServiceError::TooLarge,
-        Refused::Quota => ServiceError::Quota,
-        Refused::NotFound => ServiceError::NotFound,
-        Refused::Invalid(reason) => ServiceError::Invalid(reason),
-        Refused::Refused(error) => ServiceError::Refused(error),
-        Refused::Store(reason) => return Err(reason),
-    })
+impl ServiceFailure {
+    /// Returns the error that the plugin gets.
+    ///
+    /// # Errors
+    /// The reason of a failure of the store, which ends the plugin's call.
+    pub fn for_plugin(self) -> Result<ServiceError, String> {
+        Ok(match self {
+            Self::Unavailable => ServiceError::Unavailable,
+            Self::TooLarge => ServiceError::TooLarge,
+            Self::Quota => ServiceError::Quota,
+            Self::NotFound => ServiceError::NotFound,
+            Self::Invalid(reason) => ServiceError::Invalid(reason),
+            Self::Rejected(error) => ServiceError::Refused(error),
+            Self::Store(reason) => return Err(reason),
+        })
+    }
 }
 
 /// What one plugin asks with.
 #[derive(Debug)]
-pub struct Asker {
+pub struct ServiceContext {
     /// The plugin.
     pub id: Arc<str>,
     /// What it may use up.
@@ -216,7 +218,7 @@ pub struct Asker {
     /// Its jobs that wait.
     pub jobs: Quota,
     /// The host around it.
-    pub around: Surroundings,
+    pub host: HostServices,
     /// Texts that the operator keeps for it.
     pub secrets: Secrets,
     /// What sends its requests to other servers, if it may.
@@ -233,11 +235,15 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-impl Asker {
+impl ServiceContext {
     /// Answers what a plugin asks in a call; none during `start`. Hands the call back.
-    pub fn answer(&self, call: Option<Box<Call>>, ask: Ask) -> (Option<Box<Call>>, Result<Answer, Refused>) {
-        match ask {
-            Ask::Log(level, text) => {
+    pub fn answer(
+        &self,
+        call: Option<Box<Call>>,
+        request: ServiceRequest,
+    ) -> (Option<Box<Call>>, Result<ServiceResponse, ServiceFailure>) {
+        match request {
+            ServiceRequest::Log(level, text) => {
                 let level = match level {
                     sdk::Level::Error => Level::Error,
                     sdk::Level::Warn => Level::Warn,
@@ -245,27 +251,27 @@ impl Asker {
                     sdk::Level::Debug => Level::Debug,
                 };
                 self.log.write(&self.id, &self.limits, level, &text);
-                (call, Ok(Answer::Done))
+                (call, Ok(ServiceResponse::Done))
             }
-            Ask::NowMs => (call, Ok(Answer::NowMs(now_ms()))),
-            Ask::Count(name, more) => {
-                self.around.metrics.count(&self.id, &name, more);
-                (call, Ok(Answer::Done))
+            ServiceRequest::NowMs => (call, Ok(ServiceResponse::NowMs(now_ms()))),
+            ServiceRequest::Count(name, more) => {
+                self.host.metrics.count(&self.id, &name, more);
+                (call, Ok(ServiceResponse::Done))
             }
-            Ask::Observe(name, value) => {
-                self.around.metrics.observe(&self.id, &name, value);
-                (call, Ok(Answer::Done))
+            ServiceRequest::Observe(name, value) => {
+                self.host.metrics.observe(&self.id, &name, value);
+                (call, Ok(ServiceResponse::Done))
             }
-            Ask::Secret(name) => (call, Ok(Answer::Text(self.secrets.0.get(&name).cloned()))),
-            Ask::Random(count) => {
+            ServiceRequest::Secret(name) => (call, Ok(ServiceResponse::Text(self.secrets.0.get(&name).cloned()))),
+            ServiceRequest::Random(count) => {
                 let mut bytes = vec![0; count.min(1_024) as usize];
                 rand::rngs::ThreadRng::default().fill_bytes(&mut bytes);
-                (call, Ok(Answer::Bytes(bytes)))
+                (call, Ok(ServiceResponse::Bytes(bytes)))
             }
-            ask => match call {
-                None => (None, Err(Refused::Unavailable)),
+            request => match call {
+                None => (None, Err(ServiceFailure::Unavailable)),
                 Some(call) => {
-                    let (call, answer) = self.answer_in(call, ask);
+                    let (call, answer) = self.answer_in(call, request);
                     (Some(call), answer)
                 }
             },
@@ -295,118 +301,127 @@ impl Asker {
         })
     }
 
-    fn answer_in(&self, mut call: Box<Call>, ask: Ask) -> (Box<Call>, Result<Answer, Refused>) {
-        if let Ask::Call(method, params) = ask {
+    fn answer_in(
+        &self,
+        mut call: Box<Call>,
+        request: ServiceRequest,
+    ) -> (Box<Call>, Result<ServiceResponse, ServiceFailure>) {
+        if let ServiceRequest::Call(method, params) = request {
             return self.call_method(call, &method, &params);
         }
-        if !matches!(ask, Ask::Open(..) | Ask::AddMembers(..) | Ask::RemoveMembers(..)) {
-            let answer = self.answer_with(&mut call, ask);
+        if !matches!(
+            request,
+            ServiceRequest::Open(..) | ServiceRequest::AddMembers(..) | ServiceRequest::RemoveMembers(..)
+        ) {
+            let answer = self.answer_with(&mut call, request);
             return (call, answer);
         }
         let (mark, before) = (call.mark(), call.effects.changes.len());
-        let answer = self.answer_with(&mut call, ask);
+        let answer = self.answer_with(&mut call, request);
         let change = call.effects.changes.get(before).map(|(_, change)| change.clone());
-        let (Ok(_), Some(change), Some(hooks)) = (&answer, change, self.around.hooks.upgrade()) else {
+        let (Ok(_), Some(change), Some(hooks)) = (&answer, change, self.host.hooks.upgrade()) else {
             return (call, answer);
         };
         match hooks.before_change(call, &self.id, &change) {
             (call, Ok(())) => (call, answer),
             (mut call, Err(error)) => {
                 call.roll_back(mark);
-                (call, Err(Refused::Refused(sdk_error(error))))
+                (call, Err(ServiceFailure::Rejected(sdk_error(error))))
             }
         }
     }
 
-    fn answer_with(&self, call: &mut Call, ask: Ask) -> Result<Answer, Refused> {
+    fn answer_with(&self, call: &mut Call, request: ServiceRequest) -> Result<ServiceResponse, ServiceFailure> {
         let (id, limits) = (&*self.id, &self.limits);
-        Ok(match ask {
-            Ask::Get(key) => Answer::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
-            Ask::Set(key, value) => {
+        Ok(match request {
+            ServiceRequest::Get(key) => ServiceResponse::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
+            ServiceRequest::Set(key, value) => {
                 let (store, bytes) = (call.draft.store(), key.len() + value.len());
                 let range = || key::plugin_space(&call.app, id);
                 if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
-                    return Err(Refused::Quota);
+                    return Err(ServiceFailure::Quota);
                 }
                 kv::set(call, id, limits, &key, Some(value))?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::SetUntil(key, value, until_ms) => {
+            ServiceRequest::SetUntil(key, value, until_ms) => {
                 // It has an entry for its time as well.
                 let (store, bytes) = (call.draft.store(), 2 * key.len() + value.len());
                 let range = || key::plugin_space(&call.app, id);
                 if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
-                    return Err(Refused::Quota);
+                    return Err(ServiceFailure::Quota);
                 }
                 kv::set_until(call, id, limits, &key, &value, until_ms)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Delete(key) => {
+            ServiceRequest::Delete(key) => {
                 kv::set(call, id, limits, &key, None)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Scan(start, end, limit, reverse) => {
+            ServiceRequest::Scan(start, end, limit, reverse) => {
                 let found = kv::scan(call, id, limits, (&start, &end), limit, reverse)?;
                 let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| (key.into(), value.into());
-                Answer::Entries(found.into_iter().map(entry).collect())
+                ServiceResponse::Entries(found.into_iter().map(entry).collect())
             }
-            Ask::Open(address, kind, members) => opened(conversations::open(call, id, &address, &kind, members)?),
-            Ask::Find(address) => opened(conversations::find(call, id, &address)?),
-            Ask::Conversation(conversation) => opened(conversations::get(call, id, &conversation)?),
-            Ask::AddMembers(conversation, members) => {
+            ServiceRequest::Open(address, kind, members) => {
+                opened(conversations::open(call, id, &address, &kind, members)?)
+            }
+            ServiceRequest::Find(address) => opened(conversations::find(call, id, &address)?),
+            ServiceRequest::Conversation(conversation) => opened(conversations::get(call, id, &conversation)?),
+            ServiceRequest::AddMembers(conversation, members) => {
                 conversations::change_members(call, id, &conversation, &members, &[])?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::RemoveMembers(conversation, members) => {
+            ServiceRequest::RemoveMembers(conversation, members) => {
                 conversations::change_members(call, id, &conversation, &[], &members)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Append {
+            ServiceRequest::Append {
                 conversation,
                 sender,
                 kind,
                 content,
             } => {
                 conversations::append(call, id, &conversation, limits, &sender, (&kind, content.into()))?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Read(conversation, after, limit) => {
+            ServiceRequest::Read(conversation, after, limit) => {
                 let limit = limit.min(limits.scan_entries) as usize;
-                Answer::Messages(conversations::read(call, id, &conversation, after, limit)?)
+                ServiceResponse::Messages(conversations::read(call, id, &conversation, after, limit)?)
             }
-            Ask::Recall(conversation, seq, actor) => {
+            ServiceRequest::Recall(conversation, seq, actor) => {
                 conversations::recall(call, id, &conversation, seq, &actor)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Annotate(conversation, seq, name, value) => {
+            ServiceRequest::Annotate(conversation, seq, name, value) => {
                 conversations::annotate(call, id, limits, (&conversation, seq), &name, &value)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::WatchConversation(conversation, on) => {
+            ServiceRequest::WatchConversation(conversation, on) => {
                 watches::conversation(call, id, &conversation, on)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::WatchActor(actor, on) => {
+            ServiceRequest::WatchActor(actor, on) => {
                 watches::actor(call, id, &actor, on)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Publish(name, payload) => {
+            ServiceRequest::Publish(name, payload) => {
                 events::publish(call, id, limits, name, payload)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::EndSessions(actor, credential) => {
+            ServiceRequest::EndSessions(actor, credential) => {
                 sessions::end(call, &actor, credential)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Online(actors) => Answer::Flags(sessions::online(call, &self.around, &actors)?),
-            Ask::Signal(actors, name, payload) => {
+            ServiceRequest::Online(actors) => ServiceResponse::Flags(sessions::online(call, &self.host, &actors)?),
+            ServiceRequest::Signal(actors, name, payload) => {
                 if payload.len() > limits.value_bytes {
-                    return Err(Refused::Invalid("the value is over `value_bytes`".to_owned()));
+                    return Err(ServiceFailure::Invalid("the value is over `value_bytes`".to_owned()));
                 }
                 sessions::signal(call, id, &actors, &name, &payload)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::SetTimer(name, at_ms, payload) => {
+            ServiceRequest::SetTimer(name, at_ms, payload) => {
                 check_timer(call, limits, &name, &payload)?;
                 let timer = Timer {
                     name: &name,
@@ -414,69 +429,77 @@ impl Asker {
                     payload: &payload,
                 };
                 set_timer(call, id, timer)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::CancelTimer(name) => {
+            ServiceRequest::CancelTimer(name) => {
                 check_timer(call, limits, &name, &[])?;
-                Answer::Flags(vec![cancel_timer(call, id, &name)?])
+                ServiceResponse::Flags(vec![cancel_timer(call, id, &name)?])
             }
-            Ask::AddJob(name, at_ms, payload) => {
+            ServiceRequest::AddJob(name, at_ms, payload) => {
                 check_timer(call, limits, &name, &payload)?;
                 let (store, bytes) = (call.draft.store(), name.len() + payload.len());
                 // Those of all apps are in one queue.
                 let range = || key::jobs(id, u64::MAX);
                 if !self.jobs.admit(store, &call.app, range, bytes, limits.quota_bytes) {
-                    return Err(Refused::Quota);
+                    return Err(ServiceFailure::Quota);
                 }
                 add_job(call, id, &name, at_ms, payload);
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::Blob(blob) => Answer::Blobs(vec![blobs::get(call, id, &blob)?]),
-            Ask::Blobs(after, limit) => {
+            ServiceRequest::Blob(blob) => ServiceResponse::Blobs(vec![blobs::get(call, id, &blob)?]),
+            ServiceRequest::Blobs(after, limit) => {
                 let limit = limit.min(limits.scan_entries) as usize;
-                Answer::Blobs(blobs::list(call, id, &after, limit)?)
+                ServiceResponse::Blobs(blobs::list(call, id, &after, limit)?)
             }
-            Ask::KeepBlob(blob) => {
+            ServiceRequest::KeepBlob(blob) => {
                 blobs::keep(call, id, &blob)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::RemoveBlob(blob) => {
+            ServiceRequest::RemoveBlob(blob) => {
                 blobs::remove(call, id, &blob)?;
-                Answer::Done
+                ServiceResponse::Done
             }
-            Ask::IsMember(conversation, actor) => {
-                Answer::Flags(vec![conversations::is_member(call, &conversation, &actor)?])
+            ServiceRequest::IsMember(conversation, actor) => {
+                ServiceResponse::Flags(vec![conversations::is_member(call, &conversation, &actor)?])
             }
             // Those of the action lane need no call.
-            Ask::Transact(..)
-            | Ask::ReadBlob(..)
-            | Ask::WriteBlob { .. }
-            | Ask::Fetch(_)
-            | Ask::Secret(_)
-            | Ask::Count(..)
-            | Ask::Observe(..)
-            | Ask::Call(..)
-            | Ask::Log(..)
-            | Ask::NowMs
-            | Ask::Random(_) => {
-                return Err(Refused::Unavailable);
+            ServiceRequest::Transact(..)
+            | ServiceRequest::ReadBlob(..)
+            | ServiceRequest::WriteBlob { .. }
+            | ServiceRequest::Fetch(_)
+            | ServiceRequest::Secret(_)
+            | ServiceRequest::Count(..)
+            | ServiceRequest::Observe(..)
+            | ServiceRequest::Call(..)
+            | ServiceRequest::Log(..)
+            | ServiceRequest::NowMs
+            | ServiceRequest::Random(_) => {
+                return Err(ServiceFailure::Unavailable);
             }
         })
     }
 
-    fn call_method(&self, call: Box<Call>, method: &str, params: &[u8]) -> (Box<Call>, Result<Answer, Refused>) {
-        let Some(hooks) = self.around.hooks.upgrade() else {
-            return (call, Err(Refused::Unavailable));
+    fn call_method(
+        &self,
+        call: Box<Call>,
+        method: &str,
+        params: &[u8],
+    ) -> (Box<Call>, Result<ServiceResponse, ServiceFailure>) {
+        let Some(hooks) = self.host.hooks.upgrade() else {
+            return (call, Err(ServiceFailure::Unavailable));
         };
         let Ok(params) = std::str::from_utf8(params) else {
-            return (call, Err(Refused::Invalid("the parameters are no JSON".to_owned())));
+            return (
+                call,
+                Err(ServiceFailure::Invalid("the parameters are no JSON".to_owned())),
+            );
         };
         if call.access != Access::Write {
-            return (call, Err(Refused::Unavailable));
+            return (call, Err(ServiceFailure::Unavailable));
         }
         let (call, outcome) = hooks.call_between(call, &self.id, method, params);
         let called = outcome.map(Vec::from).map_err(sdk_error);
-        (call, Ok(Answer::Called(called)))
+        (call, Ok(ServiceResponse::Called(called)))
     }
 }
 
@@ -497,16 +520,16 @@ fn is_name(text: &str) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-fn check_timer(call: &Call, limits: &ServiceLimits, name: &str, payload: &[u8]) -> Result<(), Refused> {
+fn check_timer(call: &Call, limits: &ServiceLimits, name: &str, payload: &[u8]) -> Result<(), ServiceFailure> {
     if call.access != Access::Write {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
     let fits = (1..=limits.key_bytes).contains(&name.len()) && payload.len() <= limits.value_bytes;
-    if fits { Ok(()) } else { Err(Refused::TooLarge) }
+    if fits { Ok(()) } else { Err(ServiceFailure::TooLarge) }
 }
 
-fn opened(opened: Opened) -> Answer {
-    Answer::Conversation(sdk::Conversation {
+fn opened(opened: OwnedConversation) -> ServiceResponse {
+    ServiceResponse::Conversation(sdk::Conversation {
         id: opened.id.to_string(),
         kind: opened.kind,
         members: opened.members,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Refused, Surroundings};
+use super::{HostServices, ServiceFailure};
 use crate::hooks::{Access, Call, SessionEnd, Signal};
 use crate::wire::{ActorId, reply};
 
@@ -13,9 +13,9 @@ const MAX_ACTORS: usize = 10_000;
 ///
 /// # Errors
 /// When the call may not write.
-pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(), Refused> {
+pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(), ServiceFailure> {
     if call.access == Access::None {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
     // An id that no actor can have has no sessions.
     if let Ok(actor) = actor.parse() {
@@ -28,8 +28,8 @@ pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(
 ///
 /// # Errors
 /// When there is no call.
-pub fn online(call: &Call, around: &Surroundings, actors: &[String]) -> Result<Vec<bool>, Refused> {
-    let router = around.router.upgrade().ok_or(Refused::Unavailable)?;
+pub fn online(call: &Call, host: &HostServices, actors: &[String]) -> Result<Vec<bool>, ServiceFailure> {
+    let router = host.router.upgrade().ok_or(ServiceFailure::Unavailable)?;
     let is_online = |actor: &String| {
         let actor = actor.parse::<ActorId>();
         actor.is_ok_and(|actor| router.is_online(&call.app, &actor))
@@ -41,19 +41,27 @@ pub fn online(call: &Call, around: &Surroundings, actors: &[String]) -> Result<V
 ///
 /// # Errors
 /// When the name, the value or an actor is malformed, or the call may not write.
-pub fn signal(call: &mut Call, plugin: &str, actors: &[String], name: &str, payload: &[u8]) -> Result<(), Refused> {
+pub fn signal(
+    call: &mut Call,
+    plugin: &str,
+    actors: &[String],
+    name: &str,
+    payload: &[u8],
+) -> Result<(), ServiceFailure> {
     if call.access != Access::Write {
-        return Err(Refused::Unavailable);
+        return Err(ServiceFailure::Unavailable);
     }
     let payload = std::str::from_utf8(payload)
         .ok()
         .and_then(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).ok());
     let (Some(payload), true) = (payload, super::is_name(name) && actors.len() <= MAX_ACTORS) else {
         let reason = "a signal has a name of 1 to 32 lower-case letters, digits and `_`, and a JSON value";
-        return Err(Refused::Invalid(reason.to_owned()));
+        return Err(ServiceFailure::Invalid(reason.to_owned()));
     };
     let actors: Result<Vec<ActorId>, _> = actors.iter().map(|actor| actor.parse()).collect();
-    let actors: Arc<[ActorId]> = actors.map_err(|error| Refused::Invalid(error.to_string()))?.into();
+    let actors: Arc<[ActorId]> = actors
+        .map_err(|error| ServiceFailure::Invalid(error.to_string()))?
+        .into();
     let frame = reply::signal(plugin, name, payload);
     call.effects.signals.push(Signal { actors, frame });
     Ok(())

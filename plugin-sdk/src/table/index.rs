@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
 use super::key::{AsKey, AsPrefix, Key};
-use super::scan::{Scan, View};
+use super::scan::{RowSource, Scan};
 use super::{Row, TableError, encoded, read, space};
 use crate::Kv;
 
@@ -67,14 +67,14 @@ pub trait Index {
     /// What they are found by.
     type Key: Key;
     /// [`Unique`] if no two rows may have the same key, else [`Many`].
-    type Kind: Kind;
+    type Kind: IndexKind;
 
     /// Returns the keys under which a row is found: none, one as `[key]`, or several. They may depend on the row alone.
     fn keys(row: &Self::Row) -> impl IntoIterator<Item = Self::Key>;
 }
 
 /// Whether several rows may have the same key in an index.
-pub trait Kind: sealed::Kind {
+pub trait IndexKind: sealed::IndexKind {
     #[doc(hidden)]
     const UNIQUE: bool;
 }
@@ -87,18 +87,18 @@ pub enum Unique {}
 #[derive(Debug)]
 pub enum Many {}
 
-impl Kind for Unique {
+impl IndexKind for Unique {
     const UNIQUE: bool = true;
 }
 
-impl Kind for Many {
+impl IndexKind for Many {
     const UNIQUE: bool = false;
 }
 
 mod sealed {
-    pub trait Kind {}
-    impl Kind for super::Unique {}
-    impl Kind for super::Many {}
+    pub trait IndexKind {}
+    impl IndexKind for super::Unique {}
+    impl IndexKind for super::Many {}
 
     pub trait Indexes {}
 }
@@ -114,14 +114,14 @@ pub trait Indexes<R>: sealed::Indexes {
 
     /// Tells the entries of a row, whose encoded key is given.
     #[doc(hidden)]
-    fn entries(row: &R, key: &[u8], add: &mut dyn FnMut(Entry));
+    fn entries(row: &R, key: &[u8], add: &mut dyn FnMut(IndexEntry));
 }
 
 /// What an index keeps for a row. In an index of many the encoded key of the row stands behind that of the index, in a
 /// unique one in the value.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Entry {
+pub struct IndexEntry {
     pub(super) index: &'static str,
     pub(super) unique: bool,
     pub(super) key: Vec<u8>,
@@ -133,11 +133,11 @@ pub struct Entry {
     message = "`{I}` is no index of this table",
     note = "name it in `type Indexes` of the row"
 )]
-pub trait Has<I, P> {}
+pub trait HasIndex<I, P> {}
 
 /// The place of an index in a tuple.
 #[derive(Debug)]
-pub enum At<const N: usize> {}
+pub enum IndexAt<const N: usize> {}
 
 macro_rules! indexes {
     ($($all:tt: $($index:ident $at:literal),*;)*) => {
@@ -148,7 +148,7 @@ macro_rules! indexes {
             impl<R: Row, $($index: Index<Row = R>),*> Indexes<R> for ($($index,)*) {
                 const NAMES: &'static [&'static str] = &[$($index::NAME),*];
 
-                fn entries(row: &R, key: &[u8], add: &mut dyn FnMut(Entry)) {
+                fn entries(row: &R, key: &[u8], add: &mut dyn FnMut(IndexEntry)) {
                     $(add_entries::<$index>(row, key, add);)*
                 }
             }
@@ -160,7 +160,7 @@ macro_rules! indexes {
 
 macro_rules! has {
     ($index:ident $at:literal ($($all:ident)*)) => {
-        impl<$($all),*> Has<$index, At<$at>> for ($($all,)*) {}
+        impl<$($all),*> HasIndex<$index, IndexAt<$at>> for ($($all,)*) {}
     };
 }
 
@@ -174,9 +174,9 @@ indexes! {
     (A B C D E F): A 0, B 1, C 2, D 3, E 4, F 5;
 }
 
-fn add_entries<I: Index>(row: &I::Row, key: &[u8], add: &mut dyn FnMut(Entry)) {
+fn add_entries<I: Index>(row: &I::Row, key: &[u8], add: &mut dyn FnMut(IndexEntry)) {
     for of_index in I::keys(row) {
-        let mut entry = Entry {
+        let mut entry = IndexEntry {
             index: I::NAME,
             unique: I::Kind::UNIQUE,
             key: encoded(space_of::<I>(), &of_index),
@@ -236,8 +236,8 @@ impl<I: Index> By<I> {
     }
 }
 
-fn view<I: Index>() -> View<I::Row> {
-    View {
+fn view<I: Index>() -> RowSource<I::Row> {
+    RowSource {
         space: space_of::<I>(),
         row: row_of::<I>,
         key: |key, value| {

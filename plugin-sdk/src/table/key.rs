@@ -47,7 +47,7 @@ pub trait AsKey<K> {
 }
 
 /// What keys of type `K` begin with: a whole key, or for keys that are tuples the first parts, as in `("ann",)`. The last
-/// part may be [`Begins`].
+/// part may be [`KeyPrefix`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what keys of this table or index begin with",
     note = "its keys are of type `{K}`; one part of a tuple is written `(part,)`"
@@ -59,7 +59,7 @@ pub trait AsPrefix<K> {
 
 /// All texts that begin with this one, as the last part of a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begins<'a>(pub &'a str);
+pub struct KeyPrefix<'a>(pub &'a str);
 
 /// Ends a text or a list of bytes, and sorts before all that one can go on with.
 const END: u8 = 0;
@@ -75,7 +75,7 @@ fn escape(plain: &[u8], bytes: &mut Vec<u8>) {
     }
 }
 
-fn take(bytes: &mut &[u8]) -> Option<u8> {
+fn split_byte(bytes: &mut &[u8]) -> Option<u8> {
     let (first, rest) = bytes.split_first()?;
     *bytes = rest;
     Some(*first)
@@ -110,9 +110,9 @@ impl Key for Vec<u8> {
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let mut plain = Self::new();
         loop {
-            plain.push(match take(bytes)? {
+            plain.push(match split_byte(bytes)? {
                 END => return Some(plain),
-                ESCAPE => match take(bytes)? {
+                ESCAPE => match split_byte(bytes)? {
                     byte @ (1 | 2) => byte - 1,
                     _ => return None,
                 },
@@ -197,7 +197,7 @@ impl AsKey<bool> for bool {
 
 impl Key for bool {
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
-        match take(bytes)? {
+        match split_byte(bytes)? {
             0 => Some(false),
             1 => Some(true),
             _ => None,
@@ -254,7 +254,7 @@ impl<K, T: AsKey<K>> AsPrefix<K> for T {
     }
 }
 
-impl AsPrefix<String> for Begins<'_> {
+impl AsPrefix<String> for KeyPrefix<'_> {
     fn encode_prefix(&self, bytes: &mut Vec<u8>) {
         escape(self.0.as_bytes(), bytes);
     }
@@ -289,7 +289,7 @@ prefixes! {
 macro_rules! beginnings {
     ($(($($key:ident $part:ident $at:tt),*; $last_at:tt))*) => {
         $(
-            impl<$($key, $part: AsKey<$key>),*> AsPrefix<($($key,)* String)> for ($($part,)* Begins<'_>) {
+            impl<$($key, $part: AsKey<$key>),*> AsPrefix<($($key,)* String)> for ($($part,)* KeyPrefix<'_>) {
                 fn encode_prefix(&self, bytes: &mut Vec<u8>) {
                     $(self.$at.encode(bytes);)*
                     self.$last_at.encode_prefix(bytes);
@@ -458,9 +458,9 @@ mod tests {
                         let begins = |bytes: Vec<u8>| key.starts_with(&bytes);
                         type K = (String, String, u64);
                         assert_eq!(begins(prefix::<K>(&(&text,))), one == text);
-                        assert_eq!(begins(prefix::<K>(&(Begins(&text),))), one.starts_with(&text));
+                        assert_eq!(begins(prefix::<K>(&(KeyPrefix(&text),))), one.starts_with(&text));
                         assert_eq!(begins(prefix::<K>(&(&one, &text))), other == text);
-                        assert_eq!(begins(prefix::<K>(&(&one, Begins(&text)))), other.starts_with(&text));
+                        assert_eq!(begins(prefix::<K>(&(&one, KeyPrefix(&text)))), other.starts_with(&text));
                     }
                 }
             }

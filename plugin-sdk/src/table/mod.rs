@@ -82,15 +82,15 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
-pub use index::{At, By, Has, Index, Indexes, Kind, Many, Unique};
-pub use key::{AsKey, AsPrefix, Begins, Key};
+pub use index::{By, HasIndex, Index, IndexAt, IndexKind, Indexes, Many, Unique};
+pub use key::{AsKey, AsPrefix, Key, KeyPrefix};
 pub use scan::{Cursor, Page, Rows, Scan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Context, Error, Kv, ServiceError};
-use index::Entry;
-use scan::{Entries, View};
+use index::IndexEntry;
+use scan::{EntryScan, RowSource};
 
 /// A row of a table. See [the module](self) for an example.
 pub trait Row: Serialize + DeserializeOwned {
@@ -284,7 +284,7 @@ impl<R: Row> Table<R> {
     }
 
     /// The rows whose keys begin so, in the order of the keys: `("ann",)` for all keys of two texts of which the first is
-    /// `ann`, `Begins("an")` for all texts that begin with `an`.
+    /// `ann`, `KeyPrefix("an")` for all texts that begin with `an`.
     pub fn scan(&self, prefix: impl AsPrefix<R::Key>) -> Scan<R> {
         Scan::prefix(self.kv, view(), &prefix)
     }
@@ -322,7 +322,7 @@ impl<R: Row> Table<R> {
     /// ```
     pub fn by<I: Index<Row = R>, P>(&self, _index: I) -> By<I>
     where
-        R::Indexes: Has<I, P>,
+        R::Indexes: HasIndex<I, P>,
     {
         By::new(self.kv)
     }
@@ -338,11 +338,11 @@ impl<R: Row> Table<R> {
         let start = key::behind(space(R::TABLE, ROWS));
         let mut end = start.clone();
         end.pop();
-        for entry in Entries::new(self.kv, start, key::behind(end), false, usize::MAX) {
+        for entry in EntryScan::new(self.kv, start, key::behind(end), false, usize::MAX) {
             self.kv.delete(entry?.0)?;
         }
         let rows = space(R::TABLE, ROWS);
-        for entry in Entries::new(self.kv, rows.clone(), key::behind(rows.clone()), false, usize::MAX) {
+        for entry in EntryScan::new(self.kv, rows.clone(), key::behind(rows.clone()), false, usize::MAX) {
             let (key, json) = entry?;
             let (key, row) = (&key[rows.len()..], parse::<R>(&json)?);
             if encoded(Vec::new(), &row.key()) != key {
@@ -360,12 +360,12 @@ impl<R: Row> Table<R> {
 
     /// Writes a row whose entries were `before`. After an error everything is as it was, so that indexes are right also
     /// where a plugin goes on from an error.
-    fn replace(&self, key: &[u8], mut before: BTreeMap<Vec<u8>, Entry>, row: &R) -> Result<(), TableError> {
+    fn replace(&self, key: &[u8], mut before: BTreeMap<Vec<u8>, IndexEntry>, row: &R) -> Result<(), TableError> {
         let table = R::TABLE;
         let json = serde_json::to_vec(row).map_err(|cause| TableError::Json { table, cause })?;
         let mut added = entries(row, key);
         added.retain(|entry, _| before.remove(entry).is_none());
-        for (entry, Entry { index, .. }) in added.iter().filter(|(_, entry)| entry.unique) {
+        for (entry, IndexEntry { index, .. }) in added.iter().filter(|(_, entry)| entry.unique) {
             if self.kv.get(entry)?.is_some() {
                 return Err(TableError::NotUnique { table, index });
             }
@@ -379,7 +379,7 @@ impl<R: Row> Table<R> {
             done
         };
         let mut all = added.into_iter();
-        let done = all.try_for_each(|(entry, Entry { value, .. })| add(entry, &value));
+        let done = all.try_for_each(|(entry, IndexEntry { value, .. })| add(entry, &value));
         if let Err(error) = done.and_then(|()| self.kv.set(row_key::<R>(key), json)) {
             for entry in &set {
                 // What was refused is not there, and deleting it does nothing or is refused as well.
@@ -422,7 +422,7 @@ fn parse<R: Row>(json: &[u8]) -> Result<R, TableError> {
 }
 
 /// Returns what the indexes keep for a row, by the whole key of each entry.
-fn entries<R: Row>(row: &R, key: &[u8]) -> BTreeMap<Vec<u8>, Entry> {
+fn entries<R: Row>(row: &R, key: &[u8]) -> BTreeMap<Vec<u8>, IndexEntry> {
     let mut entries = BTreeMap::new();
     R::Indexes::entries(row, key, &mut |mut entry| {
         entries.insert(std::mem::take(&mut entry.key), entry);
@@ -430,8 +430,8 @@ fn entries<R: Row>(row: &R, key: &[u8]) -> BTreeMap<Vec<u8>, Entry> {
     entries
 }
 
-fn view<R: Row>() -> View<R> {
-    View {
+fn view<R: Row>() -> RowSource<R> {
+    RowSource {
         space: space(R::TABLE, ROWS),
         row: |_, _, json| parse(json).map(Some),
         key: |mut key, _| {

@@ -10,7 +10,7 @@ use super::key::{AsPrefix, behind};
 use super::{Row, TableError};
 use crate::{Kv, Schema};
 
-/// Entries that are read at a time. The host may give fewer.
+/// EntryScan that are read at a time. The host may give fewer.
 const BATCH: u32 = 200;
 
 /// Makes a row of a key, without the space, and a value; none if it is gone since they were read.
@@ -19,7 +19,7 @@ pub(super) type ToRow<R> = fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>
 pub(super) type ToKey<K> = fn(&[u8], &[u8]) -> Result<K, TableError>;
 
 /// How the entries of a table or an index become rows.
-pub(super) struct View<R: Row> {
+pub(super) struct RowSource<R: Row> {
     /// What all keys begin with.
     pub(super) space: Vec<u8>,
     pub(super) row: ToRow<R>,
@@ -32,7 +32,7 @@ pub(super) struct View<R: Row> {
 /// rows that it adds may be.
 pub struct Scan<R: Row> {
     kv: Kv,
-    view: View<R>,
+    view: RowSource<R>,
     start: Vec<u8>,
     end: Vec<u8>,
     descending: bool,
@@ -40,19 +40,19 @@ pub struct Scan<R: Row> {
 }
 
 impl<R: Row> Scan<R> {
-    pub(super) fn all(kv: Kv, view: View<R>) -> Self {
+    pub(super) fn all(kv: Kv, view: RowSource<R>) -> Self {
         let start = view.space.clone();
         let end = behind(view.space.clone());
         Self::between(kv, view, start, end)
     }
 
-    pub(super) fn prefix<K>(kv: Kv, view: View<R>, prefix: &impl AsPrefix<K>) -> Self {
+    pub(super) fn prefix<K>(kv: Kv, view: RowSource<R>, prefix: &impl AsPrefix<K>) -> Self {
         let start = position(&view, prefix);
         let end = behind(start.clone());
         Self::between(kv, view, start, end)
     }
 
-    pub(super) fn range<K, P: AsPrefix<K>>(kv: Kv, view: View<R>, bounds: &impl RangeBounds<P>) -> Self {
+    pub(super) fn range<K, P: AsPrefix<K>>(kv: Kv, view: RowSource<R>, bounds: &impl RangeBounds<P>) -> Self {
         let start = match bounds.start_bound() {
             Bound::Included(first) => position(&view, first),
             Bound::Excluded(before) => behind(position(&view, before)),
@@ -66,7 +66,7 @@ impl<R: Row> Scan<R> {
         Self::between(kv, view, start, end)
     }
 
-    fn between(kv: Kv, view: View<R>, start: Vec<u8>, end: Vec<u8>) -> Self {
+    fn between(kv: Kv, view: RowSource<R>, start: Vec<u8>, end: Vec<u8>) -> Self {
         Self {
             kv,
             view,
@@ -155,7 +155,7 @@ impl<R: Row> Scan<R> {
         }
     }
 
-    fn entries(self, wanted: usize) -> Entries {
+    fn entries(self, wanted: usize) -> EntryScan {
         let (mut start, mut end) = (self.start, self.end);
         if let Some(Cursor(last)) = self.after {
             let last = [self.view.space, last].concat();
@@ -166,7 +166,7 @@ impl<R: Row> Scan<R> {
                 start = start.max(behind(last));
             }
         }
-        Entries::new(self.kv, start, end, self.descending, wanted)
+        EntryScan::new(self.kv, start, end, self.descending, wanted)
     }
 }
 
@@ -190,7 +190,7 @@ impl<R: Row> fmt::Debug for Scan<R> {
     }
 }
 
-fn position<R: Row, K>(view: &View<R>, prefix: &impl AsPrefix<K>) -> Vec<u8> {
+fn position<R: Row, K>(view: &RowSource<R>, prefix: &impl AsPrefix<K>) -> Vec<u8> {
     let mut bytes = view.space.clone();
     prefix.encode_prefix(&mut bytes);
     bytes
@@ -202,7 +202,7 @@ pub struct Rows<R> {
     kv: Kv,
     space: usize,
     row: ToRow<R>,
-    entries: Entries,
+    entries: EntryScan,
     last: Option<Cursor>,
 }
 
@@ -225,9 +225,9 @@ impl<R> Iterator for Rows<R> {
     }
 }
 
-/// Entries of the key space, some hundred at a time.
+/// EntryScan of the key space, some hundred at a time.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(super) struct EntryScan {
     kv: Kv,
     start: Vec<u8>,
     end: Vec<u8>,
@@ -236,7 +236,7 @@ pub(super) struct Entries {
     read: vec::IntoIter<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Entries {
+impl EntryScan {
     /// `start` and `end` as in [`Kv::scan`]; no key between them may go on from another. Reads no more than `wanted` at a
     /// time.
     pub(super) fn new(kv: Kv, start: Vec<u8>, end: Vec<u8>, descending: bool, wanted: usize) -> Self {
@@ -270,7 +270,7 @@ impl Entries {
     }
 }
 
-impl Iterator for Entries {
+impl Iterator for EntryScan {
     type Item = Result<(Vec<u8>, Vec<u8>), TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {

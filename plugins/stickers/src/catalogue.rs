@@ -257,7 +257,7 @@ impl Stickers {
         let is_first_page = query.after.is_none();
         let scan = match &word {
             _ if is_own => table.by(ByOwner).scan((&*cx.caller.actor,)).descending(),
-            Some(word) => table.by(ByTitle).scan(Begins(word)),
+            Some(word) => table.by(ByTitle).scan(KeyPrefix(word)),
             None => table.by(Listed).all().descending(),
         };
         let found = scan.after(query.after).page(limit(query.limit))?;
@@ -298,7 +298,7 @@ impl Stickers {
         while stickers.len() < most && searched < SEARCHED {
             let page = cx
                 .table::<Word>()
-                .scan((Begins(rarest),))
+                .scan((KeyPrefix(rarest),))
                 .after(after.take())
                 .page(most - stickers.len())?;
             searched += page.rows.len();

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use courtyard_plugin_sdk::ask::{Answered, Ask};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::HookName;
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 
 use tokio::runtime::Handle;
@@ -22,12 +22,12 @@ pub(super) use library::{is_library, open};
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::plugin::output_limits::{self, SlowCalls};
 use crate::plugin::{PluginLimits, StartError};
-use crate::services::{Asker, told};
+use crate::services::{ServiceContext, ServiceFailure};
 
 /// A started plugin.
 pub(super) struct NativePlugin {
     started: Arc<dyn Started>,
-    asker: Arc<Asker>,
+    services: Arc<ServiceContext>,
     limits: PluginLimits,
     /// What it declared and was granted.
     capabilities: Arc<[String]>,
@@ -42,7 +42,7 @@ struct CurrentCall {
     call: Option<Box<Call>>,
     /// What carries out its transactions, in the action lane; and where its requests to other servers run.
     action: Option<(Arc<dyn Transact>, Handle)>,
-    asker: Arc<Asker>,
+    services: Arc<ServiceContext>,
     capabilities: Arc<[String]>,
     host_calls: u32,
     /// Why the call can't end well, whatever the plugin makes of it.
@@ -50,11 +50,11 @@ struct CurrentCall {
 }
 
 impl CurrentCall {
-    fn new(call: Option<Box<Call>>, asker: &Arc<Asker>, capabilities: &Arc<[String]>) -> Self {
+    fn new(call: Option<Box<Call>>, services: &Arc<ServiceContext>, capabilities: &Arc<[String]>) -> Self {
         Self {
             call,
             action: None,
-            asker: asker.clone(),
+            services: services.clone(),
             capabilities: capabilities.clone(),
             host_calls: 0,
             cause: None,
@@ -68,29 +68,29 @@ impl CurrentCall {
 }
 
 impl Services for CurrentCall {
-    fn ask(&mut self, ask: Ask) -> Answered {
-        let asker = &self.asker;
+    fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
+        let services = &self.services;
         self.host_calls += 1;
-        if self.host_calls > asker.limits.host_calls {
+        if self.host_calls > services.limits.host_calls {
             return Err(self.end(Failure::Limit("host calls")));
         }
         let granted = |wanted: &str| self.capabilities.iter().any(|granted| granted == wanted);
-        if !ask.capability().is_none_or(granted) {
+        if !request.capability().is_none_or(granted) {
             return Err(ServiceError::Unavailable);
         }
-        let ask = match (ask, &self.action) {
-            (Ask::Transact(name, payload), Some((transact, _))) => {
-                return Ok(sdk::ask::Answer::Called(transact.transact(&name, &payload)));
+        let request = match (request, &self.action) {
+            (ServiceRequest::Transact(name, payload), Some((transact, _))) => {
+                return Ok(ServiceResponse::Called(transact.transact(&name, &payload)));
             }
-            (Ask::Fetch(request), Some((_, runtime))) => {
-                return Ok(sdk::ask::Answer::Fetched(runtime.block_on(asker.fetch(request))));
+            (ServiceRequest::Fetch(request), Some((_, runtime))) => {
+                return Ok(ServiceResponse::Fetched(runtime.block_on(services.fetch(request))));
             }
-            (Ask::ReadBlob(id, offset, length), Some((transact, runtime))) => {
-                let read = asker.read_blob(transact.app(), &id, offset, length);
-                return Ok(sdk::ask::Answer::Called(runtime.block_on(read)));
+            (ServiceRequest::ReadBlob(id, offset, length), Some((transact, runtime))) => {
+                let read = services.read_blob(transact.app(), &id, offset, length);
+                return Ok(ServiceResponse::Called(runtime.block_on(read)));
             }
             (
-                Ask::WriteBlob {
+                ServiceRequest::WriteBlob {
                     name,
                     media_type,
                     conversation,
@@ -98,14 +98,14 @@ impl Services for CurrentCall {
                 },
                 Some((transact, runtime)),
             ) => {
-                let wrote = asker.write_blob(transact.app(), name, media_type, &conversation, bytes);
-                return Ok(sdk::ask::Answer::Wrote(runtime.block_on(wrote)));
+                let wrote = services.write_blob(transact.app(), name, media_type, &conversation, bytes);
+                return Ok(ServiceResponse::Wrote(runtime.block_on(wrote)));
             }
-            (ask, _) => ask,
+            (request, _) => request,
         };
-        let (call, answer) = asker.answer(self.call.take(), ask);
+        let (call, answer) = services.answer(self.call.take(), request);
         self.call = call;
-        answer.map_err(|refused| match told(refused) {
+        answer.map_err(|failure| match failure.for_plugin() {
             Ok(error) => error,
             Err(reason) => self.end(Failure::Store(reason)),
         })
@@ -115,13 +115,13 @@ impl Services for CurrentCall {
 impl NativePlugin {
     pub(super) fn start(
         source: &dyn Native,
-        asker: Arc<Asker>,
+        services: Arc<ServiceContext>,
         configuration: &str,
         capabilities: Vec<String>,
         limits: PluginLimits,
     ) -> Result<Self, StartError> {
         let capabilities: Arc<[String]> = capabilities.into();
-        let lent = CurrentCall::new(None, &asker, &capabilities);
+        let lent = CurrentCall::new(None, &services, &capabilities);
         let started = match native::enter(lent, || source.start(configuration)).1 {
             Ok(Ok(started)) => started,
             Ok(Err(error)) => {
@@ -135,7 +135,7 @@ impl NativePlugin {
         Ok(Self {
             started: started.into(),
             places: Arc::new(Semaphore::new(limits.actions)),
-            asker,
+            services,
             limits,
             capabilities,
             slow_calls: SlowCalls::default(),
@@ -144,7 +144,7 @@ impl NativePlugin {
 
     fn enter<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
         let (app, store) = (call.app.clone(), call.draft.store().clone());
-        let lent = CurrentCall::new(Some(call), &self.asker, &self.capabilities);
+        let lent = CurrentCall::new(Some(call), &self.services, &self.capabilities);
         let (lent, outcome) = native::enter(lent, || work(&*self.started));
         let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
         // The lent services come back from each call; a new one stands in if that should ever break.
@@ -183,7 +183,7 @@ impl Guest for NativePlugin {
             };
             let runtime = Handle::current();
             let worked = tokio::task::spawn_blocking(move || {
-                let mut lent = CurrentCall::new(None, &self.asker, &self.capabilities);
+                let mut lent = CurrentCall::new(None, &self.services, &self.capabilities);
                 lent.action = Some((transact, runtime));
                 let (lent, outcome) = native::enter(lent, || self.started.serve(&sdk::Context::default(), &request));
                 drop(place);
@@ -213,7 +213,7 @@ impl Guest for NativePlugin {
 impl fmt::Debug for NativePlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativePlugin")
-            .field("id", &self.asker.id)
+            .field("id", &self.services.id)
             .finish_non_exhaustive()
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn link_fetch(linker: &mut Linker<InstanceState>) -> wasmtime::Result
                 headers: response.headers.into_iter().map(header).collect(),
                 body: response.body,
             };
-            let fetched = context.asker.fetch(request).await;
+            let fetched = context.services.fetch(request).await;
             Ok::<Results, wasmtime::Error>((fetched.map(response).map_err(wit_error),))
         }
     };
@@ -81,7 +81,7 @@ pub(super) fn link_contents(linker: &mut Linker<InstanceState>) -> wasmtime::Res
             let Some(transact) = transact else {
                 return Ok::<Reads, wasmtime::Error>((Err(unavailable("There is no job.")),));
             };
-            let read = context.asker.read_blob(transact.app(), &id, offset, length).await;
+            let read = context.services.read_blob(transact.app(), &id, offset, length).await;
             Ok((read.map_err(wit_error),))
         }
     };
@@ -94,8 +94,8 @@ pub(super) fn link_contents(linker: &mut Linker<InstanceState>) -> wasmtime::Res
             let Some(transact) = transact else {
                 return Ok::<Writes, wasmtime::Error>((Err(unavailable("There is no job.")),));
             };
-            let asker = &context.asker;
-            let wrote = asker.write_blob(transact.app(), file, media_type, &conversation, bytes);
+            let services = &context.services;
+            let wrote = services.write_blob(transact.app(), file, media_type, &conversation, bytes);
             Ok((wrote.await.map_err(wit_error),))
         }
     };

@@ -119,7 +119,7 @@ impl JobRunner {
         let jobs = self.clone();
         let prepare = move || {
             if let Err(error) = jobs.prepared() {
-                tracing::warn!(plugin = %jobs.context.asker.id, %error, "it can't do jobs");
+                tracing::warn!(plugin = %jobs.context.services.id, %error, "it can't do jobs");
             }
         };
         if let Some(runtime) = &self.lane.runtime {

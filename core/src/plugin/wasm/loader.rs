@@ -17,7 +17,7 @@ use super::state::{InstanceState, Lane, PluginContext};
 use super::template::Template;
 use crate::plugin::artifact::{WasmCode, component_of};
 use crate::plugin::{LoadError, PluginSpec};
-use crate::services::{ALWAYS_GRANTED, Asker, CAPABILITIES};
+use crate::services::{ALWAYS_GRANTED, CAPABILITIES, ServiceContext};
 
 /// Loads Wasm plugins into one engine.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl WasmLoader {
         manifest: &Manifest,
         code: &Arc<WasmCode>,
         spec: &PluginSpec,
-        context: impl FnOnce() -> Result<Asker, LoadError>,
+        context: impl FnOnce() -> Result<ServiceContext, LoadError>,
     ) -> Result<WasmPlugin, LoadError> {
         if spec.limits.memory_bytes > self.engine.memory_bytes() {
             return Err(LoadError::Memory(self.engine.memory_bytes()));

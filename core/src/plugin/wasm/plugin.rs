@@ -111,7 +111,7 @@ impl Guest for WasmPlugin {
 impl fmt::Debug for WasmPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmPlugin")
-            .field("id", &self.context.asker.id)
+            .field("id", &self.context.services.id)
             .field("pool", &self.pool)
             .finish_non_exhaustive()
     }

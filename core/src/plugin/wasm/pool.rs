@@ -177,7 +177,7 @@ impl InstancePool {
             drop(instance);
             self.live.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = self.add_spare() {
-                tracing::warn!(plugin = %self.context.asker.id, %error, "no spare instance could be started");
+                tracing::warn!(plugin = %self.context.services.id, %error, "no spare instance could be started");
             }
         }
         (call, outcome)

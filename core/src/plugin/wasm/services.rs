@@ -1,6 +1,6 @@
 //! The services as an instance imports them.
 
-use courtyard_plugin_sdk::ask::{Answer, Ask};
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
 
 use super::async_services;
@@ -8,7 +8,7 @@ use super::bindings::courtyard::plugin as wit;
 use super::convert::{wit_blob, wit_error};
 use super::state::{InstanceState, Lane};
 use crate::hooks::Failure;
-use crate::services::{self, kv};
+use crate::services::{self, ServiceFailure, kv};
 
 impl wit::types::Host for InstanceState {}
 
@@ -41,10 +41,10 @@ impl wit::kv::Host for InstanceState {
         let Some(call) = &mut self.call else {
             return Ok(Err(wit::kv::Failure::Unavailable));
         };
-        let asker = &self.context.asker;
-        match kv::get(call, &asker.id, &asker.limits, &key) {
+        let services = &self.context.services;
+        match kv::get(call, &services.id, &services.limits, &key) {
             Ok(value) => Ok(Ok(value.map(Vec::from))),
-            Err(error) => match services::told(error.into()) {
+            Err(error) => match ServiceFailure::from(error).for_plugin() {
                 Ok(error) => Ok(Err(kv_failure(&error))),
                 Err(reason) => Err(self.end(Failure::Store(reason))),
             },
@@ -52,7 +52,7 @@ impl wit::kv::Host for InstanceState {
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.call_service(Ask::Set(key, value))?;
+        let done = self.call_service(ServiceRequest::Set(key, value))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
@@ -62,12 +62,12 @@ impl wit::kv::Host for InstanceState {
         value: Vec<u8>,
         until_ms: u64,
     ) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.call_service(Ask::SetUntil(key, value, until_ms))?;
+        let done = self.call_service(ServiceRequest::SetUntil(key, value, until_ms))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), wit::kv::Failure>> {
-        let done = self.call_service(Ask::Delete(key))?;
+        let done = self.call_service(ServiceRequest::Delete(key))?;
         Ok(done.map(drop).map_err(|error| kv_failure(&error)))
     }
 
@@ -78,8 +78,8 @@ impl wit::kv::Host for InstanceState {
         limit: u32,
         reverse: bool,
     ) -> wasmtime::Result<Result<Vec<wit::kv::Entry>, wit::kv::Failure>> {
-        match self.call_service(Ask::Scan(start, end, limit, reverse))? {
-            Ok(Answer::Entries(entries)) => {
+        match self.call_service(ServiceRequest::Scan(start, end, limit, reverse))? {
+            Ok(ServiceResponse::Entries(entries)) => {
                 let entry = |(key, value)| wit::kv::Entry { key, value };
                 Ok(Ok(entries.into_iter().map(entry).collect()))
             }
@@ -92,9 +92,9 @@ impl wit::kv::Host for InstanceState {
 type Refusable<T> = wasmtime::Result<Result<T, wit::conversations::Failure>>;
 
 impl InstanceState {
-    fn conversation(&mut self, ask: Ask) -> Refusable<wit::conversations::Conversation> {
-        match self.call_service(ask)? {
-            Ok(Answer::Conversation(found)) => Ok(Ok(wit::conversations::Conversation {
+    fn conversation(&mut self, request: ServiceRequest) -> Refusable<wit::conversations::Conversation> {
+        match self.call_service(request)? {
+            Ok(ServiceResponse::Conversation(found)) => Ok(Ok(wit::conversations::Conversation {
                 id: found.id,
                 kind: found.kind,
                 members: found.members,
@@ -104,8 +104,8 @@ impl InstanceState {
         }
     }
 
-    fn conversations_done(&mut self, ask: Ask) -> Refusable<()> {
-        Ok(self.call_service(ask)?.map(drop).map_err(conversations_failure))
+    fn conversations_done(&mut self, request: ServiceRequest) -> Refusable<()> {
+        Ok(self.call_service(request)?.map(drop).map_err(conversations_failure))
     }
 }
 
@@ -116,27 +116,27 @@ impl wit::conversations::Host for InstanceState {
         kind: String,
         members: Vec<String>,
     ) -> Refusable<wit::conversations::Conversation> {
-        self.conversation(Ask::Open(address, kind, members))
+        self.conversation(ServiceRequest::Open(address, kind, members))
     }
 
     fn find(&mut self, address: String) -> Refusable<wit::conversations::Conversation> {
-        self.conversation(Ask::Find(address))
+        self.conversation(ServiceRequest::Find(address))
     }
 
     fn get(&mut self, id: String) -> Refusable<wit::conversations::Conversation> {
-        self.conversation(Ask::Conversation(id))
+        self.conversation(ServiceRequest::Conversation(id))
     }
 
     fn add_members(&mut self, id: String, members: Vec<String>) -> Refusable<()> {
-        self.conversations_done(Ask::AddMembers(id, members))
+        self.conversations_done(ServiceRequest::AddMembers(id, members))
     }
 
     fn remove_members(&mut self, id: String, members: Vec<String>) -> Refusable<()> {
-        self.conversations_done(Ask::RemoveMembers(id, members))
+        self.conversations_done(ServiceRequest::RemoveMembers(id, members))
     }
 
     fn append(&mut self, conversation: String, sender: String, kind: String, content: Vec<u8>) -> Refusable<()> {
-        self.conversations_done(Ask::Append {
+        self.conversations_done(ServiceRequest::Append {
             conversation,
             sender,
             kind,
@@ -145,12 +145,12 @@ impl wit::conversations::Host for InstanceState {
     }
 
     fn recall(&mut self, id: String, seq: u64, actor: String) -> Refusable<()> {
-        self.conversations_done(Ask::Recall(id, seq, actor))
+        self.conversations_done(ServiceRequest::Recall(id, seq, actor))
     }
 
     fn read(&mut self, id: String, after: u64, limit: u32) -> Refusable<Vec<wit::conversations::Stored>> {
-        match self.call_service(Ask::Read(id, after, limit))? {
-            Ok(Answer::Messages(messages)) => {
+        match self.call_service(ServiceRequest::Read(id, after, limit))? {
+            Ok(ServiceResponse::Messages(messages)) => {
                 let stored = |message: StoredMessage| wit::conversations::Stored {
                     seq: message.seq,
                     time_ms: message.time_ms,
@@ -172,8 +172,8 @@ impl wit::memberships::Host for InstanceState {
         conversation: String,
         actor: String,
     ) -> wasmtime::Result<Result<bool, wit::memberships::Failure>> {
-        match self.call_service(Ask::IsMember(conversation, actor))? {
-            Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
+        match self.call_service(ServiceRequest::IsMember(conversation, actor))? {
+            Ok(ServiceResponse::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
             Ok(_) => Err(other_answer()),
             Err(_) => Ok(Err(wit::memberships::Failure::Unavailable)),
         }
@@ -188,7 +188,7 @@ impl wit::annotations::Host for InstanceState {
         name: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::annotations::Failure>> {
-        let done = self.call_service(Ask::Annotate(conversation, seq, name, value))?;
+        let done = self.call_service(ServiceRequest::Annotate(conversation, seq, name, value))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::NotFound => wit::annotations::Failure::NotFound,
             ServiceError::Invalid(reason) => wit::annotations::Failure::Invalid(reason),
@@ -199,12 +199,12 @@ impl wit::annotations::Host for InstanceState {
 
 impl wit::watches::Host for InstanceState {
     fn conversation(&mut self, id: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
-        let done = self.call_service(Ask::WatchConversation(id, on))?;
+        let done = self.call_service(ServiceRequest::WatchConversation(id, on))?;
         Ok(done.map(drop).map_err(watches_failure))
     }
 
     fn actor(&mut self, actor: String, on: bool) -> wasmtime::Result<Result<(), wit::watches::Failure>> {
-        let done = self.call_service(Ask::WatchActor(actor, on))?;
+        let done = self.call_service(ServiceRequest::WatchActor(actor, on))?;
         Ok(done.map(drop).map_err(watches_failure))
     }
 }
@@ -218,7 +218,7 @@ fn watches_failure(error: ServiceError) -> wit::watches::Failure {
 
 impl wit::events::Host for InstanceState {
     fn publish(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::events::Failure>> {
-        let done = self.call_service(Ask::Publish(name, payload))?;
+        let done = self.call_service(ServiceRequest::Publish(name, payload))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::Invalid(reason) => wit::events::Failure::Invalid(reason),
             _ => wit::events::Failure::Unavailable,
@@ -228,7 +228,7 @@ impl wit::events::Host for InstanceState {
 
 impl wit::jobs::Host for InstanceState {
     fn add(&mut self, name: String, at_ms: u64, payload: Vec<u8>) -> wasmtime::Result<Result<(), wit::jobs::Failure>> {
-        let done = self.call_service(Ask::AddJob(name, at_ms, payload))?;
+        let done = self.call_service(ServiceRequest::AddJob(name, at_ms, payload))?;
         Ok(done.map(drop).map_err(|error| match error {
             ServiceError::TooLarge => wit::jobs::Failure::TooLarge,
             ServiceError::Quota => wit::jobs::Failure::Quota,
@@ -295,9 +295,12 @@ fn blobs_failure(error: &ServiceError) -> wit::blobs::Failure {
 }
 
 impl InstanceState {
-    fn blobs(&mut self, ask: Ask) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
-        match self.call_service(ask)? {
-            Ok(Answer::Blobs(blobs)) => Ok(Ok(blobs.into_iter().map(wit_blob).collect())),
+    fn blobs(
+        &mut self,
+        request: ServiceRequest,
+    ) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
+        match self.call_service(request)? {
+            Ok(ServiceResponse::Blobs(blobs)) => Ok(Ok(blobs.into_iter().map(wit_blob).collect())),
             Ok(_) => Err(other_answer()),
             Err(error) => Ok(Err(blobs_failure(&error))),
         }
@@ -306,7 +309,7 @@ impl InstanceState {
 
 impl wit::blobs::Host for InstanceState {
     fn get(&mut self, id: String) -> wasmtime::Result<Result<wit::types::Blob, wit::blobs::Failure>> {
-        let found = self.blobs(Ask::Blob(id))?;
+        let found = self.blobs(ServiceRequest::Blob(id))?;
         Ok(found.and_then(|blobs| blobs.into_iter().next().ok_or(wit::blobs::Failure::NotFound)))
     }
 
@@ -315,16 +318,16 @@ impl wit::blobs::Host for InstanceState {
         after: String,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
-        self.blobs(Ask::Blobs(after, limit))
+        self.blobs(ServiceRequest::Blobs(after, limit))
     }
 
     fn keep(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
-        let done = self.call_service(Ask::KeepBlob(id))?;
+        let done = self.call_service(ServiceRequest::KeepBlob(id))?;
         Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
     }
 
     fn remove(&mut self, id: String) -> wasmtime::Result<Result<(), wit::blobs::Failure>> {
-        let done = self.call_service(Ask::RemoveBlob(id))?;
+        let done = self.call_service(ServiceRequest::RemoveBlob(id))?;
         Ok(done.map(drop).map_err(|error| blobs_failure(&error)))
     }
 }
@@ -332,26 +335,29 @@ impl wit::blobs::Host for InstanceState {
 impl wit::sessions::Host for InstanceState {
     fn end(&mut self, actor: String, credential: Option<String>) -> wasmtime::Result<()> {
         // Where no session may be ended, none is.
-        self.call_service(Ask::EndSessions(actor, credential)).map(drop)
+        self.call_service(ServiceRequest::EndSessions(actor, credential))
+            .map(drop)
     }
 
     fn online(&mut self, actors: Vec<String>) -> wasmtime::Result<Vec<bool>> {
         let count = actors.len();
-        match self.call_service(Ask::Online(actors))? {
-            Ok(Answer::Flags(flags)) => Ok(flags),
+        match self.call_service(ServiceRequest::Online(actors))? {
+            Ok(ServiceResponse::Flags(flags)) => Ok(flags),
             _ => Ok(vec![false; count]),
         }
     }
 
     fn signal(&mut self, actors: Vec<String>, name: String, payload: Vec<u8>) -> wasmtime::Result<bool> {
-        Ok(self.call_service(Ask::Signal(actors, name, payload))?.is_ok())
+        Ok(self
+            .call_service(ServiceRequest::Signal(actors, name, payload))?
+            .is_ok())
     }
 }
 
 impl wit::methods::Host for InstanceState {
     fn call(&mut self, method: String, params: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
-        let called = match self.call_service(Ask::Call(method, params))? {
-            Ok(Answer::Called(called)) => called,
+        let called = match self.call_service(ServiceRequest::Call(method, params))? {
+            Ok(ServiceResponse::Called(called)) => called,
             Ok(_) => return Err(other_answer()),
             Err(error) => Err(error.into()),
         };
@@ -373,13 +379,13 @@ impl wit::timers::Host for InstanceState {
         at_ms: u64,
         payload: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::timers::Failure>> {
-        let done = self.call_service(Ask::SetTimer(name, at_ms, payload))?;
+        let done = self.call_service(ServiceRequest::SetTimer(name, at_ms, payload))?;
         Ok(done.map(drop).map_err(|error| timers_failure(&error)))
     }
 
     fn cancel(&mut self, name: String) -> wasmtime::Result<Result<bool, wit::timers::Failure>> {
-        match self.call_service(Ask::CancelTimer(name))? {
-            Ok(Answer::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
+        match self.call_service(ServiceRequest::CancelTimer(name))? {
+            Ok(ServiceResponse::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
             Ok(_) => Err(other_answer()),
             Err(error) => Ok(Err(timers_failure(&error))),
         }
@@ -388,8 +394,8 @@ impl wit::timers::Host for InstanceState {
 
 impl wit::secrets::Host for InstanceState {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        match self.call_service(Ask::Secret(name))? {
-            Ok(Answer::Text(text)) => Ok(text),
+        match self.call_service(ServiceRequest::Secret(name))? {
+            Ok(ServiceResponse::Text(text)) => Ok(text),
             _ => Ok(None),
         }
     }
@@ -397,18 +403,18 @@ impl wit::secrets::Host for InstanceState {
 
 impl wit::metrics::Host for InstanceState {
     fn count(&mut self, name: String, more: u64) -> wasmtime::Result<()> {
-        self.call_service(Ask::Count(name, more)).map(drop)
+        self.call_service(ServiceRequest::Count(name, more)).map(drop)
     }
 
     fn observe(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        self.call_service(Ask::Observe(name, value)).map(drop)
+        self.call_service(ServiceRequest::Observe(name, value)).map(drop)
     }
 }
 
 impl wit::clock::Host for InstanceState {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        match self.call_service(Ask::NowMs)? {
-            Ok(Answer::NowMs(now)) => Ok(now),
+        match self.call_service(ServiceRequest::NowMs)? {
+            Ok(ServiceResponse::NowMs(now)) => Ok(now),
             _ => Err(other_answer()),
         }
     }
@@ -416,8 +422,8 @@ impl wit::clock::Host for InstanceState {
 
 impl wit::random::Host for InstanceState {
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
-        match self.call_service(Ask::Random(count))? {
-            Ok(Answer::Bytes(bytes)) => Ok(bytes),
+        match self.call_service(ServiceRequest::Random(count))? {
+            Ok(ServiceResponse::Bytes(bytes)) => Ok(bytes),
             _ => Err(other_answer()),
         }
     }
@@ -431,7 +437,7 @@ impl wit::log::Host for InstanceState {
             wit::log::Level::Info => Level::Info,
             wit::log::Level::Debug => Level::Debug,
         };
-        self.call_service(Ask::Log(level, text)).map(drop)
+        self.call_service(ServiceRequest::Log(level, text)).map(drop)
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use courtyard_plugin_sdk::ServiceError;
-use courtyard_plugin_sdk::ask::{Answer, Ask};
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use wasmtime::ResourceLimiter;
 
 use super::abi::Guest;
 use crate::hooks::{Call, Failure, Transact};
 use crate::plugin::PluginLimits;
-use crate::services::{self, Asker};
+use crate::services::{ServiceContext, ServiceFailure};
 
 /// Bytes that one call may lift out of the guest, over all arguments and results.
 pub(super) const LIFTED_BYTES: usize = 8 << 20;
@@ -18,14 +18,14 @@ pub(super) const LIFTED_BYTES: usize = 8 << 20;
 /// What all instances of a plugin share.
 #[derive(Debug)]
 pub(super) struct PluginContext {
-    pub(super) asker: Asker,
+    pub(super) services: ServiceContext,
     pub(super) memory: MemoryBudget,
 }
 
 impl PluginContext {
-    pub(super) fn new(asker: Asker, limits: &PluginLimits) -> Self {
+    pub(super) fn new(services: ServiceContext, limits: &PluginLimits) -> Self {
         Self {
-            asker,
+            services,
             memory: MemoryBudget {
                 per_instance: limits.memory_bytes,
                 total: limits.total_memory_bytes,
@@ -129,7 +129,7 @@ impl InstanceState {
 
     pub(super) fn count(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
-        if self.host_calls > self.context.asker.limits.host_calls {
+        if self.host_calls > self.context.services.limits.host_calls {
             return Err(self.end(Failure::Limit("host calls")));
         }
         Ok(())
@@ -143,11 +143,14 @@ impl InstanceState {
     }
 
     /// Calls a service for the plugin; a failure of the store ends the plugin's call.
-    pub(super) fn call_service(&mut self, ask: Ask) -> wasmtime::Result<Result<Answer, ServiceError>> {
+    pub(super) fn call_service(
+        &mut self,
+        request: ServiceRequest,
+    ) -> wasmtime::Result<Result<ServiceResponse, ServiceError>> {
         self.count()?;
-        let (call, answer) = self.context.asker.answer(self.call.take(), ask);
+        let (call, answer) = self.context.services.answer(self.call.take(), request);
         self.call = call;
-        match answer.map_err(services::told) {
+        match answer.map_err(ServiceFailure::for_plugin) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Ok(error)) => Ok(Err(error)),
             Err(Err(reason)) => Err(self.end(Failure::Store(reason))),

@@ -23,7 +23,7 @@ impl Users {
         let Some(longest) = wanted.iter().max_by_key(|word| word.len()) else {
             return Err(Error::new("bad_query", "There is no word to look for."));
         };
-        let scan = cx.table::<Word>().scan((Begins(longest),)).after(params.after);
+        let scan = cx.table::<Word>().scan((KeyPrefix(longest),)).after(params.after);
         let page = scan.page(page_size(params.limit))?;
         let mut people = Vec::new();
         for Word { word, actor } in page.rows {

@@ -8,7 +8,7 @@ use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 /// A service, with its arguments. Each is the function of the services page of the contract with that name.
 #[allow(missing_docs, reason = "the contract describes them")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Ask {
+pub enum ServiceRequest {
     Get(#[serde(with = "serde_bytes")] Vec<u8>),
     Set(
         #[serde(with = "serde_bytes")] Vec<u8>,
@@ -70,7 +70,7 @@ pub enum Ask {
     IsMember(String, String),
 }
 
-impl Ask {
+impl ServiceRequest {
     /// Returns the capability that it needs; none if every plugin has it.
     #[must_use]
     pub fn capability(&self) -> Option<&'static str> {
@@ -108,7 +108,7 @@ impl Ask {
 /// What the host answers.
 #[allow(missing_docs, reason = "they are the results of the services")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Answer {
+pub enum ServiceResponse {
     Done,
     Value(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
     Entries(Entries),
@@ -125,4 +125,4 @@ pub enum Answer {
 }
 
 /// An answer, or why there is none.
-pub type Answered = Result<Answer, ServiceError>;
+pub type ServiceResult = Result<ServiceResponse, ServiceError>;
