@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 pub struct Blob {
     /// The tenant.
     pub app: String,
-    /// Unique in the host; sorts by when it was begun.
+    /// Unique in the host; sorts by the start of the upload.
     pub id: String,
-    /// The name of the file, as whoever uploads it says; may be empty, and is no path.
+    /// The name of the file, chosen by the uploader; may be empty, and is not a path.
     pub name: String,
-    /// As whoever uploads it says, such as `image/png`; may be empty.
+    /// The media type that the uploader gave, such as `image/png`; not checked, and may be empty.
     pub media_type: String,
-    /// How many bytes it has, or will have.
+    /// The length in bytes, which an incomplete upload will have at its end.
     pub length: u64,
-    /// The actor who uploads it; empty for one that the plugin wrote.
+    /// The actor who uploads it; empty for a blob that the plugin wrote.
     pub uploader: String,
-    /// The conversation that it is for; may be empty.
+    /// The conversation that it belongs to; may be empty.
     pub conversation: String,
-    /// When it was begun, in milliseconds since 1970.
+    /// The start of the upload, in milliseconds since 1970.
     pub created_ms: u64,
 }

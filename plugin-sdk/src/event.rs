@@ -1,26 +1,25 @@
-//! What plugins are told of besides messages: acts, changes of conversations, events of other
-//! plugins, jobs.
+//! Acts, changes of conversations, events of other plugins, and jobs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// Something that is done about a message in the log.
+/// An act on a message in the log, or a signal about a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
-    /// `recall`, `react` or `unreact`; others may come.
+    /// The acts `recall`, `react` and `unreact`; the signals `typing` and `receipt`. Later hosts may add names.
     pub name: String,
     /// The tenant.
     pub app: String,
-    /// Where.
+    /// The conversation.
     pub conversation: String,
     /// The kind of the conversation.
     pub conversation_kind: String,
-    /// Who does it.
+    /// The actor who does it.
     pub actor: String,
-    /// The number of the message.
+    /// The number of the message; 0 for a signal, which has no target.
     pub target: u64,
-    /// Who sent the message.
+    /// The sender of the message.
     pub target_sender: String,
     /// The kind of its content.
     pub target_kind: String,
@@ -30,28 +29,28 @@ pub struct Act {
     pub time_ms: u64,
 }
 
-/// A conversation begins, or its members change.
+/// A new conversation, or a change of members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The tenant.
     pub app: String,
-    /// Which conversation.
+    /// The conversation.
     pub conversation: String,
     /// Its kind.
     pub kind: String,
-    /// The plugin that owns it, and makes the change.
+    /// The plugin that owns the conversation and makes the change.
     pub owner: String,
-    /// On whose behalf; may be empty.
+    /// The actor on whose behalf; may be empty.
     pub actor: String,
-    /// Whether the conversation begins with it.
+    /// True if the change creates the conversation.
     pub created: bool,
-    /// Who becomes a member.
+    /// The new members.
     pub joined: Vec<String>,
-    /// Who is none any more.
+    /// The removed members.
     pub left: Vec<String>,
 }
 
-/// Something that another plugin says.
+/// An event of another plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The tenant.
@@ -60,25 +59,25 @@ pub struct Event {
     pub plugin: String,
     /// Its name, without the plugin.
     pub name: String,
-    /// On whose behalf; may be empty.
+    /// The actor on whose behalf; may be empty.
     pub actor: String,
     /// A JSON value.
     #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
-    /// When, in milliseconds since 1970.
+    /// The time of publication, in milliseconds since 1970.
     pub time_ms: u64,
 }
 
-/// Work that the plugin left for the action lane.
+/// Work that the plugin added for the action lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// The tenant.
     pub app: String,
     /// Unique; the same for all attempts.
     pub id: String,
-    /// What the plugin calls it.
+    /// The name that the plugin gave it.
     pub name: String,
-    /// What the plugin left with it.
+    /// The payload that the plugin gave it, JSON.
     #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// 1 for the first attempt.
@@ -86,20 +85,20 @@ pub struct Job {
 }
 
 impl Job {
-    /// Reads the payload.
+    /// Parses the payload.
     ///
     /// # Errors
-    /// When it is not of that form.
+    /// If it is not a `T`.
     pub fn payload_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.payload).map_err(|error| Error::new("bad_job", error.to_string()))
     }
 }
 
 impl Event {
-    /// Reads the payload.
+    /// Parses the payload.
     ///
     /// # Errors
-    /// When it is not of that form.
+    /// If it is not a `T`.
     pub fn payload_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.payload).map_err(|error| Error::new("bad_event", error.to_string()))
     }

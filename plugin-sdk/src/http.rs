@@ -1,4 +1,4 @@
-//! Requests and responses of HTTP, as plugins see them.
+//! HTTP requests and responses, as plugins see them.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ pub type Headers = Vec<(String, Vec<u8>)>;
 pub struct HttpRequest {
     /// In upper case.
     pub method: String,
-    /// What stands behind the plugin's own part, with the slash that it begins with.
+    /// The path after the plugin's own part, with its leading slash.
     pub path: String,
-    /// What stands behind the question mark; may be empty.
+    /// The text after the question mark; may be empty.
     pub query: String,
     /// Its headers.
     pub headers: Headers,
@@ -29,7 +29,7 @@ impl HttpRequest {
     }
 }
 
-/// What a plugin answers, or what it was answered.
+/// The response of a plugin, or of another server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpResponse {
     /// The status, such as 200.
@@ -42,7 +42,7 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// Makes a response with a body of some media type.
+    /// Creates a response with a body of a media type.
     #[must_use]
     pub fn new(status: u16, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -52,10 +52,9 @@ impl HttpResponse {
         }
     }
 
-    /// Makes a response of a JSON value.
+    /// Creates a response with a JSON value. The body is empty if the value can't be written as JSON.
     #[must_use]
     pub fn json(status: u16, value: &impl Serialize) -> Self {
-        // What can't be JSON is the author's mistake, and shows as an empty body.
         Self::new(
             status,
             "application/json",
@@ -82,12 +81,12 @@ pub struct FetchRequest {
     /// Its body.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
-    /// Whether redirects are followed; each place is checked as the first one.
+    /// Whether the host follows redirects; it checks each target like the first URL.
     pub follow: bool,
 }
 
 impl FetchRequest {
-    /// Makes a request without a body that follows redirects.
+    /// Creates a request without a body that follows redirects.
     #[must_use]
     pub fn new(method: &str, url: impl Into<String>) -> Self {
         Self {
@@ -98,16 +97,15 @@ impl FetchRequest {
         }
     }
 
-    /// Makes a `GET`.
+    /// Creates a `GET`.
     #[must_use]
     pub fn get(url: impl Into<String>) -> Self {
         Self::new("GET", url)
     }
 
-    /// Makes a `POST` of a JSON value.
+    /// Creates a `POST` of a JSON value. The body is empty if the value can't be written as JSON.
     #[must_use]
     pub fn post_json(url: impl Into<String>, value: &impl Serialize) -> Self {
-        // What can't be JSON is the author's mistake, and shows as an empty body.
         let body = serde_json::to_vec(value).unwrap_or_default();
         Self {
             body,

@@ -2,7 +2,7 @@
 
 use crate::Error;
 
-/// A message, as hooks see it. Every text is a slice of what the host handed over: nothing is copied.
+/// A message, as hooks see it. Every text is a slice of the host's bytes: nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
@@ -14,7 +14,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Makes a message of the bytes of the contract.
+    /// Creates a message from the bytes of the contract; `ends` are the offsets at which the texts end.
     #[must_use]
     pub fn new(bytes: &'a [u8], ends: [u32; 8], seq: u64, edits: u64, time_ms: u64) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl<'a> Message<'a> {
     }
 
     fn text(&self, index: usize) -> &'a str {
-        // The host vouches for UTF-8; an empty text is better than a trap should it ever be wrong.
+        // The host guarantees UTF-8. An empty text is better than a trap if it is ever wrong.
         std::str::from_utf8(self.part(index)).unwrap_or_default()
     }
 
@@ -54,7 +54,7 @@ impl<'a> Message<'a> {
         self.text(2)
     }
 
-    /// Returns who sends.
+    /// Returns the sender.
     #[must_use]
     pub fn sender(&self) -> &'a str {
         self.text(3)
@@ -84,10 +84,10 @@ impl<'a> Message<'a> {
         self.part(7)
     }
 
-    /// Reads the content.
+    /// Parses the content.
     ///
     /// # Errors
-    /// When it is not of that form.
+    /// If it is not a `T`.
     pub fn content_as<T: serde::Deserialize<'a>>(&self) -> Result<T, Error> {
         serde_json::from_slice(self.content()).map_err(|error| Error::new("bad_content", error.to_string()))
     }
@@ -98,32 +98,32 @@ impl<'a> Message<'a> {
         self.seq
     }
 
-    /// Returns the number of the message that this one gives another content; 0 for a new message.
+    /// Returns the number of the message that this one edits; 0 for a new message.
     #[must_use]
     pub fn edits(&self) -> u64 {
         self.edits
     }
 
-    /// Returns when the message came, in milliseconds since 1970.
+    /// Returns the time of the message in milliseconds since 1970; before the commit the time of arrival.
     #[must_use]
     pub fn time_ms(&self) -> u64 {
         self.time_ms
     }
 }
 
-/// What a plugin decides about a message.
+/// The decision of a plugin about a message.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
-    /// It may go on.
+    /// Accepts the message unchanged.
     Accept,
-    /// It goes on with this content, a JSON object.
+    /// Accepts the message with this content, a JSON object, in place of its own.
     Replace(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It ends here.
+    /// Rejects the message; the sender gets the error.
     Reject(Error),
 }
 
 impl Verdict {
-    /// Replaces the content by a value that becomes a JSON object.
+    /// Replaces the content by a value that serializes to a JSON object. Rejects with `bad_content` if it can't be serialized.
     #[must_use]
     pub fn replace(content: &impl serde::Serialize) -> Self {
         match serde_json::to_vec(content) {
@@ -132,7 +132,7 @@ impl Verdict {
         }
     }
 
-    /// Rejects with a code and a sentence.
+    /// Rejects the message with a code and a sentence.
     #[must_use]
     pub fn reject(code: &str, message: impl Into<String>) -> Self {
         Self::Reject(Error::new(code, message))

@@ -1,11 +1,11 @@
-//! What a plugin in the host's process asks of the host, as values.
+//! Calls of services as values, for plugins in the host's process and in native libraries.
 
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Conversation, Entries, Level, StoredMessage};
 use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 
-/// A service, with its arguments. Each is the function of the services page of the contract with that name.
+/// A call of a service. Each variant is the function of that name in `wit/services.wit`, with its arguments.
 #[allow(missing_docs, reason = "the contract describes them")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ServiceRequest {
@@ -66,12 +66,12 @@ pub enum ServiceRequest {
     Log(Level, String),
     NowMs,
     Random(u32),
-    // Libraries count these, so new ones stand behind the others.
+    // Native libraries encode the index of a variant: add new ones at the end.
     IsMember(String, String),
 }
 
 impl ServiceRequest {
-    /// Returns the capability that it needs; none if every plugin has it.
+    /// Returns the capability that the service needs; none if every plugin has it.
     #[must_use]
     pub fn capability(&self) -> Option<&'static str> {
         match self {
@@ -105,7 +105,7 @@ impl ServiceRequest {
     }
 }
 
-/// What the host answers.
+/// The result of a service.
 #[allow(missing_docs, reason = "they are the results of the services")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ServiceResponse {
@@ -124,5 +124,5 @@ pub enum ServiceResponse {
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
-/// An answer, or why there is none.
+/// The result of a service, or its error.
 pub type ServiceResult = Result<ServiceResponse, ServiceError>;

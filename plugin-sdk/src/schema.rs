@@ -7,7 +7,7 @@ pub trait Schema {
     const JSON: &'static str;
     /// The schema of a list of these.
     const LIST: &'static str;
-    /// Whether a member of this type may be left out.
+    /// True if a member of this type may be missing.
     const OPTIONAL: bool = false;
 }
 
@@ -32,7 +32,7 @@ plain! {
 }
 
 impl<T: Schema> Schema for Option<T> {
-    /// What a member holds that is there and not null.
+    /// The schema of a member that is present and not null.
     const JSON: &'static str = T::JSON;
     const LIST: &'static str = T::LIST;
     const OPTIONAL: bool = true;
@@ -40,18 +40,18 @@ impl<T: Schema> Schema for Option<T> {
 
 impl<T: Schema> Schema for Vec<T> {
     const JSON: &'static str = T::LIST;
-    /// Lists of lists are not told apart further.
+    /// The schema of lists of lists doesn't describe the inner members.
     const LIST: &'static str = r#"{"type":"array","items":{"type":"array"}}"#;
 }
 
-/// Cuts off the comma that a list of entries begins with.
+/// Removes the comma at the start of a list of members.
 #[doc(hidden)]
 #[must_use]
 pub const fn without_leading_comma(text: &'static str) -> &'static str {
     if text.is_empty() { text } else { text.split_at(1).1 }
 }
 
-/// Declares a struct that travels as a JSON object, with its schema. Members that the struct does not have are errors.
+/// Declares a struct that is sent as a JSON object, with its schema. Unknown members are errors.
 #[macro_export]
 macro_rules! record {
     (
