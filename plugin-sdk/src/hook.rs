@@ -1,30 +1,31 @@
-//! What a host asks of a plugin, as values: every kind of plugin but Wasm answers them as they are.
+//! Calls of hooks as values. Native libraries and plugins in the host's process get them; Wasm modules don't.
 
 use serde::{Deserialize, Serialize};
 
+use crate::declare::DeclaredHooks;
 use crate::manifest::HookName;
 use crate::{
     Act, Blob, Change, Context, Error, Event, HttpRequest, HttpResponse, Identity, Job, Message, Registered, Verdict,
 };
 
-/// A message with its texts end to end, as the contract has it.
+/// A message with its texts end to end, as in the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackedMessage {
     /// The texts.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
-    /// Where each ends, in the order of the contract.
+    /// The offset at which each text ends, in the order of the contract.
     pub ends: [u32; 8],
     /// The number in the conversation; 0 before the message is in the log.
     pub seq: u64,
-    /// The number of the message that this one gives another content; 0 for a new message.
+    /// The number of the message that this one edits; 0 for a new message.
     pub edits: u64,
-    /// When the message came, in milliseconds since 1970.
+    /// The time of the message, in milliseconds since 1970.
     pub time_ms: u64,
 }
 
 impl PackedMessage {
-    /// Returns the message as plugins see it.
+    /// Returns the message in the form that hooks get.
     #[must_use]
     pub fn view(&self) -> Message<'_> {
         Message::new(&self.bytes, self.ends, self.seq, self.edits, self.time_ms)
@@ -89,7 +90,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Returns where the host enters the plugin with it.
+    /// Returns the hook that the request calls.
     #[must_use]
     pub fn hook(&self) -> HookName {
         match self {
@@ -118,7 +119,7 @@ impl Request {
         }
     }
 
-    /// Whether the plugin is told who makes the request.
+    /// Returns whether the plugin gets the caller of the request.
     #[must_use]
     pub fn names_caller(&self) -> bool {
         matches!(
@@ -135,58 +136,59 @@ impl Request {
     }
 }
 
-/// What the function returned.
+/// The result of a function of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Nothing but whether it succeeded.
+    /// Success, or an error.
     Done(Result<(), Error>),
-    /// Who a token stands for.
+    /// The identity of a token.
     Identity(Result<Option<Identity>, Error>),
-    /// What becomes of a message.
+    /// The decision about a message.
     Verdict(Verdict),
-    /// New contents.
+    /// The new content of each message; none keeps a content.
     Contents(Result<Vec<Option<Vec<u8>>>, Error>),
     /// A JSON value.
     Value(Result<Vec<u8>, Error>),
     /// Any bytes.
     Bytes(Result<Vec<u8>, Error>),
-    /// What a request of HTTP is answered.
+    /// An HTTP response.
     Response(Result<HttpResponse, Error>),
 }
 
-/// Calls the function that a request names.
+/// Calls the function that a request names. A hook that the plugin doesn't declare does nothing.
 pub(crate) fn serve<P: Registered>(plugin: &P, cx: &Context, request: &Request) -> Reply {
+    let hooks = DeclaredHooks(plugin);
     match request {
         Request::Migrate { from } => Reply::Done(plugin.migrate(cx, from)),
-        Request::Authenticate { app, token } => Reply::Identity(plugin.authenticate(cx, app, token)),
-        Request::BeforeSend(message) => Reply::Verdict(plugin.before_send(cx, &message.view())),
-        Request::AfterSend(message) => Reply::Done(plugin.after_send(cx, &message.view())),
+        Request::Authenticate { app, token } => Reply::Identity(hooks.authenticate(cx, app, token)),
+        Request::BeforeSend(message) => Reply::Verdict(hooks.before_send(cx, &message.view())),
+        Request::AfterSend(message) => Reply::Done(hooks.after_send(cx, &message.view())),
         Request::Render { viewer, messages } => {
             let views: Vec<Message<'_>> = messages.iter().map(PackedMessage::view).collect();
-            Reply::Contents(plugin.render(cx, viewer, &views))
+            Reply::Contents(hooks.render(cx, viewer, &views))
         }
         Request::Method { name, params } => Reply::Value(plugin.call(cx, name, params)),
-        Request::Timer { name, payload } => Reply::Done(plugin.timer(cx, name, payload)),
+        Request::Timer { name, payload } => Reply::Done(hooks.timer(cx, name, payload)),
         Request::Connected => {
-            plugin.connected(cx);
+            hooks.connected(cx);
             Reply::Done(Ok(()))
         }
         Request::Disconnected => {
-            plugin.disconnected(cx);
+            hooks.disconnected(cx);
             Reply::Done(Ok(()))
         }
-        Request::BeforeAct(act) => Reply::Done(plugin.before_act(cx, act)),
-        Request::AfterAct(act) => Reply::Done(plugin.after_act(cx, act)),
-        Request::BeforeChange(change) => Reply::Done(plugin.before_change(cx, change)),
-        Request::AfterChange(change) => Reply::Done(plugin.after_change(cx, change)),
-        Request::Push { message, recipients } => Reply::Done(plugin.push(cx, &message.view(), recipients)),
-        Request::Event(event) => Reply::Done(plugin.event(cx, event)),
-        Request::Http(request) => Reply::Response(plugin.http(cx, request)),
-        Request::BeforeUpload { blob, is_member } => Reply::Done(plugin.before_upload(cx, blob, *is_member)),
-        Request::CompleteUpload(blob) => Reply::Done(plugin.complete_upload(cx, blob)),
-        Request::BeforeDownload { blob, is_member } => Reply::Done(plugin.before_download(cx, blob, *is_member)),
-        Request::BeforeRemove(blob) => Reply::Done(plugin.before_remove(cx, blob)),
-        Request::Action(job) => Reply::Done(plugin.action(cx, job)),
+        Request::BeforeAct(act) => Reply::Done(hooks.before_act(cx, act)),
+        Request::AfterAct(act) => Reply::Done(hooks.after_act(cx, act)),
+        Request::BeforeChange(change) => Reply::Done(hooks.before_change(cx, change)),
+        Request::AfterChange(change) => Reply::Done(hooks.after_change(cx, change)),
+        Request::Push { message, recipients } => Reply::Done(hooks.push(cx, &message.view(), recipients)),
+        Request::Event(event) => Reply::Done(hooks.event(cx, event)),
+        Request::Http(request) => Reply::Response(hooks.http(cx, request)),
+        Request::BeforeUpload { blob, is_member } => Reply::Done(hooks.before_upload(cx, blob, *is_member)),
+        Request::CompleteUpload(blob) => Reply::Done(hooks.complete_upload(cx, blob)),
+        Request::BeforeDownload { blob, is_member } => Reply::Done(hooks.before_download(cx, blob, *is_member)),
+        Request::BeforeRemove(blob) => Reply::Done(hooks.before_remove(cx, blob)),
+        Request::Action(job) => Reply::Done(hooks.action(cx, job)),
         Request::Transaction { name, payload } => Reply::Bytes(plugin.transact(cx, name, payload)),
     }
 }

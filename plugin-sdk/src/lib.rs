@@ -4,6 +4,8 @@
 //! docs/guides/plugins.md goes from an empty folder to a plugin in a running host.
 
 mod blob;
+#[doc(hidden)]
+pub mod declare;
 mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hook;
@@ -30,6 +32,7 @@ pub mod wasm;
 
 pub use blob::Blob;
 pub use const_format;
+pub use declare::{Declared, HookContext, NotDeclared};
 pub use event::{Act, Change, Event, Job};
 pub use http::{FetchRequest, Headers, HttpRequest, HttpResponse};
 pub use message::{Message, Verdict};

@@ -1,12 +1,13 @@
-//! What a plugin declares: JSON in the custom section `courtyard:manifest`, read before any of its code runs.
+//! The manifest of a plugin: JSON in the custom section `courtyard:manifest`. Hosts read it before any code of the plugin
+//! runs.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a manifest can't be used.
+/// Why a manifest is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Not the JSON that this version knows.
+    /// It is not JSON of this format.
     #[error("it can't be read: {0}")]
     Json(#[from] serde_json::Error),
     /// A value breaks a rule.
@@ -14,157 +15,217 @@ pub enum ManifestError {
     Invalid(String),
 }
 
-/// Where the host enters a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HookName {
-    /// Who a token stands for. Guard.
-    Authenticate,
-    /// About a message on its way into the log. Guard or transform.
-    BeforeSend,
-    /// Of a message that is in the log. Observe.
-    AfterSend,
-    /// What a viewer sees of a message. Render.
-    Render,
-    /// A timer that the plugin set.
-    Timer,
-    /// A client has signed in. Observe.
-    Connected,
-    /// The connection of a client that was signed in has ended. Observe.
-    Disconnected,
-    /// Something that is done about a message in the log. Guard.
-    BeforeAct,
-    /// Of such an act that is in the log. Observe.
-    AfterAct,
-    /// About a conversation that begins or whose members change. Guard.
-    BeforeChange,
-    /// Of such a change that is committed. Observe.
-    AfterChange,
-    /// A message for actors who are not online. Observe.
-    Push,
-    /// An event of another plugin. Observe.
-    Event,
-    /// A request to the plugin's part of the HTTP interface.
-    Http,
-    /// About an upload of a blob of the plugin that begins. Guard.
-    BeforeUpload,
-    /// About a blob of the plugin all of whose bytes are there. Guard.
-    CompleteUpload,
-    /// About a download of a blob of the plugin. Guard.
-    BeforeDownload,
-    /// About the removal of a blob of the plugin. Guard.
-    BeforeRemove,
-    /// A job of the plugin. Action lane.
-    Action,
-    /// What a job hands over to be kept. It is not declared.
-    Transaction,
-    /// A method that a client calls. Methods are declared one by one.
-    Method,
-    /// The change of keys from one version to another. It is not declared.
-    Migrate,
+macro_rules! hooks {
+    ($($(#[doc = $doc:literal])* $hook:ident = $name:ident $(($($property:ident $(= $value:literal)?),*))?,)*) => {
+        /// A function of the plugin that the host calls.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum HookName {
+            $($(#[doc = $doc])* $hook,)*
+        }
+
+        impl HookName {
+            /// All hooks.
+            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$hook),*];
+
+            /// Returns the name as manifests, logs and metrics write it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$hook => stringify!($name),)*
+                }
+            }
+
+            const fn properties(self) -> HookProperties {
+                match self {
+                    $(Self::$hook => HookProperties {
+                        $($($property: property!($property $(= $value)?),)*)?
+                        ..HookProperties::PLAIN
+                    },)*
+                }
+            }
+        }
+
+        /// A function for each hook, under the name that `register!` takes.
+        #[doc(hidden)]
+        pub mod hook_names {
+            $(
+                #[must_use]
+                pub const fn $name() -> super::HookName {
+                    super::HookName::$hook
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! property {
+    (capability = $capability:literal) => {
+        Some($capability)
+    };
+    ($flag:ident) => {
+        true
+    };
+}
+
+/// What else the list of hooks says about one.
+struct HookProperties {
+    /// Whether it sees, at least once, what is committed.
+    observed: bool,
+    /// Whether it takes the filter `watched`.
+    watched: bool,
+    /// Whether it is missing among the hooks of a manifest.
+    undeclared: bool,
+    capability: Option<&'static str>,
+}
+
+impl HookProperties {
+    const PLAIN: Self = Self {
+        observed: false,
+        watched: false,
+        undeclared: false,
+        capability: None,
+    };
+}
+
+// The only list of the hooks. `docs/reference/contract.md` has a row for each, and a test compares the two.
+hooks! {
+    /// Resolves a token to an identity. Guard.
+    Authenticate = authenticate,
+    /// Decides about a message before it is in the log. Guard or transform.
+    BeforeSend = before_send (watched),
+    /// Observes a message in the log. Observe.
+    AfterSend = after_send (watched, observed),
+    /// Changes what one viewer sees of messages. Render.
+    Render = render,
+    /// Runs when a timer of the plugin is due.
+    Timer = timer (capability = "timers"),
+    /// Observes that a client has signed in. Observe.
+    Connected = connected,
+    /// Observes that the connection of a signed-in client has ended. Observe.
+    Disconnected = disconnected,
+    /// Decides about an act on a message in the log, or a signal. Guard.
+    BeforeAct = before_act (watched),
+    /// Observes an act in the log. Observe.
+    AfterAct = after_act (watched, observed),
+    /// Decides about a new conversation, or a change of its members. Guard.
+    BeforeChange = before_change,
+    /// Observes a committed change of a conversation. Observe.
+    AfterChange = after_change (observed),
+    /// Observes a message that offline members missed. Observe.
+    Push = push (watched, observed),
+    /// Observes an event of another plugin. Observe.
+    Event = event (observed, capability = "events"),
+    /// Answers a request to the plugin's part of the HTTP interface.
+    Http = http (capability = "http"),
+    /// Decides about a new upload of a blob of the plugin. Guard.
+    BeforeUpload = before_upload (capability = "blobs"),
+    /// Decides about a blob of the plugin whose last byte has arrived. Guard.
+    CompleteUpload = complete_upload (capability = "blobs"),
+    /// Decides about a download of a blob of the plugin. Guard.
+    BeforeDownload = before_download (capability = "blobs"),
+    /// Decides about the removal of a blob of the plugin. Guard.
+    BeforeRemove = before_remove (capability = "blobs"),
+    /// Runs a job of the plugin. Action lane.
+    Action = action (capability = "jobs"),
+    /// Runs a transaction of a job. Comes with `action`, and is not declared.
+    Transaction = transaction (undeclared),
+    /// Runs a method that a client calls. Methods are declared one by one.
+    Method = method (undeclared),
+    /// Changes the keys of another version. Every plugin has it, and it is not declared.
+    Migrate = migrate (undeclared),
 }
 
 impl HookName {
-    /// All of them.
-    pub const ALL: [Self; 22] = [
-        Self::Authenticate,
-        Self::BeforeSend,
-        Self::AfterSend,
-        Self::Render,
-        Self::Timer,
-        Self::Connected,
-        Self::Disconnected,
-        Self::BeforeAct,
-        Self::AfterAct,
-        Self::BeforeChange,
-        Self::AfterChange,
-        Self::Push,
-        Self::Event,
-        Self::Http,
-        Self::BeforeUpload,
-        Self::CompleteUpload,
-        Self::BeforeDownload,
-        Self::BeforeRemove,
-        Self::Action,
-        Self::Transaction,
-        Self::Method,
-        Self::Migrate,
-    ];
-
-    /// Returns the name as manifests, logs and metrics write it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Authenticate => "authenticate",
-            Self::BeforeSend => "before_send",
-            Self::AfterSend => "after_send",
-            Self::Render => "render",
-            Self::Timer => "timer",
-            Self::Connected => "connected",
-            Self::Disconnected => "disconnected",
-            Self::BeforeAct => "before_act",
-            Self::AfterAct => "after_act",
-            Self::BeforeChange => "before_change",
-            Self::AfterChange => "after_change",
-            Self::Push => "push",
-            Self::Event => "event",
-            Self::Http => "http",
-            Self::BeforeUpload => "before_upload",
-            Self::CompleteUpload => "complete_upload",
-            Self::BeforeDownload => "before_download",
-            Self::BeforeRemove => "before_remove",
-            Self::Action => "action",
-            Self::Transaction => "transaction",
-            Self::Method => "method",
-            Self::Migrate => "migrate",
-        }
-    }
-
-    /// Whether it sees, at least once, what is committed.
+    /// Returns whether the hook sees, at least once, what is committed.
     #[must_use]
     pub const fn is_observed(self) -> bool {
-        matches!(
-            self,
-            Self::AfterSend | Self::AfterAct | Self::AfterChange | Self::Push | Self::Event
-        )
+        self.properties().observed
     }
 
-    /// Whether it can be asked for in some conversations alone that the plugin chooses while it runs.
+    /// Returns whether the hook takes the filter `watched`: only conversations that the plugin chooses while it runs.
     #[must_use]
     pub const fn can_be_watched(self) -> bool {
-        matches!(
-            self,
-            Self::BeforeSend | Self::AfterSend | Self::BeforeAct | Self::AfterAct | Self::Push
-        )
+        self.properties().watched
     }
 
-    /// Returns the capability that a plugin needs to be entered there.
+    /// Returns the capability that a plugin needs to declare the hook.
     #[must_use]
     pub const fn capability(self) -> Option<&'static str> {
-        match self {
-            Self::Timer => Some("timers"),
-            Self::Event => Some("events"),
-            Self::Http => Some("http"),
-            Self::BeforeUpload | Self::CompleteUpload | Self::BeforeDownload | Self::BeforeRemove => Some("blobs"),
-            Self::Action => Some("jobs"),
-            _ => None,
-        }
+        self.properties().capability
     }
 
-    /// Whether it stands among the hooks of a manifest.
+    /// Returns whether the hook is listed among the hooks of a manifest.
     #[must_use]
     pub const fn is_declared(self) -> bool {
-        !matches!(self, Self::Method | Self::Migrate | Self::Transaction)
+        !self.properties().undeclared
     }
 }
 
-/// How a `before_send` hook fails.
+macro_rules! capabilities {
+    ($($capability:ident,)*) => {
+        /// The capabilities that a manifest may request. `http` has no service: it is the plugin's own part of the HTTP
+        /// interface.
+        pub const CAPABILITIES: [&str; [$(stringify!($capability)),*].len()] = [$(stringify!($capability)),*];
+
+        /// A function for each capability, under the name that `register!` takes.
+        #[doc(hidden)]
+        pub mod capability_names {
+            $(
+                #[must_use]
+                pub const fn $capability() -> &'static str {
+                    stringify!($capability)
+                }
+            )*
+        }
+    };
+}
+
+capabilities! {
+    kv,
+    conversations,
+    memberships,
+    sessions,
+    methods,
+    timers,
+    events,
+    annotations,
+    watches,
+    http,
+    jobs,
+    fetch,
+    blobs,
+    secrets,
+    metrics,
+    clock,
+    random,
+    log,
+}
+
+/// The capabilities that every plugin has without a grant.
+pub const ALWAYS_GRANTED: [&str; 4] = ["clock", "random", "log", "metrics"];
+
+/// A function for each class of `before_send`, under the name that `register!` takes.
+#[doc(hidden)]
+pub mod class_names {
+    #[must_use]
+    pub const fn guard() -> super::Class {
+        super::Class::Guard
+    }
+
+    #[must_use]
+    pub const fn transform() -> super::Class {
+        super::Class::Transform
+    }
+}
+
+/// The effect of a failure of `before_send`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A failure rejects the message.
     Guard,
-    /// A failure skips this plugin alone; it may not reject.
+    /// A failure skips only this plugin. The hook can't reject.
     Transform,
 }
 
@@ -172,22 +233,22 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
-    /// Which.
+    /// The hook.
     pub hook: HookName,
-    /// Only for `before_send`, and needed there.
+    /// Required for `before_send`, and invalid for other hooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
-    /// Kinds of conversations; empty for any.
+    /// The kinds of conversations that it sees; empty for any.
     #[serde(default)]
     pub conversation_kinds: Vec<String>,
-    /// Kinds of content; empty for any.
+    /// The kinds of content that it sees; empty for any.
     #[serde(default)]
     pub content_kinds: Vec<String>,
-    /// Only for `event`: which, as `PLUGIN.NAME`; empty for any.
+    /// Only for `event`: the events that it sees, as `PLUGIN.NAME`; empty for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
-    /// Only for `after_send`, `after_act` and `push`: conversations that the plugin watches, and those with a member that it
-    /// watches. Needs the capability `watches`.
+    /// Only for hooks that [can be watched](HookName::can_be_watched): restricts the hook to conversations that the plugin
+    /// watches, and those with a member that it watches. Needs the capability `watches`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watched: bool,
 }
@@ -198,7 +259,7 @@ pub struct Hook {
 pub struct MethodEntry {
     /// Its name, without the plugin's id.
     pub name: String,
-    /// Whether sessions that are not signed in may call it.
+    /// True if sessions that are not signed in may call it.
     #[serde(default)]
     pub anonymous: bool,
     /// JSON Schema of the parameters.
@@ -207,7 +268,7 @@ pub struct MethodEntry {
     pub result: serde_json::Value,
 }
 
-/// What a plugin declares.
+/// The declarations of a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -215,32 +276,32 @@ pub struct Manifest {
     pub manifest: u32,
     /// 1 to 32 of a-z 0-9 _ -, a letter first.
     pub id: String,
-    /// Of the plugin.
+    /// The version of the plugin.
     pub version: String,
-    /// Of the contract.
+    /// The version of the contract that it was built for.
     pub contract: String,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
-    /// Plugins that are to be asked before it, if they are there.
+    /// Plugins that the host calls before this one, if they are configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
-    /// What it wants to use, besides clock, random, log and metrics.
+    /// The capabilities that it requests, besides clock, random, log and metrics.
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Where it wants to be asked.
+    /// The hooks that the host calls.
     #[serde(default)]
     pub hooks: Vec<Hook>,
-    /// What clients may call.
+    /// The methods that clients may call.
     #[serde(default)]
     pub methods: Vec<MethodEntry>,
 }
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// When the bytes are no JSON of this form, or a value breaks a rule.
+    /// If the bytes aren't JSON of this format, or a value breaks a rule.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = serde_json::from_slice(json)?;
         manifest.check()?;
@@ -257,14 +318,14 @@ impl Manifest {
         }
         if !is_name(&self.id, b"_-") {
             return invalid(format!(
-                "{:?} is no plugin id: 1 to 32 of a-z 0-9 _ -, a letter first",
+                "not a plugin id: {:?}; an id is 1 to 32 of a-z 0-9 _ -, a letter first",
                 self.id
             ));
         }
         for method in &self.methods {
             if !is_name(&method.name, b"_") {
                 return invalid(format!(
-                    "{:?} is no method name: 1 to 32 of a-z 0-9 _, a letter first",
+                    "not a method name: {:?}; a name is 1 to 32 of a-z 0-9 _, a letter first",
                     method.name
                 ));
             }
@@ -274,10 +335,10 @@ impl Manifest {
         }
         for hook in &self.hooks {
             if !hook.hook.is_declared() {
-                return invalid(format!("{:?} does not stand among the hooks", hook.hook.name()));
+                return invalid(format!("{:?} can't be listed among the hooks", hook.hook.name()));
             }
             if (hook.hook == HookName::BeforeSend) != hook.class.is_some() {
-                return invalid("`class` belongs to `before_send`, and is needed there".to_owned());
+                return invalid("`class` is required for `before_send`, and invalid for other hooks".to_owned());
             }
             if let Some(needed) = hook.hook.capability()
                 && !self.capabilities.iter().any(|capability| capability == needed)
@@ -288,7 +349,10 @@ impl Manifest {
                 ));
             }
             if hook.watched && !hook.hook.can_be_watched() {
-                return invalid(format!("`watched` is no filter of {:?}", hook.hook.name()));
+                return invalid(format!(
+                    "the hook {:?} doesn't take the filter `watched`",
+                    hook.hook.name()
+                ));
             }
             if hook.watched && !self.capabilities.iter().any(|capability| capability == "watches") {
                 return invalid("the filter `watched` needs the capability \"watches\"".to_owned());
@@ -317,13 +381,13 @@ mod tests {
         r#"{"manifest":1,"id":"a","version":"1","contract":"1.0.0","hooks":[{"hook":"before_send","class":"guard"}]}"#;
 
     #[test]
-    fn a_good_manifest_is_read() {
+    fn a_valid_manifest_is_parsed() {
         let manifest = Manifest::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(manifest.hooks[0].class, Some(Class::Guard));
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn invalid_manifests_are_rejected() {
         for (wrong, right) in [
             (r#""manifest":2"#, r#""manifest":1"#),
             (r#""id":"A""#, r#""id":"a""#),

@@ -1,14 +1,15 @@
-//! The trait of plugins and the macro that registers one.
+//! The trait `Plugin`, and the macro that registers a plugin.
 
 use std::sync::OnceLock;
 
 use crate::Metrics;
 use crate::{
-    Act, Annotations, Blob, Blobs, Change, Conversations, Event, Events, FetchRequest, HttpRequest, HttpResponse, Job,
-    Jobs, Kv, Log, Memberships, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict, Watches, service,
+    Act, Annotations, Blob, Blobs, Change, Conversations, Declared, Event, Events, FetchRequest, HttpRequest,
+    HttpResponse, Job, Jobs, Kv, Log, Memberships, Message, Methods, Schema, ServiceError, Sessions, Timers, Verdict,
+    Watches, declare, service,
 };
 
-/// A failure that the author foresaw; it reaches the client as it is, with the plugin's id in front of the code.
+/// A failure that the author foresaw. It reaches the client unchanged, with the plugin's id in front of the code.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Error {
     /// Stable: lower-case letters, digits and `_`.
@@ -20,7 +21,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error that no retry helps.
+    /// Creates an error after which a retry doesn't help.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -29,7 +30,7 @@ impl Error {
         }
     }
 
-    /// Says that the same request can succeed later.
+    /// Marks the error as retryable: the same request can succeed later.
     #[must_use]
     pub fn retryable(self) -> Self {
         Self { retry: true, ..self }
@@ -45,18 +46,18 @@ impl From<ServiceError> for Error {
     }
 }
 
-/// Who a token stands for.
+/// The identity of a token.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Opaque, stable, unique in the app, 1 to 128 bytes.
     pub actor: String,
-    /// What sessions can be ended by; may be empty.
+    /// The name under which its sessions can be ended; may be empty.
     pub credential: String,
-    /// When it ends, in milliseconds since 1970; 0 for never.
+    /// When the identity expires, in milliseconds since 1970; 0 for never.
     pub expires_at_ms: u64,
 }
 
-/// Who makes a request. All empty but `app` for a session that is not signed in.
+/// The origin of a request. All fields but `app` are empty for a session that is not signed in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Caller {
     /// The tenant.
@@ -67,14 +68,15 @@ pub struct Caller {
     pub device: String,
     /// The credential.
     pub credential: String,
-    /// The plugin that asks on the actor's behalf; empty when the client itself asks.
+    /// The plugin that calls on the actor's behalf; empty when the client itself calls.
     pub plugin: String,
 }
 
-/// What a call may use: the services of the host, and who calls.
+/// What a call may use: the services of the host, and the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Who calls: in methods, [`Plugin::http`], [`Plugin::connected`] and [`Plugin::disconnected`]; empty in other hooks.
+    /// The caller, in methods, [`Plugin::http`], [`Plugin::connected`], [`Plugin::disconnected`] and the hooks of blobs;
+    /// empty in other hooks.
     pub caller: Caller,
 }
 
@@ -91,7 +93,7 @@ impl Context {
         Conversations
     }
 
-    /// Returns who takes part in conversations, also in those of other plugins. Capability `memberships`.
+    /// Returns the members of conversations, also of those of other plugins. Capability `memberships`.
     #[must_use]
     pub fn memberships(&self) -> Memberships {
         Memberships
@@ -121,13 +123,13 @@ impl Context {
         Events
     }
 
-    /// Returns what the plugin says about messages. Capability `annotations`.
+    /// Returns the annotations of messages. Capability `annotations`.
     #[must_use]
     pub fn annotations(&self) -> Annotations {
         Annotations
     }
 
-    /// Returns what hooks that are declared as `watched` see. Capability `watches`.
+    /// Returns the choice of conversations that `watched` hooks see. Capability `watches`.
     #[must_use]
     pub fn watches(&self) -> Watches {
         Watches
@@ -139,11 +141,11 @@ impl Context {
         Jobs
     }
 
-    /// Calls [`Plugin::transact`] in a transaction of its own, with JSON; returns once what it wrote is durable. Only in
-    /// [`Plugin::action`]. Capability `jobs`.
+    /// Calls [`Plugin::transact`] with JSON in a transaction of its own, and returns its result once the transaction is
+    /// durable. Only in [`Plugin::action`]. Capability `jobs`.
     ///
     /// # Errors
-    /// That of [`Plugin::transact`]; `conflict` when too many others change the same things.
+    /// That of [`Plugin::transact`]; `conflict` when too many others change the same keys.
     pub fn transact<R: serde::de::DeserializeOwned>(
         &self,
         name: &str,
@@ -155,10 +157,10 @@ impl Context {
     }
 
     /// Sends a request to another server and waits for the response. Only in [`Plugin::action`]. Capability `fetch`, and
-    /// only to what the operator lists.
+    /// only to hosts that the operator lists.
     ///
     /// # Errors
-    /// A code that begins with `fetch_`, and whether a retry may help.
+    /// A code with the prefix `fetch_`, and whether a retry may help.
     pub fn fetch(&self, request: &FetchRequest) -> Result<HttpResponse, Error> {
         service::fetch(request)
     }
@@ -169,14 +171,14 @@ impl Context {
         Blobs
     }
 
-    /// Returns the plugin's figures among those of the host.
+    /// Returns the plugin's figures among the metrics of the host.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics
     }
 
-    /// Reads a text that the operator keeps out of the configuration; none if there is none of this name. Capability
-    /// `secrets`.
+    /// Reads a text that the operator keeps out of the configuration; none if the operator set none of this name.
+    /// Capability `secrets`.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<String> {
         service::secret(name)
@@ -195,196 +197,211 @@ impl Context {
     }
 
     /// Returns random bytes from the operating system's generator, up to 1,024.
+    ///
+    /// # Panics
+    /// If `N` is more than 1,024.
     #[must_use]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         let drawn = service::random(u32::try_from(N).unwrap_or(u32::MAX));
-        assert!(drawn.len() == N, "the host gives at most 1,024 random bytes at a time");
+        assert!(
+            drawn.len() == N,
+            "the host returns at most 1,024 random bytes at a time"
+        );
         bytes.copy_from_slice(&drawn);
         bytes
     }
 }
 
-/// A plugin. Every hook has a default, so that a plugin is only what it needs; those that it declares in [`register!`]
-/// are called.
+/// A plugin. Every hook has a default, so a plugin implements only the hooks that it needs. The host calls those that it
+/// declares in [`register!`].
 ///
-/// There may be several instances at a time, and one may be replaced whenever it fails: what is to last belongs into
-/// [`Context::kv`].
+/// Write `&Context` for the first parameter of a hook. Its type here, such as `&Self::Timer`, is [`Context`] if the plugin
+/// declares the hook, and [`NotDeclared`](crate::NotDeclared) if not: so a hook that is implemented but not declared doesn't
+/// compile.
+///
+/// Several instances may exist at a time, and the host replaces an instance that fails: persist state in [`Context::kv`].
 ///
 /// [`register!`]: crate::register!
 #[diagnostic::on_unimplemented(note = "implement `Plugin` for the type that you `register!`")]
-pub trait Plugin: Sized + Send + Sync + 'static {
-    /// Prepares an instance from the operator's configuration, a JSON object. Only clock, random and log may be used.
+pub trait Plugin: Declared + Sized + Send + Sync + 'static {
+    /// Prepares an instance from the operator's configuration, a JSON object. Only clock, random and log are available.
     ///
     /// # Errors
-    /// When the configuration can't be used; the plugin is then not loaded.
+    /// If the configuration can't be used; the host then doesn't load the plugin.
     fn start(configuration: &str) -> Result<Self, Error>;
 
-    /// Changes the keys of one app from what another version of the plugin left, also from what a later one left (a
-    /// roll-back). Called once for each app before anything else but [`Plugin::start`] when the last version that ran was
-    /// another; all apps are one transaction.
+    /// Migrates the keys of one app from the version `from` of the plugin, which may also be a later version (a roll-back).
+    /// Called if the version that ran last differs from this one: once for each app, after [`Plugin::start`] and before any
+    /// other call. All apps are one transaction.
     ///
     /// # Errors
-    /// When that can't be done: the other version then goes on running.
+    /// If the migration fails, for any app: the other version then keeps running.
     fn migrate(&self, _cx: &Context, _from: &str) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Says who a token stands for; none when the token is not this plugin's.
+    /// Returns the identity of a token; none if the token is not from this plugin.
     ///
     /// # Errors
-    /// When the token is this plugin's, but no good.
-    fn authenticate(&self, _cx: &Context, _app: &str, _token: &str) -> Result<Option<Identity>, Error> {
+    /// If the token is from this plugin, but invalid.
+    fn authenticate(&self, _cx: &Self::Authenticate, _app: &str, _token: &str) -> Result<Option<Identity>, Error> {
         Ok(None)
     }
 
-    /// Decides about a message on its way into the log.
-    fn before_send(&self, _cx: &Context, _message: &Message<'_>) -> Verdict {
+    /// Decides about a message, or an edit of one, before it is in the log.
+    fn before_send(&self, _cx: &Self::BeforeSend, _message: &Message<'_>) -> Verdict {
         Verdict::Accept
     }
 
-    /// Observes a message that is in the log, at least once.
+    /// Observes a message in the log, or an edit of one, at least once.
     ///
     /// # Errors
-    /// When the message is to be shown again.
-    fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> {
+    /// To observe the message again later.
+    fn after_send(&self, _cx: &Self::AfterSend, _message: &Message<'_>) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Decides about something that is done to a message in the log, such as a recall, and whether the others may know that
-    /// somebody is writing (`typing`) or has received and read (`receipt`, in conversations of two), both about no message,
-    /// and read only. An edit asks [`Plugin::before_send`].
+    /// Decides about an act on a message in the log: `recall`, `react` or `unreact`. An edit calls [`Plugin::before_send`]
+    /// instead. Also decides, read only, whether others may see the signals `typing` and, in a conversation of two, `receipt`,
+    /// which have no target; a rejection drops the signal without an answer.
     ///
     /// # Errors
-    /// When it is not to be done.
-    fn before_act(&self, _cx: &Context, _act: &Act) -> Result<(), Error> {
+    /// To reject the act.
+    fn before_act(&self, _cx: &Self::BeforeAct, _act: &Act) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Observes an act that is in the log, at least once.
+    /// Observes an act in the log, at least once.
     ///
     /// # Errors
-    /// When the act is to be shown again.
-    fn after_act(&self, _cx: &Context, _act: &Act) -> Result<(), Error> {
+    /// To observe the act again later.
+    fn after_act(&self, _cx: &Self::AfterAct, _act: &Act) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Decides about a change of a conversation that another plugin makes, inside its transaction.
+    /// Decides about a change of a conversation by another plugin, inside that plugin's transaction.
     ///
     /// # Errors
-    /// When the change is not to be made; the other plugin is told.
-    fn before_change(&self, _cx: &Context, _change: &Change) -> Result<(), Error> {
+    /// To reject the change; the other plugin gets the error.
+    fn before_change(&self, _cx: &Self::BeforeChange, _change: &Change) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Observes a change of a conversation that is committed, at least once.
+    /// Observes a committed change of a conversation, at least once.
     ///
     /// # Errors
-    /// When the change is to be shown again.
-    fn after_change(&self, _cx: &Context, _change: &Change) -> Result<(), Error> {
+    /// To observe the change again later.
+    fn after_change(&self, _cx: &Self::AfterChange, _change: &Change) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Is told which members of a conversation had no live session when a message was shown to them, at least once.
+    /// Called at least once per message with the members, without the sender, who had no live session when the host
+    /// delivered it: send push notifications here. Not called if all had one.
     ///
     /// # Errors
-    /// When it is to be told again.
-    fn push(&self, _cx: &Context, _message: &Message<'_>, _recipients: &[String]) -> Result<(), Error> {
+    /// To be called again later.
+    fn push(&self, _cx: &Self::Push, _message: &Message<'_>, _recipients: &[String]) -> Result<(), Error> {
         Ok(())
     }
 
     /// Observes an event of another plugin, at least once.
     ///
     /// # Errors
-    /// When the event is to be shown again.
-    fn event(&self, _cx: &Context, _event: &Event) -> Result<(), Error> {
+    /// To observe the event again later.
+    fn event(&self, _cx: &Self::Event, _event: &Event) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Answers a request to the plugin's own part of the HTTP interface, `/v1/plugins/ID/…`. After an error, or a status from
-    /// 400 on, nothing is left of what it wrote.
+    /// Answers a request to the plugin's own part of the HTTP interface, `/v1/plugins/ID/…`. An error, or a status of 400 or
+    /// above, rolls back its writes.
     ///
     /// # Errors
-    /// What the client is told, with status 400, or 503 if it may retry.
-    fn http(&self, _cx: &Context, _request: &HttpRequest) -> Result<HttpResponse, Error> {
-        Ok(HttpResponse::new(404, "text/plain", "There is nothing here.\n"))
+    /// The error that the client gets, with status 400, or 503 if it is retryable.
+    fn http(&self, _cx: &Self::Http, _request: &HttpRequest) -> Result<HttpResponse, Error> {
+        Ok(declare::not_found())
     }
 
-    /// Decides about an upload of a blob of the plugin that begins; `is_member` is whether the caller is a member of the
-    /// conversation that it is for. What is written and the beginning of the upload are one transaction.
+    /// Decides about a new upload of a blob of the plugin; `is_member` says whether the caller is a member of the blob's
+    /// conversation. Writes made here commit atomically with the start of the upload.
     ///
     /// # Errors
-    /// When it is not to begin.
-    fn before_upload(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+    /// To reject the upload.
+    fn before_upload(&self, _cx: &Self::BeforeUpload, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Decides about a blob of the plugin all of whose bytes are there. What is written and the blob's being there are one
-    /// transaction.
+    /// Decides about a blob of the plugin when the last byte of its upload has arrived. Writes made here commit atomically with
+    /// the blob becoming available.
     ///
     /// # Errors
-    /// When it is to be discarded.
-    fn complete_upload(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+    /// To discard the blob.
+    fn complete_upload(&self, _cx: &Self::CompleteUpload, _blob: &Blob) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Decides about a download of a blob of the plugin; `is_member` is whether the caller is now a member of the conversation
-    /// that it is for. May not write.
+    /// Decides about a download of a blob of the plugin; `is_member` says whether the caller is now a member of the blob's
+    /// conversation. Read only.
     ///
     /// # Errors
-    /// When the caller is not to have it.
-    fn before_download(&self, _cx: &Context, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
+    /// To reject the download.
+    fn before_download(&self, _cx: &Self::BeforeDownload, _blob: &Blob, _is_member: bool) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Decides about the removal of a blob of the plugin that a client asks for. One whose upload is not complete is removed by
-    /// its uploader without asking.
+    /// Decides about the removal of a blob of the plugin by a client. An uploader may remove an incomplete upload without this
+    /// call.
     ///
     /// # Errors
-    /// When it is to stay.
-    fn before_remove(&self, _cx: &Context, _blob: &Blob) -> Result<(), Error> {
+    /// To keep the blob.
+    fn before_remove(&self, _cx: &Self::BeforeRemove, _blob: &Blob) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Does a job that the plugin added, at least once; several at a time, in no order. It may take long, and use
-    /// [`Context::fetch`]; there is no transaction: what it is to keep it hands to [`Context::transact`].
+    /// Runs a job that the plugin added, at least once; several at a time, in no order. It may take long, and use
+    /// [`Context::fetch`]. It has no transaction: to write, it calls [`Context::transact`].
     ///
     /// # Errors
-    /// When it failed. It comes again if a retry may help, and is a dead letter otherwise.
-    fn action(&self, _cx: &Context, _job: &Job) -> Result<(), Error> {
+    /// If the job failed. A retryable error runs it again later; any other makes it a dead letter.
+    fn action(&self, _cx: &Self::Action, _job: &Job) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Does something inside a transaction for a job, by way of [`Context::transact`].
+    /// Runs a transaction for a job, which calls [`Context::transact`]. [`typed`] parses the payload and returns the result.
     ///
     /// # Errors
-    /// What the job is told; nothing is left then of what it wrote.
+    /// The error that the job gets; its writes are rolled back.
     fn transact(&self, _cx: &Context, name: &str, _payload: &[u8]) -> Result<Vec<u8>, Error> {
         Err(Error::new(
             "unknown_transaction",
-            format!("There is no transaction {name:?}."),
+            format!("The transaction {name:?} doesn't exist."),
         ))
     }
 
-    /// Is told that the caller has signed in. At most once: a host that is killed tells nobody.
-    fn connected(&self, _cx: &Context) {}
+    /// Called after the caller has signed in. At most once: a killed host calls nothing.
+    fn connected(&self, _cx: &Self::Connected) {}
 
-    /// Is told that a connection of the caller has ended; there may be others. At most once.
-    fn disconnected(&self, _cx: &Context) {}
+    /// Called after a connection of the caller has ended, who may have others. At most once.
+    fn disconnected(&self, _cx: &Self::Disconnected) {}
 
-    /// Is told that a timer is due, at least once, in the app that it was set in. Setting the same timer again is fine.
+    /// Called when a timer is due, at least once, in the app that it was set in. It may set the same timer again.
     ///
     /// # Errors
-    /// When it is to fire again later.
-    fn timer(&self, _cx: &Context, _name: &str, _payload: &[u8]) -> Result<(), Error> {
+    /// To fire again later.
+    fn timer(&self, _cx: &Self::Timer, _name: &str, _payload: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Returns for each message the content that one viewer sees, or none to leave it as it is.
+    /// Returns for each message the content that one viewer sees, or none to keep its content.
     ///
     /// # Errors
-    /// When all are to be left as they are.
-    fn render(&self, _cx: &Context, _viewer: &str, messages: &[Message<'_>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    /// To keep all contents.
+    fn render(
+        &self,
+        _cx: &Self::Render,
+        _viewer: &str,
+        messages: &[Message<'_>],
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
         Ok(vec![None; messages.len()])
     }
 }
@@ -402,22 +419,22 @@ pub fn typed<P: serde::de::DeserializeOwned, R: serde::Serialize>(
     serde_json::to_vec(&result).map_err(value)
 }
 
-/// What [`register!`](crate::register!) adds to a plugin.
+/// A plugin with its manifest and methods; [`register!`](crate::register!) implements it.
 pub trait Registered: Plugin {
     /// The manifest, JSON.
     const MANIFEST: &'static str;
 
-    /// Returns where the instance is kept.
+    /// Returns the cell of the instance of a Wasm module.
     fn cell() -> &'static OnceLock<Self>;
 
     /// Calls a method by name with JSON.
     ///
     /// # Errors
-    /// The method's own, `unknown_method` or `bad_params`.
+    /// That of the method, `unknown_method` or `bad_params`.
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
 }
 
-/// A typed method.
+/// The schemas of a method.
 #[derive(Debug)]
 pub struct Method {
     /// JSON Schema of the parameters.
@@ -427,7 +444,7 @@ pub struct Method {
 }
 
 impl Method {
-    /// Describes a method by its types.
+    /// Returns the schemas of a method's types.
     pub const fn of<T, P: Schema, R: Schema>(_: fn(&T, &Context, P) -> Result<R, Error>) -> Self {
         Self {
             params: P::JSON,
@@ -438,7 +455,7 @@ impl Method {
     /// Calls a method with JSON.
     ///
     /// # Errors
-    /// The method's own, or `bad_params`.
+    /// That of the method, or `bad_params`.
     pub fn call<T, P: serde::de::DeserializeOwned, R: serde::Serialize>(
         method: fn(&T, &Context, P) -> Result<R, Error>,
         plugin: &T,
@@ -490,11 +507,98 @@ impl Method {
 /// # fn main() {}
 /// ```
 ///
-/// Hooks are written `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
+/// The hooks are `authenticate`, `before_send(guard)` or `before_send(transform)`, `after_send`, `render`, `timer`,
 /// `connected`, `disconnected`, `before_act`, `after_act`, `before_change`, `after_change`, `push`, `event`, `http`, `before_upload`,
 /// `complete_upload`, `before_download`, `before_remove`, `action`, each with
-/// filters behind it: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`, `after_send { watched }`. A method that needs no
-/// sign-in is written `name(anonymous)`. `after: ["users"],` behind the description asks for a place behind another plugin.
+/// optional filters: `before_send(guard) { conversations: ["direct"], contents: ["text"] }`, `after_send { watched }`. `name(anonymous)`
+/// declares a method that needs no sign-in. `after: ["users"],` after the description makes the host call the plugin after
+/// another one.
+///
+/// A hook, class, capability, filter or id that doesn't exist doesn't compile:
+///
+/// ```compile_fail,E0425
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [after_sent], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail,E0425
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [before_send(gard)], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail,E0425
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [kw], hooks: [], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [after_send { kinds: ["text"] }], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "Hello", description: "", capabilities: [], hooks: [], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// Neither does a filter on a hook that doesn't take it, nor a hook without its capability:
+///
+/// ```compile_fail,E0080
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [watches], hooks: [render { watched }], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// # impl Plugin for Hello { fn start(_: &str) -> Result<Self, Error> { Ok(Hello) } }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [timer], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// Nor does a hook that is implemented but not declared, since the host would never call it:
+///
+/// ```compile_fail,E0053
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// impl Plugin for Hello {
+/// #   fn start(_: &str) -> Result<Self, Error> { Ok(Hello) }
+///     fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> { Ok(()) }
+/// }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [], methods: [] }
+/// # fn main() {}
+/// ```
+///
+/// Declared, it does:
+///
+/// ```
+/// # use courtyard_plugin_sdk::prelude::*;
+/// # struct Hello;
+/// impl Plugin for Hello {
+/// #   fn start(_: &str) -> Result<Self, Error> { Ok(Hello) }
+///     fn after_send(&self, _cx: &Context, _message: &Message<'_>) -> Result<(), Error> { Ok(()) }
+/// }
+/// register! { plugin: Hello, id: "hello", description: "", capabilities: [], hooks: [after_send { contents: ["text"] }], methods: [] }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! register {
     (
@@ -506,6 +610,48 @@ macro_rules! register {
         hooks: [$($hook:ident $(($class:ident))? $({ $($filter:ident $(: [$($value:literal),* $(,)?])?),* $(,)? })?),* $(,)?],
         methods: [$($method:ident $(($anonymous:ident))?),* $(,)?] $(,)?
     ) => {
+        const _: () = {
+            use $crate::manifest::HookName;
+
+            const HOOKS: &[HookName] = &[$($crate::manifest::hook_names::$hook()),*];
+            const CAPABILITIES: &[&str] = &[$($crate::manifest::capability_names::$capability()),*];
+            const DECLARATIONS: &[$crate::declare::Declaration] = &[$($crate::declare::Declaration {
+                hook: $crate::manifest::hook_names::$hook(),
+                class: $crate::__class!($($class)?),
+                filters: &[$($(stringify!($filter)),*)?],
+                events: &[$($($crate::__events!($filter $(: [$($value),*])?)),*)?],
+            }),*];
+            $crate::declare::check(
+                $id,
+                &[$($($after),*)?],
+                CAPABILITIES,
+                DECLARATIONS,
+                &[$(stringify!($method)),*],
+            );
+
+            impl $crate::Declared for $plugin {
+                type Authenticate = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Authenticate) }> as $crate::declare::Chosen>::Context;
+                type BeforeSend = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeSend) }> as $crate::declare::Chosen>::Context;
+                type AfterSend = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::AfterSend) }> as $crate::declare::Chosen>::Context;
+                type Render = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Render) }> as $crate::declare::Chosen>::Context;
+                type Timer = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Timer) }> as $crate::declare::Chosen>::Context;
+                type Connected = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Connected) }> as $crate::declare::Chosen>::Context;
+                type Disconnected = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Disconnected) }> as $crate::declare::Chosen>::Context;
+                type BeforeAct = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeAct) }> as $crate::declare::Chosen>::Context;
+                type AfterAct = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::AfterAct) }> as $crate::declare::Chosen>::Context;
+                type BeforeChange = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeChange) }> as $crate::declare::Chosen>::Context;
+                type AfterChange = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::AfterChange) }> as $crate::declare::Chosen>::Context;
+                type Push = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Push) }> as $crate::declare::Chosen>::Context;
+                type Event = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Event) }> as $crate::declare::Chosen>::Context;
+                type Http = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Http) }> as $crate::declare::Chosen>::Context;
+                type BeforeUpload = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeUpload) }> as $crate::declare::Chosen>::Context;
+                type CompleteUpload = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::CompleteUpload) }> as $crate::declare::Chosen>::Context;
+                type BeforeDownload = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeDownload) }> as $crate::declare::Chosen>::Context;
+                type BeforeRemove = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::BeforeRemove) }> as $crate::declare::Chosen>::Context;
+                type Action = <$crate::declare::Choice<{ $crate::declare::declares(HOOKS, HookName::Action) }> as $crate::declare::Chosen>::Context;
+            }
+        };
+
         impl $crate::Registered for $plugin {
             const MANIFEST: &'static str = $crate::const_format::concatcp!(
                 "{\"manifest\":1,\"id\":\"", $id,
@@ -540,7 +686,7 @@ macro_rules! register {
             fn call(&self, cx: &$crate::Context, name: &str, params: &[u8]) -> ::std::result::Result<::std::vec::Vec<u8>, $crate::Error> {
                 match name {
                     $(stringify!($method) => $crate::Method::call(<$plugin>::$method, self, cx, params),)*
-                    _ => Err($crate::Error::new("unknown_method", "There is no such method.")),
+                    _ => Err($crate::Error::new("unknown_method", "This method doesn't exist.")),
                 }
             }
         }
@@ -591,7 +737,7 @@ macro_rules! register {
     };
 }
 
-/// Joins texts to the entries of a list.
+/// Joins texts to the members of a JSON list.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __texts {
@@ -614,5 +760,32 @@ macro_rules! __filter {
     };
     (watched) => {
         ",\"watched\":true"
+    };
+    ($filter:ident $($rest:tt)*) => {
+        compile_error!(concat!(
+            "`", stringify!($filter), "` is not a filter of hooks: `conversations: […]`, `contents: […]`, `events: […]` or `watched`"
+        ))
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __events {
+    (events: [$($value:expr),*]) => {
+        &[$($value),*]
+    };
+    ($filter:ident $($rest:tt)*) => {
+        &[]
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __class {
+    () => {
+        ::std::option::Option::None
+    };
+    ($class:ident) => {
+        ::std::option::Option::Some($crate::manifest::class_names::$class())
     };
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::declare::DeclaredHooks;
 use crate::native::{self, PluginPanic, Services};
 use crate::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use crate::service::{Conversation, Entries, Level, StoredMessage};
@@ -86,6 +87,10 @@ impl<P: Registered> TestHost<P> {
         })
     }
 
+    fn hooks(&self) -> DeclaredHooks<'_, P> {
+        DeclaredHooks(&*self.plugin)
+    }
+
     /// Goes on in another app.
     pub fn enter_app(&self, app: &str) {
         STATE.with_borrow_mut(|state| app.clone_into(&mut state.app));
@@ -164,7 +169,7 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin refuses it.
     pub fn before_act(&self, act: &Act) -> Result<(), Error> {
-        transaction(|| self.plugin.before_act(&Context::default(), act))
+        transaction(|| self.hooks().before_act(&Context::default(), act))
     }
 
     /// Shows an act that is in the log.
@@ -172,7 +177,7 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin wants to see it again.
     pub fn after_act(&self, act: &Act) -> Result<(), Error> {
-        transaction(|| self.plugin.after_act(&Context::default(), act))
+        transaction(|| self.hooks().after_act(&Context::default(), act))
     }
 
     /// Asks about a change of a conversation.
@@ -180,7 +185,7 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin refuses it.
     pub fn before_change(&self, change: &Change) -> Result<(), Error> {
-        transaction(|| self.plugin.before_change(&Context::default(), change))
+        transaction(|| self.hooks().before_change(&Context::default(), change))
     }
 
     /// Shows a change of a conversation that is committed.
@@ -188,7 +193,7 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin wants to see it again.
     pub fn after_change(&self, change: &Change) -> Result<(), Error> {
-        transaction(|| self.plugin.after_change(&Context::default(), change))
+        transaction(|| self.hooks().after_change(&Context::default(), change))
     }
 
     /// Shows an event of another plugin.
@@ -196,7 +201,7 @@ impl<P: Registered> TestHost<P> {
     /// # Errors
     /// When the plugin wants to see it again.
     pub fn event(&self, event: &Event) -> Result<(), Error> {
-        transaction(|| self.plugin.event(&Context::default(), event))
+        transaction(|| self.hooks().event(&Context::default(), event))
     }
 
     /// Tells the plugin who was offline when a message was shown.
@@ -206,7 +211,7 @@ impl<P: Registered> TestHost<P> {
     pub fn push(&self, message: &TestMessage, recipients: &[String]) -> Result<(), Error> {
         let (bytes, ends) = message.pack();
         let message = Message::new(&bytes, ends, message.seq, 0, 0);
-        transaction(|| self.plugin.push(&Context::default(), &message, recipients))
+        transaction(|| self.hooks().push(&Context::default(), &message, recipients))
     }
 
     /// Sends a request to the plugin's part of the HTTP interface as a caller.
@@ -215,7 +220,7 @@ impl<P: Registered> TestHost<P> {
     /// The plugin's own; nothing that it wrote is left then.
     pub fn http(&self, caller: &Caller, request: &HttpRequest) -> Result<HttpResponse, Error> {
         let cx = Context { caller: caller.clone() };
-        transaction(|| self.plugin.http(&cx, request))
+        transaction(|| self.hooks().http(&cx, request))
     }
 
     /// Uploads a blob as a caller: asks about its beginning and about its end. Returns its id.
@@ -238,8 +243,8 @@ impl<P: Registered> TestHost<P> {
             caller.actor.clone_into(&mut blob.uploader);
             blob.clone()
         });
-        let begun = transaction(|| self.plugin.before_upload(&cx, &blob, is_member));
-        let complete = begun.and_then(|()| transaction(|| self.plugin.complete_upload(&cx, &blob)));
+        let begun = transaction(|| self.hooks().before_upload(&cx, &blob, is_member));
+        let complete = begun.and_then(|()| transaction(|| self.hooks().complete_upload(&cx, &blob)));
         STATE.with_borrow_mut(|state| match &complete {
             Ok(()) => drop(state.blobs.entry(id.clone()).and_modify(|blob| blob.2 = true)),
             Err(_) => drop(state.blobs.remove(&id)),
@@ -254,7 +259,7 @@ impl<P: Registered> TestHost<P> {
     pub fn download(&self, caller: &Caller, id: &str, is_member: bool) -> Result<Vec<u8>, Error> {
         let cx = Context { caller: caller.clone() };
         let (blob, bytes, _) = STATE.with_borrow(|state| state.found_blob(id))?;
-        transaction(|| self.plugin.before_download(&cx, &blob, is_member))?;
+        transaction(|| self.hooks().before_download(&cx, &blob, is_member))?;
         Ok(bytes)
     }
 
@@ -265,7 +270,7 @@ impl<P: Registered> TestHost<P> {
     pub fn remove_blob(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let cx = Context { caller: caller.clone() };
         let (blob, ..) = STATE.with_borrow(|state| state.found_blob(id))?;
-        transaction(|| self.plugin.before_remove(&cx, &blob))?;
+        transaction(|| self.hooks().before_remove(&cx, &blob))?;
         STATE.with_borrow_mut(|state| drop(state.blobs.remove(id)));
         Ok(())
     }
@@ -323,7 +328,7 @@ impl<P: Registered> TestHost<P> {
             let tester = TestServices {
                 transact: Some(Box::new(transact)),
             };
-            enter_with(tester, || self.plugin.action(&Context::default(), &job))?;
+            enter_with(tester, || self.hooks().action(&Context::default(), &job))?;
             STATE.with_borrow_mut(|state| state.jobs.remove(place));
         }
     }
@@ -394,17 +399,17 @@ impl<P: Registered> TestHost<P> {
     /// When the plugin refuses it.
     pub fn authenticate(&self, token: &str) -> Result<Option<Identity>, Error> {
         let app = STATE.with_borrow(|state| state.app.clone());
-        transaction(|| self.plugin.authenticate(&Context::default(), &app, token))
+        transaction(|| self.hooks().authenticate(&Context::default(), &app, token))
     }
 
     /// Tells the plugin that a caller has signed in.
     pub fn connected(&self, caller: &Caller) {
-        enter(|| self.plugin.connected(&Context { caller: caller.clone() }));
+        enter(|| self.hooks().connected(&Context { caller: caller.clone() }));
     }
 
     /// Tells the plugin that a connection of a caller has ended.
     pub fn disconnected(&self, caller: &Caller) {
-        enter(|| self.plugin.disconnected(&Context { caller: caller.clone() }));
+        enter(|| self.hooks().disconnected(&Context { caller: caller.clone() }));
     }
 
     /// Fires the timers of the current app that are due at the time of the clock, the earliest first. One whose hook fails
@@ -425,7 +430,7 @@ impl<P: Registered> TestHost<P> {
             let Some((key, (_, payload))) = due else { return Ok(()) };
             transaction(|| {
                 STATE.with_borrow_mut(|state| state.timers.remove(&key));
-                self.plugin.timer(&Context::default(), &key.1, &payload)
+                self.hooks().timer(&Context::default(), &key.1, &payload)
             })?;
         }
     }
@@ -436,7 +441,7 @@ impl<P: Registered> TestHost<P> {
         let (bytes, ends) = message.pack();
         let verdict = transaction(|| {
             match self
-                .plugin
+                .hooks()
                 .before_send(&Context::default(), &Message::new(&bytes, ends, 0, message.edits, 0))
             {
                 Verdict::Reject(error) => Err(error),
@@ -453,7 +458,7 @@ impl<P: Registered> TestHost<P> {
     pub fn after_send(&self, message: &TestMessage) -> Result<(), Error> {
         let (bytes, ends) = message.pack();
         transaction(|| {
-            self.plugin.after_send(
+            self.hooks().after_send(
                 &Context::default(),
                 &Message::new(&bytes, ends, message.seq, message.edits, 0),
             )

@@ -11,6 +11,7 @@
 
 use std::marker::PhantomData;
 
+use crate::declare::DeclaredHooks;
 use crate::{Act, Blob, Caller, Change, Context, Error, Event, HttpRequest, Job, Message, Registered, Verdict};
 
 wit_bindgen::generate!({
@@ -43,6 +44,10 @@ pub(crate) fn plugin<P: Registered>() -> &'static P {
         Some(plugin) => plugin,
         None => unreachable!("the host starts an instance before anything else"),
     }
+}
+
+fn declared_hooks<P: Registered>() -> DeclaredHooks<'static, P> {
+    DeclaredHooks(plugin::<P>())
 }
 
 fn error(error: Error) -> types::Error {
@@ -83,7 +88,7 @@ impl<P: Registered> hooks::migration::Guest for Adapter<P> {
 
 impl<P: Registered> hooks::auth::Guest for Adapter<P> {
     fn authenticate(app: String, token: String) -> Result<Option<hooks::auth::Identity>, types::Error> {
-        let identity = plugin::<P>()
+        let identity = declared_hooks::<P>()
             .authenticate(&Context::default(), &app, &token)
             .map_err(error)?;
         Ok(identity.map(|identity| hooks::auth::Identity {
@@ -96,7 +101,7 @@ impl<P: Registered> hooks::auth::Guest for Adapter<P> {
 
 impl<P: Registered> hooks::message::Guest for Adapter<P> {
     fn before_send(message: hooks::message::Message) -> hooks::message::Verdict {
-        match plugin::<P>().before_send(&Context::default(), &view(&message)) {
+        match declared_hooks::<P>().before_send(&Context::default(), &view(&message)) {
             Verdict::Accept => hooks::message::Verdict::Accept,
             Verdict::Replace(content) => hooks::message::Verdict::Replace(content),
             Verdict::Reject(refusal) => hooks::message::Verdict::Reject(error(refusal)),
@@ -104,22 +109,26 @@ impl<P: Registered> hooks::message::Guest for Adapter<P> {
     }
 
     fn after_send(message: hooks::message::Message) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .after_send(&Context::default(), &view(&message))
             .map_err(error)
     }
 
     fn before_act(done: hooks::message::Act) -> Result<(), types::Error> {
-        plugin::<P>().before_act(&Context::default(), &act(done)).map_err(error)
+        declared_hooks::<P>()
+            .before_act(&Context::default(), &act(done))
+            .map_err(error)
     }
 
     fn after_act(done: hooks::message::Act) -> Result<(), types::Error> {
-        plugin::<P>().after_act(&Context::default(), &act(done)).map_err(error)
+        declared_hooks::<P>()
+            .after_act(&Context::default(), &act(done))
+            .map_err(error)
     }
 
     fn render(viewer: String, messages: Vec<hooks::message::Message>) -> Result<Vec<Option<Vec<u8>>>, types::Error> {
         let views: Vec<Message<'_>> = messages.iter().map(view).collect();
-        plugin::<P>()
+        declared_hooks::<P>()
             .render(&Context::default(), &viewer, &views)
             .map_err(error)
     }
@@ -155,13 +164,13 @@ fn change(change: hooks::conversation::Change) -> Change {
 
 impl<P: Registered> hooks::conversation::Guest for Adapter<P> {
     fn before_change(changed: hooks::conversation::Change) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .before_change(&Context::default(), &change(changed))
             .map_err(error)
     }
 
     fn after_change(changed: hooks::conversation::Change) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .after_change(&Context::default(), &change(changed))
             .map_err(error)
     }
@@ -169,7 +178,7 @@ impl<P: Registered> hooks::conversation::Guest for Adapter<P> {
 
 impl<P: Registered> hooks::push::Guest for Adapter<P> {
     fn deliver(message: hooks::message::Message, recipients: Vec<String>) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .push(&Context::default(), &view(&message), &recipients)
             .map_err(error)
     }
@@ -185,7 +194,7 @@ impl<P: Registered> hooks::event::Guest for Adapter<P> {
             payload: event.payload,
             time_ms: event.time_ms,
         };
-        plugin::<P>().event(&Context::default(), &event).map_err(error)
+        declared_hooks::<P>().event(&Context::default(), &event).map_err(error)
     }
 }
 
@@ -202,7 +211,7 @@ impl<P: Registered> hooks::http::Guest for Adapter<P> {
                 .collect(),
             body: request.body,
         };
-        let response = plugin::<P>().http(&context(caller), &request).map_err(error)?;
+        let response = declared_hooks::<P>().http(&context(caller), &request).map_err(error)?;
         let header = |(name, value)| hooks::http::Header { name, value };
         Ok(hooks::http::Response {
             status: response.status,
@@ -227,25 +236,25 @@ fn blob(blob: types::Blob) -> Blob {
 
 impl<P: Registered> hooks::blob::Guest for Adapter<P> {
     fn before_upload(caller: types::Caller, begun: types::Blob, is_member: bool) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .before_upload(&context(caller), &blob(begun), is_member)
             .map_err(error)
     }
 
     fn complete_upload(caller: types::Caller, complete: types::Blob) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .complete_upload(&context(caller), &blob(complete))
             .map_err(error)
     }
 
     fn before_download(caller: types::Caller, wanted: types::Blob, is_member: bool) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .before_download(&context(caller), &blob(wanted), is_member)
             .map_err(error)
     }
 
     fn before_remove(caller: types::Caller, doomed: types::Blob) -> Result<(), types::Error> {
-        plugin::<P>()
+        declared_hooks::<P>()
             .before_remove(&context(caller), &blob(doomed))
             .map_err(error)
     }
@@ -260,7 +269,7 @@ impl<P: Registered> hooks::action::Guest for Adapter<P> {
             payload: job.payload,
             attempt: job.attempt,
         };
-        plugin::<P>().action(&Context::default(), &job).map_err(error)
+        declared_hooks::<P>().action(&Context::default(), &job).map_err(error)
     }
 }
 
@@ -300,17 +309,19 @@ fn context(caller: types::Caller) -> Context {
 
 impl<P: Registered> hooks::session::Guest for Adapter<P> {
     fn connected(caller: types::Caller) {
-        plugin::<P>().connected(&context(caller));
+        declared_hooks::<P>().connected(&context(caller));
     }
 
     fn disconnected(caller: types::Caller) {
-        plugin::<P>().disconnected(&context(caller));
+        declared_hooks::<P>().disconnected(&context(caller));
     }
 }
 
 impl<P: Registered> hooks::timer::Guest for Adapter<P> {
     fn fire(name: String, payload: Vec<u8>) -> Result<(), types::Error> {
-        plugin::<P>().timer(&Context::default(), &name, &payload).map_err(error)
+        declared_hooks::<P>()
+            .timer(&Context::default(), &name, &payload)
+            .map_err(error)
     }
 }
 

@@ -18,6 +18,8 @@ use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
 use rand::RngCore;
 
+pub use courtyard_plugin_sdk::manifest::{ALWAYS_GRANTED, CAPABILITIES};
+
 pub use conversations::{ConversationsError, OwnedConversation};
 pub use expiry::expire;
 pub use kv::KvError;
@@ -66,32 +68,6 @@ impl Default for ServiceLimits {
         }
     }
 }
-
-/// Which capabilities there are; `clock`, `random`, `log` and `metrics` need no grant. `http` has no service: it is the plugin's own part
-/// of the HTTP interface.
-pub const CAPABILITIES: [&str; 18] = [
-    "kv",
-    "conversations",
-    "memberships",
-    "sessions",
-    "methods",
-    "timers",
-    "events",
-    "annotations",
-    "watches",
-    "http",
-    "jobs",
-    "fetch",
-    "blobs",
-    "secrets",
-    "metrics",
-    "clock",
-    "random",
-    "log",
-];
-
-/// Which of them every plugin has.
-pub const ALWAYS_GRANTED: [&str; 4] = ["clock", "random", "log", "metrics"];
 
 fn may_read(access: Access) -> bool {
     matches!(access, Access::Read | Access::Write)
