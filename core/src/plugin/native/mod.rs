@@ -22,7 +22,7 @@ pub(super) use library::{is_library, open};
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::plugin::output_limits::{self, SlowCalls};
 use crate::plugin::{PluginLimits, StartError};
-use crate::services::{ServiceContext, ServiceFailure};
+use crate::services::ServiceContext;
 
 /// A started plugin.
 pub(super) struct NativePlugin {

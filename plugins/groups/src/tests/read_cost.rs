@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use courtyard_plugin_sdk::ask::{Answer, Answered, Ask};
 use courtyard_plugin_sdk::native::{Services, enter};
+use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use courtyard_plugin_sdk::{Context, ServiceError};
 
 use super::*;
@@ -17,14 +17,14 @@ struct Counting {
 }
 
 impl Services for Counting {
-    fn ask(&mut self, ask: Ask) -> Answered {
-        let Ask::Get(key) = ask else {
+    fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
+        let ServiceRequest::Get(key) = request else {
             return Err(ServiceError::Unavailable);
         };
         let value = self.keys.get(&key).cloned();
         self.reads += 1;
         self.bytes += value.as_ref().map_or(0, Vec::len);
-        Ok(Answer::Value(value))
+        Ok(ServiceResponse::Value(value))
     }
 }
 
