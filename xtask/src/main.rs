@@ -36,6 +36,8 @@ cargo xtask crash --kills N
 cargo xtask histories --minutes N
                       let 20 people with 3 devices each live through kills and broken connections, one seed after another,
                       and compare what every device saw with the log; COURTYARD_SEED sets the first seed
+cargo xtask fuzz [--smoke | --seconds N] [--seed N] [TARGET …]
+                      feed parsers with mutated inputs, 60 s each by default; a crash keeps its input in target/fuzz
 cargo xtask archive   build the plugins that tests/archive keeps of this version of the contract
 ";
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         "test" => suite::Options::parse(rest).and_then(suite::test),
         "crash" => soak::crash(value_of(rest, "--kills")),
         "histories" => soak::histories(value_of(rest, "--minutes")),
+        "fuzz" => soak::fuzz(rest),
         "bench" => bench::bench(rest.to_vec()),
         "dist" => dist::build(),
         "lint" => lint::all(),

@@ -1,8 +1,10 @@
 //! Long runs of tests whose short form is in the suite.
 
+use std::process::Command;
+
 use crate::plugins;
 use crate::step::{Failed, run, say};
-use crate::workspace::{cargo, target};
+use crate::workspace::{cargo, root, target};
 
 /// Kills the server `kills` times under load; the test prints one line of JSON at its end.
 pub(crate) fn crash(kills: Option<&str>) -> Result<(), Failed> {
@@ -31,6 +33,15 @@ pub(crate) fn histories(minutes: Option<&str>) -> Result<(), Failed> {
         "running histories for {minutes} minutes, each with its own seed"
     ));
     process_test("histories_of_many_devices", ("COURTYARD_MINUTES", minutes))
+}
+
+/// Runs fuzz targets; the options are those of `courtyard-fuzz`.
+pub(crate) fn fuzz(options: &[String]) -> Result<(), Failed> {
+    say("building the fuzz targets");
+    run(cargo().args(["build", "--workspace", "--bin", "courtyard-fuzz"]))?;
+    run(Command::new(target().join("debug/courtyard-fuzz"))
+        .args(options)
+        .current_dir(root()))
 }
 
 fn process_test(name: &str, (variable, value): (&str, &str)) -> Result<(), Failed> {
