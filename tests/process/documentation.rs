@@ -273,3 +273,18 @@ fn files_that_internals_name_exist() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+#[test]
+fn the_reference_lists_every_metric() {
+    let page = read("docs/reference/metrics.md");
+    let mut found = 0;
+    for entry in std::fs::read_dir(workspace().join("core/src/admin")).unwrap() {
+        let code = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for text in code.split("\"courtyard_").skip(1) {
+            let name = format!("`courtyard_{}`", text.split('"').next().unwrap());
+            assert!(page.contains(&name), "docs/reference/metrics.md lacks {name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "the metrics are not found");
+}
