@@ -2,8 +2,6 @@
 // That `blur` once cancelled questions, so that nobody could leave a group or block a user there.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { DESK, Site } from "./site.js";
 import {
@@ -111,15 +109,4 @@ test("removing a contact and blocking work where a disabled button loses the foc
   await openDirect(cleo.page, "dirk");
   await block(cleo.page);
   assert.deepEqual([...cleo.complaints, ...dirk.complaints], []);
-});
-
-test("no module of the page disables a control after it was made", () => {
-  const folder = resolve(import.meta.dirname, "../../web");
-  const modules = readdirSync(folder, { recursive: true }).filter(
-    (name) => name.endsWith(".js") && !name.includes("vendor"),
-  );
-  assert.ok(modules.length > 40, `${modules.length} modules`);
-  const disabling = /\.disabled\s*=(?!\s*false\b)|etAttribute\("disabled"/;
-  const found = modules.filter((name) => disabling.test(readFileSync(join(folder, name), "utf8")));
-  assert.deepEqual(found, [], "busy() of dom.js marks a control as busy, and leaves the focus where it is");
 });

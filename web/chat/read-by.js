@@ -6,7 +6,8 @@ import { furtherActs } from "./message-menu.js";
 import { may } from "../groups/groups.js";
 import { attempt } from "../shell/dom.js";
 import { startPanel } from "../shell/panel.js";
-import { heading, list, personRow } from "../shell/panel-widgets.js";
+import { heading, list } from "../shell/panel-widgets.js";
+import { personRow } from "../people/person-row.js";
 import { loadPeople, nameOf } from "../people/people.js";
 import { readersOf } from "./message-list.js";
 

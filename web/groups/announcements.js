@@ -7,7 +7,8 @@ import { conversationOf, current, isSeen } from "../chat/conversations.js";
 import { kinds, linked } from "../chat/content.js";
 import { groupOf, load, may } from "./groups.js";
 import { openPanel, redrawPanel, startPanel } from "../shell/panel.js";
-import { area, buttons, field, form, heading, paged, personRow, dangerButton } from "../shell/panel-widgets.js";
+import { area, buttons, field, form, heading, paged, dangerButton } from "../shell/panel-widgets.js";
+import { personRow } from "../people/person-row.js";
 import { ago, loadPeople, nameOf } from "../people/people.js";
 import { redraw } from "../chat/message-list.js";
 

@@ -7,19 +7,8 @@ import { openPopupMenu } from "../shell/popup-menu.js";
 import { conversationOf, enterGroup } from "../chat/conversations.js";
 import { hasGroups, load } from "./groups.js";
 import { closePanel, openPanel, redrawPanel, startPanel } from "../shell/panel.js";
-import {
-  action,
-  area,
-  buttons,
-  choice,
-  field,
-  form,
-  input,
-  lines,
-  paged,
-  personRow,
-  quiet,
-} from "../shell/panel-widgets.js";
+import { action, area, buttons, choice, field, form, input, lines, paged, quiet } from "../shell/panel-widgets.js";
+import { personRow } from "../people/person-row.js";
 import { loadPeople, nameOf, portrait } from "../people/people.js";
 import { picker } from "../people/person-picker.js";
 

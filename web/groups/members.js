@@ -13,10 +13,10 @@ import {
   form,
   input,
   paged,
-  personRow,
   quiet,
   dangerButton,
 } from "../shell/panel-widgets.js";
+import { personRow } from "../people/person-row.js";
 import { loadPeople, loadPresence, nameOf } from "../people/people.js";
 import { personPage } from "../people/profile.js";
 import { permissionTicks } from "./roles.js";

@@ -7,9 +7,9 @@ import { changed, on, batched } from "../shell/bus.js";
 import { openDirect } from "../chat/conversations.js";
 import { all } from "../groups/groups.js";
 import { loadPresence, appearanceOf, nameOf, note, now, presenceOf, storePeople } from "./people.js";
-import { startPanel } from "../shell/panel.js";
-import { heading, list, personRow, quiet } from "../shell/panel-widgets.js";
-import { personPage } from "./profile.js";
+import { heading, list, quiet } from "../shell/panel-widgets.js";
+import { personRow } from "./person-row.js";
+import { acts } from "../chat/message-list.js";
 import { findPeople } from "../chat/conversation-list.js";
 
 let friends = [];
@@ -154,7 +154,7 @@ function draw() {
   );
 }
 
-const show = (actor) => () => startPanel(personPage(actor));
+const show = (actor) => () => acts.openPerson(actor);
 
 function answer(text, test, method, actor, attributes) {
   return action(

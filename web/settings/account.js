@@ -5,6 +5,7 @@ import { chat, endSession } from "../shell/session.js";
 import { redrawPanel } from "../shell/panel.js";
 import { buttons, field, form, heading, input, list, quiet, dangerButton } from "../shell/panel-widgets.js";
 import { element, showNotice } from "../shell/dom.js";
+import { codeSentence } from "../sign-in/code.js";
 import { beginThirdParty, providers } from "../sign-in/third-party.js";
 
 export const accountPage = { title: "Account", test: "account-page", build };
@@ -85,10 +86,6 @@ function asking() {
   });
 }
 
-/** Returns a sentence about where a code was sent. */
-export const whereIsTheCode = (by, address) =>
-  by === "log" ? "This server can't send messages: the code is in its log." : `A code was sent to ${address}.`;
-
 function confirming() {
   const { address, by } = adding;
   const code = input({
@@ -100,7 +97,7 @@ function confirming() {
   const node = form(
     "confirm-form",
     "Confirm",
-    [field("Code", code, "address-code", whereIsTheCode(by, address))],
+    [field("Code", code, "address-code", codeSentence(by, address))],
     async () => {
       const { done, attempts_left: left } = await chat.call("users.confirm_address", {
         address,

@@ -3,7 +3,8 @@
 import { action } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { redrawPanel } from "../shell/panel.js";
-import { paged, personRow } from "../shell/panel-widgets.js";
+import { paged } from "../shell/panel-widgets.js";
+import { personRow } from "../people/person-row.js";
 import { nameOf, now, storePeople } from "../people/people.js";
 
 export const blocklistPage = { title: "Blocked users", test: "blocklist-page", build };

@@ -2,7 +2,7 @@
 
 import { $, attempt, button, showNotice } from "../shell/dom.js";
 import { chat, signIn } from "../shell/session.js";
-import { whereIsTheCode } from "../settings/account.js";
+import { codeSentence } from "./code.js";
 import { beginThirdParty, comeBack, deviceName, finishThirdParty, providers } from "./third-party.js";
 
 /** @type {HTMLElement} */
@@ -63,7 +63,7 @@ async function requestCode() {
   const address = $("coded").elements.address.value;
   const { sent_by: by } = await chat.call("users.request_code", { address });
   expectCode(true);
-  part("note").textContent = whereIsTheCode(by, address);
+  part("note").textContent = codeSentence(by, address);
   $("coded").elements.code.focus();
 }
 
