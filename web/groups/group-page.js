@@ -183,14 +183,24 @@ function hasFiles() {
   return files;
 }
 
+/** Chosen pictures by group. Uploads of a group run one after the other, so that the last choice wins. */
+const chosen = new Map();
+const pictures = Latest.each(
+  async (id) => {
+    const blob = await blobs.upload("files", await squared(chosen.get(id)), { conversation: id }).done;
+    await chat.call("groups.edit_profile", { group: id, picture: blob });
+  },
+  () => {},
+);
+
 function picture(id, info) {
   const file = input({ type: "file", accept: "image/*", className: "unseen" });
   file.dataset.test = "group-picture-file";
   file.setAttribute("aria-label", "Group picture");
   file.addEventListener("change", async () => {
+    chosen.set(id, file.files[0]);
     try {
-      const blob = await blobs.upload("files", await squared(file.files[0]), { conversation: id }).done;
-      await chat.call("groups.edit_profile", { group: id, picture: blob });
+      await pictures.load(id);
     } catch (error) {
       showNotice(error.code ? error.message : "This file can't be read as a picture.");
     }

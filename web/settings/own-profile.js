@@ -1,5 +1,6 @@
 // The user's own profile.
 
+import { Latest } from "../client/latest.js";
 import { element, showNotice } from "../shell/dom.js";
 import { chat } from "../shell/session.js";
 import { action, area, buttons, field, form, input } from "../shell/panel-widgets.js";
@@ -43,6 +44,20 @@ async function build(body) {
   );
 }
 
+/** The chosen picture. Uploads run one after the other, so that the last choice wins. */
+let chosen;
+const pictures = Latest.each(
+  async () => {
+    const small = await squared(chosen).catch(() => {
+      throw Object.assign(new Error("This file can't be read as a picture."), { code: "page.no_picture" });
+    });
+    await blobs.upload("users", small).done;
+    // The upload already replaced the picture; this call notifies the user's other devices.
+    await chat.call("users.set_profile", {});
+  },
+  () => {},
+);
+
 function picture({ avatar }) {
   const shown = portrait(nameOf(chat.actor), { picture: avatar });
   shown.classList.add("large");
@@ -50,13 +65,9 @@ function picture({ avatar }) {
   file.dataset.test = "picture-file";
   file.setAttribute("aria-label", "Picture");
   file.addEventListener("change", async () => {
+    chosen = file.files[0];
     try {
-      const small = await squared(file.files[0]).catch(() => {
-        throw Object.assign(new Error("This file can't be read as a picture."), { code: "page.no_picture" });
-      });
-      await blobs.upload("users", small).done;
-      // The upload already replaced the picture; this call notifies the user's other devices.
-      await chat.call("users.set_profile", {});
+      await pictures.load("own");
       redrawPanel("own-profile-page");
     } catch (error) {
       showNotice(error.message);
