@@ -87,9 +87,27 @@ pub(crate) fn has(program: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
+/// Returns true if Debian packages can be installed.
+pub(crate) fn has_apt() -> bool {
+    has("apt-get")
+}
+
+/// Downloads Debian packages into a folder.
+pub(crate) fn apt_download(packages: &[&str], folder: &Path) -> Result<(), Failed> {
+    let _turn = APT.lock().unwrap_or_else(PoisonError::into_inner);
+    let download = || {
+        run(Command::new("apt-get")
+            .args(["download", "--quiet"])
+            .args(packages)
+            .current_dir(folder))
+    };
+    // The list of packages may be missing or old.
+    download().or_else(|_| run(Command::new("apt-get").args(["update", "--quiet"])).and_then(|()| download()))
+}
+
 /// Installs Debian packages, one call at a time. `advice` says what to do where that fails.
 pub(crate) fn apt_get(packages: &[&str], advice: &str) -> Result<(), Failed> {
-    if !has("apt-get") {
+    if !has_apt() {
         return Err(Failed(advice.to_owned()));
     }
     let _turn = APT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -95,6 +95,7 @@ pub(crate) fn test(options: Options) -> Result<(), Failed> {
             let needs = [host, plugins, packages, programs];
             javascript_client(parts);
             if !options.quick {
+                parts.run_logged("types and format of JavaScript", &[packages], false, lint::javascript);
                 browser(parts, &needs);
             }
         });
@@ -126,6 +127,7 @@ fn install(parts: &Parts, quick: bool) -> [Ended; 2] {
     });
     let programs = parts.run_logged("programs", &[], false, || {
         tools::apertium()?;
+        tools::proxies()?;
         if quick { Ok(()) } else { tools::install_chromium() }
     });
     [packages, programs]
@@ -176,6 +178,7 @@ fn rust(parts: &Parts, needs: &[Ended], options: Options) -> Option<String> {
         linted(&mut tests, options.quick)
             .env("COURTYARD_BIN", target().join("debug/courtyard"))
             .env("COURTYARD_PLUGINS", plugins::folder())
+            .env("PATH", tools::path())
             .current_dir(root());
         let (result, line) = run_for_summary(&mut tests);
         summary = line;

@@ -1,9 +1,10 @@
 //! Programs that the commands need beside the compiler: found, installed prebuilt, or built from source.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::step::{Failed, apt_get, has, run, say};
+use crate::step::{Failed, apt_download, apt_get, has, has_apt, run, say};
 use crate::workspace::{cargo, root, target};
 
 /// Returns cargo-deny.
@@ -114,6 +115,39 @@ pub(crate) fn apertium() -> Result<(), Failed> {
     let advice = "the tests of translation need Apertium: run \
                   `apt-get install --no-install-recommends apertium-apy apertium-eng-spa` as root";
     apt_get(&["apertium-apy", "apertium-eng-spa"], advice)
+}
+
+/// Returns the folder of programs that are unpacked and not installed.
+fn programs() -> PathBuf {
+    target().join("programs")
+}
+
+/// Returns the `PATH` of tests: that of this process behind the unpacked programs.
+pub(crate) fn path() -> OsString {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let own = ["usr/sbin", "usr/bin"].map(|folder| programs().join(folder));
+    let all = own.into_iter().chain(std::env::split_paths(&inherited));
+    std::env::join_paths(all).unwrap_or(inherited)
+}
+
+/// Unpacks nginx and Caddy for the tests of deployments. Their packages aren't installed, since that starts services.
+/// Does nothing where apt-get doesn't exist: the tests say then that they are skipped.
+pub(crate) fn proxies() -> Result<(), Failed> {
+    let unpacked = |program: &str| programs().join(program).exists();
+    if unpacked("usr/sbin/nginx") && unpacked("usr/bin/caddy") || !has_apt() {
+        return Ok(());
+    }
+    say("unpacking nginx and caddy into target/programs");
+    let folder = programs();
+    std::fs::create_dir_all(&folder).map_err(|error| Failed::file(&folder, &error))?;
+    apt_download(&["nginx", "caddy"], &folder)?;
+    let packages = std::fs::read_dir(&folder).map_err(|error| Failed::file(&folder, &error))?;
+    for package in packages.flatten().map(|entry| entry.path()) {
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&folder))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the browser of the tests.

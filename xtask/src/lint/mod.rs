@@ -28,7 +28,7 @@ struct Source {
 
 /// Runs all checks, and reports all that fail.
 pub(crate) fn all() -> Result<(), Failed> {
-    let checks = [formatting as fn() -> _, sources, clippy, dependencies];
+    let checks = [formatting as fn() -> _, sources, clippy, javascript, dependencies];
     let failed: Vec<String> = checks
         .into_iter()
         .filter_map(|check| check().err().map(|Failed(reason)| reason))
@@ -57,6 +57,16 @@ fn clippy() -> Result<(), Failed> {
         "--deny",
         "warnings",
     ]))
+}
+
+/// Checks the types and the formatting of the page, its client and their tests.
+pub(crate) fn javascript() -> Result<(), Failed> {
+    let folder = root().join("tests/browser");
+    tools::npm_ci(&folder)?;
+    say("checking the types and the formatting of the JavaScript");
+    run(Command::new("npm")
+        .args(["run", "--silent", "check"])
+        .current_dir(folder))
 }
 
 /// Checks licences, sources and duplicates of the dependencies.
