@@ -1,4 +1,4 @@
-//! A token that ends in the moment in which it is asked for: whoever ends it finds no session yet, and none may stay.
+//! A token revoked during its sign-in: the revocation finds no session yet, and none may remain.
 
 use courtyard::plugin::PluginSpec;
 use courtyard::{Config, Server};
@@ -8,18 +8,18 @@ use courtyard_tests::Client;
 use courtyard_tests::pause::Pause;
 use serde_json::{Value, json};
 
-/// Takes the key of a token for the name of an actor.
+/// Reads tokens as keys with the name of an actor.
 struct Door {
     pause: Pause,
 }
 
 record! {
-    /// Who.
+    /// The actor.
     struct Who { actor: String }
 }
 
 record! {
-    /// Nothing.
+    /// No parameters.
     struct Nothing {}
 }
 
@@ -51,7 +51,7 @@ impl Door {
         Ok(Nothing {})
     }
 
-    /// Writes the key of a token again, which ends nothing.
+    /// Rewrites the key of a token, which revokes nothing.
     fn renew(&self, cx: &Context, who: Who) -> Result<Nothing, Error> {
         self.admit(cx, who)
     }
@@ -73,7 +73,7 @@ async fn call(client: &mut Client, method: &str, actor: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_session_whose_token_ends_while_it_is_asked_for_is_ended_and_one_whose_token_is_renewed_stays() {
+async fn a_token_revoked_during_sign_in_ends_the_session_and_a_renewed_one_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let pause = Pause::default();
     let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\nenabled = false\n";
@@ -99,7 +99,7 @@ async fn a_session_whose_token_ends_while_it_is_asked_for_is_ended_and_one_whose
         held.go_on();
         assert_eq!(ann.next().await["type"], "welcome");
         if stays {
-            // One that is closed is so after few answers, if not at once.
+            // A closed session ends after a few responses, if not at once.
             for _ in 0..20 {
                 let synced: Value = ann.request(json!({"type": "sync", "id": "s"})).await;
                 assert_eq!(synced["type"], "synced");

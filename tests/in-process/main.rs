@@ -1,13 +1,13 @@
-//! Tests that link the host: servers with parts of a test in them, and plugins as values.
+//! Tests that link the host: servers with test doubles, and plugins as values.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod failing_parts;
-mod folding;
-mod forged;
-mod kinds;
+mod delayed_commits;
+mod failing_store_and_bus;
+mod hook_order;
 mod late_sign_out;
-mod slow_parts;
+mod malformed_wasm;
+mod plugin_kinds;
 mod torn_reads;
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a plugin reads in one call may belong to different commits. What it makes of that reaches nobody: also a refusal
-//! is held against what it was made of, and made anew.
+//! Reads of one call may belong to different commits. No result based on them takes effect: a rejection, too, is
+//! validated against its reads, and retried.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use courtyard_tests::pause::Pause;
 use courtyard_tests::{CONVERSATION, Client};
 use serde_json::json;
 
-/// Keeps two keys that are equal in every commit, and refuses when it sees that they are not.
+/// Keeps two keys equal in every commit, and rejects messages when it reads different values.
 struct Scales {
     pause: Pause,
 }
 
 record! {
-    /// What is put on both.
+    /// The value of both keys.
     struct Weight { weight: String }
 }
 
 record! {
-    /// Nothing.
+    /// No parameters.
     struct Nothing {}
 }
 
@@ -81,7 +81,7 @@ async fn serve(folder: &std::path::Path, pause: Pause) -> Server {
         grants: ["kv".to_owned()].into(),
         ..PluginSpec::new("scales")
     };
-    // It waits for the test, so it counts as slow after its first message: nobody else needs the thread that it runs on.
+    // It waits for the test, so it counts as slow after its first message; no other call needs its thread.
     spec.limits.hook = Duration::ZERO;
     let builder = Server::builder(config).plugin(native::value(Scales { pause }), spec);
     builder.start().await.unwrap()
@@ -96,7 +96,7 @@ async fn sign_in(server: &Server, actor: &str) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_refusal_that_was_made_of_different_commits_reaches_nobody() {
+async fn a_rejection_based_on_inconsistent_reads_is_retried() {
     let folder = tempfile::tempdir().unwrap();
     let pause = Pause::default();
     let server = serve(folder.path(), pause.clone()).await;

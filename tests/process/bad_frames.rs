@@ -1,4 +1,4 @@
-//! What clients get wrong is answered with a stable code, and the server goes on.
+//! Mistakes of clients get a stable code, and the server continues.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_of_the_protocol_closes_with_its_code() {
+async fn binary_frames_and_invalid_text_close_with_their_code() {
     let site = Site::new("");
     let server = site.start().await;
     for (frame, code) in [
@@ -76,14 +76,14 @@ async fn what_is_no_text_of_the_protocol_closes_with_its_code() {
         ann.send_raw(frame).await;
         assert_eq!(ann.closed().await, code);
     }
-    // The others never noticed.
+    // Other sessions aren't affected.
     server.sign_in("bob").await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_connection_begins_with_a_valid_hello_or_ends() {
-    let site = Site::new("[limits]\nhello_ms = 1500\n");
+async fn a_connection_without_a_valid_hello_is_closed() {
+    let site = Site::new("[limits]\nhello_ms = 5000\n");
     let server = site.start().await;
     for (frame, code) in [
         (json!({"type": "ping"}), "unexpected_frame"),
@@ -116,26 +116,40 @@ async fn too_many_bad_frames_end_the_session() {
     server.stop().await;
 }
 
+/// Returns the number of online actors, from the metrics.
+async fn actors_online(site: &Site) -> u64 {
+    let metrics = site.operate("GET", "/metrics").await.body;
+    let mut values = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("courtyard_actors_online "));
+    values.next().unwrap().parse().unwrap()
+}
+
+/// Waits until this many actors are online.
+async fn online(site: &Site, count: u64) {
+    let begun = Instant::now();
+    while actors_online(site).await != count {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not {count} online");
+    }
+}
+
 #[tokio::test]
-async fn a_silent_link_is_asked_for_a_sign_of_life_and_then_closed() {
-    let site = Site::new("[limits]\nheartbeat_ms = 100\n");
+async fn a_silent_connection_is_pinged_and_then_closed() {
+    let site = Site::new("[limits]\nheartbeat_ms = 1000\n");
     let server = site.start().await;
-    // This client answers pings only while it reads, so it reads once it must have missed them.
+    // A client answers pings only while it reads: Ann doesn't read until the server has closed her session.
     let mut ann = server.sign_in("ann").await;
     let mut bob = server.sign_in("bob").await;
-    // Bob reads all the time, which answers the server's pings: he is still there when Ann is gone.
+    // Bob reads all the time, which answers the server's pings: he stays connected when Ann is closed.
     let reading = tokio::spawn(async move { bob.try_next().await });
-    let started = std::time::Instant::now();
-    while started.elapsed() < std::time::Duration::from_secs(1) {
-        tokio::task::yield_now().await;
-    }
+    online(&site, 1).await;
     assert_eq!(ann.closed().await, 4000);
     assert!(!reading.is_finished());
     reading.abort();
     server.stop().await;
 }
 
-/// Opens a session of Ann's by hand, with as little room for what the server says as there can be.
+/// Opens a session of Ann by hand, with the smallest possible receive buffer.
 async fn narrow(port: u16) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
@@ -144,7 +158,7 @@ async fn narrow(port: u16) -> TcpStream {
                    sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
     stream.write_all(upgrade.as_bytes()).await.unwrap();
     let hello = json!({"type": "hello", "protocol": 1, "device": "d", "token": "ann"}).to_string();
-    // A masked text of less than 126 bytes, with a mask that changes nothing.
+    // A masked text of less than 126 bytes, with a mask of zeros.
     let length = 0x80 | u8::try_from(hello.len()).unwrap();
     stream.write_all(&[0x81, length, 0, 0, 0, 0]).await.unwrap();
     stream.write_all(hello.as_bytes()).await.unwrap();
@@ -155,16 +169,16 @@ async fn narrow(port: u16) -> TcpStream {
     stream
 }
 
-/// A server that waited for such a connection to take more never came to look whether anybody was there.
+/// A server that waited for such a connection to accept more bytes never reached its heartbeat check.
 #[tokio::test]
-async fn a_link_that_takes_nothing_more_is_given_up_as_a_silent_one_is() {
-    let site = Site::new("[limits]\nheartbeat_ms = 300\n");
+async fn a_connection_that_stops_reading_is_closed_like_a_silent_one() {
+    let site = Site::new("[limits]\nheartbeat_ms = 2000\n");
     let server = site.start().await;
     let ann = narrow(site.port).await;
     let mut bob = server.sign_in("bob").await;
     let begun = Instant::now();
     let mut sent = 0;
-    // Far more than the buffers of the system have room for, until nobody takes it any more.
+    // Far more than the system's buffers hold, until the socket accepts no more.
     loop {
         for _ in 0..16 {
             bob.text(&format!("m{sent}"), &"x".repeat(60_000)).await;
@@ -173,8 +187,7 @@ async fn a_link_that_takes_nothing_more_is_given_up_as_a_silent_one_is() {
         for _ in 0..16 {
             assert_eq!(bob.next().await["type"], "ack");
         }
-        let figures = site.operate("GET", "/metrics").await.body;
-        if figures.lines().any(|line| line == "courtyard_actors_online 1") {
+        if actors_online(&site).await == 1 {
             break;
         }
         assert!(
@@ -187,7 +200,7 @@ async fn a_link_that_takes_nothing_more_is_given_up_as_a_silent_one_is() {
 }
 
 #[tokio::test]
-async fn mistakes_in_the_configuration_are_shown_with_their_line() {
+async fn configuration_errors_name_their_line() {
     let site = Site::bare("[limits]\nframe_byte = 1\n");
     let said = site.start_fails().await;
     assert!(

@@ -1,4 +1,4 @@
-//! Blobs end to end: uploads by tus that are broken off, downloads in ranges, and what the plugin has to say.
+//! Blobs end to end: interrupted tus uploads, downloads in ranges, and the decisions of the plugin.
 
 use std::time::Instant;
 
@@ -28,12 +28,12 @@ async fn noted(client: &mut Client) -> (Value, Value) {
     (value["lines"].clone(), value["blobs"].clone())
 }
 
-/// Begins an upload; `metadata` are pairs with values in Base64.
+/// Starts an upload; `metadata` are pairs with values in Base64.
 async fn begin(port: u16, actor: &str, length: usize, metadata: &str) -> Response {
     tus::begin(port, "keeper", actor, length, metadata).await
 }
 
-/// Uploads all at once; returns where the blob is.
+/// Uploads in one request. Returns the path of the blob.
 async fn upload(port: u16, actor: &str, metadata: &str, bytes: &[u8]) -> String {
     let answer = tus::upload(port, "keeper", actor, metadata, bytes).await;
     assert_eq!(answer.status, 201, "{}", answer.head);
@@ -49,7 +49,7 @@ fn pattern(length: usize) -> Vec<u8> {
 const HELLO: &str = "filename aGVsbG8udHh0, filetype dGV4dC9wbGFpbg==";
 
 #[tokio::test]
-async fn what_is_uploaded_comes_back_whole_and_in_parts() {
+async fn uploads_are_downloaded_whole_and_in_ranges() {
     let (site, server) = start("").await;
     let bytes = pattern(5_000_000);
     let path = upload(server.port, "ann", HELLO, &bytes).await;
@@ -92,7 +92,7 @@ async fn what_is_uploaded_comes_back_whole_and_in_parts() {
     )
     .await;
     assert_eq!((fresh.status, fresh.body.len()), (304, 0));
-    // The files show nothing of it.
+    // The stored files don't contain the plain text.
     let folder = site.folder.path().join("data/blobs/default/keeper");
     let blob = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let mut files = 0;
@@ -106,14 +106,14 @@ async fn what_is_uploaded_comes_back_whole_and_in_parts() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_it_was_broken_off_also_by_a_kill() {
+async fn an_upload_resumes_after_a_broken_connection_and_a_kill() {
     let (site, server) = start("[blobs]\npart_bytes = 100_000\n").await;
     let bytes = pattern(450_000);
     let begun = begin(server.port, "ann", bytes.len(), HELLO).await;
     assert_eq!((begun.status, begun.header("upload-offset")), (201, Some("0")));
     assert!(begun.header("upload-expires").is_some());
     let path = begun.header("location").unwrap().to_owned();
-    // A connection that breaks off keeps what came.
+    // The server keeps the bytes received before the disconnect.
     let mut broken = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     let head = format!(
         "PATCH {path} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer ann\r\n{TUS}{BYTES}upload-offset: 0\r\ncontent-length: 450000\r\n\r\n"
@@ -124,11 +124,11 @@ async fn an_upload_goes_on_where_it_was_broken_off_also_by_a_kill() {
     drop(broken);
     let offset = offset_of(server.port, &path, 130_000).await;
     assert_eq!(offset, 130_000);
-    // Nobody downloads what is not all there, and nobody else goes on with it.
+    // An incomplete upload can't be downloaded, and nobody else can continue it.
     assert_eq!(ask(server.port, "ann", "GET", &path, "", b"").await.status, 404);
     assert_eq!(ask(server.port, "bob", "HEAD", &path, TUS, b"").await.status, 404);
     assert_eq!(patch(server.port, "bob", &path, 130_000, "", b"x").await.status, 404);
-    // A killed server keeps the parts that were whole.
+    // A killed server keeps the complete parts.
     let mut killed = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     let head = head
         .replace("upload-offset: 0", "upload-offset: 130000")
@@ -149,7 +149,7 @@ async fn an_upload_goes_on_where_it_was_broken_off_also_by_a_kill() {
     server.stop().await;
 }
 
-/// Waits until an upload is that far.
+/// Waits until an upload has this offset.
 async fn offset_of(port: u16, path: &str, wanted: u64) -> u64 {
     let begun = Instant::now();
     loop {
@@ -164,12 +164,12 @@ async fn offset_of(port: u16, path: &str, wanted: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn bytes_that_do_not_add_up_do_not_count() {
+async fn parts_with_wrong_offset_or_checksum_are_rejected() {
     let (_site, server) = start("[blobs]\npart_bytes = 4\nmax_bytes = 1000\n").await;
     let port = server.port;
     let begun = begin(port, "ann", 11, HELLO).await;
     let path = begun.header("location").unwrap().to_owned();
-    // sha1 of "hello world", of which the first is another text.
+    // SHA-1 of "hello world"; the first part is another text.
     let sum = "upload-checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=\r\n";
     let wrong = patch(port, "ann", &path, 0, sum, b"hello werld").await;
     assert_eq!((wrong.status, wrong.code()), (460, "checksum_mismatch".to_owned()));
@@ -228,7 +228,7 @@ async fn bytes_that_do_not_add_up_do_not_count() {
     assert_eq!(stranger.status, 404);
     let plain = ask(port, "ann", "POST", "/v1/blobs/keeper", "", b"hello").await;
     assert_eq!((plain.status, plain.code()), (405, "bad_upload".to_owned()));
-    // Nothing at all is a file as well.
+    // An empty file is valid.
     let empty = begin(port, "ann", 0, HELLO).await;
     let path = empty.header("location").unwrap();
     assert_eq!(
@@ -239,7 +239,7 @@ async fn bytes_that_do_not_add_up_do_not_count() {
 }
 
 #[tokio::test]
-async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
+async fn the_plugin_decides_and_its_writes_commit_with_the_blob() {
     let (site, server) = start("").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -254,7 +254,7 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
     let end = patch(port, "ann", path, 0, "", b"hello").await;
     assert_eq!((end.status, end.code()), (403, "keeper.unwanted".to_owned()));
     assert_eq!(ask(port, "ann", "HEAD", path, TUS, b"").await.status, 404);
-    // One that may be taken later stays, and its last bytes may come again.
+    // An upload rejected with a retry stays, and its last bytes can be resent.
     let tired = begin(port, "ann", 5, "filename dGlyZWQudHh0").await;
     let path = tired.header("location").unwrap().to_owned();
     assert_eq!(patch(port, "ann", &path, 0, "", b"hello").await.status, 503);
@@ -286,7 +286,7 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
     assert_eq!(ask(port, "ann", "GET", &path, "", b"").await.status, 404);
     assert_eq!(noted(&mut ann).await.1, json!([]));
 
-    // What is for a conversation is for its members.
+    // A blob of a conversation is for its members.
     let named = tus::metadata(&[("filename", "a"), ("conversation", CONVERSATION)]);
     let stranger = begin(port, "eve", 1, &named).await;
     assert_eq!(stranger.code(), "keeper.stranger");
@@ -294,7 +294,7 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
     assert_eq!(ask(port, "bob", "GET", &path, "", b"").await.body, b"a");
     assert_eq!(ask(port, "eve", "GET", &path, "", b"").await.status, 403);
 
-    // Nothing is left on the disk of what was removed.
+    // Removed blobs leave no bytes on the disk.
     let removed = path.rsplit('/').next().unwrap().to_owned();
     let named = json!({"id": removed});
     assert_eq!(call(&mut ann, "discard", named.clone()).await["type"], "result");
@@ -302,14 +302,14 @@ async fn the_plugin_decides_and_what_it_writes_belongs_to_the_blob() {
     let folder = site.folder.path().join("data/blobs/default/keeper");
     let begun = Instant::now();
     while folder.exists() && std::fs::read_dir(&folder).unwrap().count() > 0 {
-        assert!(begun.elapsed().as_secs() < 30, "files are left");
+        assert!(begun.elapsed().as_secs() < 60, "files are left");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_job_reads_and_makes_blobs() {
+async fn a_job_reads_and_writes_blobs() {
     let (_site, server) = start("").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -324,14 +324,14 @@ async fn a_job_reads_and_makes_blobs() {
     assert_eq!(call(&mut ann, "cut", id).await["type"], "result");
     let line = wait_for(&mut ann, "made ").await;
     let made = line.strip_prefix("made ").unwrap();
-    // It is nobody's, and so the plugin gives it to everybody.
+    // The blob has no uploader, so the plugin allows everybody to download it.
     let first = ask(port, "", "GET", &format!("/v1/blobs/keeper/{made}"), "", b"").await;
     assert_eq!((first.status, &*first.body), (200, &b"llo "[..]));
     wait_for(&mut ann, "unkept 4").await;
     server.stop().await;
 }
 
-/// Waits for a line that begins so.
+/// Waits for a line with this prefix.
 async fn wait_for(client: &mut Client, wanted: &str) -> String {
     let begun = Instant::now();
     loop {
@@ -340,7 +340,7 @@ async fn wait_for(client: &mut Client, wanted: &str) -> String {
         if let Some(found) = texts.into_iter().find(|line| line.starts_with(wanted)) {
             return found.to_owned();
         }
-        assert!(begun.elapsed().as_secs() < 30, "{wanted:?} is not in {lines}");
+        assert!(begun.elapsed().as_secs() < 60, "{wanted:?} is not in {lines}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

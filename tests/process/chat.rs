@@ -1,10 +1,10 @@
-//! Two people, their devices, and the promises that a message comes with.
+//! Two people, their devices, and the guarantees of a message.
 
 use courtyard_tests::{CONVERSATION, Site};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_message_is_acked_and_reaches_all_devices_of_both_sides() {
+async fn a_message_is_acked_and_reaches_all_devices_of_both_members() {
     let site = Site::new("");
     let server = site.start().await;
     let (mut phone, mut desk) = (server.sign_in("ann").await, server.sign_in("ann").await);
@@ -28,7 +28,7 @@ async fn a_message_is_acked_and_reaches_all_devices_of_both_sides() {
 }
 
 #[tokio::test]
-async fn a_retry_gets_the_first_answer_and_another_payload_is_a_conflict() {
+async fn a_retry_gets_the_first_ack_and_another_payload_is_a_conflict() {
     let site = Site::new("");
     let server = site.start().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -123,7 +123,7 @@ async fn sync_lists_the_conversations_with_their_newest_event() {
 }
 
 #[tokio::test]
-async fn strangers_neither_read_nor_write() {
+async fn only_members_read_and_write() {
     let site = Site::new("");
     let server = site.start().await;
     let mut eve = server.sign_in("eve").await;
@@ -143,10 +143,10 @@ async fn strangers_neither_read_nor_write() {
     server.stop().await;
 }
 
-/// Requests that came together were answered together, and closed the session if that was more than its queue has room for:
-/// a device with many conversations to catch up with never did.
+/// Pipelined requests were answered together, and the session was closed if the answers exceeded its queue:
+/// a device with many conversations never caught up.
 #[tokio::test]
-async fn whoever_asks_for_much_at_a_time_gets_all_of_it() {
+async fn many_pipelined_requests_are_all_answered() {
     let site = Site::new("[limits]\nqueue_bytes = 8192\n");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -169,7 +169,7 @@ async fn whoever_asks_for_much_at_a_time_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_page_of_history_is_as_long_as_fits() {
+async fn a_page_of_history_is_limited_by_its_bytes() {
     let site = Site::new("[limits]\nqueue_bytes = 8192\n");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -192,7 +192,7 @@ async fn a_page_of_history_is_as_long_as_fits() {
         pages += 1;
     }
     assert!((4..=20).contains(&pages), "{pages}");
-    // From the end, the newest come first.
+    // From the end: newest first.
     let newest = ann
         .request(json!({"type": "history", "id": "h", "conversation": CONVERSATION, "limit": 20}))
         .await;

@@ -1,4 +1,4 @@
-//! The Rust client against the real server: it comes back by itself, and loses and doubles nothing.
+//! The Rust client against the real server: it reconnects by itself, and loses and duplicates nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use courtyard_tests::{CONVERSATION, Site, plugin};
 use serde_json::json;
 use tokio::time::timeout;
 
-/// What nothing may take longer than; no test waits for it to pass.
+/// Upper bound of every wait; no test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options(site: &Site, token: &str) -> Options {
@@ -32,7 +32,7 @@ async fn next_message(events: &mut Events) -> LogEvent {
     }
 }
 
-/// Reads messages until there are so many.
+/// Reads this many messages.
 async fn read(mut events: Events, count: usize) -> Vec<LogEvent> {
     let mut messages = Vec::new();
     while messages.len() < count {
@@ -93,7 +93,7 @@ async fn messages_sent_while_the_server_is_killed_arrive_once_and_in_order_on_bo
 }
 
 #[tokio::test]
-async fn what_is_sent_before_there_is_a_server_is_sent_when_there_is_one() {
+async fn messages_sent_before_the_server_starts_are_delivered_later() {
     let site = Site::new("");
     let (client, _events) = Client::connect(options(&site, "ann"));
     let sending = client.send(CONVERSATION, "text", json!({"text": "early"}));
@@ -103,7 +103,7 @@ async fn what_is_sent_before_there_is_a_server_is_sent_when_there_is_one() {
     client.close();
     assert_eq!(sending.await, Err(Error::Closed));
 
-    // The program was restarted, and kept what it had.
+    // The program was restarted, and kept its unsent messages.
     let (client, mut events) = Client::connect(options(&site, "ann").unsent(unsent.clone()));
     let server = site.start().await;
     let message = next_message(&mut events).await;
@@ -113,9 +113,9 @@ async fn what_is_sent_before_there_is_a_server_is_sent_when_there_is_one() {
     server.stop().await;
 }
 
-/// What a server does not take at a time it puts off; what was sent behind it then stood before it.
+/// A server rejects messages over its in-flight limit with a retry; later ones overtook them then.
 #[tokio::test]
-async fn far_more_messages_than_the_server_takes_at_a_time_keep_their_order() {
+async fn a_burst_over_the_in_flight_limit_keeps_its_order() {
     const MESSAGES: u64 = 1_000;
     let site = Site::new("[limits]\nin_flight = 8\n");
     let (client, events) = Client::connect(options(&site, "ann"));
@@ -131,7 +131,7 @@ async fn far_more_messages_than_the_server_takes_at_a_time_keep_their_order() {
 }
 
 #[tokio::test]
-async fn a_full_outbox_and_a_refusal_are_told_to_the_sender() {
+async fn a_full_outbox_and_a_rejection_are_reported_to_the_sender() {
     let site = Site::new("");
     let (client, _events) = Client::connect(options(&site, "ann").outbox(1));
     let first = client.send(CONVERSATION, "text", json!({"text": ""}));
@@ -148,7 +148,7 @@ async fn a_full_outbox_and_a_refusal_are_told_to_the_sender() {
     server.stop().await;
 }
 
-/// Folds live events until a message is as wanted.
+/// Folds live events until a message satisfies the condition.
 async fn folded(events: &mut Events, list: &mut MessageList, wanted: impl Fn(&LogEvent) -> bool) -> LogEvent {
     loop {
         match next(events).await {
@@ -169,7 +169,7 @@ async fn folded(events: &mut Events, list: &mut MessageList, wanted: impl Fn(&Lo
 }
 
 #[tokio::test]
-async fn acts_are_done_once_across_a_restart_and_both_sides_and_history_fold_to_the_same() {
+async fn acts_apply_once_across_a_restart_and_fold_alike_everywhere() {
     let site = Site::new("");
     let server = site.start().await;
     let (ann, mut on_anns) = Client::connect(options(&site, "ann"));
@@ -203,7 +203,7 @@ async fn acts_are_done_once_across_a_restart_and_both_sides_and_history_fold_to_
         timeout(PATIENCE, act).await.unwrap().unwrap();
     }
 
-    // Bob's act after act is in the order of his calls, so that nothing of his 👍 is left.
+    // Bob's acts keep the order of his calls, so his 👍 is removed.
     let done = |message: &LogEvent| message.edited.is_some() && message.reactions.len() == 6;
     let no_thumb = |message: &LogEvent| message.reactions.iter().all(|reaction| reaction.emoji != "👍");
     let done = |message: &LogEvent| done(message) && no_thumb(message);
@@ -226,7 +226,7 @@ async fn acts_are_done_once_across_a_restart_and_both_sides_and_history_fold_to_
 }
 
 #[tokio::test]
-async fn someone_signs_up_and_in_on_one_connection() {
+async fn sign_up_and_sign_in_share_one_connection() {
     let path = plugin("users");
     let site = Site::bare(&format!(
         "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = {GRANT}\n\
@@ -253,7 +253,7 @@ async fn someone_signs_up_and_in_on_one_connection() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_used_for_new_connections_and_old_ones_stay() {
+async fn a_renewed_certificate_applies_to_new_connections_only() {
     let site = Site::bare(&format!(
         "tls = {{ certificate = \"cert.pem\", key = \"key.pem\" }}\n[development]\ntrust_tokens = true\n\
          conversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", members = [\"ann\", \"bob\"] }}]\n"

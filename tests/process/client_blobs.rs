@@ -1,4 +1,4 @@
-//! Uploads and downloads of the Rust client with the files plugin in the real server, over lines on which things go wrong.
+//! Uploads and downloads of the Rust client with the files plugin in the real server, over faulty connections.
 
 use std::io::Cursor;
 use std::ops::RangeBounds;
@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// What nothing may take longer than; no test waits for it to pass.
+/// Upper bound of every wait; no test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a file.
 const LENGTH: u64 = 3_000_000;
 /// Bytes of one request.
 const PART: usize = 256 << 10;
 
-/// A server with the files plugin that counts bytes in small parts.
+/// A server with the files plugin and small storage parts.
 fn site() -> Site {
     let files = plugin("files");
     Site::new(&format!(
         "[blobs]\npart_bytes = 65536\nmax_bytes = 9_000_000\n[[plugins]]\nid = \"files\"\npath = {files:?}\n\
          grant = [\"kv\", \"jobs\", \"blobs\", \"sessions\", \"annotations\", \"memberships\"]\n\
-         [plugins.config]\nuser_bytes = 7_000_000\n[plugins.limits]\nhook_ms = 5000\n"
+         [plugins.config]\nuser_bytes = 7_000_000\n[plugins.limits]\n"
     ))
 }
 
@@ -38,7 +38,7 @@ fn blobs(port: u16, actor: &str) -> Blobs {
     Blobs::new(&options(port).token(actor)).unwrap()
 }
 
-/// Bytes of which no two parts are the same.
+/// Bytes without two equal parts.
 fn pattern() -> Vec<u8> {
     (0..LENGTH / 4)
         .flat_map(|number| u32::try_from(number).unwrap().wrapping_mul(2_654_435_761).to_le_bytes())
@@ -78,7 +78,7 @@ async fn call(server: &Server, actor: &str, method: &str, params: Value) -> Valu
     server.sign_in(actor).await.request(frame).await["value"].clone()
 }
 
-/// Collects what is told.
+/// Collects reported values.
 #[derive(Clone)]
 struct Told<T>(Arc<Mutex<Vec<T>>>);
 
@@ -87,8 +87,8 @@ impl<T> Told<T> {
         Self(Arc::default())
     }
 
-    fn add(&self, told: T) {
-        self.0.lock().unwrap().push(told);
+    fn add(&self, collected: T) {
+        self.0.lock().unwrap().push(collected);
     }
 
     fn take(&self) -> Vec<T> {
@@ -97,15 +97,15 @@ impl<T> Told<T> {
 }
 
 #[tokio::test]
-async fn what_is_uploaded_comes_back_as_a_whole_and_in_ranges() {
+async fn a_client_upload_is_downloaded_whole_and_in_ranges() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let (ann, bob) = (blobs(site.port, "ann"), blobs(site.port, "bob"));
     let moves = Told::new();
-    let told = moves.clone();
+    let collected = moves.clone();
     let name = format!("{}.bin", "ü".repeat(200));
     let described = upload(&ann, &bytes).name(&name).checksums();
-    let id = sent(described.on_progress(move |sent, size| told.add((sent, size))))
+    let id = sent(described.on_progress(move |sent, size| collected.add((sent, size))))
         .await
         .unwrap();
     let moves = moves.take();
@@ -123,10 +123,10 @@ async fn what_is_uploaded_comes_back_as_a_whole_and_in_ranges() {
     );
 
     let (moves, mut copy) = (Told::new(), Vec::new());
-    let told = moves.clone();
+    let collected = moves.clone();
     let download = bob
         .download("files", &id)
-        .on_progress(move |got, size| told.add((got, size)));
+        .on_progress(move |got, size| collected.add((got, size)));
     assert_eq!(
         timeout(PATIENCE, download.write_to(&mut copy)).await.unwrap(),
         Ok(LENGTH)
@@ -152,15 +152,15 @@ async fn what_is_uploaded_comes_back_as_a_whole_and_in_ranges() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_over_a_line_that_breaks_again_and_again() {
+async fn an_upload_survives_repeated_disconnects() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let breaks = [200_000, 900_000, 1_500_000, 2_400_000].map(|at| (at, Fault::Cut));
     for has_checksums in [false, true] {
         let line = Line::to(site.port, From::Client, &breaks).await;
         let (ann, waits) = (blobs(line.port, "ann"), Told::new());
-        let told = waits.clone();
-        let mut described = upload(&ann, &bytes).on_wait(move |error, _| told.add(error.clone()));
+        let collected = waits.clone();
+        let mut described = upload(&ann, &bytes).on_wait(move |error, _| collected.add(error.clone()));
         if has_checksums {
             described = described.checksums();
         }
@@ -168,7 +168,7 @@ async fn an_upload_goes_on_over_a_line_that_breaks_again_and_again() {
         assert_eq!(line.left(), 0);
         let broken = waits.take().iter().filter(|error| **error == Error::Offline).count();
         assert_eq!(broken, breaks.len());
-        // Each time it went on where it was.
+        // Each attempt resumed at the stored offset.
         assert!(line.carried() < LENGTH + 5 * PART as u64, "{} bytes", line.carried());
         assert!(whole(&blobs(site.port, "bob"), &id).await.unwrap() == bytes);
     }
@@ -176,7 +176,7 @@ async fn an_upload_goes_on_over_a_line_that_breaks_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_download_goes_on_over_a_line_that_breaks_again_and_again() {
+async fn a_download_survives_repeated_disconnects() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let id = sent(upload(&blobs(site.port, "ann"), &bytes)).await.unwrap();
@@ -195,17 +195,17 @@ async fn a_download_goes_on_over_a_line_that_breaks_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_part_that_arrives_wrong_is_sent_again_but_not_for_ever() {
+async fn a_corrupted_part_is_resent_a_limited_number_of_times() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
-    // One in each part that is sent.
+    // One fault per part.
     let flips = [100_000, 400_000, 700_000, 900_000].map(|at| (at, Fault::Flip));
     let line = Line::to(site.port, From::Client, &flips[..2]).await;
     let waits = Told::new();
-    let told = waits.clone();
+    let collected = waits.clone();
     let ann = blobs(line.port, "ann");
     let described = upload(&ann, &bytes).checksums();
-    let id = sent(described.on_wait(move |error, _| told.add(error.code().to_owned())))
+    let id = sent(described.on_wait(move |error, _| collected.add(error.code().to_owned())))
         .await
         .unwrap();
     assert_eq!(
@@ -223,13 +223,13 @@ async fn a_part_that_arrives_wrong_is_sent_again_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_in_the_middle_only_makes_uploads_and_downloads_wait() {
+async fn a_killed_server_only_delays_uploads_and_downloads() {
     let (site, bytes) = (site(), pattern());
     let (waits, mut waiting) = mpsc::unbounded_channel();
     let line = Line::to(site.port, From::Client, &[(1_500_000, Fault::Hold)]).await;
     let described = upload(&blobs(line.port, "ann"), &bytes).on_wait(move |error, _| drop(waits.send(error.clone())));
     let upload = tokio::spawn(described.send());
-    // There is no server yet.
+    // The server isn't running yet.
     assert_eq!(timeout(PATIENCE, waiting.recv()).await.unwrap(), Some(Error::Offline));
     let server = site.start().await;
     timeout(PATIENCE, line.exhausted()).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_server_that_is_killed_in_the_middle_only_makes_uploads_and_downloads_
     let server = site.start().await;
     line.release();
     let id = timeout(PATIENCE, upload).await.unwrap().unwrap().unwrap();
-    // What the server had it still has.
+    // The server kept the received bytes.
     assert!(line.carried() < 2 * LENGTH, "{} bytes", line.carried());
 
     let line = Line::to(site.port, From::Server, &[(1_500_000, Fault::Hold)]).await;
@@ -256,12 +256,12 @@ async fn a_server_that_is_killed_in_the_middle_only_makes_uploads_and_downloads_
     server.stop().await;
 }
 
-/// Begins an upload and ends the program in the middle of it; returns its id.
+/// Starts an upload and drops the client in the middle of it. Returns its id.
 async fn broken_off(site: &Site, bytes: &[u8]) -> String {
     let line = Line::to(site.port, From::Client, &[(1_500_000, Fault::Hold)]).await;
     let ids = Told::new();
-    let told = ids.clone();
-    let described = upload(&blobs(line.port, "ann"), bytes).on_begin(move |id| told.add(id.to_owned()));
+    let collected = ids.clone();
+    let described = upload(&blobs(line.port, "ann"), bytes).on_begin(move |id| collected.add(id.to_owned()));
     let upload = tokio::spawn(described.send());
     timeout(PATIENCE, line.exhausted()).await.unwrap();
     upload.abort();
@@ -272,24 +272,24 @@ async fn broken_off(site: &Site, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_by_its_id_after_the_program_was_restarted() {
+async fn an_upload_resumes_by_its_id_after_a_restart_of_the_client() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let ann = blobs(site.port, "ann");
     let id = broken_off(&site, &bytes).await;
     let moves = Told::new();
-    let told = moves.clone();
+    let collected = moves.clone();
     let again = upload(&ann, &bytes)
         .resume(&id)
-        .on_progress(move |sent, _| told.add(sent));
+        .on_progress(move |sent, _| collected.add(sent));
     assert_eq!(sent(again).await, Ok(id.clone()));
-    // As much as was answered for, at the least.
+    // At least the acknowledged bytes.
     assert!(moves.take()[0] >= 1_000_000);
     assert!(whole(&ann, &id).await.unwrap() == bytes);
-    // One that is complete stays as it is.
+    // A complete upload stays as it is.
     assert_eq!(sent(upload(&ann, &bytes).resume(&id)).await, Ok(id.clone()));
 
-    // Another file, somebody else, and an upload that is gone.
+    // Another file, another actor, and a missing upload.
     let shorter = sent(upload(&ann, b"shorter").resume(&id)).await.unwrap();
     let foreign = sent(upload(&blobs(site.port, "bob"), &bytes).resume(&id))
         .await
@@ -303,12 +303,12 @@ async fn an_upload_goes_on_by_its_id_after_the_program_was_restarted() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_broken_off_can_be_taken_away_from_the_server() {
+async fn an_aborted_upload_can_be_deleted_on_the_server() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let ann = blobs(site.port, "ann");
     let id = broken_off(&site, &bytes).await;
-    // What is broken off takes up room.
+    // An aborted upload counts for the quota.
     sent(upload(&ann, &bytes)).await.unwrap();
     assert_eq!(
         sent(upload(&ann, &bytes)).await.unwrap_err().code(),
@@ -323,7 +323,7 @@ async fn an_upload_that_is_broken_off_can_be_taken_away_from_the_server() {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_told_with_its_code_and_not_tried_again() {
+async fn a_final_rejection_is_reported_with_its_code_and_not_retried() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let ann = blobs(site.port, "ann");
@@ -369,17 +369,17 @@ async fn what_is_refused_for_good_is_told_with_its_code_and_not_tried_again() {
         "unknown_blob"
     );
 
-    // Another token counts from the next request on.
+    // A new token applies from the next request.
     wrong.set_token("bob");
     assert!(whole(&wrong, &id).await.unwrap() == bytes);
     server.stop().await;
 
-    // Nobody answers: a download is given up at some time.
+    // Without a server, a download fails after its attempts.
     assert_eq!(whole(&ann, &id).await, Err(Error::Offline));
 }
 
 #[tokio::test]
-async fn a_file_that_becomes_shorter_is_no_broken_connection() {
+async fn a_truncated_file_is_reported_as_unreadable() {
     let (site, bytes) = (site(), pattern());
     let server = site.start().await;
     let path = site.folder.path().join("shrinking.bin");

@@ -1,4 +1,4 @@
-//! What the Rust client says and knows of what is read, unread, received and written, and of conversations that end.
+//! Read marks, unread counts, receipts, typing and left conversations in the Rust client.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use courtyard_tests::{CONVERSATION, Site, plugin};
 use serde_json::json;
 use tokio::time::timeout;
 
-/// What nothing may take longer than; no test waits for it to pass.
+/// Upper bound of every wait; no test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options(site: &Site, actor: &str, device: &str) -> Options {
@@ -29,7 +29,7 @@ async fn synced(events: &mut Events) -> Vec<Conversation> {
     }
 }
 
-/// Returns the marks of a conversation once they are as wanted.
+/// Returns the marks of a conversation once they satisfy the condition.
 async fn marked(events: &mut Events, wanted: impl Fn(&Marks) -> bool) -> Marks {
     loop {
         if let Event::Marks(marks) = next(events).await
@@ -40,7 +40,7 @@ async fn marked(events: &mut Events, wanted: impl Fn(&Marks) -> bool) -> Marks {
     }
 }
 
-/// Connects ann and bob, of whom bob may keep to himself what has arrived, and returns when both know what there is.
+/// Connects ann and bob, bob with or without delivery receipts, and returns when both have synced.
 async fn pair(site: &Site, bob_delivers: bool) -> ((Client, Events), (Client, Events)) {
     let mut ann = Client::connect(options(site, "ann", "desk"));
     let mut bob = Client::connect(options(site, "bob", "desk").delivers(bob_delivers));
@@ -55,14 +55,14 @@ async fn say(client: &Client, conversation: &str, text: &str) -> u64 {
     timeout(PATIENCE, sending).await.unwrap().unwrap().seq
 }
 
-/// Where somebody else is, by what was told.
+/// Returns the receipt of another member.
 fn of(marks: &Marks, actor: &str) -> (u64, u64) {
     let found = marks.receipts.iter().find(|receipt| receipt.actor == actor);
     found.map_or((0, 0), |receipt| (receipt.delivered, receipt.read))
 }
 
 #[tokio::test]
-async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_also_across_a_restart() {
+async fn receipts_reach_the_sender_and_the_readers_devices_also_after_a_restart() {
     let site = Site::new("");
     let server = site.start().await;
     let (ann, mut on_anns) = Client::connect(options(&site, "ann", "desk"));
@@ -77,7 +77,7 @@ async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_
     for events in [&mut on_bobs, &mut on_desk] {
         assert_eq!(marked(events, |marks| marks.unread == 3).await.read, 0);
     }
-    // By itself, and once for all three.
+    // Sent automatically, once for all three.
     marked(&mut on_anns, |marks| of(marks, "bob") == (3, 0)).await;
 
     server.kill().await;
@@ -90,13 +90,13 @@ async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_
         marked(events, |marks| (marks.read, marks.unread) == (2, 1)).await;
     }
     assert_eq!(bob.marks(CONVERSATION).await.unwrap().unread, 1);
-    // What one sent oneself is not unread, and not said to be read.
+    // Own messages aren't unread, and get no receipt.
     let all = ann.receipts(CONVERSATION).await.unwrap();
     let all: Vec<_> = all.iter().map(|receipt| (&*receipt.actor, receipt.read)).collect();
     assert_eq!(all, [("bob", 2)]);
     assert_eq!(ann.marks(CONVERSATION).await.unwrap().unread, 0);
 
-    // Another program of his begins with the same.
+    // His other device starts with the same marks.
     let (_new, mut on_new) = Client::connect(options(&site, "bob", "new"));
     let listed = synced(&mut on_new).await;
     assert_eq!(
@@ -109,21 +109,21 @@ async fn what_arrives_and_is_read_is_told_to_the_sender_and_the_readers_devices_
 }
 
 #[tokio::test]
-async fn whoever_keeps_it_to_themselves_says_only_what_they_read_and_a_number_that_never_was_is_forgotten() {
+async fn without_delivery_receipts_only_reads_are_sent_and_invalid_marks_are_dropped() {
     let site = Site::new("");
     let server = site.start().await;
     let ((ann, mut on_anns), (bob, mut on_bobs)) = pair(&site, false).await;
     say(&ann, CONVERSATION, "Hello").await;
     marked(&mut on_bobs, |marks| marks.unread == 1).await;
     say(&bob, CONVERSATION, "Hello yourself").await;
-    // Ann's client says what came later than what bob's has had.
+    // Ann's receipt is for a later event than bob's client has seen.
     marked(&mut on_bobs, |marks| of(marks, "ann") == (2, 0)).await;
-    let told = ann.receipts(CONVERSATION).await.unwrap();
-    assert!(told.iter().all(|receipt| receipt.actor == "ann"), "{told:?}");
+    let reported = ann.receipts(CONVERSATION).await.unwrap();
+    assert!(reported.iter().all(|receipt| receipt.actor == "ann"), "{reported:?}");
 
     bob.mark_read(CONVERSATION, 99);
     bob.mark_read("01ARZ3NDEKTSV4RRFFQ69G5FAA", 1);
-    // Neither is said again, nor in the way of what can be. What is read before the refusal comes is refused with it.
+    // Rejected marks aren't resent, and don't block valid ones. A mark set before the rejection arrives is rejected with it.
     while bob.marks(CONVERSATION).await.unwrap().read < 1 {
         bob.mark_read(CONVERSATION, 1);
         bob.receipts(CONVERSATION).await.unwrap();
@@ -134,11 +134,11 @@ async fn whoever_keeps_it_to_themselves_says_only_what_they_read_and_a_number_th
 }
 
 #[tokio::test]
-async fn typing_is_told_once_until_a_message_comes_or_the_connection_ends() {
+async fn typing_is_reported_once_until_a_message_or_a_disconnect() {
     let site = Site::new("");
     let server = site.start().await;
     let ((ann, _on_anns), (_bob, mut on_bobs)) = pair(&site, true).await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for _ in 0..20 {
         ann.typing(CONVERSATION);
     }
@@ -151,15 +151,15 @@ async fn typing_is_told_once_until_a_message_comes_or_the_connection_ends() {
                 on,
             } => {
                 assert_eq!((&*conversation, &*actor), (CONVERSATION, "ann"));
-                told.push(on);
+                reported.push(on);
             }
             Event::Message(_) => break,
             _ => {}
         }
     }
-    assert_eq!(told, [true, false]);
+    assert_eq!(reported, [true, false]);
 
-    // A program of hers that is new has not said it just now.
+    // A new client of hers isn't throttled.
     let (again, mut on_again) = Client::connect(options(&site, "ann", "phone"));
     synced(&mut on_again).await;
     again.typing(CONVERSATION);
@@ -169,7 +169,7 @@ async fn typing_is_told_once_until_a_message_comes_or_the_connection_ends() {
 }
 
 #[tokio::test]
-async fn conversations_that_begin_and_end_are_told_and_after_a_restart_only_what_changed() {
+async fn new_and_left_conversations_are_reported_and_a_restart_syncs_only_changes() {
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"clerk\"\npath = {:?}\ngrant = [\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \
          \"timers\", \"annotations\", \"events\", \"secrets\"]\n",
@@ -187,13 +187,13 @@ async fn conversations_that_begin_and_end_are_told_and_after_a_restart_only_what
         let room = bob.call("clerk.open", params).await.unwrap();
         rooms.push(room["conversation"].as_str().unwrap().to_owned());
     }
-    // Nothing was said there yet, so that nobody was told of it.
+    // It has no events yet, so it wasn't announced.
     ann.sync();
     let mut begun: Vec<_> = synced(&mut on_anns).await.into_iter().map(|room| room.id).collect();
     begun.sort();
     assert_eq!(begun, rooms);
     say(&ann, &rooms[0], "Hello").await;
-    // Its first event has bob's client ask who else is there.
+    // Its first event makes bob's client request the members.
     let listed = synced(&mut on_bobs).await;
     assert!(listed.iter().any(|room| room.id == rooms[0] && room.members.len() == 2));
 

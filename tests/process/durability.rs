@@ -1,4 +1,4 @@
-//! What was acked is there, once and in order, whatever happens to the process.
+//! Acked messages exist once and in order, even if the process is killed.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ async fn history(client: &mut Client) -> Vec<Value> {
     }
 }
 
-/// Sends texts, window 16, and kills the server after so many acks; returns the acks that came.
+/// Sends texts with a window of 16, and kills the server after `acks` acks. Returns the received acks.
 async fn write_until_killed(server: Server, round: u32, acks: usize) -> HashMap<String, u64> {
     let mut ann = server.sign_in("ann").await;
     let mut acked = HashMap::new();
@@ -34,7 +34,7 @@ async fn write_until_killed(server: Server, round: u32, acks: usize) -> HashMap<
         assert_eq!(frame["type"], "ack", "{frame}");
         acked.insert(frame["id"].as_str().unwrap().to_owned(), frame["seq"].as_u64().unwrap());
         if acked.len() == acks {
-            // The messages behind the last ack are on their way at this moment.
+            // The messages after the last ack are in flight at this moment.
             server.take().unwrap().kill().await;
         } else if server.is_some() {
             ann.text(&format!("r{round}-{next}"), "payload").await;
@@ -52,7 +52,7 @@ async fn kills_at_random_moments_lose_duplicate_and_skip_nothing() {
         kills.parse().unwrap()
     });
     let mut random = StdRng::seed_from_u64(seed);
-    // Small segments, so that some kills hit the index while it catches up.
+    // Small segments, so that some kills interrupt the indexing.
     let site = Site::new("[store]\nsegment_bytes = 16384\n");
     let mut acked: HashMap<String, u64> = HashMap::new();
     for round in 0..kills {
@@ -81,7 +81,7 @@ async fn kills_at_random_moments_lose_duplicate_and_skip_nothing() {
 }
 
 #[tokio::test]
-async fn a_retry_after_a_kill_gets_the_first_answer() {
+async fn a_retry_after_a_kill_gets_the_first_ack() {
     let site = Site::new("");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -96,7 +96,7 @@ async fn a_retry_after_a_kill_gets_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_graceful_stop_tells_clients_to_come_back_and_keeps_everything() {
+async fn a_graceful_stop_asks_clients_to_reconnect_and_loses_nothing() {
     let site = Site::new("");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -110,7 +110,7 @@ async fn a_graceful_stop_tells_clients_to_come_back_and_keeps_everything() {
 }
 
 #[tokio::test]
-async fn damage_in_the_log_is_refused_with_file_and_offset_and_nothing_is_dropped() {
+async fn a_damaged_log_stops_the_start_with_file_and_offset() {
     let site = Site::new("");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const GRANT: &str = "[\"annotations\", \"conversations\", \"kv\", \"methods\", \"sessions\", \"timers\"]";
 
-/// Both plugins, with accounts that cost little.
+/// Both plugins, with cheap password hashes.
 fn site() -> Site {
     let groups = plugin("groups");
     accounts::site(&format!(
@@ -13,7 +13,7 @@ fn site() -> Site {
     ))
 }
 
-/// Someone with an account and a connection.
+/// A person with an account and a connection.
 struct Person {
     client: Client,
     actor: String,
@@ -37,7 +37,7 @@ async fn register(server: &Server, name: &str) -> Person {
 }
 
 impl Person {
-    /// Calls a method of the groups plugin, and returns the whole answer.
+    /// Calls a method of the groups plugin, and returns the whole response.
     async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.sent += 1;
         let id = format!("c{}", self.sent);
@@ -46,14 +46,14 @@ impl Person {
         self.client.request(call).await
     }
 
-    /// Calls a method that is to succeed.
+    /// Calls a method that must succeed.
     async fn done(&mut self, method: &str, params: Value) -> Value {
         let answer = self.ask(method, params).await;
         assert_eq!(answer["type"], "result", "{method}: {answer}");
         answer["value"].clone()
     }
 
-    /// Calls a method that is to fail, and returns the code.
+    /// Calls a method that must fail, and returns the code.
     async fn code(&mut self, method: &str, params: Value) -> String {
         let answer = self.ask(method, params).await;
         answer["code"]
@@ -68,7 +68,7 @@ impl Person {
         json!({"type": "send", "id": id, "conversation": group, "kind": kind, "content": content})
     }
 
-    /// Sends a text, and returns the answer.
+    /// Sends a text, and returns the response.
     async fn say(&mut self, group: &str, more: Value) -> Value {
         let mut content = json!({"text": "Hello"});
         content
@@ -79,7 +79,7 @@ impl Person {
         self.client.request(message).await
     }
 
-    /// Does something about a message.
+    /// Acts on a message.
     async fn act(&mut self, group: &str, name: &str, target: u64, more: Value) -> Value {
         self.sent += 1;
         let id = format!("{}-{}", self.actor, self.sent);
@@ -88,7 +88,7 @@ impl Person {
         self.client.request(frame).await
     }
 
-    /// Waits for an event of which this holds.
+    /// Waits for an event that satisfies the condition.
     async fn event(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let frame = self.client.next().await;
@@ -123,7 +123,7 @@ impl Person {
     }
 }
 
-/// Makes an open group of `ann`, who owns it, and others.
+/// Creates an open group owned by `ann`, with others as members.
 async fn group_of(ann: &mut Person, others: &mut [&mut Person]) -> String {
     let created = ann.done("create", json!({"name": "Chess", "join": "open"})).await;
     let group = created["group"].as_str().unwrap().to_owned();
@@ -134,7 +134,7 @@ async fn group_of(ann: &mut Person, others: &mut [&mut Person]) -> String {
 }
 
 #[tokio::test]
-async fn a_group_begins_is_talked_in_and_left() {
+async fn a_group_is_created_used_and_left() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -167,7 +167,7 @@ async fn a_group_begins_is_talked_in_and_left() {
         1
     );
 
-    // Nobody is left without an owner: not in the group, and not after a kill.
+    // The group always has an owner, also after a kill.
     assert_eq!(ann.code("leave", own.clone()).await, "groups.owner_must_stay");
     assert_eq!(
         ann.code("invite", json!({"group": group, "actors": ["nobody"]})).await,
@@ -180,7 +180,7 @@ async fn a_group_begins_is_talked_in_and_left() {
 }
 
 #[tokio::test]
-async fn a_link_lets_in_as_often_as_it_says_and_until_it_is_revoked() {
+async fn a_link_admits_up_to_its_uses_and_until_it_is_revoked() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -200,7 +200,7 @@ async fn a_link_lets_in_as_often_as_it_says_and_until_it_is_revoked() {
     let code = json!({"code": brief["code"]});
     let begun = std::time::Instant::now();
     while cleo.ask("open_link", code.clone()).await["type"] == "result" {
-        assert!(begun.elapsed().as_secs() < 20, "the link goes on");
+        assert!(begun.elapsed().as_secs() < 60, "the link still works");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(cleo.code("join_link", code).await, "groups.unknown_link");
@@ -208,7 +208,7 @@ async fn a_link_lets_in_as_often_as_it_says_and_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn who_asks_to_join_waits_for_an_approval() {
+async fn join_requests_wait_for_approval() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -223,8 +223,8 @@ async fn who_asks_to_join_waits_for_an_approval() {
     server.stop().await;
 }
 
-/// Lets `speaker` send without a pause, sixteen messages at a time under way, until one is refused; meanwhile `end` is
-/// done. Returns the answers to what was sent.
+/// Makes `speaker` send without a pause, sixteen messages in flight, until one is rejected; meanwhile `end` is
+/// called. Returns the responses to the messages.
 async fn send_until_refused(speaker: &mut Person, group: &str, ann: &mut Person, end: (&str, Value)) -> Vec<Value> {
     let (first, begun) = tokio::sync::oneshot::channel();
     let sending = async {
@@ -258,7 +258,7 @@ async fn send_until_refused(speaker: &mut Person, group: &str, ann: &mut Person,
 }
 
 #[tokio::test]
-async fn nothing_of_a_muted_or_removed_member_stands_behind_the_end() {
+async fn no_message_of_a_muted_or_removed_member_follows_the_change() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -287,7 +287,7 @@ async fn nothing_of_a_muted_or_removed_member_stands_behind_the_end() {
             .collect();
         assert!(of_bob.iter().all(|seq| *seq < end), "{of_bob:?} and the end at {end}");
         let acks: Vec<u64> = answers.iter().filter_map(|answer| answer["seq"].as_u64()).collect();
-        assert_eq!(of_bob, acks, "what was acked is there, and nothing else");
+        assert_eq!(of_bob, acks, "the log has exactly the acked messages");
         let errors = answers.iter().filter_map(|answer| answer["code"].as_str());
         for code in errors {
             assert!(refusals.contains(&code), "{code}");
@@ -298,7 +298,7 @@ async fn nothing_of_a_muted_or_removed_member_stands_behind_the_end() {
 }
 
 #[tokio::test]
-async fn acts_of_muted_and_lower_members_are_refused() {
+async fn acts_of_muted_and_lower_ranked_members_are_rejected() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -323,7 +323,7 @@ async fn acts_of_muted_and_lower_members_are_refused() {
     assert_eq!(bob.act(&group, "unreact", of_ann, thumb.clone()).await["type"], "ack");
     ann.done("unmute", json!({"group": group, "actor": bob.actor})).await;
 
-    // Cleo is an equal of Bob's until she becomes an admin.
+    // Cleo has Bob's rank until she becomes an admin.
     let which = json!({"group": group, "seq": of_bob});
     assert_eq!(cleo.code("recall", which.clone()).await, "groups.no_permission");
     for (method, params) in [
@@ -374,7 +374,7 @@ async fn acts_of_muted_and_lower_members_are_refused() {
 }
 
 #[tokio::test]
-async fn an_owner_who_goes_hands_over_first() {
+async fn an_owner_transfers_ownership_before_leaving() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -406,7 +406,7 @@ async fn an_owner_who_goes_hands_over_first() {
 }
 
 #[tokio::test]
-async fn everybody_is_mentioned_only_with_the_permission() {
+async fn mentioning_everybody_needs_the_permission() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -421,7 +421,7 @@ async fn everybody_is_mentioned_only_with_the_permission() {
         bob.say(&group, json!({"mentions": true})).await["code"],
         "groups.bad_mentions"
     );
-    // An edit is no way around it.
+    // An edit can't circumvent it.
     let said = bob.say(&group, json!({})).await["seq"].as_u64().unwrap();
     let edit = json!({"content": {"text": "x", "mention_all": true}});
     assert_eq!(
@@ -442,7 +442,7 @@ async fn everybody_is_mentioned_only_with_the_permission() {
         if seqs == [of_all.clone(), of_bob.clone()] {
             break;
         }
-        assert!(begun.elapsed().as_secs() < 20, "{list}");
+        assert!(begun.elapsed().as_secs() < 60, "{list}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     bob.done("clear_mentions", json!({"group": group, "up_to": of_bob}))
@@ -452,7 +452,7 @@ async fn everybody_is_mentioned_only_with_the_permission() {
 }
 
 #[tokio::test]
-async fn an_announcement_reaches_members_and_tells_who_has_seen_it() {
+async fn an_announcement_reaches_members_and_lists_its_readers() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -481,7 +481,7 @@ async fn an_announcement_reaches_members_and_tells_who_has_seen_it() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_and_leaves_nothing() {
+async fn invalid_input_is_rejected_and_writes_nothing() {
     let site = site();
     let server = site.start().await;
     let mut ann = register(&server, "ann").await;
@@ -507,7 +507,7 @@ async fn bad_input_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn of_five_hundred_who_join_at_once_as_many_come_in_as_there_are_places() {
+async fn five_hundred_concurrent_joins_fill_a_group_exactly() {
     let groups = plugin("groups");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"groups\"\npath = {groups:?}\ngrant = {GRANT}\nconfig = {{ directory = \"\" }}\n"
@@ -576,7 +576,7 @@ async fn of_five_hundred_who_join_at_once_as_many_come_in_as_there_are_places() 
 }
 
 #[tokio::test]
-async fn a_mute_ends_by_itself() {
+async fn a_mute_expires() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
@@ -590,7 +590,7 @@ async fn a_mute_ends_by_itself() {
     );
     let begun = std::time::Instant::now();
     while bob.done("membership", json!({"group": group})).await["muted_until_ms"] != 0 {
-        assert!(begun.elapsed().as_secs() < 20, "the timer does not fire");
+        assert!(begun.elapsed().as_secs() < 60, "the mute does not expire");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(bob.say(&group, json!({})).await["type"], "ack");
@@ -598,7 +598,7 @@ async fn a_mute_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_group_that_takes_many_steps_to_dissolve_is_gone_for_everybody_in_the_end() {
+async fn a_large_group_is_deleted_in_steps_for_everybody() {
     let groups = plugin("groups");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"groups\"\npath = {groups:?}\ngrant = {GRANT}\nconfig = {{ directory = \"\" }}\n"
@@ -616,7 +616,7 @@ async fn a_group_that_takes_many_steps_to_dissolve_is_gone_for_everybody_in_the_
         assert_eq!(client.request(join).await["type"], "result");
     }
     ann.done("dissolve", json!({"group": group})).await;
-    // The last one by name is taken out in the second step.
+    // The last member by name is removed in the second step.
     let mut last = server.sign_in("p299").await;
     let begun = std::time::Instant::now();
     loop {
@@ -627,14 +627,14 @@ async fn a_group_that_takes_many_steps_to_dissolve_is_gone_for_everybody_in_the_
         if synced["conversations"] == json!([]) {
             break;
         }
-        assert!(begun.elapsed().as_secs() < 20, "{synced}");
+        assert!(begun.elapsed().as_secs() < 60, "{synced}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn everybody_is_equal_in_a_discussion_and_it_ends_with_the_last_one() {
+async fn members_of_a_discussion_are_equal_and_the_last_one_ends_it() {
     let site = site();
     let server = site.start().await;
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);

@@ -1,4 +1,4 @@
-//! HTTP/2 on the same listeners: many requests at a time over one connection, plain and over TLS.
+//! HTTP/2 on the same listeners: concurrent requests over one connection, plain and over TLS.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> S
     sender
 }
 
-/// Asks who somebody is, many times at once, and lets a body through.
+/// Sends many concurrent requests, one of them with a body.
 async fn asks_at_once(sender: SendRequest<Full<Bytes>>, origin: &str) {
     let mut asked = Vec::new();
     for number in 0..40 {
@@ -61,7 +61,7 @@ fn steward(tls: &str) -> Site {
 }
 
 #[tokio::test]
-async fn one_plain_connection_carries_many_requests_at_a_time() {
+async fn one_plain_connection_carries_concurrent_requests() {
     let site = steward("");
     let server = site.start().await;
     let stream = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
@@ -70,7 +70,7 @@ async fn one_plain_connection_carries_many_requests_at_a_time() {
 }
 
 #[tokio::test]
-async fn one_connection_over_tls_that_asks_for_http_2_gets_it() {
+async fn http_2_is_negotiated_over_tls() {
     let site = steward("tls = { certificate = \"cert.pem\", key = \"key.pem\" }\n");
     let mut config = certify(&site);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -87,7 +87,7 @@ async fn one_connection_over_tls_that_asks_for_http_2_gets_it() {
 }
 
 #[tokio::test]
-async fn a_socket_is_not_opened_over_http_2_and_the_connection_goes_on() {
+async fn a_websocket_over_http_2_is_rejected_and_the_connection_continues() {
     let site = steward("");
     let server = site.start().await;
     let stream = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();

@@ -31,7 +31,7 @@ async fn run(client: &mut Client, name: &str, text: &str, at_ms: u64) {
     assert_eq!(call(client, "run", errand).await["type"], "result");
 }
 
-/// Waits until this was done, and nothing else.
+/// Waits until exactly these jobs have run.
 async fn done(client: &mut Client, wanted: &[&str]) {
     let begun = Instant::now();
     loop {
@@ -39,7 +39,7 @@ async fn done(client: &mut Client, wanted: &[&str]) {
         if lines == json!(wanted) {
             return;
         }
-        assert!(begun.elapsed().as_secs() < 30, "{lines} instead of {wanted:?}");
+        assert!(begun.elapsed().as_secs() < 60, "{lines} instead of {wanted:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -52,7 +52,7 @@ async fn letters(site: &Site, count: usize) -> Vec<Value> {
         if letters.len() == count {
             return letters;
         }
-        assert!(begun.elapsed().as_secs() < 30, "{letters:?}");
+        assert!(begun.elapsed().as_secs() < 60, "{letters:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -65,7 +65,7 @@ fn now_ms() -> u64 {
 }
 
 #[tokio::test]
-async fn a_job_is_done_after_its_transaction_and_keeps_what_it_hands_back() {
+async fn a_job_runs_after_its_transaction_and_its_writes_are_kept() {
     let (_site, server) = start("").await;
     let mut ann = server.sign_in("ann").await;
     run(&mut ann, "note", "first", 0).await;
@@ -80,7 +80,7 @@ async fn a_job_is_done_after_its_transaction_and_keeps_what_it_hands_back() {
 }
 
 #[tokio::test]
-async fn a_job_survives_a_kill_and_waits_for_its_time() {
+async fn a_job_survives_a_kill_and_runs_when_due() {
     let (site, server) = start("").await;
     let mut ann = server.sign_in("ann").await;
     let soon = now_ms() + 600;
@@ -95,7 +95,7 @@ async fn a_job_survives_a_kill_and_waits_for_its_time() {
 }
 
 #[tokio::test]
-async fn a_job_that_fails_comes_again_and_one_that_can_not_succeed_is_a_dead_letter() {
+async fn a_failing_job_is_retried_and_becomes_a_dead_letter() {
     let (site, server) = start("").await;
     let mut ann = server.sign_in("ann").await;
     run(&mut ann, "try", "2", 0).await;
@@ -109,7 +109,7 @@ async fn a_job_that_fails_comes_again_and_one_that_can_not_succeed_is_a_dead_let
     assert_eq!(about("refused")["reason"], "refused: As told.");
     done(&mut ann, &["attempt 1", "attempt 2"]).await;
 
-    // A replayed one is tried again, and fails again.
+    // A replayed one runs again, and fails again.
     let path = format!(
         "/v1/plugins/courier/dead-letters/{}",
         about("give_up")["id"].as_str().unwrap()
@@ -124,7 +124,7 @@ async fn a_job_that_fails_comes_again_and_one_that_can_not_succeed_is_a_dead_let
 }
 
 #[tokio::test]
-async fn jobs_that_break_down_hold_up_nobody() {
+async fn failing_jobs_delay_nothing_else() {
     let (site, server) = start(
         "[plugins.limits]\naction_ms = 2000\njob_attempts = 1\nactions = 4\nmemory_bytes = 8388608\nstrikes = 1000\n",
     )
@@ -134,7 +134,7 @@ async fn jobs_that_break_down_hold_up_nobody() {
         run(&mut ann, name, "", 0).await;
     }
     run(&mut ann, "note", "still here", 0).await;
-    // Answers don't wait for jobs.
+    // Responses don't wait for jobs.
     let begun = Instant::now();
     assert_eq!(call(&mut ann, "done", json!({})).await["type"], "result");
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -160,7 +160,7 @@ async fn jobs_that_break_down_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_stopping_host_does_not_wait_for_jobs_and_does_them_again() {
+async fn a_stopping_host_interrupts_jobs_and_reruns_them() {
     let (site, server) = start("").await;
     let mut ann = server.sign_in("ann").await;
     run(&mut ann, "loop", "", 0).await;
@@ -168,7 +168,7 @@ async fn a_stopping_host_does_not_wait_for_jobs_and_does_them_again() {
     done(&mut ann, &["before"]).await;
     let begun = Instant::now();
     server.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let server = site.start().await;
     let begun = Instant::now();
     loop {
@@ -182,13 +182,13 @@ async fn a_stopping_host_does_not_wait_for_jobs_and_does_them_again() {
         if calls.is_some_and(|hook| hook["calls"].as_u64() >= Some(1)) && status["jobs"] == 1 {
             break;
         }
-        assert!(begun.elapsed().as_secs() < 20, "{status}");
+        assert!(begun.elapsed().as_secs() < 60, "{status}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await;
 }
 
-/// Serves one answer per path, and keeps the paths that were asked for.
+/// Serves one response per path, and records the requested paths.
 async fn answering(answers: &'static [(&str, &str)]) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -224,7 +224,7 @@ async fn fetch(client: &mut Client, url: &str) {
 }
 
 #[tokio::test]
-async fn a_job_fetches_from_granted_hosts_and_from_nowhere_else() {
+async fn a_job_fetches_from_granted_hosts_only() {
     let (port, asked) = answering(&[
         ("/hello", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
         (
@@ -237,7 +237,7 @@ async fn a_job_fetches_from_granted_hosts_and_from_nowhere_else() {
         ),
     ])
     .await;
-    // An address that is written down is granted as it stands; a name that leads there is not.
+    // A literal address is granted as written; a name that resolves to it isn't.
     let hosts = format!("\"http://127.0.0.1:{port}\", \"http://localhost:{port}\"");
     let (_site, server) = start(&format!("[plugins.fetch]\nhosts = [{hosts}]\n")).await;
     let mut ann = server.sign_in("ann").await;
@@ -266,7 +266,7 @@ async fn a_job_fetches_from_granted_hosts_and_from_nowhere_else() {
 }
 
 #[tokio::test]
-async fn an_operator_opens_a_private_address_for_one_plugin() {
+async fn an_operator_can_grant_a_private_address_to_one_plugin() {
     let (port, _asked) = answering(&[("/hello", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")]).await;
     let (_site, server) = start(&format!(
         "[plugins.fetch]\nhosts = [\"GET http://localhost:{port}\"]\nprivate = [\"localhost:{port}\"]\n"

@@ -1,4 +1,4 @@
-//! Sign-in by third parties, with a real provider (npm `oidc-provider`) and with one that forges.
+//! Sign-in with OpenID Connect, with a real provider (npm `oidc-provider`) and with one that forges tokens.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Where people come back to; nobody listens there, since the test plays the page.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The redirect address; nothing listens there, since the test acts as the page.
 const REDIRECT: &str = "http://127.0.0.1:1/back";
 
 fn site_of(issuer: &str, more: &str) -> Site {
@@ -32,7 +32,7 @@ fn site_of(issuer: &str, more: &str) -> Site {
     site_with(&settings, &grants)
 }
 
-/// The provider in a process of its own.
+/// The provider, in a process of its own.
 struct Provider {
     _child: Child,
     orders: ChildStdin,
@@ -67,7 +67,7 @@ impl Provider {
         }
     }
 
-    /// Lets it sign with a new key.
+    /// Rotates its signing key.
     async fn rotate(&mut self) {
         self.orders.write_all(b"\n").await.unwrap();
         timeout(PATIENCE, self.lines.next_line())
@@ -78,7 +78,7 @@ impl Provider {
     }
 }
 
-/// Goes to an address as a browser would, and returns where it is sent back to: the query behind [`REDIRECT`].
+/// Follows an address as a browser would. Returns the query of the redirect to [`REDIRECT`].
 async fn browse(url: &str) -> BTreeMap<String, String> {
     let origin: String = url.split('/').take(3).collect::<Vec<_>>().join("/");
     let address = origin.rsplit_once('/').unwrap().1.to_owned();
@@ -125,7 +125,7 @@ async fn browse(url: &str) -> BTreeMap<String, String> {
     panic!("it leads nowhere: {url}");
 }
 
-/// Asks for the result until it is another one than this.
+/// Polls the result until it differs from this one.
 async fn result(client: &mut Client, started: &Value, but: &str) -> Value {
     let begun = Instant::now();
     let params = json!({"state": started["state"], "ticket": started["ticket"]});
@@ -140,7 +140,7 @@ async fn result(client: &mut Client, started: &Value, but: &str) -> Value {
     }
 }
 
-/// Begins a sign-in; returns it and the address to go to.
+/// Starts a sign-in. Returns it and the address of the provider.
 async fn start(client: &mut Client, params: Value) -> (Value, String) {
     let mut all = json!({"provider": "example"});
     for (key, value) in params.as_object().unwrap() {
@@ -161,7 +161,7 @@ fn finish(started: &Value, back: &BTreeMap<String, String>) -> Value {
     json!({"state": started["state"], "ticket": started["ticket"], "code": back["code"], "iss": back["iss"]})
 }
 
-/// Signs in all the way.
+/// Completes a sign-in.
 async fn sign_in(client: &mut Client) -> Value {
     let (started, url) = start(client, json!({})).await;
     let back = browse(&url).await;
@@ -171,7 +171,7 @@ async fn sign_in(client: &mut Client) -> Value {
 }
 
 #[tokio::test]
-async fn a_real_provider_signs_somebody_up_and_in() {
+async fn a_real_provider_signs_a_user_up_and_in() {
     for algorithm in ["RS256", "ES256"] {
         let mut provider = Provider::start(algorithm).await;
         let site = site_of(&provider.issuer, ", keys_pause_s = 0");
@@ -188,7 +188,7 @@ async fn a_real_provider_signs_somebody_up_and_in() {
         let who = done(&mut ann, "whoami", json!({})).await;
         assert_eq!((&who["name"], &who["display_name"]), (&json!("ann"), &json!("Ann A.")));
 
-        // The next time, with a key that is new.
+        // The second time, with a rotated key.
         provider.rotate().await;
         let second = sign_in(&mut stranger).await["value"].clone();
         assert_eq!(
@@ -197,7 +197,7 @@ async fn a_real_provider_signs_somebody_up_and_in() {
             "{second}"
         );
 
-        // Neither state nor code are good for anything more.
+        // State and code can't be reused.
         let (started, url) = start(&mut stranger, json!({})).await;
         let back = browse(&url).await;
         let mut strange = finish(&started, &back);
@@ -233,7 +233,7 @@ async fn a_real_provider_signs_somebody_up_and_in() {
 }
 
 #[tokio::test]
-async fn somebody_adds_a_third_party_to_an_account_and_signs_in_by_it() {
+async fn an_identity_can_be_added_to_an_account_and_used_to_sign_in() {
     let provider = Provider::start("ES256").await;
     let site = site_of(&provider.issuer, ", register = false");
     let server = site.start().await;
@@ -257,7 +257,7 @@ async fn somebody_adds_a_third_party_to_an_account_and_signs_in_by_it() {
 }
 
 #[tokio::test]
-async fn a_provider_that_the_operator_did_not_open_is_not_asked() {
+async fn an_ungranted_provider_gets_no_request() {
     let provider = Provider::start("ES256").await;
     let site = site_of(&provider.issuer, "");
     site.reconfigure(&format!("hosts = [\"GET,POST {}\"]", provider.issuer), "hosts = []");
@@ -269,18 +269,18 @@ async fn a_provider_that_the_operator_did_not_open_is_not_asked() {
     assert!(server.stop().await.contains("fetch_not_granted"));
 }
 
-/// What the forging provider gives out as ID token, and how often its keys were asked for.
+/// The ID token that the forging provider returns, and the number of requests for its keys.
 #[derive(Default)]
 struct Forgery {
     token: String,
     keys_asked: usize,
     tokens_asked: usize,
-    /// Whether tokens are for the next process only.
+    /// True to return tokens only to the next process.
     is_silent: bool,
 }
 
 impl Forgery {
-    /// Counts a request for a token, and tells whether it gets no answer.
+    /// Counts a request for a token. Returns true if it gets no response.
     fn asked_for_token(&mut self) -> bool {
         self.tokens_asked += 1;
         self.is_silent
@@ -301,7 +301,7 @@ fn signed(seed: u8, header: &Value, claims: &Value) -> String {
     format!("{text}.{}", encoded(signature.to_bytes()))
 }
 
-/// Serves a provider whose tokens the test makes; returns its issuer.
+/// Serves a provider whose tokens the test creates. Returns its issuer.
 async fn forging() -> (String, Arc<Mutex<Forgery>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
@@ -353,7 +353,7 @@ async fn forging() -> (String, Arc<Mutex<Forgery>>) {
 }
 
 #[tokio::test]
-async fn forged_tokens_sign_nobody_in() {
+async fn forged_tokens_are_rejected() {
     let (issuer, forgery) = forging().await;
     let site = site_of(&issuer, "");
     let server = site.start().await;
@@ -427,7 +427,7 @@ async fn forged_tokens_sign_nobody_in() {
         "made-up names of keys make nobody ask"
     );
 
-    // The same, as it should be.
+    // The same token, valid.
     let (started, url) = start(&mut stranger, json!({})).await;
     let nonce = url.split("nonce=").nth(1).unwrap().split('&').next().unwrap();
     let claims =
@@ -444,7 +444,7 @@ async fn forged_tokens_sign_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_sign_in_goes_on_after_the_host_was_killed_while_it_asked() {
+async fn a_sign_in_resumes_after_a_kill_of_the_host() {
     let (issuer, provider) = forging().await;
     let site = site_of(&issuer, "");
     let server = site.start().await;

@@ -17,7 +17,7 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The configuration that ships, on a free port, with the plugins that were built for the tests.
+/// The shipped configuration, on a free port, with the plugins built for the tests.
 fn shipped(port: u16) -> String {
     let text = std::fs::read_to_string(workspace().join("config/courtyard.toml")).unwrap();
     let plugins = plugin("users").parent().unwrap().to_owned();
@@ -49,7 +49,7 @@ pub(crate) async fn bundled(folder: &Path, port: u16) -> PathBuf {
     executable
 }
 
-/// One executable, and an empty folder to run it in.
+/// An executable, and an empty folder to run it in.
 struct Product {
     executable: PathBuf,
     folder: PathBuf,
@@ -57,7 +57,7 @@ struct Product {
     _keep: TempDir,
 }
 
-/// A server that runs, and what it printed at its start.
+/// A running server, and its output at the start.
 struct Running {
     child: Child,
     said: Vec<String>,
@@ -114,7 +114,7 @@ impl Product {
         Running { child, said }
     }
 
-    /// Asks for a file of the page.
+    /// Requests a file of the page.
     async fn get(&self, path: &str) -> (u16, String) {
         let answer = operate(&format!("127.0.0.1:{}", self.port), "GET", path, "").await;
         (answer.status, answer.body)
@@ -154,7 +154,7 @@ fn source(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_file_in_an_empty_folder_is_the_whole_product_and_keeps_everything_over_a_kill() {
+async fn one_executable_in_an_empty_folder_is_the_whole_product_and_survives_a_kill() {
     let product = Product::make().await;
     let mut running = product.start(&["serve"]).await;
     let (port, data) = (product.port, product.folder.join("data"));
@@ -198,7 +198,7 @@ async fn one_file_in_an_empty_folder_is_the_whole_product_and_keeps_everything_o
     let message = json!({
         "type": "send", "id": "m1", "conversation": conversation, "kind": "text", "content": {"text": "Hello"}
     });
-    // The limits are those of the configuration that ships, which are tight for a busy machine.
+    // The limits of the shipped configuration are tight for a busy machine.
     let sent = async { while ann.request(message.clone()).await["type"] != "ack" {} };
     timeout(PATIENCE, sent).await.unwrap();
 
@@ -215,7 +215,7 @@ async fn one_file_in_an_empty_folder_is_the_whole_product_and_keeps_everything_o
 }
 
 #[tokio::test]
-async fn the_configuration_inside_keeps_its_comments_and_works_as_a_file_from_any_folder() {
+async fn the_bundled_configuration_works_as_a_file_from_any_folder() {
     let product = Product::make().await;
     let printed = text(&product.output(&["serve", "--print-config"]).await);
     let given = shipped(product.port);
@@ -273,7 +273,7 @@ async fn the_configuration_inside_keeps_its_comments_and_works_as_a_file_from_an
 }
 
 #[tokio::test]
-async fn an_executable_with_nothing_inside_says_what_to_do() {
+async fn an_empty_executable_explains_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["serve"][..], &["serve", "--print-config"]] {
         let mut serve = Command::new(binary());

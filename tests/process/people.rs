@@ -1,4 +1,4 @@
-//! Friends, who keeps whom out, presence and pictures, over real connections.
+//! Friends, blocks, presence and pictures, over real connections.
 
 use courtyard_tests::accounts::{call, connect, done, join, refused, signal, site};
 use courtyard_tests::{Client, operate};
@@ -14,7 +14,7 @@ async fn befriend(one: (&mut Client, &Value), other: (&mut Client, &Value)) {
 }
 
 #[tokio::test]
-async fn friends_hear_of_requests_and_of_each_others_coming_and_going() {
+async fn friends_get_requests_and_presence() {
     let site = site("");
     let server = site.start().await;
     let (mut ann, anns) = join(&server, "default", "ann").await;
@@ -35,7 +35,7 @@ async fn friends_hear_of_requests_and_of_each_others_coming_and_going() {
     let online = signal(&mut ann, "presence").await;
     assert_eq!((&online["actor"], &online["state"]), (&bobs["actor"], &json!("online")));
 
-    // The last connection counts, not the first one that ends.
+    // The last connection decides, not the first one that ends.
     let (mut phone, _) = connect(&server, &bobs["token"], "phone").await;
     drop(bob);
     done(&mut phone, "set_presence", json!({"state": "busy", "text": "Lunch"})).await;
@@ -58,10 +58,10 @@ async fn friends_hear_of_requests_and_of_each_others_coming_and_going() {
         "{asked}"
     );
 
-    // What was chosen outlives the connection, and comes back with the next one.
+    // The chosen status survives the connection, and applies to the next one.
     let (_phone, _) = connect(&server, &bobs["token"], "phone").await;
     let mut back = signal(&mut ann, "presence").await;
-    // The end of his first connection may be told as late as that of his last.
+    // The end of his first connection may be reported as late as that of his last.
     while back["state"] == "offline" {
         back = signal(&mut ann, "presence").await;
     }
@@ -70,7 +70,7 @@ async fn friends_hear_of_requests_and_of_each_others_coming_and_going() {
 }
 
 #[tokio::test]
-async fn whoever_is_kept_out_sends_and_reacts_no_more() {
+async fn a_blocked_person_cannot_send_or_react() {
     let site = site("");
     let server = site.start().await;
     let (mut ann, anns) = join(&server, "default", "ann").await;
@@ -98,7 +98,7 @@ async fn whoever_is_kept_out_sends_and_reacts_no_more() {
     assert_eq!(refused(&mut bob, "request_friend", whom(&anns)).await, "users.blocked");
     assert_eq!(bob.request(act("recall", "r", 2)).await["type"], "ack");
 
-    // It lasts over a restart.
+    // It survives a restart.
     server.kill().await;
     let server = site.start().await;
     let (mut bob, _) = connect(&server, &bobs["token"], "test").await;
@@ -110,7 +110,7 @@ async fn whoever_is_kept_out_sends_and_reacts_no_more() {
 }
 
 #[tokio::test]
-async fn a_picture_is_uploaded_seen_and_replaced() {
+async fn a_picture_is_uploaded_shown_and_replaced() {
     let site = site("");
     let server = site.start().await;
     let (mut ann, anns) = join(&server, "default", "ann").await;
@@ -161,7 +161,7 @@ async fn a_picture_is_uploaded_seen_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_closed_account_is_shut_everywhere_and_leaves_its_friends() {
+async fn a_closed_account_ends_its_sessions_and_friendships() {
     let site = site("");
     let server = site.start().await;
     let (mut ann, anns) = join(&server, "default", "ann").await;

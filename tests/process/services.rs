@@ -1,4 +1,4 @@
-//! What plugins may ask of the host, end to end.
+//! The services of the host for plugins, end to end.
 
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ async fn say(client: &mut Client, conversation: &Value, id: &str, text: &str) ->
         .await
 }
 
-/// Returns the next frame that is no answer.
+/// Returns the next frame that isn't a response.
 async fn pushed(client: &mut Client) -> Value {
     loop {
         let frame = client.next().await;
@@ -70,7 +70,7 @@ async fn members_join_and_leave_with_the_transaction() {
             .any(|known| known["id"] == room)
     );
 
-    // Any plugin may know that, also of conversations that it does not own.
+    // Any plugin may read this, also for conversations of other plugins.
     let is_member = async |client: &mut Client, conversation: &Value, actor: &str| {
         let member = json!({"conversation": conversation, "actor": actor});
         call(client, "is_member", member).await["value"]["found"].clone()
@@ -131,7 +131,7 @@ async fn members_join_and_leave_with_the_transaction() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody() {
+async fn events_appended_by_a_plugin_commit_with_its_call() {
     let (_site, server) = start(GRANT).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     let room = open(&mut ann, &["ann", "bob"]).await;
@@ -145,7 +145,7 @@ async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody(
         );
     }
 
-    // A guard's own message stands before the one that it lets pass, and is not there if it rejects.
+    // A message appended by a guard precedes the accepted one, and is rolled back with a rejection.
     assert_eq!(say(&mut ann, &room, "m1", "refused").await["code"], "clerk.refused");
     assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
     let read = call(&mut ann, "read", json!({"conversation": room, "after": 0})).await["value"].clone();
@@ -163,7 +163,7 @@ async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody(
         (&json!(2), &json!(3))
     );
 
-    // A retry is answered once more, and the guard's message is not doubled.
+    // A retry gets the same ack, and doesn't duplicate the guard's message.
     assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
     let wrong = json!({"conversation": room, "sender": "", "text": "x"});
     assert_eq!(call(&mut ann, "note", wrong).await["code"], "clerk.service");
@@ -181,7 +181,7 @@ async fn what_a_plugin_appends_is_committed_with_its_call_and_reaches_everybody(
 }
 
 #[tokio::test]
-async fn signals_reach_those_who_are_online_and_are_not_kept() {
+async fn signals_reach_online_actors_and_are_not_stored() {
     let (_site, server) = start(GRANT).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     let who = json!({"actors": ["ann", "bob", "cleo", "no one"]});
@@ -196,7 +196,7 @@ async fn signals_reach_those_who_are_online_and_are_not_kept() {
 }
 
 #[tokio::test]
-async fn plugins_call_each_other_for_the_caller_and_never_in_a_circle() {
+async fn plugins_call_each_other_on_behalf_of_the_caller_without_cycles() {
     let (_site, server) = start(GRANT).await;
     let mut ann = server.sign_in("ann").await;
     let ask = |method: &str, deed: &str| json!({"method": method, "deed": deed});
@@ -249,7 +249,7 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-/// Waits until these timers have fired, and no others.
+/// Waits until exactly these timers have fired.
 async fn fired(client: &mut Client, names: &[&str]) {
     let begun = std::time::Instant::now();
     loop {
@@ -257,7 +257,7 @@ async fn fired(client: &mut Client, names: &[&str]) {
         if fired == json!(names) {
             return;
         }
-        assert!(begun.elapsed().as_secs() < 30, "{fired} instead of {names:?}");
+        assert!(begun.elapsed().as_secs() < 60, "{fired} instead of {names:?}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -286,7 +286,7 @@ async fn timers_fire_once_in_order_and_also_after_a_kill() {
         false
     );
     server.kill().await;
-    // They come due while no server runs.
+    // They become due while no server runs.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
 
     let server = site.start().await;
@@ -299,7 +299,7 @@ async fn timers_fire_once_in_order_and_also_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_timer_that_fails_comes_again_and_leaves_nothing_behind_until_it_succeeds() {
+async fn a_failing_timer_is_retried_and_writes_nothing_until_it_succeeds() {
     let (_site, server) = start(GRANT).await;
     let mut ann = server.sign_in("ann").await;
     let now = now_ms();
@@ -313,7 +313,7 @@ async fn a_timer_that_fails_comes_again_and_leaves_nothing_behind_until_it_succe
 }
 
 #[tokio::test]
-async fn plugins_hear_of_sessions_in_order() {
+async fn plugins_observe_sessions_in_order() {
     let (_site, server) = start(GRANT).await;
     let mut ann = server.sign_in("ann").await;
     for _ in 0..3 {
@@ -325,7 +325,7 @@ async fn plugins_hear_of_sessions_in_order() {
         if comings.as_array().unwrap().len() == 7 {
             break comings;
         }
-        assert!(begun.elapsed().as_secs() < 30, "{comings}");
+        assert!(begun.elapsed().as_secs() < 60, "{comings}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
     let comings: Vec<&str> = comings
@@ -345,7 +345,7 @@ async fn plugins_hear_of_sessions_in_order() {
 }
 
 #[tokio::test]
-async fn a_capability_that_is_not_granted_is_not_there() {
+async fn an_ungranted_capability_is_not_linked() {
     let (site, server) =
         start("\"kv\", \"conversations\", \"memberships\", \"sessions\", \"timers\", \"annotations\", \"events\", \"secrets\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
@@ -360,7 +360,7 @@ async fn a_capability_that_is_not_granted_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_key_is_gone_when_its_time_is_over() {
+async fn an_expired_key_is_gone() {
     let (_site, server) = start(GRANT).await;
     let mut ann = server.sign_in("ann").await;
     let lease = |name: &str, until_ms: u64| json!({"name": name, "text": "mine", "until_ms": until_ms});
@@ -378,7 +378,7 @@ async fn a_key_is_gone_when_its_time_is_over() {
     assert_eq!(leased(&mut ann, "late").await, "mine");
     let begun = std::time::Instant::now();
     while leased(&mut ann, "soon").await == "mine" {
-        assert!(begun.elapsed().as_secs() < 20);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(leased(&mut ann, "late").await, "mine");
@@ -386,7 +386,7 @@ async fn a_key_is_gone_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn secrets_are_for_their_plugin_alone_and_figures_are_among_the_hosts() {
+async fn secrets_are_private_to_their_plugin_and_plugin_metrics_are_exported() {
     let path = plugin("clerk");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"clerk\"\npath = {path:?}\ngrant = [{GRANT}]\n\
@@ -419,7 +419,7 @@ async fn secrets_are_for_their_plugin_alone_and_figures_are_among_the_hosts() {
 }
 
 #[tokio::test]
-async fn a_secret_that_can_not_be_read_is_told_with_its_line() {
+async fn an_unreadable_secret_is_reported_with_its_line() {
     let path = plugin("clerk");
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"clerk\"\npath = {path:?}\nsecrets = {{ a = {{ file = \"absent.txt\" }}, \

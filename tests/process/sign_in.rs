@@ -1,4 +1,4 @@
-//! Ways to sign in, and what is signed in.
+//! Ways to sign in, and sessions.
 
 use courtyard_tests::accounts::{anonymous, call, connect, done, join, refused, site, site_with};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn sessions_are_listed_and_ended_on_the_other_device() {
+async fn sessions_are_listed_and_ended_from_another_device() {
     let site = site("");
     let server = site.start().await;
     let (mut first, _) = join(&server, "default", "ann").await;
@@ -40,7 +40,7 @@ async fn sessions_are_listed_and_ended_on_the_other_device() {
 }
 
 #[tokio::test]
-async fn tokens_that_were_made_up_changed_or_used_up_are_refused() {
+async fn invalid_modified_and_expired_tokens_are_rejected() {
     let site = site("");
     let server = site.start().await;
     let (mut ann, session) = join(&server, "default", "ann").await;
@@ -78,7 +78,7 @@ async fn tokens_that_were_made_up_changed_or_used_up_are_refused() {
 }
 
 #[tokio::test]
-async fn passwords_that_are_tried_out_have_to_wait() {
+async fn password_guessing_is_throttled() {
     let site = site_with(
         ", wrong_passwords = { free = 3, first_ms = 600000, longest_ms = 600000 }",
         // Each instance counts on its own.
@@ -103,13 +103,13 @@ async fn passwords_that_are_tried_out_have_to_wait() {
     }
     let right = json!({"name": "ann", "password": "correct horse"});
     assert_eq!(refused(&mut stranger, "login", right).await, "users.too_many_attempts");
-    // Whoever is signed in stays so.
+    // Existing sessions continue.
     done(&mut ann, "whoami", json!({})).await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn an_operator_shuts_somebody_out_and_lets_them_in_again() {
+async fn an_operator_bans_and_unbans_a_person() {
     let site = site_with(", operators = []", "");
     let server = site.start().await;
     let (_, root) = join(&server, "default", "root").await;
@@ -134,13 +134,13 @@ async fn an_operator_shuts_somebody_out_and_lets_them_in_again() {
     server.stop().await;
 }
 
-/// Serves a gateway; returns its port and what it was sent.
+/// Serves a gateway. Returns its port and the received requests.
 async fn gateway() -> (u16, tokio::sync::mpsc::UnboundedReceiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
-        // It fails the first time, as gateways do.
+        // The first request fails.
         let mut status = "503 Service Unavailable";
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
@@ -164,7 +164,7 @@ async fn gateway() -> (u16, tokio::sync::mpsc::UnboundedReceiver<(String, Value)
 }
 
 #[tokio::test]
-async fn a_code_that_a_gateway_sends_signs_up_and_in() {
+async fn a_code_from_a_gateway_signs_up_and_in() {
     let (port, mut sent) = gateway().await;
     let settings = format!(
         ", codes = {{ interval_s = 0, email = {{ url = \"http://127.0.0.1:{port}/send\", \
@@ -213,7 +213,7 @@ async fn a_code_that_a_gateway_sends_signs_up_and_in() {
         "users.last_way"
     );
 
-    // What was tried is not given back by a kill.
+    // A kill doesn't reset the attempts.
     done(&mut stranger, "request_code", json!({"address": "ann@example.com"})).await;
     let (_, third) = sent.recv().await.unwrap();
     for left in [4, 3] {
@@ -232,7 +232,7 @@ async fn a_code_that_a_gateway_sends_signs_up_and_in() {
 }
 
 #[tokio::test]
-async fn without_a_gateway_the_code_is_in_the_log_and_the_answer_says_so() {
+async fn without_a_gateway_the_code_is_logged() {
     let site = site("");
     let server = site.start().await;
     let mut stranger = anonymous(&server, "default").await;
@@ -250,7 +250,7 @@ async fn without_a_gateway_the_code_is_in_the_log_and_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn one_code_tried_many_times_at_the_same_moment_is_good_for_one_login_and_five_attempts() {
+async fn concurrent_tries_of_a_code_allow_one_sign_in_and_five_attempts() {
     let (port, mut sent) = gateway().await;
     let settings = format!(
         ", codes = {{ interval_s = 0, email = {{ url = \"http://127.0.0.1:{port}/send\", body = {{ code = \"{{code}}\" }} }} }}"
@@ -282,7 +282,7 @@ async fn one_code_tried_many_times_at_the_same_moment_is_good_for_one_login_and_
         let (mut sessions, mut left) = (0, Vec::new());
         for attempt in tries {
             let answer = attempt.await.unwrap();
-            // Too many who change the same things at once are told to come again.
+            // Requests that conflict too often are rejected with a retry.
             if answer["type"] == "result" {
                 sessions += u32::from(!answer["value"]["session"].is_null());
                 left.push(answer["value"]["attempts_left"].as_u64().unwrap());
@@ -293,7 +293,7 @@ async fn one_code_tried_many_times_at_the_same_moment_is_good_for_one_login_and_
         left.sort_unstable();
         assert_eq!(sessions, u32::from(!wrong_ones), "{left:?}");
         if wrong_ones {
-            // No attempt counts for less than one.
+            // Each attempt counts at least once.
             let counted: Vec<u64> = left.iter().copied().filter(|left| *left > 0).collect();
             assert!(
                 counted.windows(2).all(|pair| pair[0] < pair[1]) && counted.len() <= 4,

@@ -1,4 +1,4 @@
-//! A server that can't start says why in one sentence, and what to do, and leaves nothing behind.
+//! A server that can't start reports why and what to do, in one sentence, and leaves no files behind.
 
 use courtyard_tests::Site;
 
@@ -11,7 +11,7 @@ fn says(shown: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_before_the_data_folder_is_made() {
+async fn a_used_address_is_reported_before_the_data_folder_is_created() {
     let first = Site::new("");
     let server = first.start().await;
     let second = Site::new("");
@@ -26,7 +26,7 @@ async fn an_address_that_is_taken_is_named_before_the_data_folder_is_made() {
 }
 
 #[tokio::test]
-async fn a_data_folder_of_another_server_is_named() {
+async fn a_data_folder_in_use_is_reported() {
     let first = Site::new("");
     let server = first.start().await;
     let second = Site::new("");
@@ -39,7 +39,7 @@ async fn a_data_folder_of_another_server_is_named() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_can_not_be_made_is_named() {
+async fn a_data_folder_that_cannot_be_created_is_reported() {
     let site = Site::new("");
     site.reconfigure("data = \"data\"", "data = \"courtyard.toml/data\"");
     let shown = site.start_fails().await;
@@ -54,12 +54,12 @@ async fn a_data_folder_that_can_not_be_made_is_named() {
     assert_eq!(
         shown.matches("Not a directory").count(),
         1,
-        "the cause is told once\n{shown}"
+        "the cause is reported once\n{shown}"
     );
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_not_there_is_named() {
+async fn a_missing_configuration_is_reported() {
     let site = Site::new("");
     std::fs::remove_file(site.folder.path().join("courtyard.toml")).unwrap();
     says(
@@ -69,7 +69,7 @@ async fn a_configuration_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn the_file_of_a_plugin_that_is_not_there_is_named_and_the_server_runs() {
+async fn a_missing_plugin_file_is_reported_and_the_server_runs() {
     let site = Site::new("[[plugins]]\nid = \"gone\"\npath = \"no/such/gone.wasm\"\n");
     let server = site.start().await;
     let status = site.plugin(&["status", "gone"]).await.unwrap();

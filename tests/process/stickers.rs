@@ -21,7 +21,7 @@ async fn start(config: &str) -> (Site, Server) {
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"stickers\"\npath = {path:?}\n\
          grant = [\"kv\", \"jobs\", \"blobs\", \"sessions\", \"http\"]\n[plugins.config]\n{config}\n\
-         [plugins.limits]\nhook_ms = 2000\n"
+         [plugins.limits]\n"
     ));
     let server = site.start().await;
     (site, server)
@@ -34,7 +34,7 @@ async fn call(client: &mut Client, method: &str, params: Value) -> Value {
         .await
 }
 
-/// Calls what succeeds.
+/// Calls a method that must succeed.
 async fn done(client: &mut Client, method: &str, params: Value) -> Value {
     let answer = call(client, method, params).await;
     assert_eq!(answer["type"], "result", "{answer}");
@@ -75,7 +75,7 @@ fn message(id: &str, pack: &str, sticker: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_first_pack_is_there_to_be_sent_seen_and_found() {
+async fn the_built_in_pack_can_be_sent_seen_and_found() {
     let (_site, server) = start("").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     let packs = done(&mut ann, "packs", json!({})).await;
@@ -84,7 +84,7 @@ async fn the_first_pack_is_there_to_be_sent_seen_and_found() {
     let content = bob.next().await["event"]["content"].clone();
     let found = done(&mut bob, "resolve", json!({"stickers": [content]})).await["stickers"][0].clone();
     assert_eq!(found["format"], "lottie");
-    // A page may show it to those who are not signed in as well.
+    // Anonymous visitors of a page can see it as well.
     let response = ask(server.port, "", "GET", found["url"].as_str().unwrap(), "", b"").await;
     assert_eq!(response.status, 200);
     let drawing: Value = serde_json::from_slice(&response.body).unwrap();
@@ -100,13 +100,13 @@ async fn the_first_pack_is_there_to_be_sent_seen_and_found() {
     ] {
         assert_eq!(ann.request(message(id, pack, sticker)).await["code"], code);
     }
-    // An edit asks as well.
+    // Edits are checked as well.
     let edit = json!({"type": "edit", "id": "e", "conversation": CONVERSATION, "target": 1,
         "content": {"pack": "pup", "sticker": "hello"}});
     assert_eq!(ann.request(edit).await["code"], "stickers.unknown_pack");
     let begun = Instant::now();
     while done(&mut ann, "recent", json!({})).await["stickers"][0]["sticker"] != "hello" {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await;
@@ -144,7 +144,7 @@ async fn an_upload_becomes_a_sticker_that_others_send_and_see() {
     assert!(ask(port, "", "GET", &url, "", b"").await.body == PIXEL);
     let begun = Instant::now();
     while done(&mut bob, "search", json!({"query": "tin"})).await["stickers"][0]["sticker"] != "dot" {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     done(
@@ -174,14 +174,14 @@ async fn an_upload_becomes_a_sticker_that_others_send_and_see() {
     assert_eq!(done(&mut bob, "favourites", json!({})).await["stickers"], json!([]));
     let begun = Instant::now();
     while ask(server.port, "ann", "GET", &url, "", b"").await.status != 404 {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_no_sticker_is_refused_and_removed() {
+async fn invalid_stickers_are_refused_and_removed() {
     let (site, server) = start("sticker_bytes = 4096").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -216,7 +216,7 @@ async fn what_is_no_sticker_is_refused_and_removed() {
 }
 
 #[tokio::test]
-async fn an_upload_that_was_not_inspected_before_a_kill_is_inspected_after_it() {
+async fn an_inspection_pending_at_a_kill_runs_after_it() {
     let (site, server) = start("").await;
     let blob = upload(server.port, "ann", PNG, PIXEL).await;
     server.kill().await;
@@ -224,7 +224,7 @@ async fn an_upload_that_was_not_inspected_before_a_kill_is_inspected_after_it() 
     let mut ann = server.sign_in("ann").await;
     let begun = Instant::now();
     while done(&mut ann, "upload", json!({"blob": blob})).await["state"] != "ready" {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await;
@@ -252,7 +252,7 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
         let name = |number: usize| format!("dot-{:04}", part * 100 + number);
         let images: serde_json::Map<String, Value> = (0..100)
             .map(|number| {
-                // Two of the parts have as many words as there can be.
+                // Two of the batches have the maximum of words.
                 let words = if part % 5 == 4 { 10 } else { 1 };
                 let keywords: Vec<String> = (0..words).map(|word| format!("k{word} and l{word}")).collect();
                 let body = format!("a dot of many ⚫ n{part}");
@@ -271,7 +271,7 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
         let begun = Instant::now();
         loop {
             let answer = call(&mut ann, "import", folder.clone()).await;
-            // While images are inspected, what it reads of them changes all the time.
+            // While images are being inspected, the read records change all the time.
             if answer["code"] != "stickers.busy" && answer["code"] != "conflict" {
                 assert_eq!(answer["value"]["count"], (part + 1) * 100, "{answer}");
                 pack = answer["value"]["pack"].clone();
@@ -317,7 +317,7 @@ async fn a_pack_of_a_thousand_is_imported_paged_searched_and_removed() {
     .await;
     let last = last["stickers"][0]["url"].as_str().unwrap().to_owned();
 
-    // The job that makes them found goes through all of them.
+    // The job indexes all of them for search.
     let begun = Instant::now();
     loop {
         let mut found = 0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use courtyard_tests::{CONVERSATION, Client, Site, operate, plugin, replaced};
 use serde_json::{Value, json};
 
-/// A server whose changeling is a file in its own folder, so that tests can replace it.
+/// A server whose changeling plugin is a file in its own folder, so that tests can replace it.
 struct Stage {
     site: Site,
     file: PathBuf,
@@ -25,7 +25,7 @@ impl Stage {
         stage
     }
 
-    /// Puts another version in the place of the file, whole.
+    /// Replaces the file by another version, atomically.
     fn put_version(&self, version: &str) {
         let built = std::fs::read(plugin("changeling")).unwrap();
         let new = format!("\"version\":\"{version}\"");
@@ -63,7 +63,7 @@ async fn send(client: &mut Client, id: &str, text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn another_version_takes_over_the_keys_and_can_be_rolled_back() {
+async fn a_new_version_migrates_the_keys_and_can_be_rolled_back() {
     let stage = Stage::new("", "");
     let server = stage.site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -90,7 +90,7 @@ async fn another_version_takes_over_the_keys_and_can_be_rolled_back() {
 }
 
 #[tokio::test]
-async fn a_version_that_can_not_take_over_leaves_the_old_one_running() {
+async fn a_failed_reload_keeps_the_old_generation_running() {
     let stage = Stage::new("", "config = { tag = \"first\" }\n");
     let server = stage.site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -133,7 +133,7 @@ async fn a_version_that_can_not_take_over_leaves_the_old_one_running() {
 }
 
 #[tokio::test]
-async fn what_a_disabled_plugin_guards_stays_closed_also_after_a_restart() {
+async fn guards_of_a_disabled_plugin_stay_closed_also_after_a_restart() {
     let stage = Stage::new("", "");
     let server = stage.site.start().await;
     let shown = stage.site.plugin(&["disable", "changeling"]).await.unwrap();
@@ -153,20 +153,20 @@ async fn what_a_disabled_plugin_guards_stays_closed_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_loaded_again_by_itself() {
+async fn a_changed_plugin_file_is_reloaded() {
     let stage = Stage::new("watch_ms = 20\n", "");
     let server = stage.site.start().await;
     stage.put_version("0.1.7");
     let begun = Instant::now();
     while stage.status().await["version"] != "0.1.7" {
-        assert!(begun.elapsed() < Duration::from_secs(30), "not loaded again");
+        assert!(begun.elapsed() < Duration::from_secs(60), "not loaded again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn plugins_come_and_go_with_the_configuration_and_leave_nothing_behind_if_asked() {
+async fn plugins_follow_the_configuration_and_uninstalling_removes_their_data() {
     let stage = Stage::new("", "");
     let server = stage.site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -190,7 +190,7 @@ async fn plugins_come_and_go_with_the_configuration_and_leave_nothing_behind_if_
 }
 
 #[tokio::test]
-async fn operators_need_the_token_and_see_every_call_in_the_metrics() {
+async fn operators_need_the_token_and_metrics_count_every_call() {
     let stage = Stage::new("", "[plugins.limits]\nstrikes = 100\n");
     let server = stage.site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -274,7 +274,7 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     server.stop().await;
 }
 
-/// Waits until there are so many dead letters of the watcher, and returns them.
+/// Waits for this many dead letters of the watcher, and returns them.
 async fn dead_letters(site: &Site, count: usize) -> Vec<Value> {
     let begun = Instant::now();
     loop {
@@ -283,12 +283,12 @@ async fn dead_letters(site: &Site, count: usize) -> Vec<Value> {
         if letters.len() == count {
             return letters;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "{letters:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{letters:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Sends texts with 16 in flight until told to stop; returns the numbers of those that were acked, in order.
+/// Sends texts with 16 in flight until stopped. Returns the numbers of the acked ones, in order.
 async fn write(mut client: Client, stop: tokio::sync::watch::Receiver<bool>) -> Vec<u64> {
     let (mut next, mut seqs, mut trapped) = (0_u64, Vec::new(), 0_u32);
     let mut in_flight = std::collections::HashMap::new();

@@ -1,4 +1,4 @@
-//! What a device that comes back gets, and up to where everybody has a conversation.
+//! Sync of returning devices, and receipts.
 
 use courtyard_tests::{CONVERSATION, Client, Server, Site, plugin};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn receipt(id: &str, delivered: u64, read: u64) -> Value {
     json!({"type": "receipt", "id": id, "conversation": CONVERSATION, "delivered": delivered, "read": read})
 }
 
-/// Several conversations of ann: the fixed one with bob, and others that the clerk opens.
+/// Several conversations of ann: the fixed one with bob, and others that the clerk plugin creates.
 async fn with_clerk() -> (Site, Server) {
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"clerk\"\npath = {:?}\ngrant = [\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \
@@ -66,7 +66,7 @@ async fn call(client: &mut Client, method: &str, params: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_device_that_comes_back_gets_what_changed_also_after_a_restart() {
+async fn a_returning_device_gets_only_changes_also_after_a_restart() {
     let (site, server) = with_clerk().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     let mut rooms = Vec::new();
@@ -84,7 +84,7 @@ async fn a_device_that_comes_back_gets_what_changed_also_after_a_restart() {
     let nothing = sync(&mut ann, Some(&first["position"])).await;
     assert_eq!(ids(&nothing), [""; 0]);
 
-    // A message, a receipt and a new conversation are changes; a method that writes elsewhere is none.
+    // A message, a receipt and a new conversation are changes; a method that writes elsewhere isn't.
     let text = json!({"type": "send", "id": "m1", "conversation": rooms[2], "kind": "text", "content": {"text": "Hi"}});
     bob.send(&text).await;
     let seq = next(&mut bob, "ack").await["seq"].clone();
@@ -106,7 +106,7 @@ async fn a_device_that_comes_back_gets_what_changed_also_after_a_restart() {
     let mut wanted = [&rooms[2], new.as_str().unwrap()];
     wanted.sort_unstable();
     assert_eq!(found, wanted);
-    // A position that this store has never reached means nothing.
+    // A position that this store has never reached is ignored.
     assert_eq!(
         ids(&sync(&mut ann, Some(&json!("18446744073709551615"))).await).len(),
         7
@@ -115,7 +115,7 @@ async fn a_device_that_comes_back_gets_what_changed_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_away_learns_what_its_actor_left() {
+async fn a_returning_device_learns_which_conversations_were_left() {
     let (_site, server) = with_clerk().await;
     let mut ann = server.sign_in("ann").await;
     let room = json!({"address": "room", "members": ["ann", "bob"]});
@@ -129,7 +129,7 @@ async fn a_device_that_was_away_learns_what_its_actor_left() {
     let after = sync(&mut ann, Some(&before["position"])).await;
     assert_eq!(after["left"], json!([room]));
     assert!(!ids(&after).contains(&&*room));
-    // A device that has never been here has nothing to forget.
+    // A new device has nothing to remove.
     assert_eq!(sync(&mut ann, None).await["left"], Value::Null);
 
     let back = json!({"conversation": room, "join": ["ann"], "leave": []});
@@ -140,7 +140,7 @@ async fn a_device_that_was_away_learns_what_its_actor_left() {
 }
 
 #[tokio::test]
-async fn receipts_reach_the_others_and_ones_own_devices_and_only_grow() {
+async fn receipts_reach_other_members_and_own_devices_and_only_grow() {
     let site = Site::new("");
     let server = site.start().await;
     let (mut ann, mut phone) = (server.sign_in("ann").await, server.sign_in("ann").await);
@@ -154,16 +154,16 @@ async fn receipts_reach_the_others_and_ones_own_devices_and_only_grow() {
     let marked = next(&mut bob, "marked").await;
     assert_eq!((&marked["delivered"], &marked["read"]), (&json!(3), &json!(2)));
     for client in [&mut ann, &mut phone] {
-        let told = next(client, "receipt").await;
+        let received = next(client, "receipt").await;
         assert_eq!(
-            (&told["actor"], &told["delivered"], &told["read"]),
+            (&received["actor"], &received["delivered"], &received["read"]),
             (&json!("bob"), &json!(3), &json!(2))
         );
     }
-    // Less than before changes nothing, and nobody is told.
+    // A lower mark changes nothing, and isn't forwarded.
     bob.send(&receipt("r2", 1, 0)).await;
     assert_eq!(next(&mut bob, "marked").await["read"], 2);
-    // What was read was received.
+    // Read implies delivered.
     bob.send(&receipt("r3", 0, 3)).await;
     assert_eq!(next(&mut bob, "marked").await["read"], 3);
     assert_eq!(next(&mut ann, "receipt").await["read"], 3);
@@ -183,7 +183,7 @@ async fn receipts_reach_the_others_and_ones_own_devices_and_only_grow() {
 }
 
 #[tokio::test]
-async fn receipts_that_cannot_be_are_refused() {
+async fn invalid_receipts_are_rejected() {
     let site = Site::new("");
     let server = site.start().await;
     let (mut ann, mut eve) = (server.sign_in("ann").await, server.sign_in("eve").await);
@@ -200,7 +200,7 @@ async fn receipts_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
-async fn receipts_of_two_devices_at_once_end_at_the_greatest() {
+async fn concurrent_receipts_of_two_devices_end_at_the_maximum() {
     let site = Site::new("");
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
@@ -228,7 +228,7 @@ async fn receipts_of_two_devices_at_once_end_at_the_greatest() {
 }
 
 #[tokio::test]
-async fn the_others_see_who_is_writing() {
+async fn typing_reaches_the_other_members() {
     let site = Site::new("");
     let server = site.start().await;
     let (mut ann, mut phone) = (server.sign_in("ann").await, server.sign_in("ann").await);
@@ -236,12 +236,12 @@ async fn the_others_see_who_is_writing() {
     let typing = json!({"type": "typing", "conversation": CONVERSATION});
     eve.send(&typing).await;
     ann.send(&typing).await;
-    let told = next(&mut bob, "typing").await;
+    let received = next(&mut bob, "typing").await;
     assert_eq!(
-        (&told["actor"], &told["conversation"]),
+        (&received["actor"], &received["conversation"]),
         (&json!("ann"), &json!(CONVERSATION))
     );
-    // Neither her other device nor a stranger is told, and again only after a while.
+    // Her other device and non-members get nothing, and the next signal passes only after a while.
     ann.send(&typing).await;
     say(&mut ann, "m1").await;
     assert_eq!(bob.next().await["type"], "event");
@@ -251,7 +251,7 @@ async fn the_others_see_who_is_writing() {
 }
 
 #[tokio::test]
-async fn in_large_conversations_only_ones_own_devices_hear_of_receipts() {
+async fn in_large_conversations_receipts_reach_own_devices_only() {
     let site = Site::new("[limits]\nsignal_members = 1\n");
     let server = site.start().await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -266,7 +266,7 @@ async fn in_large_conversations_only_ones_own_devices_hear_of_receipts() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_against_it_keeps_it_to_itself_who_is_writing() {
+async fn a_plugin_can_suppress_typing() {
     for deed in ["garble", "trap"] {
         let site = Site::new(&format!(
             "[[plugins]]\nid = \"brute\"\npath = {:?}\ngrant = [\"kv\", \"events\", \"timers\", \"jobs\", \"http\", \"blobs\"]\n\
@@ -276,7 +276,7 @@ async fn a_plugin_that_is_against_it_keeps_it_to_itself_who_is_writing() {
         let server = site.start().await;
         let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
         ann.send(&json!({"type": "typing", "conversation": CONVERSATION})).await;
-        // What comes behind it in the same session is there first or not at all.
+        // A later frame of the same session arrives, so the signal was dropped.
         say(&mut ann, "m1").await;
         assert_eq!(bob.next().await["type"], "event", "{deed}");
         server.stop().await;

@@ -1,5 +1,5 @@
-//! Clients that others wrote (npm `tus-js-client`, PyPI `tuspy`) upload a large file over a line that breaks, to a server that is
-//! killed meanwhile, which keeps them in a folder and in a bucket (PyPI `moto`).
+//! Third-party clients (npm `tus-js-client`, PyPI `tuspy`) upload a large file over a breaking connection to a server that is
+//! killed meanwhile, and that stores blobs in a folder or in a bucket (PyPI `moto`).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -36,7 +36,7 @@ fn percent(percent: u64) -> u64 {
     length() / 100 * percent
 }
 
-/// What nothing may take longer than, on however busy a machine.
+/// Upper bound of every wait, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn tool(path: &str) -> PathBuf {
@@ -51,7 +51,7 @@ fn tool(path: &str) -> PathBuf {
     found
 }
 
-/// A server of S3 with a bucket.
+/// An S3 server with a bucket.
 struct Bucket {
     child: Child,
     port: u16,
@@ -77,7 +77,7 @@ impl Bucket {
         Self { child, port }
     }
 
-    /// Returns the configuration of a server that keeps its blobs there.
+    /// Returns the configuration of a server that stores its blobs there.
     fn configuration(&self) -> String {
         configuration(self.port, "chat")
     }
@@ -110,13 +110,13 @@ async fn start(more: &str) -> (Site, Server) {
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"files\"\npath = {files:?}\n\
          grant = [\"kv\", \"jobs\", \"blobs\", \"sessions\", \"annotations\", \"memberships\"]\n\
-         [plugins.limits]\nhook_ms = 5000\n{more}"
+         [plugins.limits]\n{more}"
     ));
     let server = site.start().await;
     (site, server)
 }
 
-/// Bytes that no compression and no repetition makes fewer.
+/// Random bytes, which don't compress.
 fn random() -> impl RngCore {
     rand::rngs::StdRng::seed_from_u64(7)
 }
@@ -130,7 +130,7 @@ fn write_file(path: &Path) {
     }
 }
 
-/// Downloads a blob and compares it with what was made.
+/// Downloads a blob and compares it with the file.
 async fn check(port: u16, place: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let head = format!("GET {place} HTTP/1.1\r\nhost: here\r\nconnection: close\r\nauthorization: Bearer bob\r\n\r\n");
@@ -154,7 +154,7 @@ async fn check(port: u16, place: &str) {
     assert_eq!(stream.read(&mut read).await.unwrap(), 0);
 }
 
-/// Lets a client upload; returns what it prints.
+/// Runs a client that uploads.
 async fn upload(mut client: Command, more: &str) {
     let (site, server) = start(more).await;
     let file = site.folder.path().join("large.bin");
@@ -214,29 +214,29 @@ fn tuspy() -> Command {
 }
 
 #[tokio::test]
-async fn tus_js_client_uploads_to_a_folder_over_a_line_that_breaks() {
+async fn tus_js_client_uploads_to_a_folder_despite_disconnects() {
     upload(tus_js_client(), "").await;
 }
 
 #[tokio::test]
-async fn tuspy_uploads_to_a_bucket_over_a_line_that_breaks() {
+async fn tuspy_uploads_to_a_bucket_despite_disconnects() {
     let bucket = Bucket::start().await;
     upload(tuspy(), &bucket.configuration()).await;
 }
 
 #[tokio::test]
-async fn tuspy_uploads_to_a_folder_over_a_line_that_breaks() {
+async fn tuspy_uploads_to_a_folder_despite_disconnects() {
     upload(tuspy(), "").await;
 }
 
 #[tokio::test]
-async fn tus_js_client_uploads_to_a_bucket_over_a_line_that_breaks() {
+async fn tus_js_client_uploads_to_a_bucket_despite_disconnects() {
     let bucket = Bucket::start().await;
     upload(tus_js_client(), &bucket.configuration()).await;
 }
 
 #[tokio::test]
-async fn a_bucket_has_the_objects_of_blobs_and_nothing_that_is_removed() {
+async fn a_bucket_has_only_the_objects_of_existing_blobs() {
     let bucket = Bucket::start().await;
     let (site, server) = start(&bucket.configuration()).await;
     let port = server.port;
@@ -250,7 +250,7 @@ async fn a_bucket_has_the_objects_of_blobs_and_nothing_that_is_removed() {
     let part = ask(port, "bob", "GET", place, "range: bytes=100000-100010\r\n", b"").await;
     assert_eq!((part.status, &*part.body), (206, &secret[100_000..=100_010]));
     assert!(!site.folder.path().join("data/blobs").exists());
-    // One upload that is broken off, and one blob that is removed.
+    // An aborted upload, and a removed blob.
     let begun = tus::begin(port, "files", "ann", 5, &about).await;
     let begun = begun.header("location").unwrap();
     assert_eq!(ask(port, "ann", "DELETE", begun, TUS, b"").await.status, 204);
@@ -264,7 +264,7 @@ async fn a_bucket_has_the_objects_of_blobs_and_nothing_that_is_removed() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_can_not_be_used_keeps_the_server_from_starting() {
+async fn an_unusable_bucket_stops_the_start() {
     let bucket = Bucket::start().await;
     for (port, name, reason) in [
         (free_port(), "chat", "Connect"),
@@ -281,7 +281,7 @@ async fn a_bucket_that_can_not_be_used_keeps_the_server_from_starting() {
 }
 
 #[tokio::test]
-async fn while_the_bucket_is_gone_uploads_wait_and_downloads_break_off() {
+async fn while_the_bucket_is_down_uploads_wait_and_downloads_abort() {
     let mut bucket = Bucket::start().await;
     let (_site, server) = start(&bucket.configuration()).await;
     let port = server.port;

@@ -21,7 +21,7 @@ async fn two_people_sign_up_and_talk() {
         (&conversation, &bobs["actor"])
     );
 
-    // Whoever closes the account is gone on every device, and nobody can write there any more.
+    // A closed account is signed out on every device, and nobody can write to it any more.
     call(&mut bob, "users.close_account", json!({"password": "correct horse"})).await;
     assert_eq!(bob.closed().await, 4101);
     assert_eq!(ann.request(message("m2")).await["code"], "users.account_closed");
@@ -29,7 +29,7 @@ async fn two_people_sign_up_and_talk() {
 }
 
 #[tokio::test]
-async fn a_login_survives_a_kill_and_ends_with_logging_out() {
+async fn a_session_survives_a_kill_and_ends_with_the_log_out() {
     let site = site("");
     let server = site.start().await;
     let (_, session) = join(&server, "default", "ann").await;
@@ -52,7 +52,7 @@ async fn a_login_survives_a_kill_and_ends_with_logging_out() {
 }
 
 #[tokio::test]
-async fn one_of_many_registrations_of_a_name_at_the_same_moment_wins() {
+async fn one_of_many_concurrent_registrations_of_a_name_wins() {
     let site = site("");
     let server = site.start().await;
     let mut tries = Vec::new();
@@ -80,7 +80,7 @@ async fn one_of_many_registrations_of_a_name_at_the_same_moment_wins() {
 }
 
 #[tokio::test]
-async fn apps_on_one_host_know_nothing_of_each_other() {
+async fn apps_on_one_host_are_isolated() {
     let site = site("[[apps]]\nid = \"red\"\n[[apps]]\nid = \"blue\"\n");
     let server = site.start().await;
     let (_, red) = join(&server, "red", "ann").await;
@@ -94,7 +94,7 @@ async fn apps_on_one_host_know_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn methods_that_need_a_sign_in_refuse_strangers() {
+async fn methods_that_need_a_sign_in_reject_anonymous_callers() {
     let site = site("");
     let server = site.start().await;
     let mut stranger = anonymous(&server, "default").await;

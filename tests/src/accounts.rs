@@ -4,41 +4,41 @@ use serde_json::{Value, json};
 
 use super::{Client, Server, Site, plugin};
 
-/// What the users plugin wants to use.
+/// Capabilities of the users plugin.
 pub const GRANT: &str =
     r#"["kv", "conversations", "sessions", "events", "jobs", "fetch", "blobs", "secrets", "watches"]"#;
 
-/// Makes a site with the users plugin, and `more` in its configuration.
+/// Creates a site with the users plugin, and `more` in its configuration.
 pub fn site(more: &str) -> Site {
     site_with("", more)
 }
 
-/// Makes a site with the users plugin, with more members of its own configuration, each with a comma in front.
+/// Creates a site with the users plugin, with additional members of its configuration, each after a comma.
 pub fn site_with(settings: &str, more: &str) -> Site {
     let path = plugin("users");
-    // A hook that is told once and has no time on a busy machine is lost.
+    // An at-most-once hook that misses its deadline on a busy machine is lost.
     Site::bare(&format!(
         "[[plugins]]\nid = \"users\"\npath = {path:?}\ngrant = {GRANT}\n\
          config = {{ argon2 = {{ memory_kib = 8, iterations = 1, parallelism = 1 }}{settings} }}\n\
-         [plugins.limits]\nhook_ms = 5000\n{more}"
+         [plugins.limits]\n{more}"
     ))
 }
 
-/// Calls a method, and returns the whole answer.
+/// Calls a method, and returns the whole response.
 pub async fn call(client: &mut Client, method: &str, params: Value) -> Value {
     client
         .request(json!({"type": "call", "id": method, "method": method, "params": params}))
         .await
 }
 
-/// Calls a method of the users plugin that succeeds.
+/// Calls a method of the users plugin that must succeed.
 pub async fn done(client: &mut Client, method: &str, params: Value) -> Value {
     let answer = call(client, &format!("users.{method}"), params).await;
     assert_eq!(answer["type"], "result", "{method}: {answer}");
     answer["value"].clone()
 }
 
-/// Calls a method of the users plugin that is refused; returns the code.
+/// Calls a method of the users plugin that must be rejected. Returns the code.
 pub async fn refused(client: &mut Client, method: &str, params: Value) -> String {
     let answer = call(client, &format!("users.{method}"), params).await;
     answer["code"]
@@ -47,7 +47,7 @@ pub async fn refused(client: &mut Client, method: &str, params: Value) -> String
         .to_owned()
 }
 
-/// Waits for a signal of the users plugin, and passes over everything else.
+/// Waits for a signal of the users plugin, and skips everything else.
 pub async fn signal(client: &mut Client, name: &str) -> Value {
     loop {
         let frame = client.next().await;
@@ -65,7 +65,7 @@ pub async fn anonymous(server: &Server, app: &str) -> Client {
     client
 }
 
-/// Connects with a token; returns the first answer as well.
+/// Connects with a token. Returns the first response as well.
 pub async fn connect(server: &Server, token: &Value, device: &str) -> (Client, Value) {
     let mut client = server.connect().await;
     client
@@ -75,7 +75,7 @@ pub async fn connect(server: &Server, token: &Value, device: &str) -> (Client, V
     (client, answer)
 }
 
-/// Registers someone on a new connection and signs in on it.
+/// Registers a person on a new connection and signs in on it.
 pub async fn join(server: &Server, app: &str, name: &str) -> (Client, Value) {
     let mut client = anonymous(server, app).await;
     let params = json!({"name": name, "password": "correct horse"});

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Site;
 
-/// Writes a fresh certificate for `localhost` into a site's folder, and returns what trusts it.
+/// Writes a new certificate for `localhost` into a site's folder. Returns a client configuration that trusts it.
 pub fn certify(site: &Site) -> rustls::ClientConfig {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(site.folder.path().join("cert.pem"), certified.cert.pem()).unwrap();

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the real binary on a temporary folder, and a client that sees every frame.
+//! Helpers of the end-to-end tests: the real binary in a temporary folder, and a client that sees every frame.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,8 +26,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 use yawc::{Frame, MaybeTlsStream, OpCode, WebSocket};
 
-/// What no answer may take longer than; tests never wait for this to pass.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Upper bound of every response; tests never wait for it to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The two people of the development settings, and their conversation.
 pub const CONVERSATION: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -43,8 +43,8 @@ fn built(variable: &str, otherwise: &str) -> PathBuf {
     path
 }
 
-/// Returns a port that is free, and stays so for a server that comes and goes: it is none that the system gives to connections
-/// or to listeners that let it choose, and other processes begin to look elsewhere.
+/// Returns a free port that stays free between restarts of a server: it isn't in the range that the system assigns to connections
+/// and to listeners on port 0, and other processes start their search elsewhere.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const PORTS: u32 = 22_000;
@@ -58,7 +58,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Replaces every occurrence: a text of the manifest is in a plugin's data as well as in its custom section.
+/// Replaces every occurrence: texts of the manifest are in a plugin's data as well as in its custom section.
 pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut changed = bytes.to_vec();
@@ -75,7 +75,7 @@ fn with_generous_deadlines(configuration: &str) -> String {
     let mut text = sections.next().unwrap_or_default().to_owned();
     for section in sections {
         text += PLUGIN;
-        let deadlines: String = [("hook_ms", 2_000), ("start_ms", 10_000)]
+        let deadlines: String = [("hook_ms", 10_000), ("start_ms", 30_000), ("method_ms", 30_000)]
             .into_iter()
             .filter(|(key, _)| !section.contains(key))
             .map(|(key, value)| format!("{key} = {value}\n"))
@@ -115,7 +115,7 @@ pub fn plugin(name: &str) -> PathBuf {
     built("COURTYARD_PLUGINS", "target/plugins").join(format!("{name}.wasm"))
 }
 
-/// Makes a data folder whose compiled code all tests share: compiling a plugin takes longer than most tests do.
+/// Creates a data folder whose compiled code is shared by all tests: compiling a plugin takes longer than most tests.
 pub fn share_compiled(data: &Path) {
     let shared = std::path::absolute(binary().with_file_name("compiled")).unwrap();
     std::fs::create_dir_all(&shared).unwrap();
@@ -123,7 +123,7 @@ pub fn share_compiled(data: &Path) {
     std::os::unix::fs::symlink(shared, data.join("compiled")).unwrap();
 }
 
-/// A server's folder and configuration; the process may come and go.
+/// A server's folder and configuration; the process can be restarted.
 pub struct Site {
     pub folder: TempDir,
     pub port: u16,
@@ -137,7 +137,7 @@ pub struct Server {
 }
 
 impl Site {
-    /// Makes a folder with a configuration: a listener on a free port, `ann` and `bob` with a conversation, and `more`.
+    /// Creates a folder with a configuration: a listener on a free port, `ann` and `bob` with a conversation, and `more`.
     pub fn new(more: &str) -> Self {
         let development = format!(
             "[development]\ntrust_tokens = true\nconversations = [{{ id = \"{CONVERSATION}\", kind = \"direct\", \
@@ -146,7 +146,7 @@ impl Site {
         Self::bare(&format!("{development}{more}"))
     }
 
-    /// Makes a folder with a configuration: a listener on a free port, and `more`.
+    /// Creates a folder with a configuration: a listener on a free port, and `more`.
     pub fn bare(more: &str) -> Self {
         let port = free_port();
         let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ impl Site {
         }
     }
 
-    /// Runs a server that is not to start, and returns what it says.
+    /// Runs a server that must not start, and returns its output.
     pub async fn start_fails(&self) -> String {
         let output = Command::new(binary())
             .args(["serve", "--config"])
@@ -202,7 +202,7 @@ impl Site {
     }
 }
 
-/// What an operator gets: the status and the body.
+/// A response to an operator: the status and the body.
 pub struct Answered {
     pub status: u16,
     /// Status line and headers.
@@ -215,14 +215,14 @@ impl Answered {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Returns the code of a refusal.
+    /// Returns the error code.
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 impl Site {
-    /// Rewrites a part of the configuration.
+    /// Replaces a part of the configuration.
     pub fn reconfigure(&self, from: &str, to: &str) {
         let file = self.folder.path().join("courtyard.toml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -230,7 +230,7 @@ impl Site {
         std::fs::write(file, text.replace(from, to)).unwrap();
     }
 
-    /// Asks the running server as an operator.
+    /// Sends a request to the running server as an operator.
     pub async fn operate(&self, method: &str, path: &str) -> Answered {
         let access = std::fs::read_to_string(self.folder.path().join("data/admin.json")).unwrap();
         let access: Value = serde_json::from_str(&access).unwrap();
@@ -239,7 +239,7 @@ impl Site {
         operate(access["address"].as_str().unwrap(), method, path, &header).await
     }
 
-    /// Runs `courtyard plugin` for this server, and returns what it prints, or what it complains about.
+    /// Runs `courtyard plugin` for this server. Returns its output, or its errors.
     pub async fn plugin(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(binary())
             .arg("plugin")
@@ -263,7 +263,7 @@ pub async fn operate(address: &str, method: &str, path: &str, header: &str) -> A
     use tokio::io::AsyncWriteExt;
     let asked = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // A header may have a body behind it.
+        // A header may be followed by a body.
         let end = if header.contains("\r\n\r\n") { "" } else { "\r\n" };
         let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{header}{end}");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -291,12 +291,12 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Makes the server read its certificates again.
+    /// Makes the server reload its certificates.
     pub async fn reload(&self) {
         self.signal("-HUP").await;
     }
 
-    /// Stops the server with SIGTERM, waits for its end, and returns what it logged.
+    /// Stops the server with SIGTERM, waits for its end, and returns its log.
     pub async fn stop(mut self) -> String {
         self.signal("-TERM").await;
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
@@ -308,7 +308,7 @@ impl Server {
         Client::connect(self.port).await
     }
 
-    /// Opens a session of someone whose token is trusted.
+    /// Opens a session of an actor with a trusted token.
     pub async fn sign_in(&self, actor: &str) -> Client {
         let mut client = self.connect().await;
         client
@@ -319,7 +319,7 @@ impl Server {
     }
 }
 
-/// What comes over a connection in some time.
+/// Result of waiting on a connection.
 pub enum Heard {
     Frame(Value),
     Nothing,
@@ -379,20 +379,20 @@ impl Client {
         }
     }
 
-    /// Connects, unless nobody answers.
+    /// Connects; none if nothing listens.
     pub async fn try_connect(port: u16) -> Option<Self> {
         let url = format!("ws://127.0.0.1:{port}/v1/ws").parse().unwrap();
         let socket = timeout(PATIENCE, WebSocket::connect(url)).await.ok()?.ok()?;
         Some(Self { socket })
     }
 
-    /// Sends a frame; false if the connection has ended, or takes nothing.
+    /// Sends a frame. Returns false if the connection has ended, or accepts no bytes.
     pub async fn try_send(&mut self, frame: &Value) -> bool {
         let sent = self.socket.send(Frame::text(frame.to_string()));
         matches!(timeout(PATIENCE, sent).await, Ok(Ok(())))
     }
 
-    /// Waits for the next frame until a time; loses nothing when it is dropped.
+    /// Waits for the next frame until a time. Cancel safe: dropping it loses no frame.
     pub async fn next_until(&mut self, until: Instant) -> Heard {
         loop {
             let frame = match timeout_at(until, self.socket.next_frame()).await {
@@ -408,7 +408,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and returns its answer, passing over events.
+    /// Sends a request and returns its response, skipping events.
     pub async fn request(&mut self, frame: Value) -> Value {
         self.send(&frame).await;
         loop {

@@ -1,4 +1,4 @@
-//! A line to a server on which things go wrong.
+//! A connection to a server with injected faults.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What goes wrong with the connection that carries a certain byte.
+/// A fault of the connection that carries a certain byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It breaks.
+    /// The connection breaks.
     Cut,
-    /// All that comes gets lost from then on, and neither side hears that the other ends it until [`Line::release`].
+    /// All later bytes are lost, and neither side sees the other's close until [`Line::release`].
     Hold,
     /// This byte arrives as another one.
     Flip,
 }
 
-/// Whose bytes count.
+/// The side whose bytes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     Client,
     Server,
 }
 
-/// A line to a server, on which things go wrong when so many bytes went over it, on all connections together.
+/// A proxy to a server that injects faults after a number of bytes, over all connections together.
 pub struct Line {
     pub port: u16,
     carried: Arc<AtomicU64>,
@@ -44,7 +44,7 @@ impl Drop for Line {
 type Faults = Arc<watch::Sender<VecDeque<(u64, Fault)>>>;
 
 impl Line {
-    /// Opens a line. Faults are in the order of their places; a place is how many bytes come before.
+    /// Opens a line. Faults are sorted by their position, the number of bytes before them.
     pub async fn to(server: u16, from: From, faults: &[(u64, Fault)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -66,22 +66,22 @@ impl Line {
         }
     }
 
-    /// Returns how many bytes came that count, with those that got lost.
+    /// Returns the number of counted bytes, including lost ones.
     pub fn carried(&self) -> u64 {
         self.carried.load(Ordering::Relaxed)
     }
 
-    /// Returns how many things have yet to go wrong.
+    /// Returns the number of remaining faults.
     pub fn left(&self) -> usize {
         self.faults.borrow().len()
     }
 
-    /// Ends connections that are held.
+    /// Ends stalled connections.
     pub fn release(&self) {
         self.released.send_replace(true);
     }
 
-    /// Waits until everything went wrong.
+    /// Waits until all faults have occurred.
     pub async fn exhausted(&self) {
         self.faults.clone().wait_for(VecDeque::is_empty).await.unwrap();
     }
@@ -105,9 +105,9 @@ async fn carry(
     };
     let ((mut reader, mut back), (mut other, mut writer)) = (counted, others);
     let mut uncounted = tokio::spawn(async move {
-        // Either side may break off.
+        // Either side may close.
         let _ = tokio::io::copy(&mut other, &mut back).await;
-        // Kept open, so that this task does not tell its end.
+        // Kept open, so that the close isn't visible.
         back
     });
     let (mut is_held, mut kept) = (false, None);
@@ -152,7 +152,7 @@ async fn carry(
         }
     };
     if is_held {
-        // A line that is gone releases them as well.
+        // Dropping the line releases them as well.
         let _ = released.wait_for(|released| *released).await;
     } else if is_whole {
         let _ = writer.shutdown().await;

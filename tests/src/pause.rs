@@ -1,24 +1,24 @@
-//! A place in a plugin of a test where the test can hold it.
+//! A point in a test's plugin at which the test can pause it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-/// Lets everybody pass but the one that a test wants to hold.
+/// A pause point: only the call that the test selects is paused.
 #[derive(Clone, Default)]
 pub struct Pause(Arc<Mutex<Option<Hold>>>);
 
-/// Where whoever is held says so, and what they wait for.
+/// Reports the arrival of the paused call, and receives its release.
 type Hold = (Sender<()>, Receiver<()>);
 
 impl Pause {
-    /// Has the next one who comes by wait.
+    /// Pauses the next call that arrives.
     pub fn hold(&self) -> Held {
         let ((say, said), (go, go_on)) = (channel(), channel());
         *self.0.lock().unwrap() = Some((say, go_on));
         Held { said, go }
     }
 
-    /// Waits here, if it is to.
+    /// Pauses here if selected.
     pub fn pass(&self) {
         let held = self.0.lock().unwrap().take();
         if let Some((say, go_on)) = held {
@@ -28,14 +28,14 @@ impl Pause {
     }
 }
 
-/// Somebody who is to wait; goes on when told to.
+/// A selected call that has not arrived yet.
 pub struct Held {
     said: Receiver<()>,
     go: Sender<()>,
 }
 
 impl Held {
-    /// Returns when they have come, and wait.
+    /// Returns when the call has arrived and is paused.
     pub async fn come(self) -> Waiting {
         let Self { said, go } = self;
         tokio::task::spawn_blocking(move || said.recv().unwrap()).await.unwrap();
@@ -43,11 +43,11 @@ impl Held {
     }
 }
 
-/// Somebody who waits.
+/// A paused call.
 pub struct Waiting(Sender<()>);
 
 impl Waiting {
-    /// Lets them go on.
+    /// Resumes the call.
     pub fn go_on(self) {
         self.0.send(()).unwrap();
     }

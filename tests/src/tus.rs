@@ -6,12 +6,12 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The version of the protocol, as a header.
+/// Header with the version of tus.
 pub const TUS: &str = "tus-resumable: 1.0.0\r\n";
-/// The type of the bytes of an upload, as a header.
+/// Header with the content type of upload parts.
 pub const BYTES: &str = "content-type: application/offset+octet-stream\r\n";
 
-/// What a server answers.
+/// A response of the server.
 pub struct Response {
     pub status: u16,
     /// Status line and headers.
@@ -28,14 +28,14 @@ impl Response {
         line.map(|line| line.split_once(": ").unwrap().1)
     }
 
-    /// Returns the code of a refusal.
+    /// Returns the error code.
     pub fn code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
         body["error"]["code"].as_str().unwrap().to_owned()
     }
 }
 
-/// Sends a request of an actor; one whose name is empty has no token.
+/// Sends a request as an actor; an empty name sends no token.
 pub async fn ask(port: u16, actor: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let token = if actor.is_empty() {
@@ -48,10 +48,10 @@ pub async fn ask(port: u16, actor: &str, method: &str, path: &str, headers: &str
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // A server that refuses may close before all is sent.
+    // A server that rejects the request may close before all is sent.
     let _ = stream.write_all(body).await;
     let mut bytes = Vec::new();
-    // One that meets damage breaks off.
+    // A server that detects damage aborts the response.
     let _ = stream.read_to_end(&mut bytes).await;
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
@@ -62,26 +62,26 @@ pub async fn ask(port: u16, actor: &str, method: &str, path: &str, headers: &str
     }
 }
 
-/// Writes the value of `Upload-Metadata`.
+/// Returns the value of `Upload-Metadata`.
 pub fn metadata(pairs: &[(&str, &str)]) -> String {
     let pair = |(name, value): &(&str, &str)| format!("{name} {}", STANDARD.encode(value));
     pairs.iter().map(pair).collect::<Vec<_>>().join(",")
 }
 
-/// Begins an upload to a plugin.
+/// Starts an upload to a plugin.
 pub async fn begin(port: u16, plugin: &str, actor: &str, length: usize, metadata: &str) -> Response {
     let headers = format!("{TUS}upload-length: {length}\r\nupload-metadata: {metadata}\r\n");
     ask(port, actor, "POST", &format!("/v1/blobs/{plugin}"), &headers, b"").await
 }
 
-/// Uploads all at once to a plugin.
+/// Uploads in one request to a plugin.
 pub async fn upload(port: u16, plugin: &str, actor: &str, metadata: &str, bytes: &[u8]) -> Response {
     let length = bytes.len();
     let headers = format!("{TUS}{BYTES}upload-length: {length}\r\nupload-metadata: {metadata}\r\n");
     ask(port, actor, "POST", &format!("/v1/blobs/{plugin}"), &headers, bytes).await
 }
 
-/// Goes on with an upload.
+/// Continues an upload.
 pub async fn patch(port: u16, actor: &str, path: &str, offset: usize, more: &str, bytes: &[u8]) -> Response {
     let headers = format!("{TUS}{BYTES}upload-offset: {offset}\r\n{more}");
     ask(port, actor, "PATCH", path, &headers, bytes).await

@@ -1,4 +1,4 @@
-//! Images: their thumbnails, and those that are made to break what reads them.
+//! Images: thumbnails, and images built to break decoders.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// Makes a grey PNG of a header, further chunks, and what its lines are said to be.
+/// Builds a grey PNG from a header, further chunks and compressed lines.
 fn png_of(width: u32, height: u32, more: &[Vec<u8>], lines: &[u8]) -> Vec<u8> {
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
@@ -21,7 +21,7 @@ fn png_of(width: u32, height: u32, more: &[Vec<u8>], lines: &[u8]) -> Vec<u8> {
     png
 }
 
-/// Makes a black PNG.
+/// Builds a black PNG.
 pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
     let lines = vec![0; (width as usize + 1) * height as usize];
     png_of(width, height, &[], &lines)
@@ -32,7 +32,7 @@ fn image() -> String {
 }
 
 #[tokio::test]
-async fn an_image_has_a_size_and_a_thumbnail_that_members_see() {
+async fn an_image_has_dimensions_and_a_thumbnail_for_members() {
     let (site, server) = start("thumbnail_side = 64", "").await;
     let port = server.port;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -70,11 +70,11 @@ async fn an_image_has_a_size_and_a_thumbnail_that_members_see() {
 }
 
 #[tokio::test]
-async fn readers_of_an_image_that_is_sent_at_once_know_its_size_in_the_end() {
+async fn an_image_sent_before_its_inspection_is_annotated_after_it() {
     let (_site, server) = start("", "").await;
     let port = server.port;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
-    // The first of them take the inspection some time.
+    // The inspection of the first ones takes some time.
     for index in 0..6 {
         let blob = upload(port, "ann", &image(), &png(3_000, 2_000)).await;
         let ack = send(&mut ann, &format!("m{index}"), "image", json!({"blob": blob})).await;
@@ -110,7 +110,7 @@ async fn image_bombs_are_unreadable_and_nothing_breaks() {
     let (site, server) = start("", "").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
-    // A text, and a profile, that become 64 MB.
+    // A text and a profile that expand to 64 MB.
     let zeros = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 64_000_000], 6);
     let text = chunk(b"zTXt", &[&b"Comment\0\0"[..], &zeros].concat());
     let profile = chunk(b"iCCP", &[&b"Profile\0\0"[..], &zeros].concat());
@@ -164,10 +164,10 @@ async fn image_bombs_are_unreadable_and_nothing_breaks() {
 }
 
 #[tokio::test]
-async fn an_inspection_that_a_kill_ends_is_done_after_it() {
+async fn an_inspection_interrupted_by_a_kill_runs_again() {
     let (site, mut server) = start("", "").await;
     let mut blobs = Vec::new();
-    // Killed when some wait, and one is likely under way.
+    // Killed while some are pending, and one is probably running.
     for _ in 0..3 {
         for _ in 0..3 {
             blobs.push(upload(server.port, "ann", &image(), &png(5_000, 5_000)).await);

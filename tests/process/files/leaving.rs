@@ -1,8 +1,8 @@
-//! Who may read at the moment when members come and go.
+//! Access to files while members join and leave.
 
 use super::*;
 
-/// A conversation of the clerk's, whose members it changes.
+/// A conversation of the clerk plugin, which changes its members.
 async fn with_clerk() -> (Site, Server) {
     let (clerk, files) = (plugin("clerk"), plugin("files"));
     let site = Site::new(&format!(
@@ -10,7 +10,7 @@ async fn with_clerk() -> (Site, Server) {
          \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"]\n\
          [[plugins]]\nid = \"files\"\npath = {files:?}\n\
          grant = [\"kv\", \"jobs\", \"blobs\", \"sessions\", \"annotations\", \"memberships\"]\n\
-         [plugins.limits]\nhook_ms = 2000\n"
+         [plugins.limits]\n"
     ));
     let server = site.start().await;
     (site, server)
@@ -24,7 +24,7 @@ async fn clerk(client: &mut Client, method: &str, params: Value) -> Value {
 }
 
 #[tokio::test]
-async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
+async fn leaving_ends_read_access_and_rejoining_restores_it() {
     let (site, server) = with_clerk().await;
     let port = server.port;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -39,7 +39,7 @@ async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
     for place in [&*blob, thumbnail, &*theirs] {
         assert_eq!(read(port, "bob", place).await.status, 200);
     }
-    // An upload that began while he was there.
+    // An upload started while he was a member.
     let begun = tus::begin(port, "files", "bob", 5, &about("c.txt", "text/plain", &room)).await;
     let late = begun.header("location").unwrap().to_owned();
 
@@ -64,7 +64,7 @@ async fn whoever_leaves_reads_nothing_any_more_and_does_again_on_coming_back() {
     let end = patch(port, "bob", &late, 0, "", b"hello").await;
     assert_eq!((end.status, &*end.code()), (403, "files.forbidden"));
     assert_eq!(ask(port, "bob", "HEAD", &late, TUS, b"").await.status, 404);
-    // What he brought is his to have and to take away.
+    // He can still read and delete his own upload.
     assert_eq!(read(port, "bob", &theirs).await.body, b"mine");
     assert_eq!(done(&mut bob, "delete", json!({"blob": theirs})).await, json!({}));
 

@@ -1,4 +1,4 @@
-//! The files plugin in the real server: uploads of conversations, messages that show them, and what the hostile send.
+//! The files plugin in the real server: uploads, messages that show them, and hostile input.
 
 mod images;
 mod leaving;
@@ -17,7 +17,7 @@ async fn start(config: &str, more: &str) -> (Site, Server) {
     let site = Site::new(&format!(
         "[[plugins]]\nid = \"files\"\npath = {path:?}\n\
          grant = [\"kv\", \"jobs\", \"blobs\", \"sessions\", \"annotations\", \"memberships\"]\n\
-         [plugins.config]\n{config}\n[plugins.limits]\nhook_ms = 2000\n{more}"
+         [plugins.config]\n{config}\n[plugins.limits]\n{more}"
     ));
     let server = site.start().await;
     (site, server)
@@ -30,14 +30,14 @@ async fn call(client: &mut Client, method: &str, params: Value) -> Value {
         .await
 }
 
-/// Calls what succeeds.
+/// Calls a method that must succeed.
 async fn done(client: &mut Client, method: &str, params: Value) -> Value {
     let answer = call(client, method, params).await;
     assert_eq!(answer["type"], "result", "{answer}");
     answer["value"].clone()
 }
 
-/// What a file says of itself, for a conversation.
+/// Upload metadata of a file for a conversation.
 fn about(name: &str, media_type: &str, conversation: &str) -> String {
     metadata(&[
         ("filename", name),
@@ -79,11 +79,11 @@ async fn recall(client: &mut Client, id: &str, target: &Value) {
     assert_eq!(client.request(frame).await["type"], "ack");
 }
 
-/// Waits until reading a blob is answered so.
+/// Waits until reading a blob returns this status.
 async fn becomes(port: u16, blob: &str, status: u16) {
     let begun = Instant::now();
     while read(port, "ann", blob).await.status != status {
-        assert!(begun.elapsed().as_secs() < 30, "{blob} is never {status}");
+        assert!(begun.elapsed().as_secs() < 60, "{blob} is never {status}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -101,7 +101,7 @@ async fn inspected(client: &mut Client, blob: &str) -> Value {
     }
 }
 
-/// Sees to it that no call of the plugin ended otherwise than it should.
+/// Checks that no call of the plugin failed.
 async fn never_failed(site: &Site) {
     let status = site.operate("GET", "/v1/plugins/files").await.json()["plugin"].clone();
     let hooks = status["hooks"].as_array().unwrap();
@@ -109,7 +109,7 @@ async fn never_failed(site: &Site) {
 }
 
 #[tokio::test]
-async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
+async fn a_file_is_uploaded_sent_and_readable_by_members_only() {
     let (site, server) = start("", "").await;
     let port = server.port;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -154,7 +154,7 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
     file["seq"] = json!(1);
     let begun = Instant::now();
     while done(&mut bob, "shared", here.clone()).await["files"] != json!([file]) {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     never_failed(&site).await;
@@ -162,7 +162,7 @@ async fn a_file_goes_from_an_upload_to_a_message_and_to_the_members_alone() {
 }
 
 #[tokio::test]
-async fn names_with_paths_and_control_characters_are_names_and_nothing_else() {
+async fn names_with_paths_and_control_characters_are_harmless() {
     let (_site, server) = start("", "").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -199,7 +199,7 @@ async fn names_with_paths_and_control_characters_are_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
+async fn quotas_of_users_and_apps_are_enforced_and_freed() {
     let config = "user_bytes = 1000\napp_bytes = 1500\nfile_bytes = 900\ndeny_media_types = [\"video/*\"]";
     let (site, server) = start(config, "").await;
     let port = server.port;
@@ -212,7 +212,7 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
     assert_eq!(refused("ann", &text(), 901).await, "files.limit_file_bytes");
     let film = about("a.mp4", "video/mp4", CONVERSATION);
     assert_eq!(refused("ann", &film, 1).await, "files.invalid_media_type");
-    // What is under way counts.
+    // Unfinished uploads count.
     let begun = tus::begin(port, "files", "ann", 600, &text()).await;
     let under_way = begun.header("location").unwrap().to_owned();
     assert_eq!(refused("ann", &text(), 401).await, "files.limit_storage");
@@ -221,11 +221,11 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
         usage(&mut ann).await,
         json!({"bytes": 600, "bytes_limit": 1000, "files": 0})
     );
-    // What is broken off gives its room back when it is needed.
+    // An aborted upload is released when its quota is needed.
     assert_eq!(ask(port, "ann", "DELETE", &under_way, TUS, b"").await.status, 204);
     let blob = upload(port, "ann", &text(), &[0; 800]).await;
     assert_eq!(usage(&mut ann).await["bytes"], 800);
-    // The app's is counted a moment later.
+    // The usage of the app is summed a moment later.
     let waited = Instant::now();
     loop {
         let begun = tus::begin(port, "files", "bob", 900, &text()).await;
@@ -233,7 +233,7 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
             assert_eq!(begun.code(), "files.limit_storage");
             break;
         }
-        assert!(waited.elapsed().as_secs() < 30);
+        assert!(waited.elapsed().as_secs() < 60);
         let location = begun.header("location").unwrap();
         assert_eq!(ask(port, "bob", "DELETE", location, TUS, b"").await.status, 204);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -250,7 +250,7 @@ async fn a_user_and_an_app_have_so_much_room_and_get_it_back() {
 }
 
 #[tokio::test]
-async fn wrong_offsets_and_checksums_change_nothing() {
+async fn parts_with_wrong_offsets_or_checksums_change_nothing() {
     let (_site, server) = start("", "").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -288,7 +288,7 @@ async fn wrong_offsets_and_checksums_change_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
+async fn missing_foreign_and_unreadable_files_are_rejected() {
     let other = "01ARZ3NDEKTSV4RRFFQ69G5FAW";
     let (site, server) = start("", "").await;
     server.stop().await;
@@ -317,21 +317,21 @@ async fn nobody_sends_what_is_not_there_not_for_the_conversation_or_no_image() {
         send(&mut ann, "m6", "file", json!({"blob": broken})).await["type"],
         "ack"
     );
-    // An edit asks as well, and what fits passes.
+    // Edits are checked as well, and valid ones pass.
     let edit = |id: &str, blob: &str| json!({"type": "edit", "id": id, "conversation": CONVERSATION, "target": 1, "content": {"blob": blob}});
     assert_eq!(
         ann.request(edit("e1", &elsewhere)).await["code"],
         "files.invalid_conversation"
     );
     assert_eq!(ann.request(edit("e2", &plain)).await["content"]["name"], "a.txt");
-    // The file that no message shows any more goes.
+    // The file that no message shows any more is removed.
     becomes(port, &broken, 404).await;
     assert_eq!(read(port, "ann", &plain).await.status, 200);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_message() {
+async fn a_recall_removes_unattached_files_and_a_deletion_keeps_the_message() {
     let (site, server) = start("", "").await;
     let port = server.port;
     let mut ann = server.sign_in("ann").await;
@@ -339,7 +339,7 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
     let first = send(&mut ann, "m1", "file", json!({"blob": blob})).await["seq"].clone();
     let second = send(&mut ann, "m2", "file", json!({"blob": blob})).await["seq"].clone();
     recall(&mut ann, "r1", &first).await;
-    // The plugin has seen the recall when the list has one less.
+    // The plugin has observed the recall when the list has one less.
     let here = json!({"conversation": CONVERSATION});
     let begun = Instant::now();
     while done(&mut ann, "shared", here.clone()).await["files"]
@@ -348,7 +348,7 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
         .len()
         != 1
     {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(read(port, "bob", &blob).await.status, 200);
@@ -368,11 +368,11 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
     let events = bob.request(page).await["events"].clone();
     let kept = events.as_array().unwrap().iter().find(|event| event["seq"] == third);
     assert_eq!(kept.unwrap()["content"]["blob"], blob);
-    // Nothing is left on the disk.
+    // No bytes remain on the disk.
     let folder = site.folder.path().join("data/blobs/default/files");
     let begun = Instant::now();
     while folder.exists() && std::fs::read_dir(&folder).unwrap().count() > 0 {
-        assert!(begun.elapsed().as_secs() < 30, "objects are left");
+        assert!(begun.elapsed().as_secs() < 60, "objects are left");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     never_failed(&site).await;
@@ -380,7 +380,7 @@ async fn a_recall_removes_what_nothing_else_shows_and_a_deletion_leaves_the_mess
 }
 
 #[tokio::test]
-async fn a_stored_file_shows_no_plain_text_and_one_flipped_bit_is_an_error() {
+async fn stored_files_are_encrypted_and_a_flipped_bit_is_detected() {
     let (site, server) = start("", "").await;
     let port = server.port;
     let secret = b"the meeting is at noon; ".repeat(4_000);
@@ -401,7 +401,7 @@ async fn a_stored_file_shows_no_plain_text_and_one_flipped_bit_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_after_a_kill_and_counts_once() {
+async fn an_upload_resumes_after_a_kill_and_counts_once() {
     let (site, server) = start("user_bytes = 500000", "[blobs]\npart_bytes = 100_000\n").await;
     let bytes: Vec<u8> = (0..=250).cycle().take(450_000).collect();
     let begun = tus::begin(server.port, "files", "ann", bytes.len(), &text()).await;
@@ -419,7 +419,7 @@ async fn an_upload_goes_on_after_a_kill_and_counts_once() {
     };
     let waited = Instant::now();
     while offset(server.port).await < 200_000 {
-        assert!(waited.elapsed().as_secs() < 30);
+        assert!(waited.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.kill().await;

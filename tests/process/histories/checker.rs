@@ -1,4 +1,4 @@
-//! Compares what devices saw with the log, and the log with what was asked for. Reads and writes nothing else.
+//! Compares the views of devices with the log, and the log with the requests. No other input or output.
 
 mod devices;
 mod logs;
@@ -11,44 +11,44 @@ use courtyard_client::LogEvent;
 use serde_json::{Value, json};
 
 use crate::histories::fold::Message;
-use crate::histories::record::{Asked, Call, Log, Outcome, Record};
+use crate::histories::record::{Call, Log, Outcome, RequestRecord, RunRecord};
 
-/// What can be wrong.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// What is to be there is not.
+    /// An expected event is missing.
     Lost,
-    /// Something is there twice.
+    /// An event exists twice.
     Doubled,
-    /// The order is another one.
+    /// The order differs.
     Reordered,
-    /// Something is there that nobody asked for, or that was refused.
+    /// An event exists that nobody requested, or that was rejected.
     Invented,
-    /// Something is not what was said.
+    /// A content differs from the request.
     Altered,
-    /// Numbers are missing.
+    /// The numbering has gaps.
     Gap,
-    /// A message is not what its events make of it.
+    /// A message differs from its folded events.
     Folded,
-    /// Somebody is, or was, where they are not to be.
+    /// A membership is wrong.
     Membership,
-    /// A watermark is not where it is to be.
+    /// A watermark is wrong.
     Watermark,
     /// An unread count is wrong.
     Unread,
-    /// A device saw at once that something is wrong.
+    /// A device detected a fault itself.
     Odd,
 }
 
-/// Something that is wrong.
+/// A fault, with its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Complaint {
     pub(crate) fault: Fault,
     pub(crate) text: String,
 }
 
-/// Finds everything that is wrong.
-pub(crate) fn check(record: &Record) -> Vec<Complaint> {
+/// Returns all faults of a record.
+pub(crate) fn check(record: &RunRecord) -> Vec<Complaint> {
     let mut checker = Checker::new(record);
     for oddity in &record.oddities {
         checker.complain(Fault::Odd, oddity.clone());
@@ -65,18 +65,18 @@ pub(crate) fn check(record: &Record) -> Vec<Complaint> {
 }
 
 struct Checker<'a> {
-    record: &'a Record,
-    /// By who asked, and the id that they gave it.
-    asked: HashMap<(&'a str, &'a str), &'a Asked>,
-    /// The events of each conversation as they were when they came.
+    record: &'a RunRecord,
+    /// Requests by actor and client id.
+    asked: HashMap<(&'a str, &'a str), &'a RequestRecord>,
+    /// Events of each conversation, as they were when they were written.
     raw: BTreeMap<&'a str, BTreeMap<u64, LogEvent>>,
-    /// The messages of each conversation, as its events make them.
+    /// Messages of each conversation, folded from its events.
     messages: BTreeMap<&'a str, BTreeMap<u64, Message>>,
     complaints: Vec<Complaint>,
 }
 
 impl<'a> Checker<'a> {
-    fn new(record: &'a Record) -> Self {
+    fn new(record: &'a RunRecord) -> Self {
         let ids = record.asked.iter().map(|asked| ((&*asked.actor, &*asked.id), asked));
         let mut checker = Self {
             record,
@@ -113,12 +113,12 @@ impl<'a> Checker<'a> {
         self.complaints.push(Complaint { fault, text });
     }
 
-    /// Returns who asked for an event; none for those of plugins.
-    fn origin(&self, event: &LogEvent) -> Option<&'a Asked> {
+    /// Returns the request of an event; none for events of plugins.
+    fn origin(&self, event: &LogEvent) -> Option<&'a RequestRecord> {
         self.asked.get(&(&*event.sender, &*event.client_id)).copied()
     }
 
-    /// Takes back what history made of an event.
+    /// Undoes the folding of later changes into an event of history.
     fn as_it_was(&self, event: &LogEvent) -> LogEvent {
         let mut raw = event.clone();
         (raw.edited, raw.recalled) = (None, false);
@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
         raw
     }
 
-    /// Whether a message is taken back in the end, so that nothing of it can be read any more.
+    /// Returns true if a message is recalled in the end, so that its content can't be read any more.
     fn is_recalled(&self, conversation: &str, seq: u64) -> bool {
         let messages = self.messages.get(conversation);
         messages.is_some_and(|messages| messages.get(&seq).is_some_and(|message| message.recalled))

@@ -1,9 +1,9 @@
-//! What events make of messages, as the protocol says it: once more, apart from the server and from the client library.
+//! The folding of events into messages by the protocol, implemented independently of the server and the client library.
 
 use courtyard_client::LogEvent;
 use serde_json::{Value, json};
 
-/// A message as it is at some number of its conversation.
+/// A message as of some number of its conversation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Message {
     pub(crate) seq: u64,
@@ -12,14 +12,14 @@ pub(crate) struct Message {
     pub(crate) content: Value,
     pub(crate) edited: Option<u64>,
     pub(crate) recalled: bool,
-    /// Emoji and who reacted with it, in the order of the first of each.
+    /// Emoji with their actors, in the order of the first reaction of each.
     pub(crate) reactions: Vec<(String, Vec<String>)>,
     /// Plugin, name and value.
     pub(crate) annotations: Vec<(String, String, Value)>,
 }
 
 impl Message {
-    /// Takes a message as an event or a page of history has it.
+    /// Converts a message from an event or a page of history.
     pub(crate) fn of(event: &LogEvent) -> Self {
         let reactions = event.reactions.iter();
         let annotations = event.annotations.iter();
@@ -39,7 +39,7 @@ impl Message {
         }
     }
 
-    /// Whether it is the same for a reader: the server notes an edit a moment before its event has a time.
+    /// Returns true if both look the same to a reader; the time of an edit may differ by a moment.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         const MOMENT_MS: u64 = 60_000;
         let edits = match (self.edited, other.edited) {
@@ -56,7 +56,7 @@ impl Message {
             }
     }
 
-    /// Applies a later event that is about it.
+    /// Applies a later event on this message.
     pub(crate) fn apply(&mut self, event: &LogEvent) {
         if self.recalled {
             return;

@@ -1,4 +1,4 @@
-//! A device with the client library, and an app on it that keeps what it is shown.
+//! A device with the client library, and an app that stores its events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::histories::fold::Message;
 use crate::histories::plain::Owner;
-use crate::histories::record::{Answer, Count, Counts, Deed, Device, End, FEW, Mark, Outcome, Sight, Stay};
-use crate::histories::town::{BUSY, Phase, Town, View, Wish, method};
+use crate::histories::record::{Answer, Count, Counts, Device, End, FEW, Mark, Outcome, Sight, Stay, WriteRequest};
+use crate::histories::town::{Action, BUSY, Phase, Town, View, method};
 
-/// How long what is missing may take to come by itself; no run waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Upper bound for missing events to arrive without a request; no run waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A conversation in the app.
 #[derive(Default)]
@@ -35,11 +35,11 @@ pub(crate) struct Library {
     rooms: BTreeMap<String, Room>,
     ended: Vec<Stay>,
     number: u64,
-    /// What has no answer yet.
+    /// Requests without an answer.
     pending: Arc<AtomicUsize>,
-    /// Up to where conversations were read that are still there.
+    /// Read marks of current conversations.
     reads: BTreeMap<String, u64>,
-    /// How often it was told what has changed.
+    /// Number of syncs.
     synced: u64,
 }
 
@@ -49,7 +49,7 @@ fn connect(owner: &Owner, unsent: Vec<Unsent>) -> (Client, Events) {
         .device(&owner.device)
         .token(owner.token.as_str().unwrap())
         .unsent(unsent)
-        // What is said of itself nobody asked for, so that it could not be held against anything.
+        // Automatic delivery receipts have no request to compare with.
         .delivers(false)
         .back_off(Duration::from_millis(20), Duration::from_millis(300));
     Client::connect(options)
@@ -72,7 +72,7 @@ impl Library {
         }
     }
 
-    /// Uses it until the town is closed, and returns what it saw.
+    /// Uses the device until the town is closed, and returns its view.
     pub(crate) async fn live(mut self) -> Device {
         let mut next = Instant::now();
         let mut closing = None;
@@ -112,7 +112,7 @@ impl Library {
             Event::Synced(conversations) => self.synced(&conversations),
             Event::Left { conversation } => self.end(&conversation, End::Away),
             Event::Reset { .. } | Event::Ended { .. } => {
-                self.town.odd(format!("{} is told {event:?}", self.owner.device));
+                self.town.odd(format!("{} got {event:?}", self.owner.device));
             }
             _ => {}
         }
@@ -128,7 +128,7 @@ impl Library {
             .as_array()
             .is_some_and(|left| left.iter().any(|left| *left == self.owner.actor));
         let is_leaving = event.event_type == "members" && left;
-        // The library does not tell what came live and what it has asked for.
+        // The library doesn't distinguish live events from fetched ones.
         room.stay.sights.push(Sight { event, live: false });
         if is_leaving {
             self.end(&conversation, End::Left);
@@ -166,15 +166,15 @@ impl Library {
         let views: Vec<(&String, &View)> = self.rooms.iter().map(|(id, room)| (id, &room.view)).collect();
         let Owner { actor, random, .. } = &mut self.owner;
         match self.town.wish(random, actor, self.number, &views) {
-            Some(Wish::Write { conversation, deed }) => self.write(&conversation, deed),
-            Some(Wish::Call { group, call }) => {
+            Some(Action::Write { conversation, deed }) => self.write(&conversation, deed),
+            Some(Action::Call { group, call }) => {
                 let (name, params) = method(&group, &call);
                 let index = self.town.call(actor, &group, call);
                 self.call(name, params, Some(index));
             }
-            Some(Wish::Open { whom }) => self.call("users.open_direct", serde_json::json!({"actor": whom}), None),
-            Some(Wish::Mark { conversation, to }) => self.read(conversation, to.read),
-            Some(Wish::Typing { conversation }) => self.client.typing(&conversation),
+            Some(Action::Open { whom }) => self.call("users.open_direct", serde_json::json!({"actor": whom}), None),
+            Some(Action::Mark { conversation, to }) => self.read(conversation, to.read),
+            Some(Action::Typing { conversation }) => self.client.typing(&conversation),
             None => {}
         }
     }
@@ -188,18 +188,18 @@ impl Library {
         *known = read.max(*known);
     }
 
-    fn write(&mut self, conversation: &str, deed: Deed) {
+    fn write(&mut self, conversation: &str, deed: WriteRequest) {
         let client = &self.client;
         let sending: Sending = match deed.clone() {
-            Deed::Send { kind, content } => client.send(conversation, &kind, content),
-            Deed::Edit { target, content } => client.edit(conversation, target, content),
-            Deed::Recall { target } => client.recall(conversation, target),
-            Deed::React {
+            WriteRequest::Send { kind, content } => client.send(conversation, &kind, content),
+            WriteRequest::Edit { target, content } => client.edit(conversation, target, content),
+            WriteRequest::Recall { target } => client.recall(conversation, target),
+            WriteRequest::React {
                 target,
                 emoji,
                 on: true,
             } => client.react(conversation, target, &emoji),
-            Deed::React {
+            WriteRequest::React {
                 target,
                 emoji,
                 on: false,
@@ -208,7 +208,7 @@ impl Library {
         let index = self
             .town
             .ask(&self.owner.actor, &self.owner.device, sending.id(), conversation, deed);
-        // It resends by itself, and nobody knows how often.
+        // It resends by itself, an unknown number of times.
         self.town.asked(index, |asked| asked.tries = u32::MAX);
         let (town, pending) = (self.town.clone(), self.pending.clone());
         pending.fetch_add(1, Ordering::Relaxed);
@@ -221,7 +221,7 @@ impl Library {
                 Err(Error::Refused { code, .. }) => {
                     town.asked(index, |asked| asked.outcome = Outcome::Refused { code });
                 }
-                // It was given to the next client.
+                // It moved to the next client.
                 Err(_) => {}
             }
             pending.fetch_sub(1, Ordering::Relaxed);
@@ -244,12 +244,12 @@ impl Library {
         });
     }
 
-    /// Ends the program and begins it anew, with nothing but what was not sent yet.
+    /// Restarts the program with its unsent requests only.
     async fn restart(&mut self) {
         let unsent = self.client.unsent().await.unwrap_or_default();
         self.client.close();
         (self.client, self.events) = connect(&self.owner, unsent);
-        // What was read is not kept as what is unsent is.
+        // Unlike unsent requests, read marks aren't stored.
         self.reads.clear();
         for (_, room) in std::mem::take(&mut self.rooms) {
             self.ended.push(Stay {
@@ -283,7 +283,7 @@ impl Library {
         self.client.marks(conversation).await.unwrap()
     }
 
-    /// Asks for what it was not told by itself. The first answer may be to what was asked before.
+    /// Requests missing changes. The first answer may be for an earlier request.
     async fn catch_up(&mut self) {
         for _ in 0..2 {
             let before = self.synced;
@@ -293,16 +293,14 @@ impl Library {
                 match timeout_at(until, self.events.next()).await {
                     Ok(Some(event)) => self.take(event).await,
                     _ => {
-                        return self
-                            .town
-                            .odd(format!("{} is not told what has changed", self.owner.device));
+                        return self.town.odd(format!("{} got no sync", self.owner.device));
                     }
                 }
             }
         }
     }
 
-    /// Asks the server for everything, as another program.
+    /// Requests everything from the server, as a new program.
     async fn ask_anew(&self) -> BTreeMap<String, Count> {
         let (_client, mut events) = connect(&self.owner, Vec::new());
         loop {
@@ -322,7 +320,7 @@ impl Library {
                 }
                 Ok(Some(_)) => {}
                 _ => {
-                    self.town.odd(format!("{} is told nothing", self.owner.device));
+                    self.town.odd(format!("{} got no answer", self.owner.device));
                     return BTreeMap::new();
                 }
             }
@@ -346,7 +344,7 @@ impl Library {
         }
     }
 
-    /// Reads all that was before it as well.
+    /// Fetches all earlier history as well.
     async fn into_device(mut self) -> Device {
         self.catch_up().await;
         let (fresh, mut counts) = (self.ask_anew().await, BTreeMap::new());

@@ -1,4 +1,4 @@
-//! A line between a device and the server that can be cut, held up, and be dead.
+//! A line between a device and the server that can be cut and stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,16 +7,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-/// What becomes of what is on the line.
+/// State of the line.
 #[derive(Clone, Copy, Debug, Default)]
 struct Order {
-    /// Connections that began before are cut when this grows.
+    /// Incremented to cut all existing connections.
     cuts: u32,
-    /// Whether what the server says waits.
+    /// True while frames of the server are held.
     held: bool,
 }
 
-/// The line of one device. Its port stays the same; the server may come and go.
+/// The line of one device. Its port stays the same while the server restarts.
 pub(crate) struct Line {
     pub(crate) port: u16,
     orders: watch::Sender<Order>,
@@ -24,8 +24,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Opens a line to a server; while `down`, nobody is let through: the server is not there, and its port may be
-    /// anybody's.
+    /// Opens a line to a server. While `down`, it accepts no connection: the server isn't running, and its port may belong to
+    /// another process.
     pub(crate) async fn open(server: u16, down: Arc<AtomicBool>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -41,12 +41,12 @@ impl Line {
         Self { port, orders, task }
     }
 
-    /// Cuts it in the middle of whatever is said.
+    /// Cuts it, possibly in the middle of a frame.
     pub(crate) fn cut(&self) {
         self.orders.send_modify(|order| order.cuts += 1);
     }
 
-    /// Holds up what the server says, or lets it go on.
+    /// Holds frames of the server, or releases them.
     pub(crate) fn hold(&self, held: bool) {
         self.orders.send_modify(|order| order.held = held);
     }
@@ -61,7 +61,7 @@ impl Drop for Line {
 async fn carry(mut device: TcpStream, server: u16, mut orders: watch::Receiver<Order>) {
     let cuts = orders.borrow().cuts;
     let socket = TcpSocket::new_v4().unwrap();
-    // So little fits into the line that the server notices soon that it is held up.
+    // Small buffers, so that the server notices a stalled line soon.
     socket.set_recv_buffer_size(4_096).unwrap();
     let Ok(mut server) = socket.connect(([127, 0, 0, 1], server).into()).await else {
         return;

@@ -1,7 +1,7 @@
-//! Twenty people with three devices each, of which connections break and whose server is killed; in the end a checker
-//! compares what every device saw with the log, and the log with what was asked for.
+//! Twenty people with three devices each, whose connections break and whose server is killed. In the end a checker
+//! compares the view of every device with the log, and the log with the requests.
 //!
-//! `COURTYARD_SEED` repeats what a run decided, though not when it came: it prints its seed. `cargo xtask histories
+//! `COURTYARD_SEED` repeats the decisions of a run, though not their timing: each run prints its seed. `cargo xtask histories
 //! --minutes N` runs this with one seed after another.
 
 mod checker;
@@ -30,35 +30,35 @@ use checker::{Complaint, check};
 use library::Library;
 use line::Line;
 use plain::{Owner, Plain};
-use record::{Log, Outcome, Record};
+use record::{Log, Outcome, RunRecord};
 use town::{Group, Phase, Town};
 
 const PEOPLE: usize = 20;
 const DEVICES: usize = 3;
 const GROUPS: usize = 6;
-/// How long everybody may take to bring to an end what was begun; no run waits for it to pass.
+/// Upper bound for all devices to settle; no run waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How much is to happen.
+/// Amount of work of a run.
 struct Plan {
     seed: u64,
     kills: usize,
-    /// How much of what is written has its answer between two kills.
+    /// Answered requests between two kills.
     deeds: usize,
 }
 
-/// Both plugins, small segments so that some kills hit the index while it catches up, and queues that overflow.
+/// Both plugins, small segments so that some kills interrupt the indexing, and queues that overflow.
 fn quarter() -> Site {
     let groups = plugin("groups");
     site(&format!(
         "[[plugins]]\nid = \"groups\"\npath = {groups:?}\n\
          grant = [\"annotations\", \"conversations\", \"kv\", \"methods\", \"sessions\", \"timers\"]\n\
-         [plugins.limits]\nhook_ms = 5000\nmethod_ms = 20000\n\
+         [plugins.limits]\n\
          [store]\nsegment_bytes = 65536\n[limits]\nqueue_bytes = 49152\nheartbeat_ms = 3000\n"
     ))
 }
 
-/// Somebody, with a session for each device.
+/// A person with a session for each device.
 struct Person {
     actor: String,
     tokens: Vec<Value>,
@@ -90,7 +90,7 @@ async fn settle_in(server: &Server) -> (Vec<Person>, Vec<Group>) {
     (people, groups)
 }
 
-async fn run(plan: &Plan) -> (Record, Value) {
+async fn run(plan: &Plan) -> (RunRecord, Value) {
     let begun = Instant::now();
     let mut random = StdRng::seed_from_u64(plan.seed);
     let site = quarter();
@@ -114,7 +114,7 @@ async fn run(plan: &Plan) -> (Record, Value) {
                 random: StdRng::seed_from_u64(random.random()),
             };
             let town = town.clone();
-            // One of three has the library.
+            // One of three devices uses the library.
             devices.spawn(async move {
                 match number {
                     2 => Library::new(town, owner).live().await,
@@ -135,8 +135,8 @@ async fn run(plan: &Plan) -> (Record, Value) {
     lines.iter().for_each(|line| line.hold(false));
     town.phase.send_replace(Phase::Settling);
     let mut waits = town.waits.subscribe();
-    let nobody = waits.wait_for(|waits| waits.len() == PEOPLE * DEVICES && waits.values().all(String::is_empty));
-    if timeout(PATIENCE, nobody).await.is_err() {
+    let settled = waits.wait_for(|waits| waits.len() == PEOPLE * DEVICES && waits.values().all(String::is_empty));
+    if timeout(PATIENCE, settled).await.is_err() {
         let waits = town.waits.borrow();
         panic!(
             "{:?}",
@@ -156,7 +156,7 @@ async fn run(plan: &Plan) -> (Record, Value) {
     (record, summary)
 }
 
-/// Cuts and holds up lines until so much is done; returns how often.
+/// Cuts and stalls lines until this many requests are answered. Returns the number of disturbances.
 async fn disturb(town: &Town, lines: &[Arc<Line>], random: &mut StdRng, until: usize) -> u32 {
     let (mut disturbed, mut held) = (0, Vec::new());
     while town.done() < until {
@@ -183,7 +183,7 @@ async fn disturb(town: &Town, lines: &[Arc<Line>], random: &mut StdRng, until: u
     disturbed
 }
 
-/// Reads all conversations, each as one of its members sees it.
+/// Reads all conversations, each as one of its members.
 async fn read_logs(server: &Server, people: &[Person], groups: &[Group]) -> BTreeMap<String, Log> {
     let mut logs = BTreeMap::new();
     for person in people {
@@ -229,7 +229,7 @@ async fn history(client: &mut Client, conversation: &str) -> (u64, Vec<LogEvent>
     }
 }
 
-fn summary(plan: &Plan, record: &Record, town: &Town, disturbed: u32, begun: Instant) -> Value {
+fn summary(plan: &Plan, record: &RunRecord, town: &Town, disturbed: u32, begun: Instant) -> Value {
     let asked = |wanted: fn(&Outcome) -> bool| record.asked.iter().filter(|asked| wanted(&asked.outcome)).count();
     json!({
         "seed": plan.seed, "accounts": PEOPLE, "devices": PEOPLE * DEVICES, "kills": plan.kills, "disturbed": disturbed,
@@ -242,7 +242,7 @@ fn summary(plan: &Plan, record: &Record, town: &Town, disturbed: u32, begun: Ins
     })
 }
 
-/// Fails with what is wrong, if something is.
+/// Fails if there are faults, and prints them.
 fn judge(complaints: &[Complaint], mut summary: Value) {
     let mut by_fault = BTreeMap::<_, Vec<&str>>::new();
     for complaint in complaints {
@@ -256,7 +256,7 @@ fn judge(complaints: &[Complaint], mut summary: Value) {
     for (fault, texts) in &by_fault {
         println!("{fault:?}:");
         for text in texts.iter().take(8) {
-            // Some texts are long.
+            // Long texts are shortened.
             println!("  {}", text.chars().take(400).collect::<String>());
         }
     }

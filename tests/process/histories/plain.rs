@@ -1,4 +1,4 @@
-//! A device that speaks the protocol frame by frame, and does what the protocol says that a client does.
+//! A device that implements the client side of the protocol frame by frame.
 
 mod frames;
 mod room;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::histories::line::Line;
 use crate::histories::record::{Count, Counts, Device, End, Stay};
-use crate::histories::town::{BUSY, Phase, Town, View, Wish, method};
+use crate::histories::town::{Action, BUSY, Phase, Town, View, method};
 use room::Room;
 
-/// How long what is missing may take to come when nobody says anything new; no run waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Upper bound for missing events to arrive after the last request; no run waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Who uses a device, and over which line.
+/// The owner of a device, and its line.
 pub(crate) struct Owner {
     pub(crate) actor: String,
     pub(crate) device: String,
@@ -38,50 +38,50 @@ pub(crate) struct Plain {
     ended: Vec<Stay>,
     position: Option<Value>,
     letters: VecDeque<Letter>,
-    /// Counts frames and texts.
+    /// Counter of frames and texts.
     number: u64,
     connection: Connection,
-    /// How many of the last two syncs were asked for.
+    /// Number of requested final syncs, up to two.
     closing: u8,
-    /// What the last one said: everything, once more.
+    /// Result of the last one, a full sync.
     fresh: Option<BTreeMap<String, Count>>,
 }
 
-/// Something to be written, until there is an answer.
+/// An unanswered request.
 struct Letter {
-    /// Where it is in the record.
+    /// Index in the record.
     asked: usize,
     frame: Value,
     is_sent: bool,
-    /// It waits until then.
+    /// Time of the next attempt.
     due: Instant,
 }
 
-/// What belongs to one connection.
+/// State of one connection.
 #[derive(Default)]
 struct Connection {
     sync: Option<Sync>,
-    /// Whether it has to ask once more.
+    /// True if another sync is needed.
     sync_again: bool,
-    /// Whether it was told what there is, and lost nothing since.
+    /// True if it has synced, and lost nothing since.
     is_told: bool,
-    /// Requests for missing events: of which conversation.
+    /// Requests for missing events, with their conversation.
     fills: HashMap<String, String>,
-    /// Methods; those that the record knows, and others.
+    /// Method calls; recorded ones with their index.
     calls: HashMap<String, Option<usize>>,
     marks: HashMap<String, usize>,
 }
 
-/// A `sync` without an answer.
+/// An unanswered `sync`.
 struct Sync {
     id: String,
-    /// Whether it asks for everything.
+    /// True for a full sync.
     is_full: bool,
-    /// The conversations that were heard of since.
+    /// Conversations with events since the request.
     heard: BTreeSet<String>,
 }
 
-/// The connection is over.
+/// The connection has ended.
 struct Over;
 
 impl Plain {
@@ -100,11 +100,11 @@ impl Plain {
         }
     }
 
-    /// Uses it until the town is closed, and returns what it saw.
+    /// Uses the device until the town is closed, and returns its view.
     pub(crate) async fn live(mut self) -> Device {
         while self.fresh.is_none() {
             if let Some(mut client) = self.connect().await {
-                // How a connection ends is all the same: the next one begins with what it needs.
+                // The reason of the end doesn't matter: the next connection restores the state.
                 let _ = self.stay(&mut client).await;
             }
             self.disconnected();
@@ -190,7 +190,7 @@ impl Plain {
         }
     }
 
-    /// Is without a connection for a while; what is written meanwhile is sent later.
+    /// Stays offline for a while; requests made meanwhile are sent later.
     async fn away(&mut self) {
         let phase = self.phase();
         let random = &mut self.owner.random;
@@ -200,7 +200,7 @@ impl Plain {
         };
         let pause = random.random_range(20..=longest);
         for _ in 0..letters {
-            if let Some(Wish::Write { conversation, deed }) = self.wish() {
+            if let Some(Action::Write { conversation, deed }) = self.wish() {
                 self.write(&conversation, deed);
             }
         }
@@ -210,7 +210,7 @@ impl Plain {
         sleep(Duration::from_millis(pause)).await;
     }
 
-    /// Forgets all conversations, as a device that is set up anew.
+    /// Removes all conversations, like a newly set up device.
     fn set_up_anew(&mut self) {
         self.position = None;
         for (_, room) in std::mem::take(&mut self.rooms) {
@@ -218,7 +218,7 @@ impl Plain {
         }
     }
 
-    fn wish(&mut self) -> Option<Wish> {
+    fn wish(&mut self) -> Option<Action> {
         let Connection { calls, marks, .. } = &self.connection;
         if self.letters.len() + calls.len() + marks.len() >= BUSY {
             return None;
@@ -229,7 +229,7 @@ impl Plain {
         self.town.wish(random, actor, self.number, &views)
     }
 
-    fn write(&mut self, conversation: &str, deed: crate::histories::record::Deed) {
+    fn write(&mut self, conversation: &str, deed: crate::histories::record::WriteRequest) {
         let id = self.next_id();
         let frame = frames::of_deed(&id, conversation, &deed);
         let asked = self
@@ -243,18 +243,18 @@ impl Plain {
         });
     }
 
-    /// Does something, or breaks the connection.
+    /// Performs an action, or breaks the connection.
     async fn act(&mut self, client: &mut Client) -> Result<(), Over> {
         if self.owner.random.random_ratio(1, 60) {
             return Err(Over);
         }
         match self.wish() {
             None => Ok(()),
-            Some(Wish::Write { conversation, deed }) => {
+            Some(Action::Write { conversation, deed }) => {
                 self.write(&conversation, deed);
                 Ok(())
             }
-            Some(Wish::Mark { conversation, to }) => {
+            Some(Action::Mark { conversation, to }) => {
                 let id = self.next_id();
                 let index = self.town.mark(&self.owner.actor, &conversation, to);
                 self.connection.marks.insert(id.clone(), index);
@@ -262,16 +262,16 @@ impl Plain {
                 let frame = json!({"type": "receipt", "id": id, "conversation": conversation, "delivered": delivered, "read": read});
                 self.send(client, &frame).await
             }
-            Some(Wish::Typing { conversation }) => {
+            Some(Action::Typing { conversation }) => {
                 self.send(client, &json!({"type": "typing", "conversation": conversation}))
                     .await
             }
-            Some(Wish::Call { group, call }) => {
+            Some(Action::Call { group, call }) => {
                 let (name, params) = method(&group, &call);
                 let index = self.town.call(&self.owner.actor, &group, call);
                 self.call(client, name, params, Some(index)).await
             }
-            Some(Wish::Open { whom }) => {
+            Some(Action::Open { whom }) => {
                 self.call(client, "users.open_direct", json!({"actor": whom}), None)
                     .await
             }
@@ -292,7 +292,7 @@ impl Plain {
         client.try_send(frame).await.then_some(()).ok_or(Over)
     }
 
-    /// Sends what waits, the oldest first.
+    /// Sends pending requests, oldest first.
     async fn write_letters(&mut self, client: &mut Client) -> Result<(), Over> {
         for index in 0..self.letters.len() {
             let letter = &mut self.letters[index];
@@ -318,7 +318,7 @@ impl Plain {
         self.send(client, &frame).await
     }
 
-    /// Says what has no answer yet.
+    /// Reports unanswered requests.
     fn settle(&self) {
         let Connection { calls, marks, sync, .. } = &self.connection;
         let frames = self.letters.iter().map(|letter| letter.frame.to_string());
@@ -327,7 +327,7 @@ impl Plain {
         self.town.wait(&self.owner.device, waits.join(", "));
     }
 
-    /// Gets what is missing, first by itself, then by asking; returns whether that is done.
+    /// Waits for missing events, then requests them. Returns true when it has all.
     async fn close(&mut self, client: &mut Client, begun: Instant) -> Result<bool, Over> {
         let late = begun.elapsed() > PATIENCE;
         let views = self.rooms.iter().map(|(id, room)| (id, &room.view));

@@ -1,4 +1,4 @@
-//! What a run leaves for the checker: what was asked for and answered, the log, and what every device saw.
+//! The record of a run for the checker: requests and answers, the log, and the view of every device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,45 +7,45 @@ use serde_json::Value;
 
 use crate::histories::fold::Message;
 
-/// All that is known of a run.
+/// The record of a run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Record {
-    pub(crate) asked: Vec<Asked>,
+pub(crate) struct RunRecord {
+    pub(crate) asked: Vec<RequestRecord>,
     pub(crate) called: Vec<Called>,
     pub(crate) marked: Vec<Marked>,
-    /// By conversation.
+    /// Logs by conversation.
     pub(crate) logs: BTreeMap<String, Log>,
     pub(crate) devices: Vec<Device>,
-    /// What a device saw at once to be wrong.
+    /// Faults that devices detected themselves.
     pub(crate) oddities: Vec<String>,
 }
 
-/// Something to be written into a conversation, under an id of the client.
+/// A request to write into a conversation, with its client id.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestRecord {
     pub(crate) actor: String,
     pub(crate) device: String,
     pub(crate) id: String,
     pub(crate) conversation: String,
-    pub(crate) deed: Deed,
-    /// How many times it was sent; a refusal of the second time may hide that the first one was carried out.
+    pub(crate) deed: WriteRequest,
+    /// Number of attempts; a rejection of a later attempt may hide that the first one was committed.
     pub(crate) tries: u32,
-    /// Whether the server said to come again, so that later ones may have overtaken it.
+    /// True if it was rejected with a retry, so that later ones may have overtaken it.
     pub(crate) put_off: bool,
     pub(crate) outcome: Outcome,
 }
 
-/// What is to be written.
+/// The kind of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Deed {
+pub(crate) enum WriteRequest {
     Send { kind: String, content: Value },
     Edit { target: u64, content: Value },
     Recall { target: u64 },
     React { target: u64, emoji: String, on: bool },
 }
 
-impl Deed {
-    /// Returns the type that the event of it has.
+impl WriteRequest {
+    /// Returns the type of its event.
     pub(crate) fn event_type(&self) -> &'static str {
         match self {
             Self::Send { .. } => "message",
@@ -72,18 +72,18 @@ impl Deed {
     }
 }
 
-/// What the server said in the end.
+/// The final answer of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// Nothing: it may have been carried out or not.
+    /// No answer: it may be committed or not.
     Open,
-    /// It is in the log, with this number and id.
+    /// Committed, with this number and id.
     Acked { seq: u64, event: String },
-    /// It is not done, and will not be.
+    /// Rejected for good.
     Refused { code: String },
 }
 
-/// A method that changes who is in a conversation, or takes a message of somebody else back.
+/// A method call that changes members, or recalls another actor's message.
 #[derive(Clone, Debug)]
 pub(crate) struct Called {
     pub(crate) actor: String,
@@ -92,7 +92,7 @@ pub(crate) struct Called {
     pub(crate) answer: Answer,
 }
 
-/// Which method.
+/// The method.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     Join,
@@ -103,7 +103,7 @@ pub(crate) enum Call {
     TakeBack { target: u64 },
 }
 
-/// What came of a method.
+/// Result of a method call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Open,
@@ -111,7 +111,7 @@ pub(crate) enum Answer {
     Refused,
 }
 
-/// A watermark that was to be moved, and where it was then.
+/// A request to advance a watermark, and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Marked {
     pub(crate) actor: String,
@@ -120,7 +120,7 @@ pub(crate) struct Marked {
     pub(crate) answer: Option<Mark>,
 }
 
-/// Up to where a member has a conversation.
+/// Watermarks of a member in a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) delivered: u64,
@@ -128,7 +128,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Returns the later of both in each respect; what was read was delivered.
+    /// Returns the maximum of both; read implies delivered.
     pub(crate) fn merged(self, other: Self) -> Self {
         let read = self.read.max(other.read);
         let delivered = self.delivered.max(other.delivered).max(read);
@@ -136,39 +136,39 @@ impl Mark {
     }
 }
 
-/// A conversation as the server has it in the end.
+/// The final log of a conversation on the server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
-    /// Who was in it before its first event.
+    /// Members before its first event.
     pub(crate) founders: BTreeSet<String>,
     pub(crate) members: BTreeSet<String>,
     pub(crate) head: u64,
-    /// As history tells them: messages with what became of them.
+    /// Events as in history: messages with their later changes.
     pub(crate) events: Vec<LogEvent>,
 }
 
-/// What a device saw from its first day on.
+/// The complete view of a device.
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) actor: String,
-    /// Whether it begins with the first event of a conversation, or with the newest when it came.
+    /// True if it starts with the first event of a conversation, false if with the newest at its first sync.
     pub(crate) from_the_first: bool,
     pub(crate) stays: Vec<Stay>,
-    /// What it makes of each conversation in the end, if it counts.
+    /// Final counts of each conversation, if it counts.
     pub(crate) counts: BTreeMap<String, Counts>,
 }
 
-/// Members up to which `sync` tells all receipts.
+/// Most members for which `sync` includes all receipts.
 pub(crate) const FEW: usize = 8;
 
-/// What a device shows beside a conversation, from what it was told by and by.
+/// Counts that a device shows for a conversation, derived from live events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) kept: Count,
-    /// As the server says it, asked without a position.
+    /// Counts from a full sync.
     pub(crate) fresh: Count,
-    /// The watermarks of the other members, if they are few.
+    /// Watermarks of the other members, in small conversations.
     pub(crate) others: Option<BTreeMap<String, Mark>>,
 }
 
@@ -179,35 +179,35 @@ pub(crate) struct Count {
     pub(crate) unread: usize,
 }
 
-/// What a device saw of a conversation while it had it.
+/// The view of a conversation during one stay.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stay {
     pub(crate) conversation: String,
-    /// In the order in which they were shown.
+    /// Events in the order of display.
     pub(crate) sights: Vec<Sight>,
     pub(crate) end: End,
-    /// The messages as they are on the device in the end, of the part that it has.
+    /// Final messages on the device, of the part that it has.
     pub(crate) messages: BTreeMap<u64, Message>,
 }
 
 /// How a stay ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It goes on.
+    /// The stay continues.
     #[default]
     Open,
-    /// The device saw its own leaving.
+    /// The device received its own leave event.
     Left,
-    /// It was away, and told that it is no member any more; or on the way to what it had missed.
+    /// A sync, or an error while filling a gap, reported that the actor isn't a member any more.
     Away,
-    /// It was set up anew.
+    /// The device was set up anew.
     Forgotten,
 }
 
-/// An event as a device showed it.
+/// An event as displayed by a device.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     pub(crate) event: LogEvent,
-    /// Whether it came as it happened; history has later changes in it.
+    /// True for a live event; events of history include later changes.
     pub(crate) live: bool,
 }

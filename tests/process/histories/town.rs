@@ -1,4 +1,4 @@
-//! What all devices share: who there is, which groups there are, what is to be done, and the record.
+//! State shared by all devices: people, groups, planned actions, and the record.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,19 +10,21 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::histories::record::{Answer, Asked, Call, Called, Deed, Log, Mark, Marked, Outcome, Record};
+use crate::histories::record::{
+    Answer, Call, Called, Log, Mark, Marked, Outcome, RequestRecord, RunRecord, WriteRequest,
+};
 
-/// How much a device begins that has no answer yet: more would only make a slow server slower.
+/// Most unanswered requests of a device: more would only slow down a slow server.
 pub(crate) const BUSY: usize = 8;
 
-/// What devices do at this time.
+/// Phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// People use them, and lose their connections.
+    /// Devices are used, and lose their connections.
     Living,
-    /// Nobody begins anything; what is begun is brought to an end.
+    /// No new requests; pending ones are completed.
     Settling,
-    /// Everybody gets what is missing, and is done then.
+    /// Devices fetch missing events, then finish.
     Closing,
 }
 
@@ -33,24 +35,24 @@ pub(crate) struct Group {
     pub(crate) owner: String,
 }
 
-/// What all devices share.
+/// State shared by all devices.
 pub(crate) struct Town {
     pub(crate) actors: Vec<String>,
     pub(crate) groups: Vec<Group>,
     pub(crate) phase: watch::Sender<Phase>,
-    record: Mutex<Record>,
-    /// What devices wait for; nothing for one that has brought everything to an end.
+    record: Mutex<RunRecord>,
+    /// What devices are waiting for; no entry for a settled device.
     pub(crate) waits: watch::Sender<BTreeMap<String, String>>,
-    /// How often a device was told that it was too slow.
+    /// Number of gaps reported to slow devices.
     pub(crate) gaps: AtomicU64,
 }
 
-/// What somebody does next.
+/// The next action of a device.
 #[derive(Clone, Debug)]
-pub(crate) enum Wish {
+pub(crate) enum Action {
     Write {
         conversation: String,
-        deed: Deed,
+        deed: WriteRequest,
     },
     Mark {
         conversation: String,
@@ -63,18 +65,18 @@ pub(crate) enum Wish {
         group: String,
         call: Call,
     },
-    /// Opens a conversation of two.
+    /// Creates a conversation of two.
     Open {
         whom: String,
     },
 }
 
-/// What somebody sees of a conversation.
+/// A device's view of a conversation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) upto: u64,
     pub(crate) messages: Vec<u64>,
-    /// Those that are one's own.
+    /// Own messages.
     pub(crate) own: Vec<u64>,
     pub(crate) others: Vec<String>,
 }
@@ -91,19 +93,19 @@ impl Town {
         }
     }
 
-    /// Takes note of what the logs have, once nothing more comes.
+    /// Stores the final logs.
     pub(crate) fn read(&self, logs: BTreeMap<String, Log>) {
         self.record.lock().unwrap().logs = logs;
     }
 
-    /// Whether something is missing, or too much, on a device that has these conversations up to these numbers.
+    /// Returns true if a device with these views lacks events, or has a conversation too many.
     pub(crate) fn is_behind<'a>(&self, me: &str, views: impl Iterator<Item = (&'a String, &'a View)>) -> bool {
         let logs = &self.record.lock().unwrap().logs;
         let wanted = logs
             .iter()
             .filter(|(_, log)| log.members.contains(me))
             .map(|(id, log)| (id, log.head));
-        // That a conversation begins is told with its first event.
+        // A new conversation is announced with its first event.
         let is_begun = |(_, upto): &(&String, u64)| *upto > 0;
         !views
             .map(|(id, view)| (id, view.upto))
@@ -111,11 +113,11 @@ impl Town {
             .eq(wanted.filter(is_begun))
     }
 
-    pub(crate) fn take_record(&self) -> Record {
+    pub(crate) fn take_record(&self) -> RunRecord {
         std::mem::take(&mut self.record.lock().unwrap())
     }
 
-    /// Says what a device waits for.
+    /// Records what a device is waiting for.
     pub(crate) fn wait(&self, device: &str, what: String) {
         self.waits
             .send_if_modified(|waits| waits.insert(device.to_owned(), what.clone()) != Some(what));
@@ -125,10 +127,10 @@ impl Town {
         self.record.lock().unwrap().oddities.push(text);
     }
 
-    /// Notes that something is to be written; returns where that is noted.
-    pub(crate) fn ask(&self, actor: &str, device: &str, id: &str, conversation: &str, deed: Deed) -> usize {
+    /// Records a request. Returns its index.
+    pub(crate) fn ask(&self, actor: &str, device: &str, id: &str, conversation: &str, deed: WriteRequest) -> usize {
         let asked = &mut self.record.lock().unwrap().asked;
-        asked.push(Asked {
+        asked.push(RequestRecord {
             actor: actor.to_owned(),
             device: device.to_owned(),
             id: id.to_owned(),
@@ -141,17 +143,17 @@ impl Town {
         asked.len() - 1
     }
 
-    /// Returns how much of what was to be written has its answer.
+    /// Returns the number of answered requests.
     pub(crate) fn done(&self) -> usize {
         let asked = &self.record.lock().unwrap().asked;
         asked.iter().filter(|asked| asked.outcome != Outcome::Open).count()
     }
 
-    pub(crate) fn asked<T>(&self, index: usize, change: impl FnOnce(&mut Asked) -> T) -> T {
+    pub(crate) fn asked<T>(&self, index: usize, change: impl FnOnce(&mut RequestRecord) -> T) -> T {
         change(&mut self.record.lock().unwrap().asked[index])
     }
 
-    /// Notes that a method is called.
+    /// Records a method call. Returns its index.
     pub(crate) fn call(&self, actor: &str, conversation: &str, call: Call) -> usize {
         let called = &mut self.record.lock().unwrap().called;
         called.push(Called {
@@ -167,7 +169,7 @@ impl Town {
         self.record.lock().unwrap().called[index].answer = answer;
     }
 
-    /// Notes that a watermark is to be moved.
+    /// Records a request to advance a watermark. Returns its index.
     pub(crate) fn mark(&self, actor: &str, conversation: &str, to: Mark) -> usize {
         let marked = &mut self.record.lock().unwrap().marked;
         marked.push(Marked {
@@ -183,8 +185,14 @@ impl Town {
         self.record.lock().unwrap().marked[index].answer = Some(answer);
     }
 
-    /// Thinks of something to do.
-    pub(crate) fn wish(&self, random: &mut StdRng, me: &str, number: u64, views: &[(&String, &View)]) -> Option<Wish> {
+    /// Chooses the next action.
+    pub(crate) fn wish(
+        &self,
+        random: &mut StdRng,
+        me: &str,
+        number: u64,
+        views: &[(&String, &View)],
+    ) -> Option<Action> {
         let dice = random.random_range(0..100);
         if dice >= 92 || views.is_empty() {
             return self.wish_elsewhere(random, me, views);
@@ -192,13 +200,13 @@ impl Town {
         let (conversation, view) = views.choose(random)?;
         let conversation = (*conversation).clone();
         let write = |deed| {
-            Some(Wish::Write {
+            Some(Action::Write {
                 conversation: conversation.clone(),
                 deed,
             })
         };
         let text = |random: &mut StdRng| {
-            // Some are long, so that segments of the log and queues fill at different places.
+            // Some are long, so that segments of the log and queues fill at different positions.
             let length = if random.random_ratio(1, 12) {
                 random.random_range(500..3_000)
             } else {
@@ -209,24 +217,24 @@ impl Town {
         match dice {
             0..50 => {
                 let content = text(random);
-                write(Deed::Send {
+                write(WriteRequest::Send {
                     kind: "text".to_owned(),
                     content,
                 })
             }
             50..60 => {
                 let (target, content) = (*view.own.choose(random)?, text(random));
-                write(Deed::Edit { target, content })
+                write(WriteRequest::Edit { target, content })
             }
-            60..63 => write(Deed::Recall {
+            60..63 => write(WriteRequest::Recall {
                 target: *view.own.choose(random)?,
             }),
             63..76 => {
                 let emoji = (*["👍", "🎉", "🐢"].choose(random)?).to_owned();
-                // Of late, so that several react to the same message.
+                // A recent message, so that several actors react to the same one.
                 let recent = &view.messages[view.messages.len().saturating_sub(5)..];
                 let target = *recent.choose(random)?;
-                write(Deed::React {
+                write(WriteRequest::React {
                     target,
                     emoji,
                     on: random.random_ratio(2, 3),
@@ -235,23 +243,23 @@ impl Town {
             76..89 => {
                 let delivered = view.upto;
                 let read = random.random_range(0..=delivered);
-                Some(Wish::Mark {
+                Some(Action::Mark {
                     conversation,
                     to: Mark { delivered, read },
                 })
             }
-            _ => Some(Wish::Typing { conversation }),
+            _ => Some(Action::Typing { conversation }),
         }
     }
 
-    /// Thinks of something that is about people and groups.
-    fn wish_elsewhere(&self, random: &mut StdRng, me: &str, views: &[(&String, &View)]) -> Option<Wish> {
+    /// Chooses an action about people and groups.
+    fn wish_elsewhere(&self, random: &mut StdRng, me: &str, views: &[(&String, &View)]) -> Option<Action> {
         let group = self.groups.choose(random)?;
         let view = views.iter().find(|(id, _)| **id == group.id).map(|(_, view)| *view);
         let call = match view {
             _ if random.random_ratio(1, 6) => {
                 let whom = self.actors.choose(random).filter(|whom| *whom != me)?.clone();
-                return Some(Wish::Open { whom });
+                return Some(Action::Open { whom });
             }
             None => Call::Join,
             Some(view) if group.owner == me => {
@@ -269,12 +277,12 @@ impl Town {
             Some(_) => return None,
         };
         let group = group.id.clone();
-        Some(Wish::Call { group, call })
+        Some(Action::Call { group, call })
     }
 }
 
 impl View {
-    /// Takes note of an event.
+    /// Applies an event.
     pub(crate) fn see(&mut self, me: &str, event: &courtyard_client::LogEvent) {
         self.upto = self.upto.max(event.seq);
         if event.is_message() {
@@ -286,7 +294,7 @@ impl View {
         if event.event_type == "members" {
             let list = |name: &str| event.content[name].as_array().cloned().unwrap_or_default();
             let (joined, left) = (list("joined"), list("left"));
-            // Those who joined may be known from elsewhere.
+            // Joined members may be known already.
             self.others
                 .retain(|other| !left.iter().chain(&joined).any(|actor| actor == other));
             self.others.extend(

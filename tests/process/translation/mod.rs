@@ -1,4 +1,4 @@
-//! The translation plugin in the real server, with providers on loopback that behave, and others that don't.
+//! The translation plugin in the real server, with valid and with misbehaving providers on loopback.
 
 mod provider;
 
@@ -14,7 +14,7 @@ async fn start(provider: &Provider, api: &str, more: &str) -> (Site, Server) {
     start_with(provider, api, more, 300).await
 }
 
-/// Starts a host that waits so long for the provider.
+/// Starts a host with this timeout for the provider.
 async fn start_with(provider: &Provider, api: &str, more: &str, fetch_ms: u32) -> (Site, Server) {
     let (path, port) = (plugin("translation"), provider.port);
     let secret = if api == "apertium" { "" } else { ", secret = \"key\"" };
@@ -24,7 +24,7 @@ async fn start_with(provider: &Provider, api: &str, more: &str, fetch_ms: u32) -
          [plugins.config]\nretry_ms = 50\npause_ms = 50\nproviders = [{{ api = \"{api}\", url = \"http://127.0.0.1:{port}\"{secret} }}]\n{more}\n\
          [plugins.secrets]\nkey = \"k-1\"\n\
          [plugins.fetch]\nhosts = [\"POST http://127.0.0.1:{port}\"]\n\
-         [plugins.limits]\nfetch_ms = {fetch_ms}\nhook_ms = 2000\n"
+         [plugins.limits]\nfetch_ms = {fetch_ms}\n"
     ));
     let server = site.start().await;
     (site, server)
@@ -61,7 +61,7 @@ async fn history(client: &mut Client) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_reader_gets_the_own_language_beside_the_original_everywhere() {
+async fn a_reader_gets_translations_beside_the_original_on_every_path() {
     let provider = Provider::start(libre).await;
     let (site, server) = start(&provider, "libretranslate", "keep = [\"Courtyard\"]").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -74,13 +74,13 @@ async fn a_reader_gets_the_own_language_beside_the_original_everywhere() {
         value,
         json!({"text": format!("de: {text}"), "from": "en", "by": "libretranslate"})
     );
-    // The provider saw nothing of what is left alone.
+    // Protected parts never reached the provider.
     let asked = provider.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 2);
     let query: Value = serde_json::from_str(&asked[1].1).unwrap();
     assert_eq!(query["q"], "See {0}, write to {1} or {2} about {3} 2.0 and {4}");
 
-    // History and sync have it, also for a device that comes later, and after a kill.
+    // History and sync include it, also for a new device, and after a kill.
     server.kill().await;
     let server = site.start().await;
     let mut tablet = server.sign_in("bob").await;
@@ -94,30 +94,31 @@ async fn a_reader_gets_the_own_language_beside_the_original_everywhere() {
 }
 
 #[tokio::test]
-async fn a_message_does_not_wait_for_a_provider_that_is_down_and_the_translation_comes_later() {
-    // It accepts, and says nothing.
+async fn a_message_is_not_delayed_by_a_failed_provider_and_its_translation_follows() {
+    // It accepts requests, and never responds.
     let provider = Provider::start(|_, _| Vec::new()).await;
-    let (_site, server) = start(&provider, "libretranslate", "").await;
+    let (_site, server) = start_with(&provider, "libretranslate", "", 2_000).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     wants(&mut bob, json!({"language": "de", "everywhere": true})).await;
+    // Messages that waited for the provider would take 40 seconds.
     let begun = Instant::now();
     for index in 0..20 {
         ann.text(&format!("m{index}"), "We go there").await;
         assert_eq!(ann.next().await["type"], "ack");
         assert_eq!(bob.next().await["event"]["seq"], index + 1);
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     provider.was_asked("/detect", 1).await;
     provider.behave(libre);
     for target in 1..=3 {
-        // They come in any order, so that history is looked at until all are there.
+        // They arrive in any order, so history is polled until it has all.
         let begun = Instant::now();
         loop {
             let message = history(&mut bob).await[target - 1].clone();
             if message["annotations"][0]["value"]["text"] == "de: We go there" {
                 break;
             }
-            assert!(begun.elapsed().as_secs() < 30, "{message}");
+            assert!(begun.elapsed().as_secs() < 60, "{message}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -125,7 +126,7 @@ async fn a_message_does_not_wait_for_a_provider_that_is_down_and_the_translation
 }
 
 #[tokio::test]
-async fn what_waits_survives_a_kill() {
+async fn pending_translations_survive_a_kill() {
     let provider = Provider::start(|_, _| response("503 Busy", "text/html", "<html>")).await;
     let (site, server) = start(&provider, "libretranslate", "").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -136,19 +137,19 @@ async fn what_waits_survives_a_kill() {
     provider.behave(libre);
     let server = site.start().await;
     let mut bob = server.sign_in("bob").await;
-    // The annotation may be there before the session.
+    // The annotation may precede the session.
     let begun = Instant::now();
     while history(&mut bob).await[0]["annotations"][0]["value"]["text"] != "de: We go there" {
-        assert!(begun.elapsed().as_secs() < 30);
+        assert!(begun.elapsed().as_secs() < 60);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_provider_that_misbehaves_does_no_harm() {
+async fn invalid_provider_responses_do_no_harm() {
     let provider = Provider::start(libre).await;
-    // Its longest answer takes a busy machine a while.
+    // Its longest response takes a busy machine some time.
     let (site, server) = start_with(&provider, "libretranslate", "", 20_000).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     wants(&mut bob, json!({"language": "de", "everywhere": true})).await;
@@ -174,13 +175,13 @@ async fn a_provider_that_misbehaves_does_no_harm() {
         || b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(),
         || b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec(),
     ];
-    // Each text is answered badly at first, and well from then on.
+    // The first response to each text is invalid, later ones are valid.
     let count = bad.len();
     let left = Arc::new(Mutex::new(vec![true; count]));
     let served = Arc::clone(&left);
     provider.behave(move |path, body| {
         let mut indexes = 0..count;
-        // The language of a text is found out without its numbers.
+        // Language detection gets the text without its numbers.
         let index = indexes.find(|index| body.contains(&format!("number {index},")));
         match index.filter(|index| std::mem::take(&mut served.lock().unwrap()[*index])) {
             Some(index) => bad[index](),
@@ -216,8 +217,8 @@ async fn a_provider_that_misbehaves_does_no_harm() {
 }
 
 #[tokio::test]
-async fn what_a_provider_damages_is_translated_piece_by_piece() {
-    // It has its own idea of what stands in brackets.
+async fn text_with_damaged_placeholders_is_translated_in_segments() {
+    // The provider changes text in brackets.
     let provider = Provider::start(|path, body| libre(path, &body.replace("{0}", "{ 0 }"))).await;
     let (_site, server) = start(&provider, "libretranslate", "").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -231,7 +232,7 @@ async fn what_a_provider_damages_is_translated_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn an_edit_is_translated_again_and_a_recall_leaves_nothing() {
+async fn an_edit_is_retranslated_and_a_recall_deletes_everything() {
     let provider = Provider::start(libre).await;
     let (_site, server) = start(&provider, "libretranslate", "").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -240,13 +241,13 @@ async fn an_edit_is_translated_again_and_a_recall_leaves_nothing() {
     assert_eq!(annotation(&mut bob, 1, "de").await["text"], "de: We go there");
     let edit = |id: &str, text: &str| json!({"type": "edit", "id": id, "conversation": CONVERSATION, "target": 1, "content": {"text": text}});
     assert_eq!(ann.request(edit("e1", "We stay here")).await["type"], "ack");
-    // What is not true any more goes at once.
+    // The outdated translation is cleared at once.
     assert_eq!(annotation(&mut bob, 1, "de").await, Value::Null);
     assert_eq!(annotation(&mut bob, 1, "de").await["text"], "de: We stay here");
     assert_eq!(ann.request(edit("e2", "https://a.example")).await["type"], "ack");
     assert_eq!(annotation(&mut bob, 1, "de").await, Value::Null);
 
-    // A provider that is slow comes too late for a message that was recalled.
+    // The result of a slow provider is discarded after a recall.
     provider.held.send_replace(true);
     let asked = provider.count("/detect");
     ann.text("m2", "A secret thing").await;
@@ -273,7 +274,7 @@ async fn an_edit_is_translated_again_and_a_recall_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_cap_is_told_and_the_same_text_costs_nothing_again() {
+async fn a_reached_cap_is_annotated_and_cached_texts_cost_nothing() {
     let provider = Provider::start(libre).await;
     let (_site, server) = start(&provider, "libretranslate", "day_chars = 12").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -295,7 +296,7 @@ async fn a_cap_is_told_and_the_same_text_costs_nothing_again() {
 }
 
 #[tokio::test]
-async fn settings_of_a_user_and_a_conversation_say_what_is_made() {
+async fn preferences_decide_which_translations_are_made() {
     let provider = Provider::start(libre).await;
     let (_site, server) = start(&provider, "libretranslate", "").await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
@@ -328,7 +329,7 @@ async fn settings_of_a_user_and_a_conversation_say_what_is_made() {
             annotation(&mut bob, seq, "de").await;
             seq += 1;
         }
-        // Messages are looked at in their order: when this one is translated, so would be the one before.
+        // Messages are processed in order: once this one is translated, the one before it was processed.
         bob.text(&format!("b{seq}"), &format!("And this is answer {seq}")).await;
         annotation(&mut ann, seq + 1, "fr").await;
         seq += 2;
@@ -338,7 +339,7 @@ async fn settings_of_a_user_and_a_conversation_say_what_is_made() {
             .any(|event| event["seq"] == asked && event.get("annotations").is_some());
         assert_eq!(made, is_made, "{settings} {choice}");
     }
-    // The settings are the user's, on every device.
+    // Preferences apply to all devices of the user.
     wants(&mut bob, json!({"language": "PT", "reads": ["EN", "de"]})).await;
     let mut tablet = server.sign_in("bob").await;
     assert_eq!(
@@ -349,7 +350,7 @@ async fn settings_of_a_user_and_a_conversation_say_what_is_made() {
 }
 
 #[tokio::test]
-async fn in_a_group_each_language_is_made_once_for_all_who_want_it() {
+async fn in_a_group_each_language_is_translated_once() {
     let provider = Provider::start(libre).await;
     let (path, port) = (plugin("translation"), provider.port);
     let site = Site::bare(&format!(
@@ -382,7 +383,7 @@ async fn in_a_group_each_language_is_made_once_for_all_who_want_it() {
 }
 
 #[tokio::test]
-async fn an_apertium_server_translates_what_a_sender_is_known_to_write() {
+async fn apertium_translates_from_the_senders_language() {
     let provider = Provider::start(|path, body| {
         if path == "/identifylang" {
             return ok(&json!({}));
@@ -426,7 +427,7 @@ async fn known_phrases_need_no_provider() {
 }
 
 #[tokio::test]
-async fn a_text_is_translated_for_whoever_asks() {
+async fn a_text_is_translated_on_demand() {
     let provider = Provider::start(libre).await;
     let (_site, server) = start(&provider, "libretranslate", "").await;
     let mut bob = server.sign_in("bob").await;
@@ -449,7 +450,7 @@ async fn a_text_is_translated_for_whoever_asks() {
     server.stop().await;
 }
 
-/// `apt-get install --no-install-recommends apertium-apy apertium-eng-spa` has all that it needs.
+/// Needs `apt-get install --no-install-recommends apertium-apy apertium-eng-spa`.
 #[tokio::test]
 async fn a_real_apertium_server_translates() {
     let port = free_port();
@@ -460,14 +461,14 @@ async fn a_real_apertium_server_translates() {
         .kill_on_drop(true)
         .spawn()
         .expect("apertium-apy is installed");
-    // What comes before it listens is translated all the same.
+    // Texts sent before it listens are translated later.
     let provider = Provider {
         port,
         asked: Arc::default(),
         answer: Arc::new(Mutex::new(Box::new(|_, _| Vec::new()))),
         held: Arc::new(watch::Sender::new(false)),
     };
-    // It starts what translates with the first text, which takes a busy machine a while.
+    // It starts its translator with the first text, which takes a busy machine some time.
     let (_site, server) = start_with(&provider, "apertium", "", 20_000).await;
     let (mut ann, mut bob) = (server.sign_in("ann").await, server.sign_in("bob").await);
     wants(&mut ann, json!({"language": "en"})).await;

@@ -1,4 +1,4 @@
-//! A provider on loopback, and what it answers.
+//! A provider on loopback.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What a provider answers to a path and a body: raw HTTP.
+/// Returns the raw HTTP response to a path and a body.
 pub(crate) type Answer = Box<dyn Fn(&str, &str) -> Vec<u8> + Send>;
 
 /// A provider on loopback.
@@ -18,7 +18,7 @@ pub(crate) struct Provider {
     /// Path and body of each request.
     pub(crate) asked: Arc<Mutex<Vec<(String, String)>>>,
     pub(crate) answer: Arc<Mutex<Answer>>,
-    /// Whether answers are held back.
+    /// True while responses are held back.
     pub(crate) held: Arc<watch::Sender<bool>>,
 }
 
@@ -57,7 +57,7 @@ impl Provider {
         let _ = self.held.subscribe().wait_for(|held| !held).await;
         let answer = self.answer.lock().unwrap()(&path, &body);
         if answer.is_empty() {
-            // It hears and says nothing, until the other side gives up.
+            // It accepts the request and never responds, until the client times out.
             let _ = stream.read_u8().await;
         }
         let _ = stream.write_all(&answer).await;
@@ -76,12 +76,12 @@ impl Provider {
             .count()
     }
 
-    /// Waits until so many requests came.
+    /// Waits for this many requests.
     pub(crate) async fn was_asked(&self, path: &str, count: usize) {
         let begun = Instant::now();
         while self.count(path) < count {
             assert!(
-                begun.elapsed().as_secs() < 30,
+                begun.elapsed().as_secs() < 60,
                 "{count} requests of {path} did not come"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -101,7 +101,7 @@ pub(crate) fn ok(value: &Value) -> Vec<u8> {
     response("200 OK", "application/json", &value.to_string())
 }
 
-/// A LibreTranslate server: English, and every text comes back with its target in front.
+/// A LibreTranslate server: it detects English, and returns every text with its target language as a prefix.
 pub(crate) fn libre(path: &str, body: &str) -> Vec<u8> {
     let query: Value = serde_json::from_str(body).unwrap();
     if query["api_key"] != "k-1" {

@@ -1,8 +1,8 @@
-//! Reads numbers from bytes, one behind the other.
+//! Reads numbers from bytes, one after the other.
 
 use super::Flaw;
 
-/// What is left to read. Reading over the end is damage.
+/// The remaining bytes. Reading past the end is [`Flaw::Damaged`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
@@ -11,14 +11,15 @@ impl<'a> Bytes<'a> {
         self.0.is_empty()
     }
 
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Flaw> {
-        let (taken, left) = self.0.split_at_checked(count).ok_or(Flaw::Damaged)?;
-        self.0 = left;
-        Ok(taken)
+    /// Reads the next `count` bytes.
+    pub(super) fn read(&mut self, count: usize) -> Result<&'a [u8], Flaw> {
+        let (read, rest) = self.0.split_at_checked(count).ok_or(Flaw::Damaged)?;
+        self.0 = rest;
+        Ok(read)
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
-        self.take(N)?.try_into().map_err(|_| Flaw::Damaged)
+        self.read(N)?.try_into().map_err(|_| Flaw::Damaged)
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, Flaw> {

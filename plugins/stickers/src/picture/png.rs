@@ -1,4 +1,4 @@
-//! PNG (third edition), which APNG is a part of. The pixels are inflated, so that a picture that passes is one.
+//! PNG (third edition, with APNG). The pixels are inflated and counted, so that missing and excess pixels are found.
 
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
@@ -9,7 +9,7 @@ use super::{Flaw, Format, Limits, Picture};
 
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// The window of Deflate; the pixels themselves are not kept.
+/// Bytes of the Deflate window; the pixels themselves aren't stored.
 const WINDOW: usize = 32_768;
 
 #[derive(Clone, Copy)]
@@ -28,19 +28,19 @@ struct Frame {
     pixels: Vec<u8>,
 }
 
-/// How far reading is.
+/// State of the checks after some chunks.
 #[derive(Default)]
-struct State {
+struct ChunkChecker {
     palette: bool,
-    /// As `acTL` says.
+    /// Number of frames declared by `acTL`.
     frames: Option<u32>,
-    /// The next number of `fcTL` and `fdAT`.
+    /// The next sequence number of `fcTL` and `fdAT`.
     sequence: u32,
     data: Vec<u8>,
     data_ended: bool,
-    /// The frame that is read.
+    /// The current frame.
     frame: Option<Frame>,
-    /// Whether the first frame is the picture itself.
+    /// True if the default image is the first frame.
     first_is_data: bool,
     seen: u32,
     duration_ms: u32,
@@ -48,13 +48,13 @@ struct State {
 
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
     let mut bytes = Bytes(bytes);
-    bytes.take(SIGNATURE.len())?;
+    bytes.read(SIGNATURE.len())?;
     let (kind, data) = chunk(&mut bytes)?;
     if kind != *b"IHDR" {
         return Err(Flaw::Damaged);
     }
     let header = header(data, limits)?;
-    let mut state = State::default();
+    let mut checker = ChunkChecker::default();
     loop {
         let (kind, data) = chunk(&mut bytes)?;
         if kind == *b"IEND" {
@@ -63,24 +63,24 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
             }
             break;
         }
-        state.take(&kind, data, header, limits)?;
+        checker.check_chunk(&kind, data, header, limits)?;
     }
-    state.end(header)?;
-    let is_animated = state.frames.is_some();
+    checker.finish(header)?;
+    let is_animated = checker.frames.is_some();
     Ok(Picture {
         format: if is_animated { Format::Apng } else { Format::Png },
         width: header.width,
         height: header.height,
-        frames: state.frames.unwrap_or(1),
-        duration_ms: state.duration_ms,
+        frames: checker.frames.unwrap_or(1),
+        duration_ms: checker.duration_ms,
     })
 }
 
-/// Reads one chunk and checks its sum.
+/// Reads one chunk and checks its checksum.
 fn chunk<'a>(bytes: &mut Bytes<'a>) -> Result<([u8; 4], &'a [u8]), Flaw> {
     let length = usize::try_from(bytes.u32_big()?).map_err(|_| Flaw::Damaged)?;
     let kind: [u8; 4] = bytes.array()?;
-    let data = bytes.take(length)?;
+    let data = bytes.read(length)?;
     let mut sum = crc32fast::Hasher::new();
     sum.update(&kind);
     sum.update(data);
@@ -113,8 +113,8 @@ fn header(data: &[u8], limits: Limits) -> Result<Header, Flaw> {
     })
 }
 
-impl State {
-    fn take(&mut self, kind: &[u8; 4], data: &[u8], header: Header, limits: Limits) -> Result<(), Flaw> {
+impl ChunkChecker {
+    fn check_chunk(&mut self, kind: &[u8; 4], data: &[u8], header: Header, limits: Limits) -> Result<(), Flaw> {
         if kind != b"IDAT" && !self.data.is_empty() {
             self.data_ended = true;
         }
@@ -129,16 +129,16 @@ impl State {
                 self.frames = Some(limits.check_frames(data.u32_big()?)?);
                 data.u32_big()?;
             }
-            b"fcTL" if self.frames.is_some() => self.control(data, header)?,
+            b"fcTL" if self.frames.is_some() => self.start_frame(data, header)?,
             b"fdAT" if self.data_ended => {
                 let mut data = Bytes(data);
-                self.count(data.u32_big()?)?;
+                self.check_sequence(data.u32_big()?)?;
                 let is_first = self.first_is_data && self.seen == 1;
                 let frame = self.frame.as_mut().filter(|_| !is_first).ok_or(Flaw::Damaged)?;
                 frame.pixels.extend_from_slice(data.0);
             }
             b"eXIf" => return Err(Flaw::Metadata),
-            // What begins in upper case must be understood.
+            // Unknown critical chunks.
             [first, ..] if first.is_ascii_uppercase() => return Err(Flaw::Damaged),
             b"acTL" | b"fcTL" | b"fdAT" => return Err(Flaw::Damaged),
             _ => {}
@@ -146,11 +146,11 @@ impl State {
         Ok(())
     }
 
-    /// Begins a frame.
-    fn control(&mut self, data: &[u8], header: Header) -> Result<(), Flaw> {
+    /// Ends the current frame, and starts the one of an `fcTL` chunk.
+    fn start_frame(&mut self, data: &[u8], header: Header) -> Result<(), Flaw> {
         self.end_frame(header)?;
         let mut data = Bytes(data);
-        self.count(data.u32_big()?)?;
+        self.check_sequence(data.u32_big()?)?;
         let (width, height, left, top) = (data.u32_big()?, data.u32_big()?, data.u32_big()?, data.u32_big()?);
         let fits = |side: u32, at: u32, whole: u32| side > 0 && at.checked_add(side).is_some_and(|end| end <= whole);
         if !fits(width, left, header.width) || !fits(height, top, header.height) {
@@ -178,7 +178,7 @@ impl State {
         Ok(())
     }
 
-    fn count(&mut self, sequence: u32) -> Result<(), Flaw> {
+    fn check_sequence(&mut self, sequence: u32) -> Result<(), Flaw> {
         if sequence != self.sequence {
             return Err(Flaw::Damaged);
         }
@@ -199,7 +199,7 @@ impl State {
         }
     }
 
-    fn end(&mut self, header: Header) -> Result<(), Flaw> {
+    fn finish(&mut self, header: Header) -> Result<(), Flaw> {
         self.end_frame(header)?;
         let is_whole = self.palette || !header.is_palette;
         if !is_whole || self.frames.is_some_and(|frames| frames != self.seen) {
@@ -213,7 +213,7 @@ fn is_palette(data: &[u8]) -> bool {
     !data.is_empty() && data.len().is_multiple_of(3) && data.len() <= 768
 }
 
-/// Inflates pixels, without keeping them, and compares how many bytes they are.
+/// Inflates pixels without storing them, and checks the number of their bytes.
 fn check_pixels(data: &[u8], width: u32, height: u32, header: Header) -> Result<(), Flaw> {
     let wanted = expected(width, height, header);
     let mut inflater = DecompressorOxide::new();
@@ -235,7 +235,7 @@ fn check_pixels(data: &[u8], width: u32, height: u32, header: Header) -> Result<
     }
 }
 
-/// Counts the bytes of the pixels, with the byte in front of each row.
+/// Returns the number of bytes of the pixels, with the filter byte of each row.
 fn expected(width: u32, height: u32, header: Header) -> u64 {
     let pass = |width: u32, height: u32| {
         let row = 1 + (u64::from(width) * u64::from(header.bits_per_pixel)).div_ceil(8);
@@ -244,7 +244,7 @@ fn expected(width: u32, height: u32, header: Header) -> u64 {
     if !header.is_interlaced {
         return pass(width, height);
     }
-    // Where each pass of Adam7 begins, and its steps.
+    // First column and row of each pass of Adam7, and its steps across and down.
     const PASSES: [(u32, u32, u32, u32); 7] = [
         (0, 0, 8, 8),
         (4, 0, 8, 8),

@@ -1,4 +1,4 @@
-//! WebP: the container, and the headers of the frames in it.
+//! WebP: the container, and the headers of its frames.
 
 use super::bytes::Bytes;
 use super::{Flaw, Format, Limits, Picture};
@@ -10,7 +10,7 @@ const EXIF: u8 = 0x08;
 
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
     let mut bytes = Bytes(bytes);
-    bytes.take(4)?;
+    bytes.read(4)?;
     let length = usize::try_from(bytes.u32_little()?).map_err(|_| Flaw::Damaged)?;
     if length != bytes.0.len() || bytes.array()? != *b"WEBP" {
         return Err(Flaw::Damaged);
@@ -33,18 +33,18 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Picture, Flaw> {
     })
 }
 
-/// Reads one chunk; those of an odd length have a byte behind them.
+/// Reads one chunk; one of odd length is followed by a padding byte.
 fn chunk<'a>(bytes: &mut Bytes<'a>) -> Result<([u8; 4], &'a [u8]), Flaw> {
     let kind = bytes.array()?;
     let length = usize::try_from(bytes.u32_little()?).map_err(|_| Flaw::Damaged)?;
-    let data = bytes.take(length)?;
+    let data = bytes.read(length)?;
     if length % 2 == 1 && !bytes.is_empty() {
-        bytes.take(1)?;
+        bytes.read(1)?;
     }
     Ok((kind, data))
 }
 
-/// Reads the size in the header of a key frame of VP8, or of VP8L.
+/// Returns the dimensions in the header of a VP8 key frame, or of VP8L.
 fn still(kind: [u8; 4], data: &[u8]) -> Result<(u32, u32), Flaw> {
     let mut data = Bytes(data);
     if kind == *b"VP8L" {
@@ -75,7 +75,7 @@ fn still(kind: [u8; 4], data: &[u8]) -> Result<(u32, u32), Flaw> {
 fn extended(data: &[u8], mut bytes: Bytes<'_>, limits: Limits) -> Result<Picture, Flaw> {
     let mut data = Bytes(data);
     let flags = data.u8()?;
-    data.take(3)?;
+    data.read(3)?;
     let width = limits.check_side(data.u24_little()? + 1)?;
     let height = limits.check_side(data.u24_little()? + 1)?;
     if flags & (EXIF | XMP) != 0 {
@@ -108,7 +108,7 @@ fn extended(data: &[u8], mut bytes: Bytes<'_>, limits: Limits) -> Result<Picture
     })
 }
 
-/// Reads a frame of an animation; returns how long it is shown.
+/// Checks a frame of an animation. Returns its duration in milliseconds.
 fn frame(data: &[u8], canvas: (u32, u32)) -> Result<u32, Flaw> {
     let mut data = Bytes(data);
     let (left, top) = (data.u24_little()? * 2, data.u24_little()? * 2);

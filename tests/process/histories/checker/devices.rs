@@ -1,9 +1,9 @@
-//! What devices saw against the log.
+//! Comparison of the views of devices with the log.
 
 use super::*;
 use crate::histories::record::{Count, Device, End, Mark, Sight, Stay};
 
-/// What an unread count is counted up to.
+/// Upper bound of unread counts.
 const UNREAD: usize = 100;
 
 impl Checker<'_> {
@@ -51,11 +51,11 @@ impl Checker<'_> {
         }
     }
 
-    /// Follows what a device was shown of a conversation.
+    /// Checks the events of a stay.
     fn check_stay(&mut self, device: &Device, stay: &Stay) {
         let what = format!("{} in {}", device.name, stay.conversation);
         let Some(log) = self.record.logs.get(&stay.conversation) else {
-            return self.complain(Fault::Invented, format!("{what}: there is no such conversation"));
+            return self.complain(Fault::Invented, format!("{what}: the conversation does not exist"));
         };
         let mut before = stay.sights.first().map_or(0, |sight| sight.event.seq - 1);
         if device.from_the_first && before != 0 {
@@ -92,7 +92,7 @@ impl Checker<'_> {
         self.check_messages(&what, device, stay);
     }
 
-    /// Compares an event with the log's.
+    /// Compares an event with that of the log.
     fn check_sight(&mut self, what: &str, conversation: &str, sight: &Sight) {
         let event = &sight.event;
         let Some(raw) = self.raw.get(conversation).and_then(|raw| raw.get(&event.seq)) else {
@@ -110,7 +110,7 @@ impl Checker<'_> {
             && raw.time == event.time;
         let message = raw.target.unwrap_or(raw.seq);
         let is_recalled = self.is_recalled(conversation, message);
-        // What a plugin said is known from the log alone, which has nothing of what was recalled.
+        // Events of plugins are known from the log alone, which has no recalled content.
         let is_known = self.origin(raw).is_some() || !is_recalled;
         let may_differ = !is_known || (!sight.live && self.may_say(raw, event, is_recalled));
         is_same &= raw.content == event.content || may_differ;
@@ -119,7 +119,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether an event of a page of history may say this: with any edit that came later, or nothing if it was recalled.
+    /// Returns true if an event of history may have this content: that of any later edit, or none after a recall.
     fn may_say(&self, raw: &LogEvent, event: &LogEvent, is_recalled: bool) -> bool {
         if is_recalled && event.content == json!({}) {
             return true;
@@ -134,7 +134,7 @@ impl Checker<'_> {
             })
     }
 
-    /// Compares the messages that a device has with what their events make of them.
+    /// Compares the messages of a device with their folded events.
     fn check_messages(&mut self, what: &str, device: &Device, stay: &Stay) {
         if stay.end != End::Open {
             return;
@@ -157,7 +157,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Counts what somebody has not read.
+    /// Counts the unread messages of an actor.
     fn count(&self, actor: &str, conversation: &str, read: u64) -> usize {
         let events = self.raw.get(conversation).into_iter().flatten();
         let unread = events.filter(|(seq, event)| **seq > read && event.is_message() && event.sender != actor);
@@ -176,12 +176,12 @@ impl Checker<'_> {
         let is_within =
             (least.read..=most.read).contains(&read) && (least.delivered..=most.delivered).contains(&delivered);
         if !is_within || read > delivered {
-            let text = format!("{what} says {count:?}, where {least:?} was acknowledged and {most:?} asked for");
+            let text = format!("{what} says {count:?}, but {least:?} was acknowledged and {most:?} requested");
             self.complain(Fault::Watermark, text);
         }
     }
 
-    /// Returns where the watermark of somebody is at least, and at most.
+    /// Returns the lower and upper bound of an actor's watermark.
     fn bounds(&self, actor: &str, conversation: &str) -> (Mark, Mark) {
         let own = self.record.marked.iter();
         let own = own.filter(|marked| marked.actor == actor && marked.conversation == conversation);
@@ -191,7 +191,7 @@ impl Checker<'_> {
         })
     }
 
-    /// Compares the watermarks of others with what they themselves are told.
+    /// Compares the receipts of other members with the marks on their own devices.
     fn check_others(&mut self, what: &str, device: &Device, conversation: &str, others: &BTreeMap<String, Mark>) {
         let members = self
             .record

@@ -1,12 +1,12 @@
-//! The log against what was asked for.
+//! Comparison of the log with the requests.
 
 use super::*;
 
-/// What a mute takes away.
+/// Event types that a mute forbids.
 const SPEECH: [&str; 3] = ["message", "edit", "reaction"];
 
 impl Checker<'_> {
-    /// Looks for everything that was acknowledged, in the order in which it was said.
+    /// Checks that every acknowledged request is in the log, in the order of its device.
     pub(super) fn check_asked(&mut self) {
         let mut last: HashMap<(&str, &str), u64> = HashMap::new();
         for asked in &self.record.asked {
@@ -53,7 +53,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Looks at the numbers, ids and contents of a log, and for what nobody asked for.
+    /// Checks the numbers, ids and contents of a log, and that each event was requested.
     pub(super) fn check_log(&mut self, conversation: &str, log: &Log) {
         let (mut ids, mut client_ids) = (BTreeSet::new(), BTreeSet::new());
         let mut next = 1;
@@ -68,14 +68,14 @@ impl Checker<'_> {
             }
             next = event.seq + 1;
             if !ids.insert(&event.id) || !client_ids.insert((&event.sender, &event.client_id)) {
-                self.complain(Fault::Doubled, format!("{what} is there twice"));
+                self.complain(Fault::Doubled, format!("{what} exists twice"));
             }
             match self.origin(event) {
                 Some(asked) => self.check_origin(&what, conversation, event, asked),
                 None if self.is_of_a_plugin(conversation, event) => {}
                 None => self.complain(
                     Fault::Invented,
-                    format!("{what} was never asked for: {}", event.content),
+                    format!("{what} was never requested: {}", event.content),
                 ),
             }
             self.check_fold(&what, conversation, event);
@@ -88,8 +88,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Compares an event with what was asked for.
-    fn check_origin(&mut self, what: &str, conversation: &str, event: &LogEvent, asked: &Asked) {
+    /// Compares an event with its request.
+    fn check_origin(&mut self, what: &str, conversation: &str, event: &LogEvent, asked: &RequestRecord) {
         if let (Outcome::Refused { code }, 1) = (&asked.outcome, asked.tries) {
             self.complain(Fault::Invented, format!("{what} was refused: {code}"));
         }
@@ -97,8 +97,8 @@ impl Checker<'_> {
         let is_same = asked.conversation == conversation
             && deed.event_type() == event.event_type
             && deed.target() == event.target
-            && !matches!(deed, crate::histories::record::Deed::Send { kind, .. } if *kind != event.kind);
-        // What a message says now is compared with the fold of its events.
+            && !matches!(deed, crate::histories::record::WriteRequest::Send { kind, .. } if *kind != event.kind);
+        // The current content is compared with the folded events elsewhere.
         let mut contents = vec![deed.content()];
         if event.event_type == "edit"
             && event
@@ -110,12 +110,12 @@ impl Checker<'_> {
         if !is_same || (!event.is_message() && !contents.contains(&event.content)) {
             self.complain(
                 Fault::Altered,
-                format!("{what} is not what was asked for: {} and {asked:?}", event.content),
+                format!("{what} differs from its request: {} and {asked:?}", event.content),
             );
         }
     }
 
-    /// Whether an event is one that a plugin leaves when somebody calls it.
+    /// Returns true for an event that a plugin writes for a method call.
     fn is_of_a_plugin(&self, conversation: &str, event: &LogEvent) -> bool {
         match &*event.event_type {
             "members" => true,
@@ -128,7 +128,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Compares a message with what its events make of it.
+    /// Compares a message with its folded events.
     fn check_fold(&mut self, what: &str, conversation: &str, event: &LogEvent) {
         if !event.is_message() {
             return;
@@ -138,7 +138,7 @@ impl Checker<'_> {
             .get(conversation)
             .and_then(|messages| messages.get(&event.seq));
         let mut found = Message::of(event);
-        // What a plugin said is known from history alone.
+        // Annotations of plugins are known from history alone.
         if self.origin(event).is_none() && !found.recalled {
             found.content = wanted.map(|wanted| wanted.content.clone()).unwrap_or_default();
         }
@@ -148,7 +148,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Follows who came and went, and what those did who were not to.
+    /// Follows the members, and checks that only allowed actors wrote.
     pub(super) fn check_members(&mut self, conversation: &str, log: &Log) {
         let mut members = log.founders.clone();
         let mut muted = BTreeSet::new();
@@ -199,7 +199,7 @@ impl Checker<'_> {
         self.check_calls(conversation, "leave", &leaves);
     }
 
-    /// Compares how often people came or went with how often that was asked for.
+    /// Compares the number of joins and leaves with the requests.
     fn check_calls(&mut self, conversation: &str, what: &str, found: &BTreeMap<String, u32>) {
         use crate::histories::record::Answer;
         let mut wanted: BTreeMap<&str, (u32, u32)> = BTreeMap::new();

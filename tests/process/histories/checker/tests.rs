@@ -1,7 +1,7 @@
-//! The checker on histories that are right, and on the same ones with one thing broken.
+//! The checker on correct histories, and on the same ones with one fault.
 
 use super::*;
-use crate::histories::record::{Answer, Called, Count, Counts, Deed, Device, End, Mark, Marked, Sight, Stay};
+use crate::histories::record::{Answer, Called, Count, Counts, Device, End, Mark, Marked, Sight, Stay, WriteRequest};
 
 const ROOM: &str = "room";
 
@@ -17,8 +17,8 @@ fn event(seq: u64, event_type: &str, sender: &str, members: Value) -> LogEvent {
     serde_json::from_value(event).unwrap()
 }
 
-fn asked(event: &LogEvent, deed: Deed) -> Asked {
-    Asked {
+fn asked(event: &LogEvent, deed: WriteRequest) -> RequestRecord {
+    RequestRecord {
         actor: event.sender.clone(),
         device: format!("{}/0", event.sender),
         id: event.client_id.clone(),
@@ -33,15 +33,15 @@ fn asked(event: &LogEvent, deed: Deed) -> Asked {
     }
 }
 
-fn send(text: &str) -> Deed {
-    Deed::Send {
+fn send(text: &str) -> WriteRequest {
+    WriteRequest::Send {
         kind: "text".to_owned(),
         content: json!({"text": text}),
     }
 }
 
-/// Ann, whose room it is, and Bob, who joined; he said something and changed it, she reacted. Both have two devices.
-fn right() -> Record {
+/// Ann's conversation, which Bob joined; he sent a message and edited it, she reacted. Both have two devices.
+fn right() -> RunRecord {
     let text = |text: &str| json!({"kind": "text", "content": {"text": text}});
     let raw = [
         event(1, "members", "bob", json!({"content": {"joined": ["bob"], "left": []}})),
@@ -64,11 +64,11 @@ fn right() -> Record {
     let deeds = [
         send("Helo"),
         send("Hi"),
-        Deed::Edit {
+        WriteRequest::Edit {
             target: 2,
             content: json!({"text": "Hello"}),
         },
-        Deed::React {
+        WriteRequest::React {
             target: 2,
             emoji: "+".to_owned(),
             on: true,
@@ -124,7 +124,7 @@ fn right() -> Record {
     };
     let (anns, bobs) = (mark(6, 2), mark(3, 3));
     let names = || ["ann".to_owned(), "bob".to_owned()];
-    Record {
+    RunRecord {
         asked,
         called: vec![Called {
             actor: "bob".to_owned(),
@@ -152,26 +152,26 @@ fn right() -> Record {
     }
 }
 
-/// Breaks something, and returns what the checker finds.
-fn faults(break_it: impl FnOnce(&mut Record)) -> BTreeSet<Fault> {
+/// Modifies the correct record, and returns the faults that the checker finds.
+fn faults(break_it: impl FnOnce(&mut RunRecord)) -> BTreeSet<Fault> {
     let mut record = right();
     break_it(&mut record);
     check(&record).into_iter().map(|complaint| complaint.fault).collect()
 }
 
-fn log(record: &mut Record) -> &mut Log {
+fn log(record: &mut RunRecord) -> &mut Log {
     record.logs.get_mut(ROOM).unwrap()
 }
 
-fn stay(record: &mut Record) -> &mut Stay {
+fn stay(record: &mut RunRecord) -> &mut Stay {
     &mut record.devices[1].stays[0]
 }
 
-fn counts(record: &mut Record) -> &mut Counts {
+fn counts(record: &mut RunRecord) -> &mut Counts {
     record.devices[1].counts.get_mut(ROOM).unwrap()
 }
 
-/// Asserts that exactly these faults are found.
+/// Asserts that the checker finds exactly these faults.
 macro_rules! assert_faults {
     ([$($fault:ident),*], $break_it:expr) => {
         assert_eq!(faults($break_it), BTreeSet::from([$(Fault::$fault),*]));
@@ -179,9 +179,9 @@ macro_rules! assert_faults {
 }
 
 #[test]
-fn nothing_is_wrong_with_what_is_right() {
+fn correct_histories_have_no_faults() {
     assert_eq!(check(&right()), []);
-    // A page of history has later changes in it, and what was asked for may have been done without an answer.
+    // A page of history includes later changes, and unanswered requests may be committed.
     assert_faults!([], |record| {
         stay(record).sights[1].event.content = json!({"text": "Hello"});
         stay(record).sights[1].live = false;
@@ -191,14 +191,14 @@ fn nothing_is_wrong_with_what_is_right() {
 }
 
 #[test]
-fn an_event_that_is_lost_is_found_in_the_log_and_on_devices() {
+fn lost_events_are_found_in_the_log_and_on_devices() {
     assert_faults!([Lost, Gap, Invented], |record| drop(log(record).events.remove(2)));
     assert_faults!([Lost], |record| drop(stay(record).sights.remove(2)));
     assert_faults!([Lost], |record| drop(stay(record).sights.pop()));
     assert_faults!([Lost], |record| drop(stay(record).sights.remove(0)));
     assert_faults!([Lost], |record| drop(stay(record).messages.remove(&3)));
     assert_faults!([Lost], |record| record.devices[1].stays.clear());
-    // Also at the end of the log, where no number is missing.
+    // Also at the end of the log, where the numbering has no gap.
     assert_faults!([Lost, Invented, Unread], |record| {
         log(record).events.pop();
         log(record).head = 5;
@@ -206,7 +206,7 @@ fn an_event_that_is_lost_is_found_in_the_log_and_on_devices() {
 }
 
 #[test]
-fn an_event_that_is_doubled_is_found_in_the_log_and_on_devices() {
+fn duplicated_events_are_found_in_the_log_and_on_devices() {
     assert_faults!([Doubled, Lost, Unread], |record| {
         let mut again = log(record).events[5].clone();
         (again.seq, again.id) = (7, "e7".to_owned());
@@ -224,10 +224,10 @@ fn an_event_that_is_doubled_is_found_in_the_log_and_on_devices() {
 }
 
 #[test]
-fn events_in_another_order_are_found_in_the_log_and_on_devices() {
+fn reordered_events_are_found_in_the_log_and_on_devices() {
     assert!(faults(|record| log(record).events.swap(2, 4)).contains(&Fault::Reordered));
     assert!(faults(|record| stay(record).sights.swap(2, 3)).contains(&Fault::Reordered));
-    // Two messages of one device have changed places, but for that all is well.
+    // Two messages of one device are swapped; the rest is correct.
     assert_faults!([Reordered, Altered, Folded], |record| {
         let events = &mut log(record).events;
         let (first, last) = (events[1].client_id.clone(), events[5].client_id.clone());
@@ -246,16 +246,16 @@ fn events_in_another_order_are_found_in_the_log_and_on_devices() {
 }
 
 #[test]
-fn an_event_that_is_invented_is_found_in_the_log_and_on_devices() {
+fn invented_events_are_found_in_the_log_and_on_devices() {
     assert_faults!([Invented], |record| {
-        // It was acknowledged to nobody, and asked for by nobody.
+        // Neither requested nor acked.
         record.asked.remove(1);
     });
     assert_faults!([Invented], |record| record.asked[1].outcome = Outcome::Refused {
         code: "forbidden".to_owned()
     });
     assert_faults!([], |record| {
-        // Refused the second time, it may have been done the first time.
+        // Rejected on the second attempt, it may be committed by the first.
         record.asked[1].outcome = Outcome::Refused {
             code: "unknown_conversation".to_owned(),
         };
@@ -276,7 +276,7 @@ fn an_event_that_is_invented_is_found_in_the_log_and_on_devices() {
 }
 
 #[test]
-fn what_is_not_as_it_was_said_is_found() {
+fn modified_contents_are_found() {
     assert_faults!([Altered], |record| stay(record).sights[2].event.content =
         json!({"text": "Ho"}));
     assert_faults!([Altered], |record| stay(record).sights[2].event.sender =
@@ -294,12 +294,12 @@ fn what_is_not_as_it_was_said_is_found() {
 }
 
 #[test]
-fn unread_counts_and_watermarks_that_are_wrong_are_found() {
+fn wrong_unread_counts_and_watermarks_are_found() {
     assert_faults!([Unread], |record| counts(record).kept.unread = 2);
     assert_faults!([Unread], |record| counts(record).fresh.unread = 0);
     assert_faults!([Watermark], |record| counts(record).kept.mark.delivered = 5);
     assert_faults!([Watermark], |record| {
-        // Back behind what was acknowledged.
+        // Lower than acknowledged.
         for device in &mut record.devices[..2] {
             let counts = device.counts.get_mut(ROOM).unwrap();
             (counts.kept.mark.delivered, counts.fresh.mark.delivered) = (5, 5);
@@ -320,13 +320,13 @@ fn unread_counts_and_watermarks_that_are_wrong_are_found() {
 }
 
 #[test]
-fn who_is_where_they_are_not_to_be_is_found() {
+fn wrong_memberships_are_found() {
     assert_faults!([Membership], |record| assert!(log(record).members.remove("bob")));
     assert_faults!([Membership], |record| assert!(
         log(record).founders.insert("bob".to_owned())
     ));
     assert_faults!([Membership], |record| {
-        // The room was Bob's, so Ann was never in it.
+        // The conversation was Bob's, so Ann was never a member.
         log(record).founders = ["cleo".to_owned()].into();
         log(record).members = ["bob".to_owned(), "cleo".to_owned()].into();
         record.devices.truncate(0);
@@ -336,7 +336,7 @@ fn who_is_where_they_are_not_to_be_is_found() {
 }
 
 #[test]
-fn who_speaks_while_muted_is_found() {
+fn messages_of_muted_members_are_found() {
     let muted = |until_ms: u64| json!({"kind": "custom:group", "content": {"event": "muted", "actor": "bob", "until_ms": until_ms}});
     for (until_ms, faults) in [(0, BTreeSet::new()), (9, BTreeSet::from([Fault::Membership]))] {
         let mut record = right();

@@ -1,20 +1,20 @@
-//! What the server says.
+//! Frames of the server.
 
 use courtyard_client::LogEvent;
 
 use super::*;
-use crate::histories::record::{Answer, Deed, Mark, Outcome, Sight};
+use crate::histories::record::{Answer, Mark, Outcome, Sight, WriteRequest};
 
-/// Codes after which nobody knows whether something was done.
+/// Codes that leave it unknown whether a request was committed.
 const UNKNOWN: [&str; 2] = ["storage_failed", "shutting_down"];
 
-/// Returns the frame that asks for something.
-pub(super) fn of_deed(id: &str, conversation: &str, deed: &Deed) -> Value {
+/// Returns the frame of a request.
+pub(super) fn of_deed(id: &str, conversation: &str, deed: &WriteRequest) -> Value {
     let more = match deed {
-        Deed::Send { kind, content } => json!({"type": "send", "kind": kind, "content": content}),
-        Deed::Edit { target, content } => json!({"type": "edit", "target": target, "content": content}),
-        Deed::Recall { target } => json!({"type": "recall", "target": target}),
-        Deed::React { target, emoji, on } => {
+        WriteRequest::Send { kind, content } => json!({"type": "send", "kind": kind, "content": content}),
+        WriteRequest::Edit { target, content } => json!({"type": "edit", "target": target, "content": content}),
+        WriteRequest::Recall { target } => json!({"type": "recall", "target": target}),
+        WriteRequest::React { target, emoji, on } => {
             json!({"type": if *on { "react" } else { "unreact" }, "target": target, "emoji": emoji})
         }
     };
@@ -85,7 +85,7 @@ impl Plain {
             sync.heard.insert(conversation.clone());
         }
         if !self.rooms.contains_key(&conversation) {
-            // What there is to know about it besides its events.
+            // The sync entry has more than the events.
             self.connection.sync_again = true;
         }
         let room = self.rooms.entry(conversation.clone());
@@ -98,7 +98,7 @@ impl Plain {
         }
         let sight = Sight { event, live: true };
         if seq <= room.view.upto && sight.ends_stay_of(&self.owner.actor) {
-            // A page of history was faster.
+            // A page of history arrived first.
             self.leave(&conversation, End::Away, seq);
         } else {
             room.take(sight, seq);
@@ -106,7 +106,7 @@ impl Plain {
         self.show(client, &conversation).await
     }
 
-    /// Shows what can be shown, and asks for what is missing.
+    /// Displays the next events, and requests missing ones.
     async fn show(&mut self, client: &mut Client, conversation: &str) -> Result<(), Over> {
         let me = self.owner.actor.clone();
         while let Some(sight) = self.rooms.get_mut(conversation).and_then(|room| room.show(&me)) {
@@ -118,14 +118,14 @@ impl Plain {
         self.fill(client, conversation).await
     }
 
-    /// Puts a conversation away that ended with a number; what came behind it is the beginning of another stay.
+    /// Ends a stay at a number; later events begin the next stay.
     fn leave(&mut self, conversation: &str, end: End, seq: u64) {
         let Some(mut room) = self.rooms.remove(conversation) else {
             return;
         };
         if let Some(next) = room.split_off(seq) {
             self.rooms.insert(conversation.to_owned(), next);
-            // What happened between the two is not told by itself.
+            // Events between two stays aren't pushed.
             self.connection.sync_again = true;
         }
         self.ended.push(room.end(end));
@@ -184,7 +184,7 @@ impl Plain {
             asked.deed.clone()
         });
         let kind = match &deed {
-            Deed::Send { kind, .. } => &**kind,
+            WriteRequest::Send { kind, .. } => &**kind,
             _ => "",
         };
         let event = json!({
@@ -192,8 +192,8 @@ impl Plain {
             "target": deed.target(), "kind": kind, "sender": self.owner.actor, "client_id": frame["id"],
             "content": frame.get("content").cloned().unwrap_or_else(|| deed.content()), "time": frame["time"],
         });
-        // An answer to a repetition may be older than the membership. Answers stay when events are dropped, so that the gap
-        // comes behind them.
+        // The ack of a repetition may be older than the membership. Acks stay queued when events are dropped, so the gap
+        // follows them.
         let Some(room) = self.rooms.get_mut(text(&frame["conversation"])) else {
             return Ok(());
         };
@@ -224,7 +224,7 @@ impl Plain {
             let me = self.owner.actor.clone();
             if let Some(room) = self.rooms.get_mut(&conversation) {
                 room.is_filling = false;
-                // What it missed before it left is not for it any more.
+                // Events before the leave can't be fetched any more.
                 if let Some(seq) = room.waits_with_leaving(&me) {
                     self.leave(&conversation, End::Away, seq);
                     self.show(client, &conversation).await?;
@@ -263,18 +263,18 @@ impl Plain {
             return Ok(());
         }
         self.position = Some(frame["position"].clone());
-        // An answer to what was asked before a gap tells of less.
+        // An answer to a request from before a gap is incomplete.
         self.connection.is_told = !self.connection.sync_again;
         for id in frame["left"].as_array().into_iter().flatten().map(text) {
             if heard.contains(id) {
-                // It may have been joined again since the answer was made.
+                // The actor may have rejoined since the answer.
                 self.connection.sync_again = true;
             } else {
                 self.leave(id, End::Away, u64::MAX - 1);
             }
         }
         listed.iter().for_each(|entry| self.listed(entry));
-        // Also of those that it was told of before, over a connection that broke meanwhile.
+        // Also for conversations announced on an earlier connection that broke meanwhile.
         for id in self.rooms.keys().cloned().collect::<Vec<_>>() {
             self.fill(client, &id).await?;
         }

@@ -10,16 +10,16 @@ use crate::histories::town::View;
 pub(super) struct Room {
     pub(super) view: View,
     stay: Stay,
-    /// What came too early, and up to where history was folded into it.
+    /// Events ahead of their turn, with the number up to which history was folded into them.
     waiting: BTreeMap<u64, (Sight, u64)>,
-    /// The newest number that was heard of.
+    /// The newest known number.
     pub(super) head: u64,
     pub(super) is_filling: bool,
-    /// Whether it had everything once on this connection, so that nothing may be missing from then on.
+    /// True once it was complete on this connection, so that no event may be missing afterwards.
     is_current: bool,
     own: Mark,
     others: BTreeMap<String, Mark>,
-    /// The number up to which what came from history is folded into each message.
+    /// The number up to which history was folded into each message.
     folded: BTreeMap<u64, u64>,
 }
 
@@ -36,12 +36,12 @@ impl Room {
         }
     }
 
-    /// Knows no more whether it has everything.
+    /// Marks it as possibly incomplete.
     pub(super) fn lose_track(&mut self) {
         (self.is_filling, self.is_current) = (false, false);
     }
 
-    /// Takes an event, in whatever order they come; one of history has everything up to `as_of` in it.
+    /// Adds an event, in any order; an event of history includes all changes up to `as_of`.
     pub(super) fn take(&mut self, sight: Sight, as_of: u64) {
         let seq = sight.event.seq;
         self.head = self.head.max(seq).max(as_of);
@@ -50,12 +50,12 @@ impl Room {
         }
     }
 
-    /// Whether a number behind the next one can't come now, unless something was lost.
+    /// Returns true if a number after the next one can only arrive if an event was lost.
     pub(super) fn is_skipped_by(&self, seq: u64) -> bool {
         self.is_current && self.waiting.is_empty() && seq > self.view.upto + 1
     }
 
-    /// Shows the next event whose turn has come.
+    /// Displays the next event in order.
     pub(super) fn show(&mut self, me: &str) -> Option<&Sight> {
         let (sight, as_of) = self.waiting.remove(&(self.view.upto + 1))?;
         let event = &sight.event;
@@ -78,8 +78,8 @@ impl Room {
         self.stay.sights.last()
     }
 
-    /// Returns the number behind which something is missing. Takes note that it has everything otherwise, if the
-    /// connection was told what there is.
+    /// Returns the number after which events are missing. Otherwise marks it as complete, if the
+    /// connection has synced.
     pub(super) fn missing_behind(&mut self, is_told: bool) -> Option<u64> {
         if self.waiting.is_empty() && self.view.upto >= self.head {
             self.is_current = is_told;
@@ -88,7 +88,7 @@ impl Room {
         (!self.is_filling).then_some(self.view.upto)
     }
 
-    /// Returns the last event that waits in which somebody leaves.
+    /// Returns the last waiting event with which the actor leaves.
     pub(super) fn waits_with_leaving(&self, me: &str) -> Option<u64> {
         let mut newest_first = self.waiting.iter().rev();
         newest_first
@@ -96,8 +96,8 @@ impl Room {
             .map(|(seq, _)| *seq)
     }
 
-    /// Returns the room of the next stay, if something waits for it behind the number with which this one ends. What is
-    /// known besides the events holds for it as well.
+    /// Returns the room of the next stay, if events after the number at which this one ends are waiting. Its counts and
+    /// watermarks carry over.
     pub(super) fn split_off(&mut self, seq: u64) -> Option<Self> {
         let waiting = self.waiting.split_off(&(seq + 1));
         (!waiting.is_empty()).then(|| Self {
@@ -113,7 +113,7 @@ impl Room {
         })
     }
 
-    /// Merges what is said about the watermark of somebody.
+    /// Merges a watermark of an actor.
     pub(super) fn mark(&mut self, me: &str, actor: &str, mark: Mark) {
         if actor == me {
             self.own = self.own.merged(mark);
@@ -123,7 +123,7 @@ impl Room {
         }
     }
 
-    /// Counts what is unread.
+    /// Counts unread messages.
     pub(super) fn count(&self, me: &str) -> Count {
         let messages = self.stay.messages.values();
         let unread = messages.filter(|message| message.sender != me && message.seq > self.own.read);
@@ -143,7 +143,7 @@ impl Room {
 }
 
 impl Sight {
-    /// Whether somebody leaves with it. History is told to members only, and has earlier stays of theirs in it.
+    /// Returns true if the actor leaves with this event. Only members get history, which includes their earlier stays.
     pub(super) fn ends_stay_of(&self, me: &str) -> bool {
         let left = self.event.content["left"]
             .as_array()

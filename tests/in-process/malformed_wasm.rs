@@ -1,4 +1,4 @@
-//! Plugins written by hand, byte by byte, to break what no SDK lets them break: tables, memories, and the border itself.
+//! Handwritten modules that violate what no SDK lets them violate: tables, memories, and the ABI itself.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use wit_parser::Resolve;
 const MANIFEST: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":"1.0.0",
     "methods":[{"name":"go","params":{},"result":{}}]}"#;
 
-/// A module whose `start` succeeds; what a method does is `call`, and `more` stands beside it.
+/// A module whose `start` succeeds; `call` is the body of a method, and `more` are additional items.
 fn module(call: &str, more: &str) -> String {
     format!(
         r#"(module
@@ -38,7 +38,7 @@ const WORLD: &str = "package forged:guest;
         export courtyard:plugin/method@1.0.0;
     }";
 
-/// Gives a module its place in the contract, and a manifest.
+/// Adds the component type and a manifest to a module.
 fn plugin(text: &str, manifest: &str) -> Vec<u8> {
     plugin_of(WORLD, text, manifest)
 }
@@ -47,7 +47,7 @@ fn plugin_of(world: &str, text: &str, manifest: &str) -> Vec<u8> {
     Artifact::pack(module_of(world, text), manifest).unwrap()
 }
 
-/// Puts a component around a module, which the host enters in another way.
+/// Wraps a module in a component, which the host enters on another path.
 fn component(text: &str, manifest: &str) -> Vec<u8> {
     let mut encoder = ComponentEncoder::default().module(&module_of(WORLD, text)).unwrap();
     Artifact::pack(encoder.encode().unwrap(), manifest).unwrap()
@@ -77,48 +77,48 @@ async fn go(client: &mut Client) -> Value {
 }
 
 #[tokio::test]
-async fn what_breaks_the_border_of_a_module_is_told_apart_and_ends_nothing_but_the_call() {
-    breaks_the_border(|text| plugin(text, MANIFEST)).await;
+async fn abi_violations_of_a_module_are_reported_and_end_only_the_call() {
+    violates_the_abi(|text| plugin(text, MANIFEST)).await;
 }
 
 #[tokio::test]
-async fn what_breaks_the_border_of_a_component_is_told_apart_and_ends_nothing_but_the_call() {
-    breaks_the_border(|text| component(text, MANIFEST)).await;
+async fn abi_violations_of_a_component_are_reported_and_end_only_the_call() {
+    violates_the_abi(|text| component(text, MANIFEST)).await;
 }
 
-async fn breaks_the_border(form: impl Fn(&str) -> Vec<u8>) {
+async fn violates_the_abi(form: impl Fn(&str) -> Vec<u8>) {
     let table = "(table $table 1 funcref)";
     let grow = "(drop (table.grow $table (ref.null func) (i32.const 1000000))) unreachable";
     let hoard = "(drop (memory.grow (i32.const 60000))) unreachable";
     let deep = "(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))";
     let cases = [
-        // It asks for more than there is, and gives up.
+        // It allocates more than the limit, and traps.
         (grow, table, "limit"),
         (hoard, "", "limit"),
         ("(call $deep (i32.const 0))", deep, "limit"),
-        // Its answer is somewhere outside of its memory.
+        // Its result is outside its memory.
         ("i32.const 2147483640", "", "contract"),
-        // It is at an address that nothing of its type can be at.
+        // Its result is at a misaligned address.
         ("i32.const 65", "", "contract"),
-        // It is neither a value nor an error.
+        // Its result is neither a value nor an error.
         (
             "(i32.store8 (i32.const 128) (i32.const 7)) i32.const 128",
             "",
             "contract",
         ),
-        // It is a list that begins inside and ends outside.
+        // Its result is a list that ends outside its memory.
         (
             "(i32.store (i32.const 132) (i32.const 65000)) (i32.store (i32.const 136) (i32.const 65000)) i32.const 128",
             "",
             "contract",
         ),
-        // It is more than may pass.
+        // Its result exceeds the byte limit.
         (
             "(i32.store (i32.const 136) (i32.const 30000000)) (drop (memory.grow (i32.const 500))) i32.const 128",
             "",
             "limit",
         ),
-        // It is no JSON, and not even UTF-8.
+        // Its result is neither JSON nor UTF-8.
         (
             "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
              (i32.store8 (i32.const 200) (i32.const 255)) i32.const 128",
@@ -150,7 +150,7 @@ async fn breaks_the_border(form: impl Fn(&str) -> Vec<u8>) {
 }
 
 #[tokio::test]
-async fn guests_ask_for_nothing_while_they_make_room_or_give_it_back() {
+async fn guests_cannot_call_services_while_they_allocate_or_free() {
     let one = "(i32.store (i32.const 132) (i32.const 200)) (i32.store (i32.const 136) (i32.const 1)) \
                (i32.store8 (i32.const 200) (i32.const 49)) i32.const 128";
     let ask = "(if (global.get $started) (then (drop (call $now))))";
@@ -185,7 +185,7 @@ async fn guests_ask_for_nothing_while_they_make_room_or_give_it_back() {
     }
 }
 
-/// A guard with the short way that the SDK has into it; the way of the contract refuses everything.
+/// A guard with the in-place entry of the SDK; the entry of the contract rejects everything.
 fn guard(room: &str, before_send: &str) -> String {
     module("i32.const 128", "")
         .replacen(
@@ -219,9 +219,9 @@ const GUARD: &str = r#"{"manifest":1,"id":"forged","version":"1.0.0","contract":
     "hooks":[{"hook":"before_send","class":"guard"}]}"#;
 
 #[tokio::test]
-async fn the_short_way_into_a_guard_is_taken_and_what_breaks_it_is_told_apart() {
+async fn the_in_place_entry_is_used_and_its_violations_are_reported() {
     let room = "i32.const 4096";
-    // The content ends in a brace, however long it is.
+    // The content ends with a brace at any length.
     let looks = "(if (result i32) (i32.eq (i32.load8_u (i32.add (i32.const 4095) (local.get $end))) (i32.const 125))
                      (then (i32.const 0)) (else (call $refuse)))";
     let outside = "(i32.store8 (i32.const 128) (i32.const 1)) (i32.store (i32.const 132) (i32.const 65000))
@@ -265,7 +265,7 @@ async fn the_short_way_into_a_guard_is_taken_and_what_breaks_it_is_told_apart() 
 }
 
 #[tokio::test]
-async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
+async fn modules_that_cannot_start_are_rejected_at_load() {
     let fine = "(i32.store8 (i32.const 128) (i32.const 1)) i32.const 128";
     let module = |more: &str| module(fine, more);
     let with_memory =
@@ -273,7 +273,7 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
     let deep = "(func $deep (call $deep)) (start $deep)";
     let forever = "(func $forever (loop br 0)) (start $forever)";
     for (text, code) in [
-        // More than the host gives to any instance, from the start.
+        // Initial memory over the limit of an instance.
         (with_memory("65000"), "plugin_breaks_contract"),
         (module("(table 10000000 funcref)"), "plugin_breaks_contract"),
         // Code that runs before `start`.
@@ -283,12 +283,12 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
             module("(func $trap unreachable) (start $trap)"),
             "plugin_does_not_start",
         ),
-        // Functions of another type than the contract's.
+        // Functions whose type differs from the contract's.
         (
             module("").replace("(param i32 i32) (result i32)\n                i32.const 64", ""),
             "plugin_breaks_contract",
         ),
-        // Imports of what no host has.
+        // Imports that no host has.
         (
             module("").replace("(module\n", "(module (import \"env\" \"system\" (func))\n"),
             "plugin_breaks_contract",
@@ -304,7 +304,7 @@ async fn what_can_not_even_begin_is_refused_when_it_is_loaded() {
 }
 
 #[tokio::test]
-async fn what_only_a_later_host_has_is_named() {
+async fn functions_of_later_contracts_are_named() {
     let world = "package courtyard:tomorrow@1.3.0;
         interface telepathy { read: func(); }
         world forged {
@@ -324,7 +324,7 @@ async fn what_only_a_later_host_has_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_declared_and_not_there_is_refused_when_it_is_loaded() {
+async fn declared_but_missing_hooks_are_rejected_at_load() {
     let hook = r#""hooks":[{"hook":"render"}],"methods""#;
     let site = site(&plugin(
         &module("i32.const 128", ""),
@@ -336,7 +336,7 @@ async fn what_is_declared_and_not_there_is_refused_when_it_is_loaded() {
 }
 
 #[test]
-fn a_manifest_is_added_once_to_what_can_have_one() {
+fn a_manifest_is_added_once_and_only_to_wasm() {
     let module = wat::parse_str("(module)").unwrap();
     let packed = Artifact::pack(module.clone(), MANIFEST).unwrap();
     assert_eq!(Artifact::parse(packed.clone()).unwrap().manifest.id, "forged");

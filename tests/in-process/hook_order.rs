@@ -1,5 +1,5 @@
-//! Several plugins at one hook: the order in which they are asked, what each sees of the others, and what a rejection or a
-//! failure of one leaves of the others.
+//! Several plugins at one hook: their order, what each sees of the others' changes, and the effect of a rejection or a
+//! failure of one on the others.
 
 use courtyard::plugin::PluginSpec;
 use courtyard::{Config, Server};
@@ -16,12 +16,12 @@ record! {
 }
 
 record! {
-    /// Nothing.
+    /// No parameters.
     struct Nothing {}
 }
 
 record! {
-    /// How many messages a plugin took note of.
+    /// Number of messages that a plugin counted.
     struct Noted { count: u64 }
 }
 
@@ -31,8 +31,8 @@ fn noted(cx: &Context) -> Result<Noted, Error> {
     })
 }
 
-/// Takes note of a message, and puts a letter behind its text.
-fn put_behind(cx: &Context, message: &Message<'_>, letter: char) -> Verdict {
+/// Counts a message, and appends a letter to its text.
+fn append_letter(cx: &Context, message: &Message<'_>, letter: char) -> Verdict {
     let count = noted(cx).unwrap().count + 1;
     cx.kv().set_json("count", &count).unwrap();
     let Text { text } = message.content_as().unwrap();
@@ -41,7 +41,7 @@ fn put_behind(cx: &Context, message: &Message<'_>, letter: char) -> Verdict {
     })
 }
 
-/// Defines a plugin that has something to do with each text.
+/// Defines a plugin with a verdict for each text.
 macro_rules! plugin {
     ($module:ident, $type:ident, $id:literal, after: $after:tt, $class:ident, |$cx:ident, $message:ident| $verdict:expr) => {
         mod $module {
@@ -78,9 +78,9 @@ macro_rules! plugin {
     };
 }
 
-plugin!(first, First, "first", after: [], transform, |cx, message| put_behind(cx, message, 'a'));
+plugin!(first, First, "first", after: [], transform, |cx, message| append_letter(cx, message, 'a'));
 plugin!(breaking, Breaking, "breaking", after: ["first"], transform, |cx, message| {
-    let verdict = put_behind(cx, message, '!');
+    let verdict = append_letter(cx, message, '!');
     match message.content_as::<Text>().unwrap().text.contains("break") {
         true => panic!("as told"),
         false => verdict,
@@ -89,12 +89,12 @@ plugin!(breaking, Breaking, "breaking", after: ["first"], transform, |cx, messag
 plugin!(judge, Judge, "judge", after: ["breaking"], guard, |cx, message| {
     match message.content_as::<Text>().unwrap().text.contains("bad") {
         true => Verdict::reject("unwanted", "Not here."),
-        false => put_behind(cx, message, 'j'),
+        false => append_letter(cx, message, 'j'),
     }
 });
-plugin!(last, Last, "last", after: ["judge"], transform, |cx, message| put_behind(cx, message, 'z'));
+plugin!(last, Last, "last", after: ["judge"], transform, |cx, message| append_letter(cx, message, 'z'));
 
-/// Starts them in another order than the one that they declare.
+/// Starts the plugins in another order than the declared one.
 async fn start() -> (Server, TempDir, Client) {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
@@ -139,7 +139,7 @@ async fn send(client: &mut Client, id: &str, text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn each_plugin_sees_what_those_before_it_made_in_the_order_that_they_declare() {
+async fn plugins_run_in_their_declared_order_on_each_others_output() {
     let (server, _folder, mut ann) = start().await;
     assert_eq!(send(&mut ann, "m1", "x").await["content"]["text"], "xa!jz");
     assert_eq!(counts(&mut ann).await, [1, 1, 1, 1].map(Value::from));
@@ -147,7 +147,7 @@ async fn each_plugin_sees_what_those_before_it_made_in_the_order_that_they_decla
 }
 
 #[tokio::test]
-async fn a_transform_that_fails_takes_back_its_own_part_and_nothing_of_the_others() {
+async fn a_failing_transform_rolls_back_only_its_own_writes() {
     let (server, _folder, mut ann) = start().await;
     assert_eq!(send(&mut ann, "m1", "break ").await["content"]["text"], "break ajz");
     assert_eq!(counts(&mut ann).await, [1, 0, 1, 1].map(Value::from));
@@ -155,7 +155,7 @@ async fn a_transform_that_fails_takes_back_its_own_part_and_nothing_of_the_other
 }
 
 #[tokio::test]
-async fn the_first_rejection_ends_the_chain_names_its_plugin_and_leaves_nothing_of_anybody() {
+async fn the_first_rejection_ends_the_chain_and_rolls_back_all_writes() {
     let (server, _folder, mut ann) = start().await;
     let refused = send(&mut ann, "m1", "bad ").await;
     assert_eq!(

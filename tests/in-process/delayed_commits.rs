@@ -1,4 +1,4 @@
-//! A server whose store takes its time shows nobody what is not on the disk yet, and what it shows is in order.
+//! With a slow store, nobody sees events that aren't durable yet, and all see them in order.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -17,15 +17,15 @@ use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// A submitter, and what it is not told yet.
+/// A submitter, and its undelivered outcome.
 type Untold = (Box<dyn Submitter>, Result<Vec<Appended>, CommitError>);
 
-/// Outcomes that nobody is told of yet.
+/// Undelivered outcomes.
 #[derive(Default)]
 struct Held {
     outcomes: Mutex<Vec<Untold>>,
     count: watch::Sender<usize>,
-    /// How many events of the conversation are on the disk, while something is held.
+    /// Durable events of the conversation while outcomes are held.
     written: Mutex<Option<u64>>,
 }
 
@@ -42,7 +42,7 @@ impl Submitter for Submitted {
     }
 }
 
-/// A store that can be told to have nothing more on the disk for a while.
+/// A store that can delay the durability of commits.
 struct Slow {
     store: EmbeddedStore,
     held: Arc<Held>,
@@ -62,7 +62,7 @@ impl Slow {
         *self.held.written.lock().unwrap() = Some(written);
     }
 
-    /// Waits until so many transactions are done but for the disk.
+    /// Waits until this many transactions are complete except for their durability.
     async fn holds(&self, wanted: usize) {
         let mut count = self.held.count.subscribe();
         count.wait_for(|count| *count >= wanted).await.unwrap();
@@ -157,7 +157,7 @@ async fn say(client: &mut Client, id: &str) {
     assert_eq!(client.next().await["id"], id);
 }
 
-/// Returns the next frame, which must not come before the store holds so many transactions.
+/// Returns the next frame, which must not arrive before the store holds this many transactions.
 async fn next_once_held(client: &mut Client, store: &Slow, count: usize) -> Value {
     tokio::select! {
         early = client.next() => panic!("{early} is not on the disk"),
@@ -168,7 +168,7 @@ async fn next_once_held(client: &mut Client, store: &Slow, count: usize) -> Valu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_tells_of_an_edit_once_it_is_on_the_disk() {
+async fn history_shows_an_edit_once_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let store = Slow::open(folder.path());
     let server = start(folder.path(), &store).await;
@@ -191,7 +191,7 @@ async fn history_tells_of_an_edit_once_it_is_on_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watermark_is_listed_once_it_is_on_the_disk() {
+async fn a_watermark_is_listed_once_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let store = Slow::open(folder.path());
     let server = start(folder.path(), &store).await;
@@ -211,7 +211,7 @@ async fn a_watermark_is_listed_once_it_is_on_the_disk() {
     server.shut_down().await;
 }
 
-/// A device that was told a number without its event took it for one that it had, and never showed it.
+/// A device that got a number without its event assumed that it had the event, and never showed it.
 #[tokio::test(flavor = "multi_thread")]
 async fn sync_waits_for_the_newest_event_and_counts_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -236,7 +236,7 @@ async fn sync_waits_for_the_newest_event_and_counts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_repetition_of_an_act_is_acked_once_the_first_one_is_on_the_disk_and_told() {
+async fn a_repeated_act_is_acked_once_the_first_one_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let store = Slow::open(folder.path());
     let server = start(folder.path(), &store).await;
@@ -256,7 +256,7 @@ async fn the_repetition_of_an_act_is_acked_once_the_first_one_is_on_the_disk_and
     server.shut_down().await;
 }
 
-/// A bus on which ann is spoken to all the time.
+/// A bus that sends signals to ann all the time.
 #[derive(Default)]
 struct Noisy {
     bus: LocalBus,
@@ -292,11 +292,11 @@ impl Bus for Noisy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_frame_is_the_welcome_whatever_comes_in_meanwhile() {
+async fn the_first_frame_is_the_welcome_despite_concurrent_traffic() {
     let folder = tempfile::tempdir().unwrap();
     let bus = Arc::new(Noisy::default());
     let mut config = config(folder.path());
-    // What is left of the noise is soon sent.
+    // The remaining signals are sent soon.
     config.session.queue_bytes = 1_024;
     let server = Server::builder(config).bus(bus.clone()).start().await.unwrap();
     let speaking = tokio::task::spawn_blocking({
@@ -304,7 +304,7 @@ async fn the_first_frame_is_the_welcome_whatever_comes_in_meanwhile() {
         move || bus.speak()
     });
     for _ in 0..50 {
-        // It looks at the first frame.
+        // It checks the first frame.
         sign_in(&server, "ann").await;
     }
     bus.is_over.store(true, Ordering::Relaxed);

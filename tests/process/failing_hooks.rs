@@ -1,4 +1,4 @@
-//! A plugin that breaks down in each of its hooks in turn: every hook fails as its class says, and the host goes on.
+//! A plugin that fails in each of its hooks in turn: every hook fails according to its class, and the host continues.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const CLERK: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \"methods\", \"timers\", \"annotations\", \"events\", \"secrets\"";
 
-/// What a client is told on the path of each hook, when it breaks down there; none if it is not told.
+/// The code that a client gets on the path of each hook when it fails; none if the client gets no error.
 const TABLE: [(&str, Option<&str>); 21] = [
     ("authenticate", Some("plugin_failed")),
     ("before_send", Some("plugin_failed")),
@@ -38,9 +38,11 @@ fn configure(id: &str, more: &str) -> String {
 }
 
 async fn start(hook: &str, deed: &str) -> (Site, Server) {
+    // Only a loop has to reach its deadline.
+    let deadline_ms = if deed == "loop" { 400 } else { 10_000 };
     let brute = format!(
         "grant = [\"kv\", \"events\", \"timers\", \"jobs\", \"http\", \"blobs\"]\nconfig = {{ hook = \"{hook}\", deed = \"{deed}\" }}\n\
-         limits = {{ hook_ms = 60, method_ms = 60, action_ms = 100, strikes = 1000 }}"
+         limits = {{ hook_ms = {deadline_ms}, method_ms = {deadline_ms}, action_ms = {deadline_ms}, strikes = 1000 }}"
     );
     let clerk = format!("grant = [{CLERK}]");
     let site = Site::new(&format!("{}{}", configure("clerk", &clerk), configure("brute", &brute)));
@@ -48,7 +50,7 @@ async fn start(hook: &str, deed: &str) -> (Site, Server) {
     (site, server)
 }
 
-/// Goes the path on which a hook fires. Returns the code of the refusal, if there is one.
+/// Takes the path on which a hook fires. Returns the code of the rejection, if any.
 async fn walk(hook: &str, server: &Server) -> Option<String> {
     let mut ann = server.connect().await;
     let hello = json!({"type": "hello", "protocol": 1, "device": "test", "token": "ann"});
@@ -64,7 +66,7 @@ async fn walk(hook: &str, server: &Server) -> Option<String> {
     }
     if hook.ends_with("load") || hook == "before_remove" {
         let address = format!("127.0.0.1:{}", server.port);
-        // One of no bytes begins and ends at once.
+        // An empty upload starts and completes at once.
         let token = "authorization: Bearer ann\r\n";
         let upload = format!("{token}tus-resumable: 1.0.0\r\nupload-length: 0\r\n");
         let begun = operate(&address, "POST", "/v1/blobs/brute", &upload).await;
@@ -113,7 +115,7 @@ async fn walk(hook: &str, server: &Server) -> Option<String> {
     last["code"].as_str().map(str::to_owned)
 }
 
-/// Waits until a hook has failed in this way.
+/// Waits until a hook has failed with this kind of failure.
 async fn failed(site: &Site, hook: &str, kind: &str) {
     let begun = Instant::now();
     loop {
@@ -127,17 +129,17 @@ async fn failed(site: &Site, hook: &str, kind: &str) {
         {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{hook}: {failures}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{hook}: {failures}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-async fn breaks_down(deed: &str, kind: &str) {
+async fn fails_in_every_hook(deed: &str, kind: &str) {
     for (hook, code) in TABLE {
         let (site, server) = start(hook, deed).await;
         assert_eq!(walk(hook, &server).await.as_deref(), code, "{hook}");
         failed(&site, hook, kind).await;
-        // Everybody else is served, whatever the plugin does.
+        // Other requests are served in spite of the plugin.
         let health = operate(&format!("127.0.0.1:{}", server.port), "GET", "/health", "").await;
         assert_eq!(health.status, 200, "{hook}");
         let last = site.operate("GET", "/v1/plugins/clerk").await.json();
@@ -148,16 +150,16 @@ async fn breaks_down(deed: &str, kind: &str) {
 
 #[tokio::test]
 async fn an_endless_loop_in_any_hook_ends_at_its_deadline() {
-    breaks_down("loop", "timeout").await;
+    fails_in_every_hook("loop", "timeout").await;
 }
 
 #[tokio::test]
 async fn a_trap_in_any_hook_fails_as_its_class_says() {
-    breaks_down("trap", "trap").await;
+    fails_in_every_hook("trap", "trap").await;
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_utf8_never_passes_the_border() {
+async fn invalid_utf8_from_a_plugin_is_rejected_at_the_boundary() {
     for hook in ["before_send", "before_act", "method", "http"] {
         let (site, server) = start(hook, "garble").await;
         assert_eq!(walk(hook, &server).await.as_deref(), Some("plugin_failed"), "{hook}");

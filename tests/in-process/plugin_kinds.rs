@@ -1,4 +1,4 @@
-//! One plugin in every kind that a host takes: a Wasm file, a native library, a value. What they do is the same.
+//! One plugin of every kind: a Wasm file, a native library, a value. All behave the same.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Wasm,
-    /// A component that another toolchain made, with a manifest that was added to it.
+    /// A component built by another toolchain, with an added manifest.
     JavaScript,
     Library,
     Value,
 }
 
-/// Cargo builds it for these tests, beside them.
+/// Cargo builds it with these tests.
 fn library() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let name = format!(
@@ -85,7 +85,7 @@ async fn seqs(client: &mut Client, method: &str) -> Value {
     client.request(request).await["value"]["seqs"].clone()
 }
 
-/// Everything that the watcher does, and everything that it does wrong.
+/// Checks all behaviour of the watcher plugin, with its failures.
 async fn behaves(kind: Kind) {
     let (server, _folder) = start(
         kind,
@@ -95,7 +95,7 @@ async fn behaves(kind: Kind) {
     assert_eq!(problem(&server), None, "{kind:?}");
     let (mut ann, mut bob) = (sign_in(&server, "ann").await, sign_in(&server, "bob").await);
 
-    // A transform replaces; what it wrote before it failed is taken back, and only it is skipped.
+    // A transform replaces messages; its writes before a failure are rolled back, and only it is skipped.
     assert_eq!(
         send(&mut ann, "m1", "teh end").await["content"]["text"],
         "the end",
@@ -106,7 +106,7 @@ async fn behaves(kind: Kind) {
     assert_eq!((&ack["seq"], &ack["content"]), (&json!(2), &Value::Null), "{kind:?}");
     assert_eq!(seqs(&mut ann, "trapped").await, json!([]), "{kind:?}");
 
-    // Observers see messages in order, one that they can't bear becomes a dead letter.
+    // Observers see messages in order; a failing observation becomes a dead letter.
     assert_eq!(send(&mut ann, "m3", "unbearable").await["seq"], 3, "{kind:?}");
     assert_eq!(send(&mut ann, "m4", "Hello").await["seq"], 4, "{kind:?}");
     let begun = Instant::now();
@@ -115,13 +115,13 @@ async fn behaves(kind: Kind) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    // Render fails open.
+    // Rendering fails open.
     assert_eq!(send(&mut ann, "m5", "trap render").await["seq"], 5, "{kind:?}");
     let history = json!({"type": "history", "id": "h", "conversation": CONVERSATION});
     let events = bob.request(history).await["events"].clone();
     assert_eq!(events[4]["content"]["text"], "trap render", "{kind:?}");
 
-    // Methods: typed parameters, and errors of the plugin's own.
+    // Methods: typed parameters, and the plugin's own errors.
     let call = |method: &str, params: Value| json!({"type": "call", "id": "c", "method": method, "params": params});
     let wrong = ann.request(call("watcher.seen", json!(5))).await;
     assert_eq!(wrong["code"], "watcher.bad_params", "{kind:?}");
@@ -159,7 +159,7 @@ async fn a_value_behaves() {
 }
 
 #[tokio::test]
-async fn what_is_not_granted_or_not_trusted_does_not_run() {
+async fn ungranted_and_untrusted_plugins_do_not_run() {
     for (kind, more, code) in [
         (Kind::Wasm, "", "plugin_not_granted"),
         (Kind::JavaScript, "", "plugin_not_granted"),
@@ -178,7 +178,7 @@ async fn what_is_not_granted_or_not_trusted_does_not_run() {
 }
 
 #[tokio::test]
-async fn a_library_that_is_no_plugin_is_named() {
+async fn a_library_without_a_plugin_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let cut = folder.path().join("cut.so");
     std::fs::write(&cut, b"\x7fELF, or so it says").unwrap();

@@ -1,4 +1,4 @@
-//! A server whose store or bus fails under it says so, loses nothing, and goes on with what it can.
+//! A server reports failures of its store or bus, loses nothing, and continues as far as possible.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -42,7 +42,7 @@ async fn next_text(events: &mut Events) -> String {
     }
 }
 
-/// A store that can be told to write nothing any more.
+/// A store that can be switched to fail all writes.
 struct Breakable {
     store: EmbeddedStore,
     broken: AtomicBool,
@@ -101,7 +101,7 @@ impl Store for Breakable {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() {
+async fn a_failing_store_acks_nothing_and_clients_resend() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Breakable {
         store: EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()).unwrap(),
@@ -117,13 +117,17 @@ async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() 
 
     store.broken.store(true, Ordering::Relaxed);
     let (bob, mut bob_events) = connect(&server, "bob");
-    assert_eq!(next_text(&mut bob_events).await, "kept", "what is there can be read");
+    assert_eq!(
+        next_text(&mut bob_events).await,
+        "kept",
+        "existing messages can be read"
+    );
     let mut stuck = bob.send(CONVERSATION, "text", json!({"text": "later"}));
     let history = ann.history(CONVERSATION, Page::Newest, 10).await.unwrap();
     assert_eq!(history.head, 1);
     assert!(
         timeout(Duration::from_millis(200), &mut stuck).await.is_err(),
-        "nothing is acked that is not on the disk"
+        "an ack means durable"
     );
     assert_eq!(bob.unsent().await.unwrap().len(), 1);
 
@@ -132,7 +136,7 @@ async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() 
     assert_eq!(ack.seq, 2);
     server.shut_down().await;
     drop(store);
-    // Tasks of the server that have just ended may hold the store for another moment.
+    // Tasks that have just ended may hold the store for another moment.
     let store = loop {
         match EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()) {
             Ok(store) => break store,
@@ -147,7 +151,7 @@ async fn a_store_that_fails_acks_nothing_and_what_was_not_acked_is_sent_again() 
     assert_eq!(store.head(&log).unwrap().seq, 2);
 }
 
-/// A bus that loses every second notice.
+/// A bus that drops every second notice.
 #[derive(Default)]
 struct Lossy {
     bus: LocalBus,
@@ -167,7 +171,7 @@ impl Bus for Lossy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_the_bus_loses_are_fetched_from_the_log() {
+async fn events_lost_by_the_bus_are_fetched_from_the_log() {
     const MESSAGES: usize = 21;
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()).unwrap();
@@ -184,7 +188,7 @@ async fn events_that_the_bus_loses_are_fetched_from_the_log() {
     ) {}
     let (ann, _ann_events) = connect(&server, "ann");
     for number in 0..MESSAGES {
-        // One after the other, so that the last one is not lost.
+        // One after the other, so that the last one isn't dropped.
         ann.send(CONVERSATION, "text", json!({"text": number.to_string()}))
             .await
             .unwrap();

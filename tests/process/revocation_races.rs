@@ -1,10 +1,10 @@
-//! The moment at which somebody loses a right: whatever is under way then stands before it, or is refused.
+//! Requests racing the revocation of a right: those in flight precede it in the log, or are rejected.
 
 use courtyard_tests::accounts::{call, join, site};
 use courtyard_tests::{Client, Server, Site, plugin};
 use serde_json::{Value, json};
 
-/// Requests of the one who loses it that are under way.
+/// Requests in flight of the actor who loses the right.
 const IN_FLIGHT: usize = 16;
 
 fn quarter() -> Site {
@@ -12,49 +12,49 @@ fn quarter() -> Site {
     site(&format!(
         "[[plugins]]\nid = \"groups\"\npath = {groups:?}\n\
          grant = [\"annotations\", \"conversations\", \"kv\", \"methods\", \"sessions\", \"timers\"]\n\
-         [plugins.limits]\nhook_ms = 5000\n"
+         [plugins.limits]\n"
     ))
 }
 
-/// What somebody does again and again.
+/// A repeated request.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum RacingRequest {
     Edit,
     React,
-    /// Mutes somebody, and lets them speak again.
+    /// Mutes and unmutes somebody.
     Mute,
     Announce,
     Pin,
 }
 
-/// How somebody loses the right to it, and what says so in the log.
+/// How the right is revoked, and the event that records it.
 #[derive(Clone, Copy, Debug)]
-enum Loss {
+enum Revocation {
     Muted,
     Removed,
     Demoted,
     Denied,
 }
 
-/// Deeds, how the right to them is lost, and how they are refused from then on.
-const TABLE: [(Deed, Loss, &[&str]); 9] = [
-    (Deed::Edit, Loss::Muted, &["groups.muted"]),
-    (Deed::React, Loss::Muted, &["groups.muted"]),
-    (Deed::Announce, Loss::Muted, &["groups.muted"]),
+/// Requests, the revocation of the right to them, and the codes of their rejection after it.
+const TABLE: [(RacingRequest, Revocation, &[&str]); 9] = [
+    (RacingRequest::Edit, Revocation::Muted, &["groups.muted"]),
+    (RacingRequest::React, Revocation::Muted, &["groups.muted"]),
+    (RacingRequest::Announce, Revocation::Muted, &["groups.muted"]),
     (
-        Deed::Edit,
-        Loss::Removed,
+        RacingRequest::Edit,
+        Revocation::Removed,
         &["unknown_conversation", "groups.not_a_member"],
     ),
     (
-        Deed::React,
-        Loss::Removed,
+        RacingRequest::React,
+        Revocation::Removed,
         &["unknown_conversation", "groups.not_a_member"],
     ),
-    (Deed::Mute, Loss::Removed, &["groups.not_a_member"]),
-    (Deed::Mute, Loss::Demoted, &["groups.no_permission"]),
-    (Deed::Announce, Loss::Demoted, &["groups.no_permission"]),
-    (Deed::Pin, Loss::Denied, &["groups.no_permission"]),
+    (RacingRequest::Mute, Revocation::Removed, &["groups.not_a_member"]),
+    (RacingRequest::Mute, Revocation::Demoted, &["groups.no_permission"]),
+    (RacingRequest::Announce, Revocation::Demoted, &["groups.no_permission"]),
+    (RacingRequest::Pin, Revocation::Denied, &["groups.no_permission"]),
 ];
 
 struct Person {
@@ -74,8 +74,8 @@ async fn done(person: &mut Person, method: &str, params: Value) -> Value {
     answer["value"].clone()
 }
 
-/// Returns the request of a deed; `own` is a message of who does it.
-fn request(deed: Deed, number: u64, group: &Value, own: u64, other: &str) -> Value {
+/// Returns the frame of a request; `own` is a message of its sender.
+fn request(deed: RacingRequest, number: u64, group: &Value, own: u64, other: &str) -> Value {
     let id = format!("d{number}");
     let act = |name: &str, more: Value| {
         let mut frame = json!({"type": name, "id": id, "conversation": group, "target": own});
@@ -84,18 +84,18 @@ fn request(deed: Deed, number: u64, group: &Value, own: u64, other: &str) -> Val
     };
     let call = |method: &str, params: Value| json!({"type": "call", "id": id, "method": method, "params": params});
     match deed {
-        Deed::Edit => act("edit", json!({"content": {"text": number.to_string()}})),
-        Deed::React => act("react", json!({"emoji": "👍"})),
-        Deed::Mute if number.is_multiple_of(2) => call("groups.mute", json!({"group": group, "actor": other})),
-        Deed::Mute => call("groups.unmute", json!({"group": group, "actor": other})),
-        Deed::Announce => call("groups.announce", json!({"group": group, "text": number.to_string()})),
-        Deed::Pin if number.is_multiple_of(2) => call("groups.pin", json!({"group": group, "seq": own})),
-        Deed::Pin => call("groups.unpin", json!({"group": group, "seq": own})),
+        RacingRequest::Edit => act("edit", json!({"content": {"text": number.to_string()}})),
+        RacingRequest::React => act("react", json!({"emoji": "👍"})),
+        RacingRequest::Mute if number.is_multiple_of(2) => call("groups.mute", json!({"group": group, "actor": other})),
+        RacingRequest::Mute => call("groups.unmute", json!({"group": group, "actor": other})),
+        RacingRequest::Announce => call("groups.announce", json!({"group": group, "text": number.to_string()})),
+        RacingRequest::Pin if number.is_multiple_of(2) => call("groups.pin", json!({"group": group, "seq": own})),
+        RacingRequest::Pin => call("groups.unpin", json!({"group": group, "seq": own})),
     }
 }
 
-/// Does something without a pause until it is refused, while the right to it is taken away; returns the refusals.
-async fn do_until_refused(
+/// Repeats a request without a pause until it is rejected, while its right is revoked. Returns the rejections.
+async fn repeat_until_rejected(
     doer: &mut Person,
     requests: impl Fn(u64) -> Value,
     owner: &mut Person,
@@ -113,7 +113,7 @@ async fn do_until_refused(
             }
             let frame = doer.client.next().await;
             match frame["type"].as_str().unwrap() {
-                // Calls run beside each other, and too many at the same thing are told to come again.
+                // Concurrent calls that conflict too often are rejected with a retry.
                 "error" if frame["code"] == "conflict" || frame["code"] == "groups.not_pinned" => answered += 1,
                 "error" => {
                     refusals.push(frame);
@@ -151,7 +151,7 @@ async fn history(person: &mut Person, group: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_somebody_does_stands_before_the_moment_at_which_they_lose_the_right_or_is_refused() {
+async fn requests_racing_a_revocation_precede_it_or_are_rejected() {
     let site = quarter();
     let server = site.start().await;
     let (mut ann, mut abe) = (settle(&server, "ann").await, settle(&server, "abe").await);
@@ -171,40 +171,40 @@ async fn what_somebody_does_stands_before_the_moment_at_which_they_lose_the_righ
         let say = json!({"type": "send", "id": format!("{deed:?}{loss:?}"), "conversation": group, "kind": "text", "content": {"text": "0"}});
         let own = abe.client.request(say).await["seq"].as_u64().unwrap();
         let taken = match loss {
-            Loss::Muted => ("mute", of_abe),
-            Loss::Removed => ("remove", json!({"group": group, "actors": [abe.actor]})),
-            Loss::Demoted => (
+            Revocation::Muted => ("mute", of_abe),
+            Revocation::Removed => ("remove", json!({"group": group, "actors": [abe.actor]})),
+            Revocation::Demoted => (
                 "set_role",
                 json!({"group": group, "actor": abe.actor, "role": "member"}),
             ),
-            Loss::Denied => (
+            Revocation::Denied => (
                 "set_overrides",
                 json!({"group": group, "actor": abe.actor, "allow": [], "deny": ["pin"]}),
             ),
         };
-        // Ids of acts are good once.
+        // Each act needs a new id.
         let prefix = format!("{deed:?}{loss:?}");
         let requests = |number: u64| {
             let mut request = request(deed, number, &group, own, &cleo.actor);
             request["id"] = json!(format!("{prefix}{}", request["id"].as_str().unwrap()));
             request
         };
-        let refusals = do_until_refused(&mut abe, requests, &mut ann, taken).await;
+        let refusals = repeat_until_rejected(&mut abe, requests, &mut ann, taken).await;
         for refusal in &refusals {
             let code = refusal["code"].as_str().unwrap();
             assert!(codes.contains(&code), "{deed:?} {loss:?}: {refusal}");
         }
         let events = history(&mut ann, &group).await;
         let is_end = |event: &&Value| match loss {
-            Loss::Muted => event["content"]["event"] == "muted" && event["content"]["actor"] == abe.actor,
-            Loss::Removed => event["content"]["left"] == json!([abe.actor]),
-            Loss::Demoted => event["content"]["event"] == "role" && event["content"]["role"] == "member",
-            // Abe was given the role before.
-            Loss::Denied => event["content"]["event"] == "role" && event["seq"].as_u64().unwrap() > own,
+            Revocation::Muted => event["content"]["event"] == "muted" && event["content"]["actor"] == abe.actor,
+            Revocation::Removed => event["content"]["left"] == json!([abe.actor]),
+            Revocation::Demoted => event["content"]["event"] == "role" && event["content"]["role"] == "member",
+            // Abe got the role before.
+            Revocation::Denied => event["content"]["event"] == "role" && event["seq"].as_u64().unwrap() > own,
         };
         let end = events.iter().find(is_end).unwrap()["seq"].as_u64().unwrap();
         let of_abe = |event: &&Value| {
-            event["sender"] == abe.actor || (event["type"] == "annotation" && matches!(deed, Deed::Pin))
+            event["sender"] == abe.actor || (event["type"] == "annotation" && matches!(deed, RacingRequest::Pin))
         };
         let late: Vec<&Value> = events
             .iter()
