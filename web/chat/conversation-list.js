@@ -100,9 +100,9 @@ function draw() {
   showUnread();
   patch($("conversations"), [
     ...(query ? [] : invitations.map(invitation)),
-    ...shown.map(talk),
+    ...shown.map(conversationRow),
     ...(others.length > 0 ? [{ key: "people", build: () => element("li", { className: "heading" }, "People") }] : []),
-    ...others.map(stranger),
+    ...others.map(personEntry),
     ...(query && shown.length + others.length === 0
       ? [{ key: "none", build: () => element("li", { className: "nothing quiet" }, "No results.") }]
       : []),
@@ -140,7 +140,7 @@ function invitation({ group, name, by }) {
   return { key: `invitation ${group}`, like: JSON.stringify([name, nameOf(by)]), build };
 }
 
-function talk(conversation) {
+function conversationRow(conversation) {
   const { id, writing } = conversation;
   const { unread } = chat.marks(id);
   const shown = {
@@ -171,7 +171,7 @@ export function typingText(conversation) {
     : `${nameList(writing)} ${writing.length > 1 ? "are" : "is"} typing…`;
 }
 
-const stranger = (actor) => ({
+const personEntry = (actor) => ({
   key: actor,
   like: JSON.stringify(appearanceOf(actor)),
   build: () =>

@@ -88,8 +88,8 @@ export function visible() {
     return { ...revision, state, ...(state === "sent" && markOf(message.seq, reach)) };
   });
   const own = (message, state) => ({ ...message, state, sender: chat.actor, client_id: message.id, seq: undefined });
-  const waiting = unsent.filter(({ type }) => type === "send").map((message) => own(message, "queued"));
-  return [...shown, ...waiting, ...current.pending.map((message) => own(message, message.state))];
+  const queued = unsent.filter(({ type }) => type === "send").map((message) => own(message, "queued"));
+  return [...shown, ...queued, ...current.pending.map((message) => own(message, message.state))];
 }
 
 /** Returns the receipts of members who have read a message of the open conversation. */
@@ -240,19 +240,19 @@ export const isPinned = ({ annotations = [] }) =>
 
 /** Returns the reason of a failed message, with buttons. Entries of `pending` may have their own `retry` and `drop`. */
 function failure(message) {
-  const waiting = current.pending.find(({ id }) => id === message.id);
+  const queued = current.pending.find(({ id }) => id === message.id);
   const forget = (then) => () => {
-    current.pending = current.pending.filter((other) => other !== waiting);
+    current.pending = current.pending.filter((other) => other !== queued);
     then?.();
     changed("messages");
   };
-  const again = waiting?.retry ?? (() => chat.send(waiting.conversation, waiting.content, waiting.kind));
+  const again = queued?.retry ?? (() => chat.send(queued.conversation, queued.content, queued.kind));
   const node = element(
     "p",
     { className: "failure" },
     element("span", {}, message.reason ?? "Not sent."),
     button("Try again", "try-again", forget(again)),
-    button("Delete", "drop-failed", forget(waiting?.drop)),
+    button("Delete", "drop-failed", forget(queued?.drop)),
   );
   node.dataset.test = "failure";
   return node;

@@ -21,16 +21,16 @@ addStrip(strip);
 furtherActs.unshift(({ seq }, { conversation }) => ({
   text: "Reply",
   test: "reply",
-  run: () => begin(conversation, seq),
+  run: () => beginReply(conversation, seq),
 }));
 
-function begin(conversation, seq) {
+function beginReply(conversation, seq) {
   conversation.replying = seq;
   showStrip();
   $("text").focus();
 }
 
-function end(conversation) {
+function endReply(conversation) {
   conversation.replying = undefined;
   showStrip();
 }
@@ -39,7 +39,7 @@ function end(conversation) {
 export function replying(conversation) {
   const { replying: target } = conversation;
   if (!target) return {};
-  end(conversation);
+  endReply(conversation);
   return { reply_to: target };
 }
 
@@ -50,17 +50,17 @@ function showStrip() {
   const original = current?.replying ? current.list.get(current.replying) : undefined;
   strip.hidden = !original || original.recalled;
   if (strip.hidden) return strip.replaceChildren();
-  const cancel = button("✕", "cancel-reply", () => end(current), { title: "Cancel (Esc)" });
+  const cancel = button("✕", "cancel-reply", () => endReply(current), { title: "Cancel (Esc)" });
   cancel.setAttribute("aria-label", "Cancel reply");
   strip.replaceChildren(...quoted(original), cancel);
 }
 changes.addEventListener("open", showStrip);
 changes.addEventListener("shown", () => {
   // The original was deleted meanwhile.
-  if (current.replying && current.list.get(current.replying)?.recalled) end(current);
+  if (current.replying && current.list.get(current.replying)?.recalled) endReply(current);
 });
 $("text").addEventListener("keydown", ({ key }) => {
-  if (key === "Escape" && current?.replying && !current.editing) end(current);
+  if (key === "Escape" && current?.replying && !current.editing) endReply(current);
 });
 
 const quoted = (original) => [

@@ -57,7 +57,7 @@ const ownPage = {
     const { bytes, bytes_limit: limit, files } = await chat.call("files.usage");
     const bar = element("div", { className: "meter" }, element("span"));
     bar.firstChild.style.width = `${Math.min(100, (100 * bytes) / limit)}%`;
-    const said = quiet(
+    const usage = quiet(
       `${files} ${files === 1 ? "file takes" : "files take"} up ${sizeText(bytes)} of ${sizeText(limit)}.`,
       "usage",
     );
@@ -70,7 +70,7 @@ const ownPage = {
       "No files.",
     );
     node.classList.add("files-list");
-    body.append(said, bar, node);
+    body.append(usage, bar, node);
   },
 };
 

@@ -46,18 +46,18 @@ fileHandlers.push((files, conversation) => {
 
 function add(files, conversation) {
   if (!conversation || files.length === 0) return;
-  const waiting = trays.get(conversation) ?? [];
-  trays.set(conversation, waiting);
-  waiting.push(...files.slice(0, MOST - waiting.length).map((file) => ({ file, url: URL.createObjectURL(file) })));
-  if (files.length > waiting.length) showNotice(`At most ${MOST} files can be sent at a time.`);
+  const items = trays.get(conversation) ?? [];
+  trays.set(conversation, items);
+  items.push(...files.slice(0, MOST - items.length).map((file) => ({ file, url: URL.createObjectURL(file) })));
+  if (files.length > items.length) showNotice(`At most ${MOST} files can be sent at a time.`);
   show();
   $("text").focus();
 }
 
 function drop(conversation, item) {
-  const waiting = trays.get(conversation).filter((other) => other !== item);
+  const items = trays.get(conversation).filter((other) => other !== item);
   URL.revokeObjectURL(item.url);
-  if (waiting.length > 0) trays.set(conversation, waiting);
+  if (items.length > 0) trays.set(conversation, items);
   else trays.delete(conversation);
   show();
 }
@@ -65,11 +65,11 @@ function drop(conversation, item) {
 const placeholder = $("text").placeholder;
 
 function show() {
-  const waiting = trays.get(current) ?? [];
-  tray.hidden = waiting.length === 0;
-  tray.replaceChildren(...waiting.map((item) => thumb(item, current)));
-  $("text").placeholder = waiting.length > 0 ? "Add a caption" : placeholder;
-  $("composer").classList.toggle("carries", waiting.length > 0);
+  const items = trays.get(current) ?? [];
+  tray.hidden = items.length === 0;
+  tray.replaceChildren(...items.map((item) => thumb(item, current)));
+  $("text").placeholder = items.length > 0 ? "Add a caption" : placeholder;
+  $("composer").classList.toggle("carries", items.length > 0);
 }
 changes.addEventListener("open", show);
 
@@ -96,17 +96,17 @@ function thumb(item, conversation) {
 $("composer").addEventListener(
   "submit",
   (submitted) => {
-    const waiting = trays.get(current);
-    if (!waiting || current.editing) return;
+    const items = trays.get(current);
+    if (!items || current.editing) return;
     submitted.preventDefault();
     submitted.stopImmediatePropagation();
     const conversation = current;
     trays.delete(conversation);
     const caption = $("text").value.trim();
-    for (const { url } of waiting) URL.revokeObjectURL(url);
+    for (const { url } of items) URL.revokeObjectURL(url);
     sendFiles(
       conversation,
-      waiting.map(({ file }) => file),
+      items.map(({ file }) => file),
       { ...(caption ? { caption } : {}), ...replying(conversation) },
     );
     $("text").value = "";

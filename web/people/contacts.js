@@ -136,7 +136,7 @@ function draw() {
   $("contacts").replaceChildren(
     ...[
       ...(incomingRequests.length > 0
-        ? [heading("Contact requests"), list(incomingRequests.map(wish), "requests-in")]
+        ? [heading("Contact requests"), list(incomingRequests.map(incomingRow), "requests-in")]
         : []),
       ...(outgoingRequests.length > 0 && !query
         ? [heading("Sent requests"), list(outgoingRequests.map(waiting), "requests-out")]
@@ -144,11 +144,11 @@ function draw() {
       tagBar(),
       heading("Contacts"),
       list(
-        wanted.map(friend),
+        wanted.map(contactRow),
         "friends",
         friends.length === 0 ? "No contacts yet. Search for people above to add them." : "No matching contacts.",
       ),
-      ...(others.length > 0 ? [heading("People"), list(others.map(stranger), "strangers")] : []),
+      ...(others.length > 0 ? [heading("People"), list(others.map(foundRow), "strangers")] : []),
       ...(query && others.length === 0 && wanted.length === 0 ? [quiet("No results.")] : []),
     ].filter(Boolean),
   );
@@ -169,7 +169,7 @@ function answer(text, test, method, actor, attributes) {
   );
 }
 
-function wish({ person: { actor }, text }) {
+function incomingRow({ person: { actor }, text }) {
   return personRow(actor, {
     line: text || "wants to add you as a contact",
     onclick: show(actor),
@@ -192,13 +192,13 @@ function waiting({ person: { actor } }) {
   });
 }
 
-function friend({ person: { actor }, tags }) {
+function contactRow({ person: { actor }, tags }) {
   const write = action("💬", `write-${nameOf(actor)}`, () => openDirect(actor), { className: "round plain" });
   write.setAttribute("aria-label", `Write to ${nameOf(actor)}`);
   return personRow(actor, { onclick: show(actor), tags, test: `friend-${nameOf(actor)}`, actions: [write] });
 }
 
-const stranger = (actor) =>
+const foundRow = (actor) =>
   personRow(actor, { line: "", dot: false, onclick: show(actor), test: `found-${nameOf(actor)}` });
 
 function tagBar() {

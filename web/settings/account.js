@@ -22,7 +22,7 @@ async function build(body) {
   body.append(...password());
   body.append(heading("Addresses"), ...ownAddresses(addresses));
   if (known.length > 0) body.append(heading("Sign in with"), ...thirdParties(known, identities));
-  body.append(heading("Close account"), ...closing());
+  body.append(heading("Close account"), ...closeForm());
 }
 
 function password() {
@@ -69,10 +69,10 @@ function ownAddresses(addresses) {
     ),
   );
   const shown = list(rows, "addresses", "Add an e-mail address or a phone number to sign in with a code.");
-  return [shown, adding ? confirming() : asking()];
+  return [shown, adding ? codeForm() : addressForm()];
 }
 
-function asking() {
+function addressForm() {
   const address = input({
     autocomplete: "email",
     required: true,
@@ -86,7 +86,7 @@ function asking() {
   });
 }
 
-function confirming() {
+function codeForm() {
   const { address, by } = adding;
   const code = input({
     inputMode: "numeric",
@@ -149,7 +149,7 @@ function thirdParties(known, identities) {
   return [list(rows, "identities", "None yet."), buttons(...add)];
 }
 
-function closing() {
+function closeForm() {
   const sure = secret("current-password", false);
   return [
     quiet("This deletes your profile, picture and contacts at once. Nobody can sign in to the account again."),

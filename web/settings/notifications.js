@@ -53,14 +53,14 @@ chat.addEventListener("event", ({ detail: event }) => {
 });
 
 function show(conversation) {
-  const told = new Notification(titleOf(conversation), {
+  const notification = new Notification(titleOf(conversation), {
     body: lineOf(conversation),
     tag: conversation.id,
     icon: "logo.svg",
   });
-  told.onclick = () => {
+  notification.onclick = () => {
     focus();
     void attempt(() => open(conversation));
-    told.close();
+    notification.close();
   };
 }

@@ -17,12 +17,12 @@ export const on = (types, run) => {
 
 /** Returns a function that schedules `run` as a microtask. Calls before it runs have no further effect. */
 export function batched(run) {
-  let waiting = false;
+  let isScheduled = false;
   return () => {
-    if (waiting) return;
-    waiting = true;
+    if (isScheduled) return;
+    isScheduled = true;
     queueMicrotask(() => {
-      waiting = false;
+      isScheduled = false;
       run();
     });
   };
@@ -30,13 +30,13 @@ export function batched(run) {
 
 /** Returns a function that schedules `run` for the next frame, or after 100 ms while the page is hidden. */
 export function perFrame(run) {
-  let waiting = false;
+  let isScheduled = false;
   return () => {
-    if (waiting) return;
-    waiting = true;
+    if (isScheduled) return;
+    isScheduled = true;
     const go = () => {
-      if (!waiting) return;
-      waiting = false;
+      if (!isScheduled) return;
+      isScheduled = false;
       run();
     };
     requestAnimationFrame(go);

@@ -104,11 +104,11 @@ async function offer() {
   }
 }
 
-let waiting = comeBack;
+let pendingFlow = comeBack;
 
 async function finish() {
-  const flow = waiting;
-  waiting = undefined;
+  const flow = pendingFlow;
+  pendingFlow = undefined;
   const isIn = chat.state === "online";
   $("waiting").hidden = isIn;
   $("waiting").textContent = "Signing in…";
@@ -123,7 +123,7 @@ async function finish() {
 chat.addEventListener("state", ({ detail: { state } }) => {
   if (state === "anonymous") void offer();
   // Adding a sign-in method is finished while signed in.
-  if (waiting && (state === "anonymous" || state === "online")) void finish();
+  if (pendingFlow && (state === "anonymous" || state === "online")) void finish();
 });
 
 // Enabled only now: before, the browser would submit the form itself, with the password in the address.

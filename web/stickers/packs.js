@@ -247,8 +247,8 @@ const stickerPage = (sticker) => ({
         ],
         async () => {
           const since = now();
-          const wish = { ...name, emoji: words(emoji.value), keywords: words(keywords.value) };
-          noteStickers([await chat.call("stickers.update_sticker", wish)], since);
+          const changes = { ...name, emoji: words(emoji.value), keywords: words(keywords.value) };
+          noteStickers([await chat.call("stickers.update_sticker", changes)], since);
           startPanel(packPage(sticker.pack));
         },
       ),

@@ -31,20 +31,20 @@ const typeOf = ({ name, type }) => type || TYPES[name.split(".").at(-1).toLowerC
 function inspected(blob) {
   return new Promise((done, failed) => {
     const finish = (settle, value) => {
-      chat.removeEventListener("signal", heard);
-      clearInterval(asking);
+      chat.removeEventListener("signal", onSignal);
+      clearInterval(polling);
       settle(value);
     };
-    const heard = ({ detail: { plugin, name, payload } }) =>
+    const onSignal = ({ detail: { plugin, name, payload } }) =>
       plugin === "stickers" && name === "inspected" && payload.blob === blob && finish(done, payload);
-    const ask = () =>
+    const poll = () =>
       chat.call("stickers.upload", { blob }).then(
         (upload) => upload.state !== "checking" && finish(done, upload),
         (error) => error.retry || finish(failed, error),
       );
-    chat.addEventListener("signal", heard);
-    const asking = setInterval(ask, 3_000);
-    void ask();
+    chat.addEventListener("signal", onSignal);
+    const polling = setInterval(poll, 3_000);
+    void poll();
   });
 }
 
@@ -57,15 +57,15 @@ export async function uploadSticker(pack, file, shown) {
   const line = element("li", {}, words);
   line.dataset.test = "sticker-upload";
   shown.append(line);
-  const say = (text, state) => {
+  const showState = (text, state) => {
     words.textContent = `${file.name}: ${text}`;
     line.dataset.state = state;
   };
   try {
     const blob = await blobs.upload("stickers", file, { mediaType: typeOf(file) }).done;
-    say("checking…", "checking");
+    showState("checking…", "checking");
     const { state, flaw } = await inspected(blob);
-    if (state !== "ready") return void say(FLAWS[flaw] ?? "refused", "refused");
+    if (state !== "ready") return void showState(FLAWS[flaw] ?? "refused", "refused");
     const keywords = file.name
       .replace(/\.[^.]*$/, "")
       .split(/[^\p{L}\p{N}]+/u)
@@ -78,7 +78,7 @@ export async function uploadSticker(pack, file, shown) {
     line.remove();
     return true;
   } catch (error) {
-    say(error.message, "refused");
+    showState(error.message, "refused");
     return false;
   }
 }

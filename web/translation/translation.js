@@ -60,11 +60,11 @@ function translated(message, translation, show) {
     { className: "flip" },
   );
   flip.dataset.part = "flip";
-  const says = isOriginal ? "Original" : from ? `Translated from ${from}` : "Translated";
+  const label = isOriginal ? "Original" : from ? `Translated from ${from}` : "Translated";
   const line = element(
     "span",
     { className: "translated", title: translation.by ? `By ${translation.by}` : "" },
-    `${says} · `,
+    `${label} · `,
     flip,
   );
   line.dataset.test = "translated";
@@ -117,7 +117,7 @@ furtherActs.push((message) => {
   return { text: "Translate", test: "translate", run: () => translate(message, words) };
 });
 
-const SAYS = {
+const NOTICES = {
   unneeded: "This message needs no translation.",
   unavailable: "This message can't be translated at the moment.",
   capped: "The translation limit of today is reached. Try again tomorrow.",
@@ -141,7 +141,7 @@ async function translate(message, words) {
     texts.delete(key);
     // The reader chose another language meanwhile.
     if (!answer) return;
-    if (answer.state !== "ready") return showNotice(SAYS[answer.state] ?? answer.state);
+    if (answer.state !== "ready") return showNotice(NOTICES[answer.state] ?? answer.state);
     redraw(message.seq);
   } catch (error) {
     if (error.code === "translation.unknown_language") return void openTranslationSettings.run();
@@ -155,32 +155,32 @@ export const openTranslationSettings = { run() {} };
 /** Requests a translation and resolves with the answer. A signal reports its end. */
 async function answered(words) {
   for (;;) {
-    let hear,
+    let onSignal,
       id,
       early = new Set();
-    const heard = new Promise((done) => {
-      hear = ({ detail: { plugin, name, payload } }) => {
+    const translated = new Promise((done) => {
+      onSignal = ({ detail: { plugin, name, payload } }) => {
         if (plugin !== "translation" || name !== "translated") return;
         early.add(payload.id);
         if (payload.id === id) done();
       };
-      chat.addEventListener("signal", hear);
+      chat.addEventListener("signal", onSignal);
     });
     try {
       const answer = await chat.call("translation.translate", { text: words });
       if (answer.state !== "pending") return answer;
       id = answer.id;
       // Covers a lost signal: the next request returns the finished translation.
-      if (!early.has(id)) await Promise.race([heard, new Promise((late) => setTimeout(late, 10_000))]);
+      if (!early.has(id)) await Promise.race([translated, new Promise((late) => setTimeout(late, 10_000))]);
     } finally {
-      chat.removeEventListener("signal", hear);
+      chat.removeEventListener("signal", onSignal);
     }
   }
 }
 
 /* What the reader wants */
 
-const wishes = Latest.each(
+const loadedSettings = Latest.each(
   () => chat.call("translation.settings"),
   (answer) => (settings = answer),
 );
@@ -188,7 +188,7 @@ const wishes = Latest.each(
 chat.addEventListener("state", async ({ detail: { state } }) => {
   if (state !== "online") return;
   try {
-    await wishes.load("settings");
+    await loadedSettings.load("settings");
     translations.dispatchEvent(new Event("change"));
     await load(current);
   } catch (error) {
@@ -225,9 +225,9 @@ export async function setTranslated(conversation, on) {
   await translatedHere.load(conversation.id);
 }
 
-export async function setSettings(wish) {
-  await chat.call("translation.set_settings", wish);
-  await wishes.load("settings");
+export async function setSettings(chosen) {
+  await chat.call("translation.set_settings", chosen);
+  await loadedSettings.load("settings");
   wanted.clear();
   translatedHere.clear();
   requested.clear();
