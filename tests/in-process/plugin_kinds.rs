@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use courtyard::plugin::{Problem, Setup, Source};
+use courtyard::plugin::{PluginProblem, PluginSetup, PluginSource};
 use courtyard::{Config, Server};
 use courtyard_guest_watcher::Watcher;
 use courtyard_plugin_sdk::native;
@@ -50,8 +50,8 @@ async fn start(kind: Kind, more: &str) -> (Server, TempDir) {
     let server = match kind {
         Kind::Wasm | Kind::JavaScript | Kind::Library => Server::start(config).await,
         Kind::Value => {
-            let Setup { spec, source } = config.plugins.remove(0);
-            assert_eq!(source, Source::File(path));
+            let PluginSetup { spec, source } = config.plugins.remove(0);
+            assert_eq!(source, PluginSource::File(path));
             let builder = Server::builder(config).plugin(native::of::<Watcher>(), spec);
             builder.start().await
         }
@@ -134,7 +134,7 @@ async fn behaves(kind: Kind) {
     server.shut_down().await;
 }
 
-fn problem(server: &Server) -> Option<Problem> {
+fn problem(server: &Server) -> Option<PluginProblem> {
     server.plugins().status_of("watcher").unwrap().problem
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use crate::hooks::BUCKETS_NS;
-use crate::plugin::{PluginStatus, Running, Supervisor};
+use crate::plugin::{PluginState, PluginStatus, Supervisor};
 use crate::router::Router;
 use crate::services::{HISTOGRAM_BOUNDS, Metrics, PluginFigures};
 
@@ -55,7 +55,7 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) 
     for plugin in &plugins {
         let version = plugin.version.as_deref().unwrap_or_default();
         let labels = [("plugin", plugin.id.as_str()), ("version", version)];
-        family.value(&labels, u8::from(plugin.state == Running::Running));
+        family.value(&labels, u8::from(plugin.state == PluginState::Running));
     }
     gauges(&mut text, &plugins);
     calls(&mut text, &plugins);

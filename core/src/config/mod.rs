@@ -15,7 +15,7 @@ use crate::blobs::{BlobLimits, Bucket};
 use crate::bundle::Bundle;
 use crate::host::SessionLimits;
 use crate::net::{NetLimits, StaticFolder, TlsFiles};
-use crate::plugin::Setup;
+use crate::plugin::PluginSetup;
 use crate::store::EmbeddedOptions;
 use crate::wire::{ActorId, AppId, ConversationId};
 
@@ -105,7 +105,7 @@ pub struct Config {
     /// The tenants.
     pub apps: Vec<AppId>,
     /// The plugins, in the order in which they are asked.
-    pub plugins: Vec<Setup>,
+    pub plugins: Vec<PluginSetup>,
     /// Limits of sessions.
     pub session: SessionLimits,
     /// Limits of connections.

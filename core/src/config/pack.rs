@@ -256,7 +256,7 @@ mod tests {
         let shown = pack(&named, "test.toml", folder.path(), &Bundle::default())
             .unwrap_err()
             .to_string();
-        for part in ["test.toml:5:8", "no WebAssembly", "test.toml:10:8", "can't be read"] {
+        for part in ["test.toml:5:8", "not WebAssembly", "test.toml:10:8", "can't be read"] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
     }

@@ -11,7 +11,7 @@ use super::checker::{AtLeastOne, Checker, ms, ms_or, or};
 use crate::bundle::Bundle;
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
-use crate::plugin::{PluginLimits, PluginSpec, Setup, Source};
+use crate::plugin::{PluginLimits, PluginSetup, PluginSource, PluginSpec};
 use crate::services::{ALWAYS_GRANTED, CAPABILITIES, Secrets, ServiceLimits};
 
 #[derive(Deserialize)]
@@ -96,21 +96,21 @@ struct PluginLimitsTable {
 }
 
 impl Checker<'_> {
-    fn source(&mut self, path: Spanned<PathBuf>) -> Source {
+    fn source(&mut self, path: Spanned<PathBuf>) -> PluginSource {
         let Some(name) = Bundle::name_in(path.get_ref()) else {
-            return Source::File(self.folder.join(path.into_inner()));
+            return PluginSource::File(self.folder.join(path.into_inner()));
         };
         let bytes = self.bundle.part(name).cloned();
         if bytes.is_none() {
             self.not_inside(path.span(), name);
         }
-        Source::Bundled {
+        PluginSource::Bundled {
             part: name.to_owned(),
             bytes: bytes.unwrap_or_default(),
         }
     }
 
-    pub(super) fn plugins(&mut self, tables: Vec<PluginTable>) -> Vec<Setup> {
+    pub(super) fn plugins(&mut self, tables: Vec<PluginTable>) -> Vec<PluginSetup> {
         let mut seen: HashMap<String, ()> = HashMap::new();
         let mut plugins = Vec::new();
         for table in tables {
@@ -138,7 +138,7 @@ impl Checker<'_> {
             let fetch = self.fetch(table.fetch, &table.limits);
             let (limits, health) = plugin_limits(&table.limits);
             let configuration = serde_json::to_string(&table.config).unwrap_or_else(|_| "{}".to_owned());
-            plugins.push(Setup {
+            plugins.push(PluginSetup {
                 source,
                 spec: PluginSpec {
                     id,

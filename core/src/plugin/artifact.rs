@@ -1,4 +1,4 @@
-//! A plugin's file: what it is, what it declares and what it wants, before any of it runs.
+//! The file of a plugin: its kind and its manifest, read before any of its code runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use super::{LoadError, native};
 
-/// The custom section that holds the manifest.
+/// Name of the custom section that holds the manifest.
 const SECTION: &str = "courtyard:manifest";
 
 /// A plugin, read and checked, but not compiled or started.
 #[derive(Debug)]
 pub struct Artifact {
-    pub(super) code: Code,
-    /// What it declares.
+    pub(super) code: PluginCode,
+    /// What the plugin declares and requests.
     pub manifest: Manifest,
 }
 
-/// What a plugin is made of.
+/// The code of a plugin.
 #[derive(Debug)]
-pub(super) enum Code {
+pub(super) enum PluginCode {
     Wasm(Arc<WasmCode>),
     Native(Arc<dyn Native>),
 }
@@ -33,9 +33,9 @@ pub(super) enum Code {
 #[derive(Debug)]
 pub(super) struct WasmCode {
     pub(super) bytes: Vec<u8>,
-    /// Whether it is a component already, or a core module with its component type.
+    /// `true` for a component, `false` for a core module with its component type.
     pub(super) is_component: bool,
-    /// Identifies the bytes.
+    /// Hash of `bytes`.
     pub(super) sha256: [u8; 32],
 }
 
@@ -43,40 +43,36 @@ impl Artifact {
     /// Reads a plugin's file.
     ///
     /// # Errors
-    /// When it can't be read, is no WebAssembly, or has no manifest that this version understands.
+    /// If the file can't be read, is not WebAssembly, or has no manifest that this version can parse.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         Self::parse(read(path)?)
     }
 
-    /// Reads a plugin's file; a native library only if it is trusted. Its code runs when it is read.
+    /// Reads a plugin's file. A native library is read only if it is trusted: loading it runs its code.
     ///
     /// # Errors
-    /// As [`Artifact::read`], and when a library is not trusted or can't be used.
+    /// As for [`Artifact::read`], and if a library is not trusted or can't be loaded.
     pub fn open(path: &Path, trusted: bool) -> Result<Self, LoadError> {
         let bytes = read(path)?;
         match (native::is_library(&bytes), trusted) {
             (false, _) => Self::parse(bytes),
             (true, false) => Err(LoadError::NotTrusted),
-            (true, true) => Self::native(native::open(path)?),
+            (true, true) => Self::native(native::open_library(path)?),
         }
     }
 
-    /// Understands the bytes of a plugin.
+    /// Parses the bytes of a plugin's file.
     ///
     /// # Errors
-    /// As [`Artifact::read`].
+    /// As for [`Artifact::read`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self, LoadError> {
-        if !bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NotWasm(
-                "the file does not begin like WebAssembly".to_owned(),
-            ));
-        }
+        check_magic(&bytes)?;
         let (is_component, manifest) = scan(&bytes)?;
         let manifest = manifest.ok_or(LoadError::NoManifest)?;
         let manifest = Manifest::parse(manifest).map_err(LoadError::Manifest)?;
         let sha256 = Sha256::digest(&bytes).into();
         Ok(Self {
-            code: Code::Wasm(Arc::new(WasmCode {
+            code: PluginCode::Wasm(Arc::new(WasmCode {
                 bytes,
                 is_component,
                 sha256,
@@ -85,17 +81,13 @@ impl Artifact {
         })
     }
 
-    /// Adds a manifest to a module or a component that was made without the SDK.
+    /// Adds a manifest to a module or a component that was built without the SDK.
     ///
     /// # Errors
-    /// When the bytes are no WebAssembly or have a manifest, or the manifest breaks a rule.
+    /// If the bytes are not WebAssembly or already have a manifest, or the manifest is invalid.
     pub fn pack(mut bytes: Vec<u8>, manifest: &str) -> Result<Vec<u8>, LoadError> {
         Manifest::parse(manifest.as_bytes()).map_err(LoadError::Manifest)?;
-        if !bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NotWasm(
-                "the file does not begin like WebAssembly".to_owned(),
-            ));
-        }
+        check_magic(&bytes)?;
         if scan(&bytes)?.1.is_some() {
             return Err(LoadError::Packed);
         }
@@ -103,20 +95,20 @@ impl Artifact {
             name: SECTION.into(),
             data: manifest.as_bytes().into(),
         };
-        // A custom section is the same in modules and in components.
+        // Custom sections have the same encoding in modules and in components.
         bytes.push(wasm_encoder::Section::id(&section));
         section.encode(&mut bytes);
         Ok(bytes)
     }
 
-    /// Understands a plugin that is a value in this process.
+    /// Wraps a plugin that is a value in this process.
     ///
     /// # Errors
-    /// When its manifest breaks a rule.
+    /// If its manifest is invalid.
     pub fn native(plugin: Arc<dyn Native>) -> Result<Self, LoadError> {
         let manifest = Manifest::parse(plugin.manifest().as_bytes()).map_err(LoadError::Manifest)?;
         Ok(Self {
-            code: Code::Native(plugin),
+            code: PluginCode::Native(plugin),
             manifest,
         })
     }
@@ -129,7 +121,15 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     })
 }
 
-/// Finds the manifest without looking into the code.
+fn check_magic(bytes: &[u8]) -> Result<(), LoadError> {
+    if bytes.starts_with(b"\0asm") {
+        Ok(())
+    } else {
+        Err(LoadError::NotWasm("it does not begin with `\\0asm`".to_owned()))
+    }
+}
+
+/// Returns whether the file is a component, and its manifest. The code is not parsed.
 fn scan(bytes: &[u8]) -> Result<(bool, Option<&[u8]>), LoadError> {
     let (mut is_component, mut manifest, mut depth) = (false, None, 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
@@ -145,10 +145,10 @@ fn scan(bytes: &[u8]) -> Result<(bool, Option<&[u8]>), LoadError> {
     Ok((is_component, manifest))
 }
 
-/// Turns the file into a component.
+/// Returns the file as a component: as it is, or wrapped around the module.
 ///
 /// # Errors
-/// When a module's component type does not fit it.
+/// If a module doesn't match its component type.
 pub(super) fn component_of(code: &WasmCode) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
     if code.is_component {
         return Ok(code.bytes.as_slice().into());

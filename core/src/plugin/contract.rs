@@ -1,6 +1,6 @@
 //! The version of the contract between plugins and hosts.
 
-/// The version of the contract that this host speaks. Plugins of the same major version run.
+/// Version of the contract that this host implements. Plugins of the same major version load.
 pub const CONTRACT: &str = "1.0.0";
 
 /// Returns the full name of an interface of the contract.

@@ -8,70 +8,70 @@ use super::contract::CONTRACT;
 use crate::fetch::FetcherError;
 use crate::hooks::Failure;
 
-/// Why a plugin does not run.
+/// Why a plugin doesn't load.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The file can't be read.
     #[error("{} can't be read", file.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// The file is something else.
-    #[error("it is no WebAssembly: {0}")]
+    /// The file is not WebAssembly.
+    #[error("the file is not WebAssembly: {0}")]
     NotWasm(String),
-    /// A native library that the operator did not vouch for.
+    /// The operator doesn't trust this native library.
     #[error("it is a native library, which would run without a sandbox: if you trust it, write `trusted = true`")]
     NotTrusted,
-    /// A native library that can't be used.
-    #[error("the library can't be used: {0}")]
+    /// The native library can't be loaded.
+    #[error("the native library can't be loaded: {0}")]
     Library(String),
-    /// WebAssembly, but not built with the SDK.
+    /// The file is WebAssembly, but wasn't built with the SDK.
     #[error("it has no manifest (custom section `courtyard:manifest`); was it built with courtyard-plugin-sdk?")]
     NoManifest,
-    /// It has a manifest, which is not to be hidden by another.
-    #[error("it has a manifest already")]
+    /// The file already has a manifest, which a second one would hide.
+    #[error("it already has a manifest")]
     Packed,
-    /// The manifest is wrong.
-    #[error("its manifest is wrong")]
+    /// The manifest is invalid.
+    #[error("its manifest is invalid")]
     Manifest(#[source] ManifestError),
-    /// Another contract.
-    #[error("it was built for contract {found}, and this host speaks {CONTRACT}")]
+    /// The plugin implements another major version of the contract.
+    #[error("it was built for contract {found}, and this host implements {CONTRACT}")]
     Contract {
-        /// The version in the manifest.
+        /// Version in the manifest.
         found: String,
     },
-    /// The configuration means another plugin.
-    #[error("its id is {found:?}, and the configuration calls it {wanted:?}")]
+    /// The id in the manifest differs from the configured one.
+    #[error("its id is {found:?}, but the configuration names it {wanted:?}")]
     Id {
-        /// In the manifest.
+        /// Id in the manifest.
         found: String,
-        /// In the configuration.
+        /// Id in the configuration.
         wanted: String,
     },
-    /// It needs what the operator does not grant.
-    #[error("it needs the capability {0:?}, which is not granted (add it to `grant`)")]
+    /// The plugin requires a capability that is not granted.
+    #[error("it requires the capability {0:?}, which is not granted (add it to `grant`)")]
     NotGranted(String),
-    /// It imports what no host of this contract has.
-    #[error("it imports {0:?}, which this host does not have")]
+    /// The plugin has an import that no host of this contract offers.
+    #[error("it imports {0:?}, which this host does not offer")]
     UnknownImport(String),
-    /// The module does not keep to the contract.
-    #[error("it does not keep to the contract: {0}")]
+    /// The module violates the contract.
+    #[error("it violates the contract: {0}")]
     NotAPlugin(String),
-    /// It may use more memory than was set aside when the server started.
+    /// The memory limit exceeds what the server reserved when it started.
     #[error(
-        "its `memory_bytes` is over the {0} bytes that the server set aside when it started; start the server anew"
+        "its `memory_bytes` exceeds the {0} bytes per instance that the server reserved when it started; restart the server"
     )]
     Memory(usize),
-    /// Its requests to other servers can't be sent.
-    #[error("its requests to other servers can't be sent")]
+    /// The client for outbound requests can't be created.
+    #[error("its client for outbound requests can't be created")]
     Fetch(#[from] FetcherError),
-    /// It does not start.
+    /// The plugin doesn't start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] PluginStartError),
 }
 
 impl LoadError {
@@ -96,22 +96,22 @@ impl LoadError {
     }
 }
 
-/// Why there is no new instance.
+/// Why an instance doesn't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
-    /// The instance can't be made, or does not have the functions of the contract.
+pub enum PluginStartError {
+    /// The instance can't be created, or lacks functions of the contract.
     #[error("it can't be instantiated: {0}")]
     Instantiate(String),
-    /// It refuses its configuration.
-    #[error("it does not start: {code}: {message}")]
+    /// `start` returned an error, for example because the configuration is invalid.
+    #[error("its `start` returned an error: {code}: {message}")]
     Refused {
-        /// The plugin's code.
+        /// Code that the plugin returned.
         code: String,
-        /// The plugin's sentence.
+        /// Sentence that the plugin returned.
         message: String,
     },
-    /// It broke down.
-    #[error("it broke down in start: {0}")]
+    /// The plugin failed in `start`.
+    #[error("it failed in `start`: {0}")]
     Failed(#[source] Failure),
 }

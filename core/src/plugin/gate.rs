@@ -1,4 +1,4 @@
-//! Holds calls back while the keys of a plugin are changed.
+//! Holds calls back while the keys of a plugin are migrated.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use parking_lot::{Condvar, Mutex};
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::log::key;
 
-/// A guest that lets calls wait until it is known which generation they go to.
+/// A backend whose calls wait until it is decided which generation serves them.
 #[derive(Clone, Debug)]
-pub(super) struct Gate(Arc<State>);
+pub(super) struct Gate(Arc<GateState>);
 
 #[derive(Debug)]
-struct State {
-    /// Who ran until now.
+struct GateState {
+    /// The generation that has run until now.
     old: Arc<dyn Guest>,
-    /// Who takes over, once its keys are there.
+    /// The generation that takes over once its keys are migrated.
     next: Arc<dyn Guest>,
-    /// Who the calls go to, once that is known.
-    target: Mutex<Option<Arc<dyn Guest>>>,
+    /// The generation that serves all calls, once that is decided.
+    serving: Mutex<Option<Arc<dyn Guest>>>,
     opened: Condvar,
     patience: Duration,
     id: Arc<str>,
@@ -28,17 +28,17 @@ struct State {
 }
 
 impl Gate {
-    /// Makes a closed gate; a call that waits longer than `patience` is told that the plugin is busy.
+    /// Creates a closed gate. A call that waits longer than `patience` fails with [`Failure::Busy`].
     pub(super) fn new(
         (id, next_version): (Arc<str>, String),
         old: Arc<dyn Guest>,
         next: Arc<dyn Guest>,
         patience: Duration,
     ) -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(GateState {
             old,
             next,
-            target: Mutex::new(None),
+            serving: Mutex::new(None),
             opened: Condvar::new(),
             patience,
             id,
@@ -47,34 +47,34 @@ impl Gate {
     }
 
     /// Lets all calls through to a generation.
-    pub(super) fn open(&self, target: Arc<dyn Guest>) {
-        *self.0.target.lock() = Some(target);
+    pub(super) fn open(&self, serving: Arc<dyn Guest>) {
+        *self.0.serving.lock() = Some(serving);
         self.0.opened.notify_all();
     }
 
     fn wait(&self) -> Result<Arc<dyn Guest>, Failure> {
         let until = Instant::now() + self.0.patience;
-        let mut target = self.0.target.lock();
+        let mut serving = self.0.serving.lock();
         loop {
-            if let Some(guest) = &*target {
+            if let Some(guest) = &*serving {
                 return Ok(guest.clone());
             }
-            if self.0.opened.wait_until(&mut target, until).timed_out() {
+            if self.0.opened.wait_until(&mut serving, until).timed_out() {
                 return Err(Failure::Busy);
             }
         }
     }
 
-    /// Finds whose keys there are now. Inside the committer, where the change of keys is committed as well, that does not
-    /// change during the call.
+    /// Returns the generation whose keys the store has now. Calls inside the committer use it: the migration commits there
+    /// as well, so the answer stays the same during the call.
     fn now(&self, call: &mut Call) -> Result<Arc<dyn Guest>, Failure> {
-        if let Some(guest) = &*self.0.target.lock() {
+        if let Some(guest) = &*self.0.serving.lock() {
             return Ok(guest.clone());
         }
         let version = call.draft.get(key::version(&call.app, &self.0.id));
         let version = version.map_err(|error| Failure::Store(error.to_string()))?;
-        let changed = version.as_deref() == Some(self.0.next_version.as_bytes());
-        Ok(if changed { &self.0.next } else { &self.0.old }.clone())
+        let migrated = version.as_deref() == Some(self.0.next_version.as_bytes());
+        Ok(if migrated { &self.0.next } else { &self.0.old }.clone())
     }
 }
 
@@ -87,12 +87,12 @@ impl Guest for Gate {
         }
     }
 
-    /// A job can wait better than this can.
+    /// Fails with [`Failure::Busy`]: a job is retried later.
     fn act(self: Arc<Self>, _request: Request, _transact: Arc<dyn Transact>) -> Acting {
         Box::pin(async { Err(Failure::Busy) })
     }
 
-    /// Waiting is slow.
+    /// Returns `true`, since calls wait.
     fn is_slow(&self) -> bool {
         true
     }

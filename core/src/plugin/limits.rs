@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use crate::services::ServiceLimits;
 
-/// What one plugin may take up. Every limit has a key under `[plugins.limits]` in the configuration.
+/// Limits of one plugin. Every limit has a key under `[plugins.limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PluginLimits {
-    /// How long a hook may take.
+    /// Deadline of a hook.
     pub hook: Duration,
-    /// How long a method may take.
+    /// Deadline of a method.
     pub method: Duration,
-    /// How long an instance may take to start.
+    /// Deadline of the start of an instance.
     pub start: Duration,
-    /// Linear memory of one instance.
+    /// Linear memory of one instance, in bytes.
     pub memory_bytes: usize,
-    /// Linear memory of all instances.
+    /// Linear memory of all instances together, in bytes.
     pub total_memory_bytes: usize,
-    /// Instances, and thus calls at a time.
+    /// Number of instances, and thus of concurrent calls.
     pub instances: u32,
-    /// Bytes of one result.
+    /// Size of one result, in bytes.
     pub result_bytes: usize,
-    /// How long a job may take.
+    /// Deadline of a job.
     pub action: Duration,
-    /// Jobs at a time.
+    /// Number of concurrent jobs.
     pub actions: usize,
-    /// How often a job may fail before it is given up.
+    /// Number of attempts after which a failing job becomes a dead letter.
     pub job_attempts: u32,
-    /// What it may use up of the services.
+    /// Limits of the services.
     pub services: ServiceLimits,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use courtyard_plugin_sdk::manifest::Manifest;
 
-use super::artifact::Code;
+use super::artifact::PluginCode;
 use super::contract::CONTRACT;
 use super::native::NativePlugin;
 use super::wasm::{CompiledCache, WasmEngine, WasmLoader};
@@ -44,11 +44,11 @@ impl Loader {
         let manifest = &artifact.manifest;
         check_manifest(manifest, spec)?;
         match &artifact.code {
-            Code::Wasm(code) => {
+            PluginCode::Wasm(code) => {
                 let context = || self.context(spec, manifest);
                 Ok(Arc::new(self.wasm.load(manifest, code, spec, context)?))
             }
-            Code::Native(source) => {
+            PluginCode::Native(source) => {
                 let context = Arc::new(self.context(spec, manifest)?);
                 let capabilities = manifest.capabilities.clone();
                 let configuration = &spec.configuration;

@@ -14,9 +14,11 @@ mod wasm;
 
 pub use artifact::Artifact;
 pub use contract::CONTRACT;
-pub use error::{LoadError, StartError};
+pub use error::{LoadError, PluginStartError};
 pub use limits::PluginLimits;
 pub use loader::Loader;
 pub use spec::PluginSpec;
-pub use supervisor::{ManageError, PluginStatus, Problem, Running, Setup, Setups, Source, Supervisor};
+pub use supervisor::{
+    ManageError, PluginProblem, PluginSetup, PluginSetups, PluginSource, PluginState, PluginStatus, Supervisor,
+};
 pub use wasm::{CompiledCache, EngineLimits, WasmEngine};

@@ -5,26 +5,26 @@ use crate::fetch::Policy;
 use crate::hooks::{HealthPolicy, WhenMissing};
 use crate::services::Secrets;
 
-/// What the operator says about a plugin.
+/// What the operator configures for a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
-    /// The id that the manifest must have.
+    /// Id that the manifest must have.
     pub id: String,
-    /// Capabilities that it gets, if it asks for them.
+    /// Capabilities that the plugin gets if its manifest requests them.
     pub grants: Vec<String>,
-    /// A JSON object for the plugin.
+    /// A JSON object, passed to the plugin at its start.
     pub configuration: String,
-    /// Texts that only the plugin sees.
+    /// Texts that only the plugin can read.
     pub secrets: Secrets,
-    /// Where its requests may go, if it has the capability `fetch`.
+    /// Allowed destinations of outbound requests, for plugins with the capability `fetch`.
     pub fetch: Policy,
-    /// What it may take up.
+    /// Resource limits.
     pub limits: PluginLimits,
-    /// Whether a native library may be loaded, which no sandbox is around.
+    /// `true` allows a native library, which runs without a sandbox.
     pub trusted: bool,
-    /// When it is left alone.
+    /// When repeated failures quarantine the plugin.
     pub health: HealthPolicy,
-    /// What becomes of messages if its manifest can't be read.
+    /// What happens to messages while the manifest can't be read.
     pub when_missing: WhenMissing,
 }
 

@@ -20,7 +20,8 @@ use crate::host::Host;
 use crate::log::{Conversations, Draft, Log, LogError, Record};
 use crate::net::{self, HttpState, Mounted, TlsError, TlsIdentity};
 use crate::plugin::{
-    CompiledCache, EngineLimits, Loader, ManageError, PluginSpec, Setup, Setups, Source, Supervisor, WasmEngine,
+    CompiledCache, EngineLimits, Loader, ManageError, PluginSetup, PluginSetups, PluginSource, PluginSpec, Supervisor,
+    WasmEngine,
 };
 use crate::router::Router;
 use crate::services::{HostServices, Metrics, expire};
@@ -103,7 +104,7 @@ pub struct Builder {
     config: Config,
     store: Option<Arc<dyn Store>>,
     bus: Option<Arc<dyn Bus>>,
-    plugins: Vec<Setup>,
+    plugins: Vec<PluginSetup>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -133,8 +134,8 @@ impl Builder {
     /// long. It gets the capabilities that it asks for and that the spec grants.
     #[must_use]
     pub fn plugin(mut self, plugin: Arc<dyn Native>, spec: PluginSpec) -> Self {
-        self.plugins.push(Setup {
-            source: Source::Value(plugin),
+        self.plugins.push(PluginSetup {
+            source: PluginSource::Value(plugin),
             spec,
         });
         self
@@ -370,7 +371,7 @@ struct Opened {
 fn open(
     runtime: &Handle,
     config: &Config,
-    values: Vec<Setup>,
+    values: Vec<PluginSetup>,
     store: Option<Arc<dyn Store>>,
     (router, bus): (Arc<Router>, Arc<dyn Bus>),
     metrics: Metrics,
@@ -430,7 +431,7 @@ fn loader(config: &Config) -> Result<Loader, StartError> {
 }
 
 /// Where plugins are configured: in the file, as it is then, or in the values that the server was started with.
-fn setups(config: &Config, values: Vec<Setup>) -> Setups {
+fn setups(config: &Config, values: Vec<PluginSetup>) -> PluginSetups {
     let (file, bundle, first) = (config.file.clone(), config.bundle.clone(), config.plugins.clone());
     Box::new(move || {
         let configured = match file.as_deref().map(|file| Config::load_with(file, &bundle)) {

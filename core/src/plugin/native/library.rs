@@ -1,4 +1,4 @@
-//! Opens native libraries.
+//! Loads native libraries.
 
 #![allow(
     unsafe_code,
@@ -13,7 +13,7 @@ use courtyard_plugin_sdk::native::Native;
 
 use crate::plugin::LoadError;
 
-/// How files of native libraries begin: ELF, Mach-O in both byte orders and as a fat file, PE.
+/// First bytes of native libraries: ELF, Mach-O in both byte orders and as a fat file, PE.
 const MAGIC: [&[u8]; 5] = [
     b"\x7fELF",
     b"\xcf\xfa\xed\xfe",
@@ -22,26 +22,26 @@ const MAGIC: [&[u8]; 5] = [
     b"MZ",
 ];
 
-/// Whether a file begins like a native library.
+/// Returns `true` if a file begins like a native library.
 pub(in crate::plugin) fn is_library(bytes: &[u8]) -> bool {
     MAGIC.iter().any(|magic| bytes.starts_with(magic))
 }
 
-/// Takes the plugin out of a library, which stays loaded for as long as the process lives.
-pub(in crate::plugin) fn open(path: &Path) -> Result<Arc<dyn Native>, LoadError> {
+/// Loads a library and returns its plugin. The library stays loaded until the process ends.
+pub(in crate::plugin) fn open_library(path: &Path) -> Result<Arc<dyn Native>, LoadError> {
     let broken = |error: &dyn std::fmt::Display| LoadError::Library(error.to_string());
-    // The loader looks for a bare name in the system's folders instead of here.
+    // The loader searches the system's folders for a bare file name.
     let path = std::path::absolute(path).map_err(|source| LoadError::Read {
         file: path.to_owned(),
         source,
     })?;
-    // SAFETY: the operator wrote `trusted = true`: what the library does when it is loaded is theirs to know.
+    // SAFETY: the operator wrote `trusted = true`, and so vouches for the code that runs when the library is loaded.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| broken(&error))?;
-    // SAFETY: the name belongs to the interface, and whoever exports it vouches for its type.
+    // SAFETY: the name is part of the interface: a library that exports it vouches for its type.
     let entry = unsafe { library.get::<extern "C" fn() -> *const Library>(ENTRY) }.map_err(|error| broken(&error))?;
     let table = entry();
-    // Code may run in there as long as anybody holds the plugin, and threads of its own may outlive even that.
+    // Never unloaded: its code may run while the plugin exists, and its own threads even longer.
     std::mem::forget(library);
-    // SAFETY: it is what the entry returned, and the library is never unloaded.
+    // SAFETY: the entry function returned the table, and the library is never unloaded.
     unsafe { import(table) }.map_err(|error| broken(&error))
 }

@@ -1,6 +1,7 @@
-//! A plugin in the host's own process behind [`Guest`].
+//! Plugins in the host's own process.
 //!
-//! It is trusted: nothing ends it when it takes too long, and its memory is the host's. A panic ends the call alone.
+//! They are trusted: nothing interrupts a call that runs too long, and they share the host's memory. A panic ends only the
+//! call.
 
 mod library;
 
@@ -13,15 +14,14 @@ use courtyard_plugin_sdk::manifest::HookName;
 use courtyard_plugin_sdk::native::{self, Native, Services, Started};
 use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse, ServiceResult};
 use courtyard_plugin_sdk::{self as sdk, ServiceError};
-
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-pub(super) use library::{is_library, open};
+pub(super) use library::{is_library, open_library};
 
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
 use crate::plugin::output_limits::{self, SlowCalls};
-use crate::plugin::{PluginLimits, StartError};
+use crate::plugin::{PluginLimits, PluginStartError};
 use crate::services::ServiceContext;
 
 /// A started plugin.
@@ -29,23 +29,24 @@ pub(super) struct NativePlugin {
     started: Arc<dyn Started>,
     services: Arc<ServiceContext>,
     limits: PluginLimits,
-    /// What it declared and was granted.
+    /// Capabilities that are declared and granted.
     capabilities: Arc<[String]>,
     slow_calls: SlowCalls,
-    /// Places for jobs.
-    places: Arc<Semaphore>,
+    /// Permits for concurrent jobs.
+    permits: Arc<Semaphore>,
 }
 
-/// What a plugin has of the host during one call.
+/// The services during one call.
 struct CurrentCall {
-    /// None while it starts, and in the action lane.
+    /// `None` during `start` and in the action lane.
     call: Option<Box<Call>>,
-    /// What carries out its transactions, in the action lane; and where its requests to other servers run.
+    /// In the action lane: runs transactions, and the runtime for outbound requests and the bytes of blobs.
     action: Option<(Arc<dyn Transact>, Handle)>,
     services: Arc<ServiceContext>,
     capabilities: Arc<[String]>,
+    /// Number of service calls so far.
     host_calls: u32,
-    /// Why the call can't end well, whatever the plugin makes of it.
+    /// The host's reason to fail the call. It takes precedence over the plugin's reply.
     cause: Option<Failure>,
 }
 
@@ -61,7 +62,8 @@ impl CurrentCall {
         }
     }
 
-    fn end(&mut self, cause: Failure) -> ServiceError {
+    /// Fails the whole call; the plugin gets [`ServiceError::Unavailable`].
+    fn fail(&mut self, cause: Failure) -> ServiceError {
         self.cause = Some(cause);
         ServiceError::Unavailable
     }
@@ -72,7 +74,7 @@ impl Services for CurrentCall {
         let services = &self.services;
         self.host_calls += 1;
         if self.host_calls > services.limits.host_calls {
-            return Err(self.end(Failure::Limit("host calls")));
+            return Err(self.fail(Failure::Limit("host calls")));
         }
         let granted = |wanted: &str| self.capabilities.iter().any(|granted| granted == wanted);
         if !request.capability().is_none_or(granted) {
@@ -107,34 +109,38 @@ impl Services for CurrentCall {
         self.call = call;
         answer.map_err(|failure| match failure.for_plugin() {
             Ok(error) => error,
-            Err(reason) => self.end(Failure::Store(reason)),
+            Err(reason) => self.fail(Failure::Store(reason)),
         })
     }
 }
 
 impl NativePlugin {
+    /// Starts a plugin.
+    ///
+    /// # Errors
+    /// If its `start` returns an error or panics.
     pub(super) fn start(
         source: &dyn Native,
         services: Arc<ServiceContext>,
         configuration: &str,
         capabilities: Vec<String>,
         limits: PluginLimits,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, PluginStartError> {
         let capabilities: Arc<[String]> = capabilities.into();
-        let lent = CurrentCall::new(None, &services, &capabilities);
-        let started = match native::enter(lent, || source.start(configuration)).1 {
+        let current = CurrentCall::new(None, &services, &capabilities);
+        let started = match native::enter(current, || source.start(configuration)).1 {
             Ok(Ok(started)) => started,
             Ok(Err(error)) => {
-                return Err(StartError::Refused {
+                return Err(PluginStartError::Refused {
                     code: error.code,
                     message: error.message,
                 });
             }
-            Err(panicked) => return Err(StartError::Failed(Failure::Trap(panicked.0))),
+            Err(panicked) => return Err(PluginStartError::Failed(Failure::Trap(panicked.0))),
         };
         Ok(Self {
             started: started.into(),
-            places: Arc::new(Semaphore::new(limits.actions)),
+            permits: Arc::new(Semaphore::new(limits.actions)),
             services,
             limits,
             capabilities,
@@ -142,12 +148,13 @@ impl NativePlugin {
         })
     }
 
-    fn enter<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
+    /// Runs `work` while the plugin can use the services with `call`.
+    fn with_call<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
         let (app, store) = (call.app.clone(), call.draft.store().clone());
-        let lent = CurrentCall::new(Some(call), &self.services, &self.capabilities);
-        let (lent, outcome) = native::enter(lent, || work(&*self.started));
-        let (call, cause) = lent.map_or((None, None), |lent| (lent.call, lent.cause));
-        // The lent services come back from each call; a new one stands in if that should ever break.
+        let current = CurrentCall::new(Some(call), &self.services, &self.capabilities);
+        let (current, outcome) = native::enter(current, || work(&*self.started));
+        let (call, cause) = current.map_or((None, None), |current| (current.call, current.cause));
+        // `native::enter` always returns what it got. Should that ever break, the caller gets a call without any access.
         let call = call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(store)));
         match (outcome, cause) {
             (_, Some(cause)) => (call, Err(cause)),
@@ -164,7 +171,7 @@ impl Guest for NativePlugin {
             cx.caller = call.caller();
         }
         let begun = Instant::now();
-        let (call, reply) = self.enter(call, |plugin| plugin.serve(&cx, &request));
+        let (call, reply) = self.with_call(call, |plugin| plugin.serve(&cx, &request));
         // Only this hook runs on threads that others wait for.
         if request.hook() == HookName::BeforeSend {
             self.slow_calls.record(begun.elapsed() >= self.limits.hook);
@@ -175,25 +182,26 @@ impl Guest for NativePlugin {
         )
     }
 
-    /// Runs on a thread that may wait. Nothing ends it when it takes too long, or when the host stops.
+    /// Runs a job on a thread that may block. Nothing interrupts it when it runs too long, or when the host stops.
     fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
         Box::pin(async move {
-            let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else {
                 return Err(Failure::Busy);
             };
             let runtime = Handle::current();
-            let worked = tokio::task::spawn_blocking(move || {
-                let mut lent = CurrentCall::new(None, &self.services, &self.capabilities);
-                lent.action = Some((transact, runtime));
-                let (lent, outcome) = native::enter(lent, || self.started.serve(&sdk::Context::default(), &request));
-                drop(place);
-                match (outcome, lent.and_then(|lent| lent.cause)) {
+            let task = tokio::task::spawn_blocking(move || {
+                let mut current = CurrentCall::new(None, &self.services, &self.capabilities);
+                current.action = Some((transact, runtime));
+                let (current, outcome) =
+                    native::enter(current, || self.started.serve(&sdk::Context::default(), &request));
+                drop(permit);
+                match (outcome, current.and_then(|current| current.cause)) {
                     (_, Some(cause)) => Err(cause),
                     (Ok(reply), None) => Ok(reply),
                     (Err(panicked), None) => Err(Failure::Trap(panicked.0)),
                 }
             });
-            worked.await.unwrap_or_else(|_| Err(Failure::Trap(String::new())))
+            task.await.unwrap_or_else(|_| Err(Failure::Trap(String::new())))
         })
     }
 

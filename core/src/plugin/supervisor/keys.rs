@@ -1,20 +1,31 @@
-//! What plugins keep in the store: changed for another version, and removed.
+//! The keys of plugins in the store: migrated to another version, and deleted.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ManageError, Supervisor};
-use crate::hooks::{Access, Call, Plugin, Sealed};
-use crate::log::{Draft, key};
+use super::status::ManageError;
+use crate::hooks::{Access, Call, Plugin, Sealed, Settlement};
+use crate::log::{Draft, Log, key};
 use crate::store::CommitError;
+use crate::wire::AppId;
 
-/// How often a change of keys that conflicts with others is made again.
+/// Attempts of a migration that conflicts with other commits.
 const ATTEMPTS: u32 = 8;
-/// Keys that are removed in one transaction.
+/// Keys that are deleted in one transaction.
 const BATCH: usize = 1_000;
 
-impl Supervisor {
-    /// Whether another version left keys.
-    pub(super) fn changes_keys(&self, plugin: &Plugin) -> Result<bool, ManageError> {
+/// Access to the keys of all plugins.
+#[derive(Debug)]
+pub(super) struct PluginKeys {
+    pub(super) settlement: Arc<Settlement>,
+    pub(super) log: Arc<Log>,
+    pub(super) apps: Vec<AppId>,
+}
+
+impl PluginKeys {
+    /// Returns `true` if another version wrote the keys of an app.
+    pub(super) fn need_migration(&self, plugin: &Plugin) -> Result<bool, ManageError> {
         let Some(manifest) = plugin.manifest() else {
             return Ok(false);
         };
@@ -27,14 +38,15 @@ impl Supervisor {
         Ok(false)
     }
 
-    /// Lets a generation change the keys that another version left, in one transaction for all apps.
+    /// Calls `migrate` of a generation for each app whose keys another version wrote, all in one transaction. Retries up to
+    /// [`ATTEMPTS`] times on conflicts.
     pub(super) fn migrate(&self, plugin: &Plugin) -> Result<(), ManageError> {
         let Some(manifest) = plugin.manifest() else {
             return Ok(());
         };
         for _ in 0..ATTEMPTS {
             let mut draft = Draft::new(self.log.store().clone());
-            let mut left: Vec<Sealed> = Vec::new();
+            let mut effects: Vec<Sealed> = Vec::new();
             for app in &self.apps {
                 let version = key::version(app, &plugin.id);
                 let stored = draft.get(version.clone())?;
@@ -55,7 +67,7 @@ impl Supervisor {
                     }
                     let sealed;
                     (draft, sealed) = self.settlement.seal(*call);
-                    left.push(sealed);
+                    effects.push(sealed);
                 }
                 draft.set(version, Some(manifest.version.clone().into()));
             }
@@ -65,7 +77,7 @@ impl Supervisor {
             match draft.commit_blocking() {
                 Ok(appended) => {
                     let mut appended = &appended[..];
-                    for sealed in left {
+                    for sealed in effects {
                         let own;
                         (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
                         self.settlement.settle(sealed, own);
@@ -86,7 +98,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn remove_timers(&self, id: &str) -> Result<(), ManageError> {
+    fn delete_timers(&self, id: &str) -> Result<(), ManageError> {
         let (mut start, end) = key::timers();
         loop {
             let found = self.log.store().scan(&start, &end, BATCH, false)?;
@@ -109,7 +121,7 @@ impl Supervisor {
         }
     }
 
-    fn remove_range(&self, (start, end): (Bytes, Bytes)) -> Result<(), ManageError> {
+    fn delete_range(&self, (start, end): (Bytes, Bytes)) -> Result<(), ManageError> {
         loop {
             let found = self.log.store().scan(&start, &end, BATCH, false)?;
             if found.is_empty() {
@@ -123,19 +135,19 @@ impl Supervisor {
         }
     }
 
-    /// Removes all that a plugin keeps.
-    pub(super) fn remove_data(&self, id: &str) -> Result<(), ManageError> {
-        self.remove_timers(id)?;
-        self.remove_range(key::outboxes(id))?;
-        self.remove_range(key::dead_letters(id))?;
-        self.remove_range(key::jobs(id, u64::MAX))?;
+    /// Deletes all data of a plugin: timers, pending observations and jobs, dead letters, keys and watches.
+    pub(super) fn delete_all(&self, id: &str) -> Result<(), ManageError> {
+        self.delete_timers(id)?;
+        self.delete_range(key::outboxes(id))?;
+        self.delete_range(key::dead_letters(id))?;
+        self.delete_range(key::jobs(id, u64::MAX))?;
         for app in &self.apps {
             let start = key::plugin(app, id, &[]);
             let end = key::successor(&start);
-            self.remove_range((start, end))?;
+            self.delete_range((start, end))?;
             let watches = key::watches_version(app, id);
-            // What changes with each watch goes last, so that nobody goes on with what was found before.
-            self.remove_range(([&watches[..], b"\0"].concat().into(), key::successor(&watches)))?;
+            // Last the key that changes with each watch: it invalidates what readers have cached.
+            self.delete_range(([&watches[..], b"\0"].concat().into(), key::successor(&watches)))?;
             self.write(watches, None)?;
             self.write(key::version(app, id), None)?;
         }

@@ -1,121 +1,52 @@
-//! Which plugins a host has: installs, replaces, rolls back and removes them while it runs.
+//! Installs, replaces, rolls back and removes the plugins of a host while it runs.
 
 mod keys;
+mod setup;
 mod status;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use courtyard_plugin_sdk::native::Native;
 use parking_lot::Mutex;
 
-pub use status::{ManageError, PluginStatus, Problem, Running};
+pub use setup::{PluginSetup, PluginSetups, PluginSource};
+pub use status::{ManageError, PluginProblem, PluginState, PluginStatus};
 
 use super::gate::Gate;
-use super::{Artifact, LoadError, Loader, PluginSpec};
+use super::{Artifact, Loader};
 use crate::clock::now_ms;
 use crate::hooks::{Hooks, Meter, Plugin, Registry, Settlement};
 use crate::log::{Log, key};
 use crate::wire::AppId;
+use keys::PluginKeys;
+use setup::FileStamp;
 
-/// How many notes for observers, jobs and dead letters are counted for the status.
+/// Limit up to which pending observations, pending jobs and dead letters are counted for the status.
 const COUNTED: usize = 1_000;
 
-/// Where a plugin comes from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A file: Wasm, or a native library.
-    File(PathBuf),
-    /// A Wasm file inside the executable.
-    Bundled {
-        /// Its name there.
-        part: String,
-        /// What it holds.
-        bytes: Bytes,
-    },
-    /// A value of this process, which is trusted: nothing ends it when it takes too long.
-    Value(Arc<dyn Native>),
-}
-
-impl Source {
-    fn read(&self, trusted: bool) -> Result<Artifact, LoadError> {
-        match self {
-            Self::File(path) => Artifact::open(path, trusted),
-            Self::Bundled { bytes, .. } => Artifact::parse(bytes.to_vec()),
-            Self::Value(plugin) => Artifact::native(plugin.clone()),
-        }
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        match self {
-            Self::File(path) => Stamp::of(path),
-            Self::Bundled { .. } | Self::Value(_) => None,
-        }
-    }
-}
-
-impl PartialEq for Source {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::File(left), Self::File(right)) => left == right,
-            (Self::Bundled { bytes: left, .. }, Self::Bundled { bytes: right, .. }) => left == right,
-            (Self::Value(left), Self::Value(right)) => Arc::ptr_eq(left, right),
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Source {}
-
-/// A plugin as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// Where it comes from.
-    pub source: Source,
-    /// Grants, configuration and limits.
-    pub spec: PluginSpec,
-}
-
-/// Reads anew how the plugins are configured; the error says what is wrong there.
-pub type Setups = Box<dyn Fn() -> Result<Vec<Setup>, String> + Send + Sync>;
-
-/// Tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-        })
-    }
-}
-
-/// A generation with how it was set up.
+/// One loaded version of a plugin, with its configuration.
 #[derive(Clone, Debug)]
 struct Generation {
     plugin: Arc<Plugin>,
-    setup: Setup,
+    setup: PluginSetup,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct InstalledPlugin {
     id: Arc<str>,
     current: Generation,
+    /// The generation that a rollback activates.
     previous: Option<Generation>,
+    /// Number of the current generation, counted from 1.
     number: u64,
+    /// When the current generation was activated, in milliseconds since 1970.
     since_ms: u64,
     disabled: bool,
-    problem: Option<Problem>,
-    /// The file that was last tried.
-    stamp: Option<Stamp>,
+    problem: Option<PluginProblem>,
+    /// Stamp of the file at the last attempt to load it.
+    stamp: Option<FileStamp>,
+    /// Counters, shared by all generations.
     meter: Arc<Meter>,
 }
 
@@ -125,15 +56,16 @@ pub struct Supervisor {
     hooks: Arc<Hooks>,
     settlement: Arc<Settlement>,
     log: Arc<Log>,
-    apps: Vec<AppId>,
-    setups: Setups,
-    entries: Mutex<Vec<Entry>>,
-    /// Held during a change, so that there is one at a time.
+    keys: PluginKeys,
+    setups: PluginSetups,
+    /// In the order of the configuration.
+    plugins: Mutex<Vec<InstalledPlugin>>,
+    /// Held during a change: changes run one at a time.
     change: Mutex<()>,
 }
 
 impl Supervisor {
-    /// Makes a supervisor for the plugins at these hooks. There are none yet.
+    /// Creates a supervisor for the plugins of `hooks`, without any plugin yet.
     #[must_use]
     pub fn new(
         loader: Loader,
@@ -141,26 +73,30 @@ impl Supervisor {
         settlement: Arc<Settlement>,
         log: Arc<Log>,
         apps: Vec<AppId>,
-        setups: Setups,
+        setups: PluginSetups,
     ) -> Self {
         Self {
             loader,
             hooks,
+            keys: PluginKeys {
+                settlement: settlement.clone(),
+                log: log.clone(),
+                apps,
+            },
             settlement,
             log,
-            apps,
             setups,
-            entries: Mutex::default(),
+            plugins: Mutex::default(),
             change: Mutex::default(),
         }
     }
 
-    /// Installs plugins behind those that are there. One that can't run is there all the same, so that what it guards
-    /// stays closed; its status says why.
+    /// Installs plugins after the existing ones. One that can't run is installed as missing, so that what it guards stays
+    /// closed; its status says why.
     ///
     /// # Errors
-    /// When the store fails.
-    pub fn install(&self, setups: Vec<Setup>) -> Result<(), ManageError> {
+    /// If the store fails.
+    pub fn install(&self, setups: Vec<PluginSetup>) -> Result<(), ManageError> {
         let _change = self.change.lock();
         for setup in setups {
             self.install_one(setup)?;
@@ -168,23 +104,23 @@ impl Supervisor {
         Ok(())
     }
 
-    fn install_one(&self, setup: Setup) -> Result<(), ManageError> {
+    fn install_one(&self, setup: PluginSetup) -> Result<(), ManageError> {
         let id: Arc<str> = setup.spec.id.as_str().into();
         let meter = Arc::new(Meter::default());
         let stamp = setup.source.stamp();
         let disabled = self.log.store().get(&key::disabled(&id))?.is_some();
         let artifact = setup.source.read(setup.spec.trusted);
-        // The manifest of another plugin says nothing about what this one guards.
-        let known = artifact
+        // The manifest of another plugin does not describe what this one guards.
+        let manifest = artifact
             .as_ref()
             .ok()
             .map(|artifact| artifact.manifest.clone())
             .filter(|manifest| manifest.id == *id);
-        let missing = || Plugin::missing(&id, known.clone(), setup.spec.when_missing, meter.clone());
+        let missing = || Plugin::missing(&id, manifest.clone(), setup.spec.when_missing, meter.clone());
         let started = match artifact {
             _ if disabled => Ok(missing()),
             Ok(artifact) => self.start(&artifact, &setup, &meter).and_then(|plugin| {
-                self.migrate(&plugin)?;
+                self.keys.migrate(&plugin)?;
                 Ok(plugin)
             }),
             Err(error) => Err(error.into()),
@@ -193,7 +129,7 @@ impl Supervisor {
             Ok(plugin) => (plugin, None),
             Err(error) => (missing(), Some(error.problem())),
         };
-        self.entries.lock().push(Entry {
+        self.plugins.lock().push(InstalledPlugin {
             id,
             current: Generation {
                 plugin: Arc::new(plugin),
@@ -207,11 +143,11 @@ impl Supervisor {
             stamp,
             meter,
         });
-        self.put_in_place();
+        self.publish();
         Ok(())
     }
 
-    fn start(&self, artifact: &Artifact, setup: &Setup, meter: &Arc<Meter>) -> Result<Plugin, ManageError> {
+    fn start(&self, artifact: &Artifact, setup: &PluginSetup, meter: &Arc<Meter>) -> Result<Plugin, ManageError> {
         let guest = self.loader.load(artifact, &setup.spec)?;
         Ok(Plugin::running(
             artifact.manifest.clone(),
@@ -221,11 +157,11 @@ impl Supervisor {
         ))
     }
 
-    /// Loads a plugin again, from its file and its configuration as they are now. Calls in flight end on the generation
-    /// that they began with, and none is dropped.
+    /// Reloads a plugin from its current file and configuration. Calls in flight finish on the generation on which they
+    /// began; none is dropped.
     ///
     /// # Errors
-    /// See [`ManageError`]; the generation that ran goes on running.
+    /// See [`ManageError`]; the previous generation keeps running.
     pub fn reload(&self, id: &str) -> Result<(), ManageError> {
         let _change = self.change.lock();
         self.reload_configured(id)
@@ -235,60 +171,60 @@ impl Supervisor {
         match self.configured(id) {
             Ok(setup) => self.reload_with(id, setup),
             Err(error) => {
-                self.edit(id, |entry| entry.problem = Some(error.problem()));
+                self.edit(id, |plugin| plugin.problem = Some(error.problem()));
                 Err(error)
             }
         }
     }
 
-    /// Puts what is configured now in place: installs what is new, removes what is gone (its data stays), and loads again
-    /// what was changed. Goes on after a failure; the plugin's status has it.
+    /// Applies the current configuration: installs new plugins, removes those that it no longer names (their data stays), and
+    /// reloads the changed ones. A plugin that fails to reload doesn't stop the others; its status says why.
     ///
     /// # Errors
-    /// When the configuration is wrong, or the store fails.
+    /// If the configuration is invalid, or the store fails.
     pub fn reload_changed(&self) -> Result<(), ManageError> {
         let _change = self.change.lock();
         let setups = (self.setups)().map_err(ManageError::Configuration)?;
         let order: Vec<String> = setups.iter().map(|setup| setup.spec.id.clone()).collect();
-        self.entries
+        self.plugins
             .lock()
-            .retain(|entry| order.iter().any(|id| **id == *entry.id));
+            .retain(|plugin| order.iter().any(|id| **id == *plugin.id));
         for setup in setups {
-            match self.entry(&setup.spec.id) {
+            match self.installed(&setup.spec.id) {
                 Err(_) => self.install_one(setup)?,
-                Ok(entry) if entry.disabled => {}
-                Ok(entry) if entry.current.setup == setup && entry.stamp == setup.source.stamp() => {}
-                Ok(entry) => {
-                    if let Err(error) = self.reload_with(&entry.id, setup) {
-                        tracing::error!(plugin = %entry.id, code = error.code(), %error, "a plugin stays as it was");
+                Ok(plugin) if plugin.disabled => {}
+                Ok(plugin) if plugin.current.setup == setup && plugin.stamp == setup.source.stamp() => {}
+                Ok(plugin) => {
+                    if let Err(error) = self.reload_with(&plugin.id, setup) {
+                        tracing::error!(plugin = %plugin.id, code = error.code(), %error, "plugin could not be reloaded");
                     }
                 }
             }
         }
-        let place = |entry: &Entry| order.iter().position(|id| **id == *entry.id);
-        self.entries.lock().sort_by_key(place);
-        self.put_in_place();
+        let rank = |plugin: &InstalledPlugin| order.iter().position(|id| **id == *plugin.id);
+        self.plugins.lock().sort_by_key(rank);
+        self.publish();
         Ok(())
     }
 
-    /// Returns the plugins whose file is another than the one that was last tried.
+    /// Returns the ids of the enabled plugins whose file changed since the last attempt to load it.
     #[must_use]
     pub fn changed_files(&self) -> Vec<String> {
-        let entries = self.entries.lock().clone();
-        let changed = |entry: &Entry| {
-            let now = entry.current.setup.source.stamp();
-            !entry.disabled && now.is_some() && now != entry.stamp
+        let plugins = self.plugins.lock().clone();
+        let changed = |plugin: &InstalledPlugin| {
+            let now = plugin.current.setup.source.stamp();
+            !plugin.disabled && now.is_some() && now != plugin.stamp
         };
-        entries
+        plugins
             .iter()
-            .filter(|entry| changed(entry))
-            .map(|entry| entry.id.to_string())
+            .filter(|plugin| changed(plugin))
+            .map(|plugin| plugin.id.to_string())
             .collect()
     }
 
-    fn reload_with(&self, id: &str, setup: Setup) -> Result<(), ManageError> {
-        let entry = self.entry(id)?;
-        if entry.disabled {
+    fn reload_with(&self, id: &str, setup: PluginSetup) -> Result<(), ManageError> {
+        let installed = self.installed(id)?;
+        if installed.disabled {
             return Err(ManageError::Disabled);
         }
         let stamp = setup.source.stamp();
@@ -296,181 +232,188 @@ impl Supervisor {
             .source
             .read(setup.spec.trusted)
             .map_err(ManageError::Load)
-            .and_then(|artifact| self.start(&artifact, &setup, &entry.meter))
+            .and_then(|artifact| self.start(&artifact, &setup, &installed.meter))
             .and_then(|plugin| {
                 let next = Generation {
                     plugin: Arc::new(plugin),
                     setup,
                 };
-                self.take_over(&entry, next)
+                self.take_over(&installed, next)
             });
-        self.edit(id, |entry| {
-            entry.stamp = stamp;
-            entry.problem = outcome.as_ref().err().map(ManageError::problem);
+        self.edit(id, |installed| {
+            installed.stamp = stamp;
+            installed.problem = outcome.as_ref().err().map(ManageError::problem);
         });
         outcome
     }
 
-    /// Puts the previous generation in place again. What it is rolled back from becomes the previous one.
+    /// Activates the previous generation again. The generation that it replaces becomes the previous one.
     ///
     /// # Errors
-    /// See [`ManageError`]; the generation that ran goes on running.
+    /// See [`ManageError`]; the current generation keeps running.
     pub fn roll_back(&self, id: &str) -> Result<(), ManageError> {
         let _change = self.change.lock();
-        let entry = self.entry(id)?;
-        if entry.disabled {
+        let installed = self.installed(id)?;
+        if installed.disabled {
             return Err(ManageError::Disabled);
         }
-        let previous = entry.previous.clone().ok_or(ManageError::NoPrevious)?;
-        // Its strikes are those of another time.
+        let previous = installed.previous.clone().ok_or(ManageError::NoPrevious)?;
+        // Failures from its earlier run don't count.
         let plugin = previous.plugin.renewed(previous.setup.spec.health);
         let outcome = self.take_over(
-            &entry,
+            &installed,
             Generation {
                 plugin: Arc::new(plugin),
                 ..previous
             },
         );
-        self.edit(id, |entry| {
-            entry.problem = outcome.as_ref().err().map(ManageError::problem);
+        self.edit(id, |installed| {
+            installed.problem = outcome.as_ref().err().map(ManageError::problem);
         });
         outcome
     }
 
-    /// Stops asking a plugin, also after a restart. What it guards stays closed until it is enabled or removed.
+    /// Disables a plugin: it is no longer called, also after a restart. What it guards stays closed until the plugin is
+    /// enabled or removed.
     ///
     /// # Errors
-    /// When there is no such plugin, or the store fails.
+    /// If no plugin has this id, or the store fails.
     pub fn disable(&self, id: &str) -> Result<(), ManageError> {
         let _change = self.change.lock();
-        let entry = self.entry(id)?;
-        self.write(key::disabled(id), Some(Vec::new()))?;
-        let manifest = entry.current.plugin.manifest().cloned();
-        let plugin = Plugin::missing(id, manifest, entry.current.setup.spec.when_missing, entry.meter);
-        self.edit(id, |entry| {
-            entry.disabled = true;
-            entry.problem = None;
-            entry.current.plugin = Arc::new(plugin);
+        let installed = self.installed(id)?;
+        self.keys.write(key::disabled(id), Some(Vec::new()))?;
+        let manifest = installed.current.plugin.manifest().cloned();
+        let when_missing = installed.current.setup.spec.when_missing;
+        let plugin = Plugin::missing(id, manifest, when_missing, installed.meter);
+        self.edit(id, |installed| {
+            installed.disabled = true;
+            installed.problem = None;
+            installed.current.plugin = Arc::new(plugin);
         });
-        self.put_in_place();
+        self.publish();
         Ok(())
     }
 
-    /// Loads a plugin that was disabled.
+    /// Enables a plugin and loads it.
     ///
     /// # Errors
-    /// See [`ManageError`]; it is then enabled, but missing.
+    /// See [`ManageError`]; the plugin is then enabled, but missing.
     pub fn enable(&self, id: &str) -> Result<(), ManageError> {
         let _change = self.change.lock();
-        let entry = self.entry(id)?;
-        if !entry.disabled {
+        let installed = self.installed(id)?;
+        if !installed.disabled {
             return Ok(());
         }
-        self.write(key::disabled(id), None)?;
-        self.edit(id, |entry| entry.disabled = false);
+        self.keys.write(key::disabled(id), None)?;
+        self.edit(id, |plugin| plugin.disabled = false);
         self.reload_configured(id)
     }
 
-    /// Removes a plugin; it is installed again at the next start if the configuration still names it then. Its data stays
-    /// unless `remove_data`.
+    /// Removes a plugin. The next start installs it again if the configuration still names it. `remove_data` also deletes its
+    /// data.
     ///
     /// # Errors
-    /// When there is no such plugin, or the store fails.
+    /// If no plugin has this id, or the store fails.
     pub fn uninstall(&self, id: &str, remove_data: bool) -> Result<(), ManageError> {
         let _change = self.change.lock();
-        let entry = self.entry(id)?;
-        self.entries.lock().retain(|entry| *entry.id != *id);
-        self.put_in_place();
-        drained(&entry.current.plugin, entry.current.setup.spec.limits.method);
-        self.write(key::disabled(id), None)?;
+        let installed = self.installed(id)?;
+        self.plugins.lock().retain(|plugin| *plugin.id != *id);
+        self.publish();
+        wait_until_idle(&installed.current.plugin, installed.current.setup.spec.limits.method);
+        self.keys.write(key::disabled(id), None)?;
         if remove_data {
-            self.remove_data(id)?;
+            self.keys.delete_all(id)?;
         }
         Ok(())
     }
 
-    /// Describes all plugins, in their order.
+    /// Returns the status of all plugins, in their order.
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
-        let entries = self.entries.lock().clone();
-        entries.iter().map(|entry| self.describe(entry)).collect()
+        let plugins = self.plugins.lock().clone();
+        plugins.iter().map(|installed| self.describe(installed)).collect()
     }
 
-    /// Describes one plugin.
+    /// Returns the status of one plugin.
     ///
     /// # Errors
-    /// When there is none.
+    /// If no plugin has this id.
     pub fn status_of(&self, id: &str) -> Result<PluginStatus, ManageError> {
-        self.entry(id).map(|entry| self.describe(&entry))
+        self.installed(id).map(|installed| self.describe(&installed))
     }
 
-    fn describe(&self, entry: &Entry) -> PluginStatus {
-        let plugin = &entry.current.plugin;
+    fn describe(&self, installed: &InstalledPlugin) -> PluginStatus {
+        let plugin = &installed.current.plugin;
         let version = |plugin: &Plugin| plugin.manifest().map(|manifest| manifest.version.clone());
         let count = |(start, end): (Bytes, Bytes)| {
             let found = self.log.store().scan(&start, &end, COUNTED, false);
             found.map_or(0, |found| found.len())
         };
         PluginStatus {
-            id: entry.id.to_string(),
-            state: match (entry.disabled, plugin.is_running(), plugin.is_quarantined()) {
-                (true, ..) => Running::Disabled,
-                (_, false, _) => Running::Missing,
-                (.., true) => Running::Quarantined,
-                _ => Running::Running,
+            id: installed.id.to_string(),
+            state: match (installed.disabled, plugin.is_running(), plugin.is_quarantined()) {
+                (true, ..) => PluginState::Disabled,
+                (_, false, _) => PluginState::Missing,
+                (.., true) => PluginState::Quarantined,
+                _ => PluginState::Running,
             },
             version: version(plugin),
-            generation: entry.number,
-            previous_version: entry.previous.as_ref().and_then(|previous| version(&previous.plugin)),
-            problem: entry.problem.clone(),
-            since_ms: entry.since_ms,
+            generation: installed.number,
+            previous_version: installed
+                .previous
+                .as_ref()
+                .and_then(|previous| version(&previous.plugin)),
+            problem: installed.problem.clone(),
+            since_ms: installed.since_ms,
             entered: plugin.entered(),
             usage: plugin.usage(),
-            hooks: entry.meter.counts(),
-            unobserved: count(key::outboxes(&entry.id)),
-            jobs: count(key::jobs(&entry.id, u64::MAX)),
-            dead_letters: count(key::dead_letters(&entry.id)),
+            hooks: installed.meter.counts(),
+            unobserved: count(key::outboxes(&installed.id)),
+            jobs: count(key::jobs(&installed.id, u64::MAX)),
+            dead_letters: count(key::dead_letters(&installed.id)),
         }
     }
 
-    fn entry(&self, id: &str) -> Result<Entry, ManageError> {
-        let entries = self.entries.lock();
-        let found = entries.iter().find(|entry| *entry.id == *id).cloned();
+    fn installed(&self, id: &str) -> Result<InstalledPlugin, ManageError> {
+        let plugins = self.plugins.lock();
+        let found = plugins.iter().find(|plugin| *plugin.id == *id).cloned();
         found.ok_or_else(|| ManageError::Unknown(id.to_owned()))
     }
 
-    fn edit(&self, id: &str, edit: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.entries.lock().iter_mut().find(|entry| *entry.id == *id) {
-            edit(entry);
+    fn edit(&self, id: &str, edit: impl FnOnce(&mut InstalledPlugin)) {
+        if let Some(plugin) = self.plugins.lock().iter_mut().find(|plugin| *plugin.id == *id) {
+            edit(plugin);
         }
     }
 
-    fn configured(&self, id: &str) -> Result<Setup, ManageError> {
-        self.entry(id)?;
+    fn configured(&self, id: &str) -> Result<PluginSetup, ManageError> {
+        self.installed(id)?;
         let setups = (self.setups)().map_err(ManageError::Configuration)?;
         let found = setups.into_iter().find(|setup| setup.spec.id == id);
         found.ok_or_else(|| ManageError::Configuration(format!("it does not name the plugin {id:?}")))
     }
 
-    /// Changes the keys for a generation and puts it in place; meanwhile calls wait.
-    fn take_over(&self, entry: &Entry, next: Generation) -> Result<(), ManageError> {
-        let current = &entry.current;
-        let held = self
-            .changes_keys(&next.plugin)?
-            .then(|| self.hold(entry, &next))
+    /// Activates a generation. If its keys must be migrated, calls wait during the migration; if that fails, the current
+    /// generation stays active.
+    fn take_over(&self, installed: &InstalledPlugin, next: Generation) -> Result<(), ManageError> {
+        let current = &installed.current;
+        let gate = self
+            .keys
+            .need_migration(&next.plugin)?
+            .then(|| self.close_gate(installed, &next))
             .flatten();
-        let migrated = self.migrate(&next.plugin);
+        let migrated = self.keys.migrate(&next.plugin);
         let winner = if migrated.is_ok() { &next } else { current };
         if migrated.is_ok() {
-            self.edit(&entry.id, |entry| {
-                let was = std::mem::replace(&mut entry.current, next.clone());
-                entry.previous = was.plugin.is_running().then_some(was);
-                entry.number += 1;
-                entry.since_ms = now_ms();
+            self.edit(&installed.id, |installed| {
+                let was = std::mem::replace(&mut installed.current, next.clone());
+                installed.previous = was.plugin.is_running().then_some(was);
+                installed.number += 1;
+                installed.since_ms = now_ms();
             });
         }
-        self.put_in_place();
-        if let (Some(gate), Some(guest)) = (held, winner.plugin.guest()) {
+        self.publish();
+        if let (Some(gate), Some(guest)) = (gate, winner.plugin.guest()) {
             gate.open(guest);
         }
         if migrated.is_ok() {
@@ -479,45 +422,53 @@ impl Supervisor {
         migrated
     }
 
-    /// Lets calls wait, and waits for those that are in the plugin.
-    fn hold(&self, entry: &Entry, next: &Generation) -> Option<Gate> {
-        let (current, manifest) = (&entry.current, entry.current.plugin.manifest()?);
+    /// Makes new calls wait at a gate, and returns it once no call is in the plugin any more, or after the deadline of a
+    /// method. `None` if one of the generations has no backend.
+    fn close_gate(&self, installed: &InstalledPlugin, next: &Generation) -> Option<Gate> {
+        let current = &installed.current;
+        let manifest = current.plugin.manifest()?;
         let patience = next.setup.spec.limits.method;
         let gate = Gate::new(
-            (entry.id.clone(), next.plugin.manifest()?.version.clone()),
+            (installed.id.clone(), next.plugin.manifest()?.version.clone()),
             current.plugin.guest()?,
             next.plugin.guest()?,
             patience,
         );
         let guest = Arc::new(gate.clone());
         let policy = current.setup.spec.health;
-        let held = Arc::new(Plugin::running(manifest.clone(), guest, policy, entry.meter.clone()));
-        let entries = self.entries.lock();
-        let plugins = entries.iter().map(|other| {
-            if other.id == entry.id {
-                held.clone()
+        let gated = Arc::new(Plugin::running(
+            manifest.clone(),
+            guest,
+            policy,
+            installed.meter.clone(),
+        ));
+        let plugins = self.plugins.lock();
+        let running = plugins.iter().map(|other| {
+            if other.id == installed.id {
+                gated.clone()
             } else {
                 other.current.plugin.clone()
             }
         });
-        self.hooks.replace(Registry::new(plugins));
-        drop(entries);
-        drained(&current.plugin, patience);
+        self.hooks.replace(Registry::new(running));
+        drop(plugins);
+        wait_until_idle(&current.plugin, patience);
         Some(gate)
     }
 
-    fn put_in_place(&self) {
-        let entries = self.entries.lock();
-        let plugins = entries.iter().map(|entry| entry.current.plugin.clone());
-        self.hooks.replace(Registry::new(plugins));
-        drop(entries);
-        // There may be messages for one that was disabled or missing.
+    /// Makes the hooks call the current generations.
+    fn publish(&self) {
+        let plugins = self.plugins.lock();
+        let current = plugins.iter().map(|plugin| plugin.current.plugin.clone());
+        self.hooks.replace(Registry::new(current));
+        drop(plugins);
+        // A plugin that was disabled or missing may have pending observations.
         self.settlement.outbox().wake();
     }
 }
 
-/// Waits until nobody is in a generation, as long as a call may take.
-fn drained(plugin: &Plugin, patience: Duration) {
+/// Waits until no call is in a generation, at most `patience`.
+fn wait_until_idle(plugin: &Plugin, patience: Duration) {
     let until = Instant::now() + patience;
     while plugin.entered() > 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! What operators see of plugins, and why one was not changed.
+//! What operators see of plugins, and why a change failed.
 
 use serde::Serialize;
 
@@ -6,22 +6,22 @@ use crate::hooks::{HookCounts, Usage};
 use crate::plugin::LoadError;
 use crate::store::{CommitError, StoreError};
 
-/// Why a plugin is not what it should be.
+/// Why a plugin doesn't run, or why its last change failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Stable.
+pub struct PluginProblem {
+    /// Stable code.
     pub code: String,
-    /// With all causes.
+    /// Sentence with all causes.
     pub message: String,
 }
 
-/// How a plugin is.
+/// State of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Running {
-    /// It is asked.
+pub enum PluginState {
+    /// Its hooks and methods are called.
     Running,
-    /// It broke down too often, and is left alone for a while.
+    /// It failed too often, and is not called for a while.
     Quarantined,
     /// An operator disabled it. What it guards stays closed.
     Disabled,
@@ -32,60 +32,60 @@ pub enum Running {
 /// What operators see of a plugin.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginStatus {
-    /// The id in the configuration.
+    /// Id in the configuration.
     pub id: String,
-    /// How it is.
-    pub state: Running,
-    /// Its version; none if that could not be read.
+    /// Current state.
+    pub state: PluginState,
+    /// Version in the manifest; `None` if the manifest could not be read.
     pub version: Option<String>,
-    /// How often it was put in place since the host started.
+    /// Number of the current generation, counted from 1 since the host started.
     pub generation: u64,
-    /// The version that a roll-back leads to.
+    /// Version that a rollback activates.
     pub previous_version: Option<String>,
-    /// Why it does not run, or why the last change failed.
-    pub problem: Option<Problem>,
-    /// When this generation was put in place, in milliseconds since 1970.
+    /// Why it doesn't run, or why the last change failed.
+    pub problem: Option<PluginProblem>,
+    /// When this generation was activated, in milliseconds since 1970.
     pub since_ms: u64,
-    /// Calls that are in it now.
+    /// Calls in progress.
     pub entered: usize,
-    /// What it takes up.
+    /// Resources in use.
     pub usage: Usage,
-    /// What was counted at its hooks.
+    /// Counters of its hooks.
     pub hooks: Vec<HookCounts>,
-    /// What it has still to observe, up to 1,000.
+    /// Pending observations, counted up to 1,000.
     pub unobserved: usize,
-    /// Jobs that it has still to do, up to 1,000.
+    /// Pending jobs, counted up to 1,000.
     pub jobs: usize,
-    /// What it could not bear or do, up to 1,000.
+    /// Dead letters (observations and jobs that failed too often), counted up to 1,000.
     pub dead_letters: usize,
 }
 
-/// Why a plugin was not changed. It runs on as before.
+/// Why a plugin was not changed. The generation that ran keeps running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManageError {
-    /// There is no such plugin.
-    #[error("there is no plugin {0:?}")]
+    /// No plugin has this id.
+    #[error("unknown plugin {0:?}")]
     Unknown(String),
-    /// The configuration is wrong, or does not name the plugin.
+    /// The configuration is invalid, or does not name the plugin.
     #[error("the configuration can't be used: {0}")]
     Configuration(String),
-    /// The new generation can't run.
+    /// The new generation can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The new generation can't use the keys of the old one.
-    #[error("its keys can't be changed from version {from}: {reason}")]
+    /// The keys can't be migrated to the new generation.
+    #[error("its keys can't be migrated from version {from}: {reason}")]
     Migration {
-        /// The version that left them.
+        /// Version that wrote the keys.
         from: String,
-        /// What the plugin, or its failure, says.
+        /// Error that the plugin returned, or its failure.
         reason: String,
     },
-    /// There was no other generation since the host started.
-    #[error("there is no generation to roll back to")]
+    /// This is the first generation since the host started.
+    #[error("no previous generation to roll back to")]
     NoPrevious,
-    /// It is disabled.
-    #[error("it is disabled; enable it first")]
+    /// The plugin is disabled.
+    #[error("the plugin is disabled; enable it first")]
     Disabled,
     /// The store failed.
     #[error("the store failed: {0}")]
@@ -107,14 +107,14 @@ impl ManageError {
         }
     }
 
-    pub(super) fn problem(&self) -> Problem {
+    pub(super) fn problem(&self) -> PluginProblem {
         let mut message = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             message.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        Problem {
+        PluginProblem {
             code: self.code().to_owned(),
             message,
         }

@@ -9,22 +9,22 @@ use super::convert::wit_error;
 use super::state::InstanceState;
 use crate::plugin::contract::interface;
 
-/// Links the transactions of jobs.
+/// Links `transactions`, the transactions of jobs.
 pub(super) fn link_transactions(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     type Params = (String, Vec<u8>);
     type Results = (Result<Vec<u8>, wit::types::Error>,);
     let name = interface("transactions");
     let run = |mut store: StoreContextMut<'_, InstanceState>, (name, payload): Params| {
-        let counted = store.data_mut().count();
+        let within_limit = store.data_mut().count_host_call();
         let transact = store.data().transact.clone();
         async move {
-            counted?;
+            within_limit?;
             let Some(transact) = transact else {
-                return Ok::<Results, wasmtime::Error>((Err(unavailable("There is no job.")),));
+                return Ok::<Results, wasmtime::Error>((Err(no_job()),));
             };
-            let done = tokio::task::spawn_blocking(move || transact.transact(&name, &payload)).await;
-            let done = done.unwrap_or_else(|_| Err(sdk::Error::new("failed", "The transaction panicked.")));
-            Ok((done.map_err(wit_error),))
+            let result = tokio::task::spawn_blocking(move || transact.transact(&name, &payload)).await;
+            let result = result.unwrap_or_else(|_| Err(sdk::Error::new("failed", "The transaction panicked.")));
+            Ok((result.map_err(wit_error),))
         }
     };
     linker
@@ -32,16 +32,16 @@ pub(super) fn link_transactions(linker: &mut Linker<InstanceState>) -> wasmtime:
         .func_wrap_async("run", move |store, params| Box::new(run(store, params)))
 }
 
-/// Links requests to other servers.
+/// Links `fetch`, the requests to other servers.
 pub(super) fn link_fetch(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     type Params = (wit::fetch::Request,);
     type Results = (Result<wit::fetch::Response, wit::types::Error>,);
     let name = interface("fetch");
     let send = |mut store: StoreContextMut<'_, InstanceState>, (request,): Params| {
-        let counted = store.data_mut().count();
+        let within_limit = store.data_mut().count_host_call();
         let context = store.data().context.clone();
         async move {
-            counted?;
+            within_limit?;
             let request = sdk::FetchRequest {
                 method: request.method,
                 url: request.url,
@@ -68,35 +68,36 @@ pub(super) fn link_fetch(linker: &mut Linker<InstanceState>) -> wasmtime::Result
         .func_wrap_async("send", move |store, params| Box::new(send(store, params)))
 }
 
-/// Links the bytes of blobs.
+/// Links `contents`, the bytes of blobs.
 pub(super) fn link_contents(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
-    type Reads = (Result<Vec<u8>, wit::types::Error>,);
-    type Writes = (Result<String, wit::types::Error>,);
+    type ReadResults = (Result<Vec<u8>, wit::types::Error>,);
+    type WriteResults = (Result<String, wit::types::Error>,);
     let name = interface("contents");
     let read = |mut store: StoreContextMut<'_, InstanceState>, (id, offset, length): (String, u64, u32)| {
-        let counted = store.data_mut().count();
+        let within_limit = store.data_mut().count_host_call();
         let (context, transact) = (store.data().context.clone(), store.data().transact.clone());
         async move {
-            counted?;
+            within_limit?;
             let Some(transact) = transact else {
-                return Ok::<Reads, wasmtime::Error>((Err(unavailable("There is no job.")),));
+                return Ok::<ReadResults, wasmtime::Error>((Err(no_job()),));
             };
             let read = context.services.read_blob(transact.app(), &id, offset, length).await;
             Ok((read.map_err(wit_error),))
         }
     };
-    type Written = (String, String, String, Vec<u8>);
-    let write = |mut store: StoreContextMut<'_, InstanceState>, (file, media_type, conversation, bytes): Written| {
-        let counted = store.data_mut().count();
+    type WriteParams = (String, String, String, Vec<u8>);
+    let write = |mut store: StoreContextMut<'_, InstanceState>,
+                 (file, media_type, conversation, bytes): WriteParams| {
+        let within_limit = store.data_mut().count_host_call();
         let (context, transact) = (store.data().context.clone(), store.data().transact.clone());
         async move {
-            counted?;
+            within_limit?;
             let Some(transact) = transact else {
-                return Ok::<Writes, wasmtime::Error>((Err(unavailable("There is no job.")),));
+                return Ok::<WriteResults, wasmtime::Error>((Err(no_job()),));
             };
             let services = &context.services;
-            let wrote = services.write_blob(transact.app(), file, media_type, &conversation, bytes);
-            Ok((wrote.await.map_err(wit_error),))
+            let written = services.write_blob(transact.app(), file, media_type, &conversation, bytes);
+            Ok((written.await.map_err(wit_error),))
         }
     };
     let mut instance = linker.instance(&name)?;
@@ -104,10 +105,10 @@ pub(super) fn link_contents(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     instance.func_wrap_async("write", move |store, params| Box::new(write(store, params)))
 }
 
-fn unavailable(message: &str) -> wit::types::Error {
+fn no_job() -> wit::types::Error {
     wit::types::Error {
         code: "unavailable".to_owned(),
-        message: message.to_owned(),
+        message: "Only a job can use this service.".to_owned(),
         retry: false,
     }
 }

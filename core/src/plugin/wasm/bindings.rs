@@ -1,4 +1,4 @@
-//! The contract in Rust, generated from plugin-sdk/wit.
+//! Rust types of the contract, generated from `plugin-sdk/wit`.
 
 #![allow(
     unsafe_code,

@@ -1,4 +1,4 @@
-//! Compiled code on the disk, in a folder that only the host writes.
+//! Cache of compiled code on disk, in a folder that only the host can write.
 
 #![allow(unsafe_code, reason = "loading precompiled code is unsafe by nature; see SAFETY")]
 
@@ -15,23 +15,23 @@ use wasmtime::{Engine, Module};
 use crate::plugin::LoadError;
 use crate::plugin::artifact::{WasmCode, component_of};
 
-/// What the file with the checksum of compiled code ends in.
+/// Extension of the file with the checksum of compiled code.
 const CHECKSUM: &str = "crc32";
 
-/// Compiled code, one file for each plugin, engine configuration and processor; two for one that does jobs, which runs as a
-/// module in the transaction lane and as a component in the action lane.
+/// Cache of compiled code: one file for each plugin, engine configuration and processor. A plugin with jobs has two, since
+/// it runs as a module in the transaction lane and as a component in the action lane.
 #[derive(Clone, Debug)]
 pub struct CompiledCache {
     folder: Option<PathBuf>,
-    /// What is being compiled, so that nothing is compiled twice at a time.
+    /// Locks of the files that are being compiled, so that nothing is compiled twice at the same time.
     compiling: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>>,
 }
 
 impl CompiledCache {
-    /// Uses a folder, and makes it if need be, so that nobody else can write there.
+    /// Opens a folder, creating it if it doesn't exist, and denies access to other users.
     ///
     /// # Errors
-    /// When the folder can't be made.
+    /// If the folder can't be created, or its permissions can't be set.
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
         #[cfg(unix)]
@@ -45,7 +45,7 @@ impl CompiledCache {
         })
     }
 
-    /// Keeps nothing.
+    /// Returns a cache that keeps nothing.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -54,21 +54,21 @@ impl CompiledCache {
         }
     }
 
-    /// Returns the compiled code: from the folder if it is there and whole, else compiled now.
+    /// Returns the compiled code: from the folder if an intact file exists, else compiled now.
     pub(super) fn load<C: Compiled>(&self, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
         let Some(path) = self.path::<C>(engine, code) else {
             return compile(engine, id, code);
         };
-        // Whoever has to wait finds it in the folder then.
-        let one = self.compiling.lock().entry(path.clone()).or_default().clone();
-        let _one = one.lock();
+        // Others wait here, and then find the code in the folder.
+        let lock = self.compiling.lock().entry(path.clone()).or_default().clone();
+        let _lock = lock.lock();
         let found = read(engine, &path);
         let compiled = found.map_or_else(|| compile_into::<C>(&path, engine, id, code), Ok);
         self.compiling.lock().remove(&path);
         compiled
     }
 
-    /// Whether the code would have to be compiled, and be kept.
+    /// Returns `true` if the folder has no file for the code. `false` for a cache that keeps nothing.
     pub(super) fn lacks<C: Compiled>(&self, engine: &Engine, code: &WasmCode) -> bool {
         self.path::<C>(engine, code).is_some_and(|path| !path.exists())
     }
@@ -79,30 +79,30 @@ impl CompiledCache {
     }
 }
 
-/// What code can be compiled to.
+/// A form of compiled code.
 pub(super) trait Compiled: Sized {
-    /// What its files end in.
+    /// Extension of its files.
     const ENDING: &'static str;
 
     /// Compiles code.
     ///
     /// # Errors
-    /// When it can't be compiled to this.
+    /// If the code can't be compiled to this form.
     fn compile(engine: &Engine, code: &WasmCode) -> Result<Self, LoadError>;
 
-    /// Returns what [`Compiled::map`] makes it of again.
+    /// Returns the bytes of the file that [`Compiled::map`] maps.
     ///
     /// # Errors
-    /// When that fails.
+    /// If the engine can't serialize the code.
     fn serialize(&self) -> wasmtime::Result<Vec<u8>>;
 
-    /// Maps the file of what [`Compiled::serialize`] returned.
+    /// Maps a file whose content [`Compiled::serialize`] returned.
     ///
     /// # Safety
-    /// The file has these bytes, and is not changed while it is mapped.
+    /// The file has exactly these bytes, and doesn't change while it is mapped.
     ///
     /// # Errors
-    /// When it was compiled for another engine.
+    /// If the code was compiled for another engine.
     unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
 }
 
@@ -118,7 +118,7 @@ impl Compiled for Component {
     }
 
     unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds the contract.
         unsafe { Self::deserialize_file(engine, path) }
     }
 }
@@ -135,26 +135,26 @@ impl Compiled for Module {
     }
 
     unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds the contract.
         unsafe { Self::deserialize_file(engine, path) }
     }
 }
 
 fn compile<C: Compiled>(engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
-    tracing::info!(plugin = id, "compiling a plugin, which takes a moment");
+    tracing::info!(plugin = id, "compiling a plugin; this may take some seconds");
     C::compile(engine, code)
 }
 
 fn compile_into<C: Compiled>(path: &Path, engine: &Engine, id: &str, code: &WasmCode) -> Result<C, LoadError> {
     let compiled: C = compile(engine, id, code)?;
-    // Without the file the next start compiles again; that is no reason to fail.
+    // Not fatal: without the file, the next start compiles again.
     if let Err(error) = write(&compiled, path) {
-        tracing::warn!(path = %path.display(), %error, "compiled code could not be kept");
+        tracing::warn!(path = %path.display(), %error, "compiled code could not be stored");
     }
     Ok(compiled)
 }
 
-/// Names the code and the engine that it is compiled for.
+/// Returns a file name that identifies the code and the engine for which it is compiled.
 fn name(engine: &Engine, code: &WasmCode) -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = siphasher::sip::SipHasher13::new();
@@ -167,21 +167,21 @@ fn name(engine: &Engine, code: &WasmCode) -> String {
     name
 }
 
-/// Finds what [`write`] made; none if it is not there, cut off or altered.
+/// Maps a file that [`write`] stored; `None` if it doesn't exist or its checksum doesn't match.
 fn read<C: Compiled>(engine: &Engine, path: &Path) -> Option<C> {
     let wanted = fs::read(path.with_extension(CHECKSUM)).ok()?;
     if checksum(path).ok()?.to_le_bytes() != *wanted {
-        tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
+        tracing::warn!(path = %path.display(), "compiled code is damaged and will be compiled again");
         return None;
     }
-    // SAFETY: the folder belongs to the host alone (mode 0700), the name holds the hash of the plugin and of the
-    // engine's configuration, and the checksum tells that these are the bytes that `write` got from the engine. It is
-    // against damage alone: whoever can write here could also make any other checksum right. Files here are replaced, and
-    // never changed, while they are mapped.
+    // SAFETY: only the host can write in the folder (mode 0700), the name contains the hashes of the plugin and of the
+    // engine's configuration, and the checksum shows that `write` got these bytes from the engine. It detects damage only:
+    // a process that can write here could forge any checksum. Files here are replaced, and never changed, while they are
+    // mapped.
     unsafe { C::map(engine, path) }.ok()
 }
 
-/// Reads a file piece by piece: only what runs of it takes up memory.
+/// Returns the checksum of a file. Reads it in pieces, so that only the code that runs occupies memory.
 fn checksum(path: &Path) -> std::io::Result<u32> {
     let (mut file, mut hasher) = (fs::File::open(path)?, crc32fast::Hasher::new());
     let mut piece = [0; 16 << 10];
@@ -193,7 +193,7 @@ fn checksum(path: &Path) -> std::io::Result<u32> {
     }
 }
 
-/// Keeps compiled code and its checksum. Between the two files a reader finds no pair that fits, and compiles anew.
+/// Stores compiled code and its checksum. A reader between the two writes finds a mismatch, and compiles again.
 fn write<C: Compiled>(compiled: &C, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let code = compiled.serialize()?;
     replace(path, &code)?;
@@ -201,14 +201,14 @@ fn write<C: Compiled>(compiled: &C, path: &Path) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-/// Writes aside and renames, so that no reader sees half a file.
+/// Writes a temporary file and renames it, so that no reader sees half a file.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let mut file = fs::File::create(&aside)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.new", std::process::id()));
+    let mut file = fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&aside, path)
+    fs::rename(&temporary, path)
 }
 
 pub(super) fn not_a_plugin(error: wasmtime::Error) -> LoadError {

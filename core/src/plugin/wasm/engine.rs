@@ -1,4 +1,4 @@
-//! The Wasm engine of the transaction lane and the clock that ends calls.
+//! The Wasm engine, and the clock that interrupts calls at their deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// The grain of deadlines.
+/// Resolution of deadlines.
 const TICK: Duration = Duration::from_millis(4);
 
-/// What all plugins together may take up.
+/// Number of elements of one table.
+pub(super) const TABLE_ELEMENTS: usize = 20_000;
+
+/// Limits of all plugins together, per engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineLimits {
-    /// Instances of all plugins.
+    /// Number of instances of all plugins.
     pub instances: u32,
-    /// Linear memory of one instance, the greatest of all plugins.
+    /// Linear memory of one instance, in bytes: the largest limit of all plugins.
     pub memory_bytes: usize,
-    /// Elements of one table.
+    /// Number of elements of one table.
     pub table_elements: usize,
 }
 
@@ -25,12 +28,12 @@ impl Default for EngineLimits {
         Self {
             instances: 256,
             memory_bytes: 64 << 20,
-            table_elements: 20_000,
+            table_elements: TABLE_ELEMENTS,
         }
     }
 }
 
-/// The engine. Its clock runs as long as it lives.
+/// A wasmtime engine with its clock, which runs until the engine is dropped.
 #[derive(Clone, Debug)]
 pub struct WasmEngine {
     engine: Engine,
@@ -39,10 +42,10 @@ pub struct WasmEngine {
 }
 
 impl WasmEngine {
-    /// Sets up the engine.
+    /// Creates an engine and starts its clock.
     ///
     /// # Errors
-    /// When the operating system does not give the address space, or the clock's thread can't start.
+    /// If the operating system refuses the address space, or the thread of the clock can't start.
     pub fn new(limits: &EngineLimits) -> Result<Self, wasmtime::Error> {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(limits.instances)
@@ -52,20 +55,20 @@ impl WasmEngine {
             .max_memory_size(limits.memory_bytes)
             .table_elements(limits.table_elements)
             .max_core_instances_per_component(16)
-            // Other toolchains link an engine, its library and the plugin, each with a memory.
+            // Components of other toolchains contain an interpreter, its library and the plugin, each with a memory.
             .max_memories_per_component(4)
             .max_tables_per_component(8)
             .linear_memory_keep_resident(64 << 10)
             .table_keep_resident(4 << 10)
-            // Where the kernel can tell which pages were written (Linux 6.7), only those are reset.
+            // Resets only the written pages, where the kernel can list them (Linux 6.7).
             .pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
         config
             .wasm_component_model(true)
-            // Sync calls cost a third of what they cost with support for concurrent ones.
+            // Synchronous calls take a third of the time that they take with support for concurrent ones.
             .concurrency_support(false)
             .epoch_interruption(true)
-            // Nobody is shown them, and collecting one takes as long as replacing the instance.
+            // No backtrace is shown, and collecting one takes as long as replacing the instance.
             .wasm_backtrace_max_frames(None)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config)?;
@@ -94,17 +97,17 @@ impl WasmEngine {
         &self.engine
     }
 
-    /// Returns how much memory an instance can have at most.
+    /// Returns the largest possible memory of an instance, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
-    /// Returns how often the clock has ticked.
+    /// Returns the number of ticks of the clock so far.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Returns how many ticks a deadline is; at least one whole tick passes.
+    /// Returns the number of ticks of a deadline. One is added, so that at least one whole tick passes.
     pub(super) fn ticks_in(duration: Duration) -> u64 {
         u64::try_from(duration.as_millis().div_ceil(TICK.as_millis()))
             .unwrap_or(u64::MAX)

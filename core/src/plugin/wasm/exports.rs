@@ -8,69 +8,69 @@ use super::abi;
 use super::bindings::courtyard::plugin::types;
 use super::bindings::exports::courtyard::plugin::{action, auth, conversation, event, http, message};
 use super::state::InstanceState;
-use crate::plugin::StartError;
+use crate::plugin::PluginStartError;
 use crate::plugin::contract;
 
-pub(super) type Start = Function<(String,), (Result<(), types::Error>,)>;
+pub(super) type Start = GuestFunction<(String,), (Result<(), types::Error>,)>;
 
-/// What the host hands to a function, through a component or without one.
-pub(super) trait Params: ComponentNamedList + Lower + abi::Pass {}
+/// Parameters of a function, for components and for modules.
+pub(super) trait Params: ComponentNamedList + Lower + abi::LowerParams {}
 
-impl<T: ComponentNamedList + Lower + abi::Pass> Params for T {}
+impl<T: ComponentNamedList + Lower + abi::LowerParams> Params for T {}
 
-/// What a function returns, through a component or without one.
-pub(super) trait Results: ComponentNamedList + Lift + abi::Returned {}
+/// Results of a function, from components and from modules.
+pub(super) trait Results: ComponentNamedList + Lift + abi::LiftResult {}
 
-impl<T: ComponentNamedList + Lift + abi::Returned> Results for T {}
+impl<T: ComponentNamedList + Lift + abi::LiftResult> Results for T {}
 
-/// Where a plugin's code exports a function.
+/// Location of an exported function in the code of a plugin.
 #[derive(Clone)]
-pub(super) enum Export {
+pub(super) enum ExportLocation {
     Component(ComponentExportIndex),
-    Module(abi::Export),
+    Module(abi::FunctionExport),
 }
 
 /// A function of one instance.
-pub(super) enum Function<P, R> {
+pub(super) enum GuestFunction<P, R> {
     Component(TypedFunc<P, R>),
-    Module(abi::Function<P, R>),
+    Module(abi::RawFunction<P, R>),
 }
 
-/// Names the functions of the contract that a plugin may export: the hook that they are for, where they are, and their types.
+/// Lists the functions of the contract that a plugin may export: hook, interface, name and types.
 macro_rules! functions {
     ($($(#[$attribute:meta])* $name:ident $hook:ident: $interface:literal $function:literal $params:ty => $results:ty;)*) => {
-        /// Where a plugin's code exports the functions of the contract.
+        /// Locations of the exported functions of the contract.
         #[derive(Clone)]
         pub(super) struct Exports {
-            pub(super) start: Export,
-            $(pub(super) $name: Option<Export>,)*
+            pub(super) start: ExportLocation,
+            $(pub(super) $name: Option<ExportLocation>,)*
         }
 
         impl Exports {
-            /// Finds the exports of a component; none if it has no `lifecycle`.
+            /// Finds the exports of a component; `None` if it has no `lifecycle`.
             pub(super) fn of_component(component: &Component) -> Option<Self> {
-                let find = |interface, function| component_export(component, interface, function).map(Export::Component);
+                let find = |interface, function| component_export(component, interface, function).map(ExportLocation::Component);
                 Some(Self {
                     start: find("lifecycle", "start")?,
                     $($name: find($interface, $function),)*
                 })
             }
 
-            /// Finds the exports of a module; none if it has no `lifecycle`.
+            /// Finds the exports of a module; `None` if it has no `lifecycle`.
             ///
             /// # Errors
-            /// When one is of another type than the contract's.
-            pub(super) fn of_module(module: &Module) -> Result<Option<Self>, abi::OtherType> {
+            /// If a function has another type than in the contract.
+            pub(super) fn of_module(module: &Module) -> Result<Option<Self>, abi::TypeMismatch> {
                 let name = |interface, function| format!("{}#{function}", contract::interface(interface));
-                let start = abi::Export::find::<(String,), Done>(module, &name("lifecycle", "start"))?;
+                let start = abi::FunctionExport::find::<(String,), Done>(module, &name("lifecycle", "start"))?;
                 let Some(start) = start else { return Ok(None) };
                 Ok(Some(Self {
-                    start: Export::Module(start),
-                    $($name: abi::Export::find::<$params, $results>(module, &name($interface, $function))?.map(Export::Module),)*
+                    start: ExportLocation::Module(start),
+                    $($name: abi::FunctionExport::find::<$params, $results>(module, &name($interface, $function))?.map(ExportLocation::Module),)*
                 }))
             }
 
-            /// Whether the plugin exports what the host enters for a hook.
+            /// Returns `true` if the plugin exports the function that the host calls for a hook.
             pub(super) fn has(&self, hook: HookName) -> bool {
                 match hook {
                     $(HookName::$hook => self.$name.is_some(),)*
@@ -78,13 +78,13 @@ macro_rules! functions {
             }
         }
 
-        /// The functions that an instance exports.
+        /// The functions of one instance that the plugin exports.
         pub(super) struct Functions {
-            $($(#[$attribute])* pub(super) $name: Option<Function<$params, $results>>,)*
+            $($(#[$attribute])* pub(super) $name: Option<GuestFunction<$params, $results>>,)*
         }
 
         impl Functions {
-            pub(super) fn find(store: &mut Store<InstanceState>, instance: &LinkedInstance, exports: &Exports) -> Result<Self, StartError> {
+            pub(super) fn find(store: &mut Store<InstanceState>, instance: &LinkedInstance, exports: &Exports) -> Result<Self, PluginStartError> {
                 Ok(Self {
                     $($name: function(store, instance, exports.$name.as_ref())?,)*
                 })
@@ -111,7 +111,7 @@ functions! {
     after_change AfterChange: "conversation" "after-change" (conversation::Change,) => Done;
     push Push: "push" "deliver" (message::Message, Vec<String>) => Done;
     event Event: "event" "receive" (event::Event,) => Done;
-    #[expect(dead_code, reason = "the action lane enters it by itself")]
+    #[expect(dead_code, reason = "the action lane looks it up itself")]
     action Action: "action" "run" (action::Job,) => Done;
     transaction Transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
     before_upload BeforeUpload: "blob" "before-upload" (types::Caller, types::Blob, bool) => Done;
@@ -121,35 +121,35 @@ functions! {
     http Http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 
-/// Finds a function of the contract in a component.
+/// Finds a function of the contract in a component; `None` if it isn't exported.
 pub(super) fn component_export(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {
     let (_, interface) = component.get_export(None, contract::interface(interface))?;
     let (_, function) = component.get_export(Some(&interface), function)?;
     Some(function)
 }
 
-/// Returns a function of an instance, if the plugin exports it.
+/// Returns a function of an instance; `None` if the plugin doesn't export it.
 pub(super) fn function<P: Params, R: Results>(
     store: &mut Store<InstanceState>,
     instance: &LinkedInstance,
-    export: Option<&Export>,
-) -> Result<Option<Function<P, R>>, StartError> {
+    export: Option<&ExportLocation>,
+) -> Result<Option<GuestFunction<P, R>>, PluginStartError> {
     let found = match (instance, export) {
         (_, None) => return Ok(None),
-        (LinkedInstance::Component(instance), Some(Export::Component(export))) => {
-            instance.get_typed_func(store, export).map(Function::Component)
+        (LinkedInstance::Component(instance), Some(ExportLocation::Component(export))) => {
+            instance.get_typed_func(store, export).map(GuestFunction::Component)
         }
-        (LinkedInstance::Module(instance), Some(Export::Module(export))) => {
-            export.of(store, instance).map(Function::Module)
+        (LinkedInstance::Module(instance), Some(ExportLocation::Module(export))) => {
+            export.of(store, instance).map(GuestFunction::Module)
         }
-        _ => Err(wasmtime::Error::msg("what it exports is from elsewhere")),
+        _ => Err(wasmtime::Error::msg("the export belongs to another kind of code")),
     };
     found
         .map(Some)
-        .map_err(|error| StartError::Instantiate(format!("{error:#}")))
+        .map_err(|error| PluginStartError::Instantiate(format!("{error:#}")))
 }
 
-/// An instance whose functions are not looked up yet.
+/// An instance before its functions are looked up.
 pub(super) enum LinkedInstance {
     Component(component::Instance),
     Module(wasmtime::Instance),

@@ -5,125 +5,133 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
-use super::abi::InPlace;
+use super::abi::{InPlace, LiftLimitExceeded};
 use super::bindings::exports::courtyard::plugin::message;
 use super::convert::wit_message;
 use super::engine::WasmEngine;
-use super::exports::{Function, Functions, Params, Results, Start, function};
+use super::exports::{Functions, GuestFunction, Params, Results, Start, function};
 use super::state::{InstanceState, LIFTED_BYTES, PluginContext};
 use super::template::Template;
 use crate::hooks::{Access, Answer, Call, Failure, Message};
 use crate::log::Draft;
-use crate::plugin::StartError;
+use crate::plugin::PluginStartError;
 
-/// An instance with its functions looked up.
+/// A started instance.
 pub(super) struct Instance {
     store: Store<InstanceState>,
     functions: Functions,
-    in_place: Option<InPlace>,
-    /// What is handed back if the state should ever lose a call; made once, since making it takes a while.
-    stand_in: Option<Box<Call>>,
+    in_place: Option<InPlace<message::Verdict>>,
+    /// Returned to the caller if a call should ever get lost in the state. Kept across calls, since creating one is
+    /// expensive.
+    fallback: Option<Box<Call>>,
 }
 
 impl Instance {
-    /// Makes an instance and starts it.
+    /// Creates an instance and calls its `start`.
+    ///
+    /// # Errors
+    /// If it can't be instantiated, fails, or returns an error.
     pub(super) fn start(
         engine: &WasmEngine,
         template: &Template,
         context: &Arc<PluginContext>,
         configuration: &str,
         deadline: Duration,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, PluginStartError> {
         let mut store = Store::new(engine.get(), InstanceState::new(context.clone()));
         store.limiter(|state| state);
         store.set_hostcall_fuel(LIFTED_BYTES);
         store.set_max_component_handles(1_000);
-        // The start section of a core module is the guest's code as well.
+        // Applies to the start section of a core module, which runs code of the guest.
         store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
-        let made = template
+        let linked = template
             .instantiate(&mut store)
             .map_err(|error| match failure(&mut store, error, deadline) {
-                Failure::Trap(reason) => StartError::Instantiate(reason),
-                failure => StartError::Failed(failure),
+                Failure::Trap(reason) => PluginStartError::Instantiate(reason),
+                failure => PluginStartError::Failed(failure),
             })?;
-        let start: Start = function(&mut store, &made, Some(&template.exports.start))?
-            .ok_or_else(|| StartError::Instantiate("it exports no start".to_owned()))?;
-        let functions = Functions::find(&mut store, &made, &template.exports)?;
-        match run(&mut store, &start, (configuration.to_owned(),), deadline) {
+        let start: Start = function(&mut store, &linked, Some(&template.exports.start))?
+            .ok_or_else(|| PluginStartError::Instantiate("it does not export `start`".to_owned()))?;
+        let functions = Functions::find(&mut store, &linked, &template.exports)?;
+        match invoke(&mut store, &start, (configuration.to_owned(),), deadline) {
             Ok((Ok(()),)) => Ok(Self {
-                in_place: template.in_place(&mut store, &made),
+                in_place: template.in_place(&mut store, &linked),
                 store,
                 functions,
-                stand_in: None,
+                fallback: None,
             }),
-            Ok((Err(error),)) => Err(StartError::Refused {
+            Ok((Err(error),)) => Err(PluginStartError::Refused {
                 code: error.code,
                 message: error.message,
             }),
-            Err(failure) => Err(StartError::Failed(failure)),
+            Err(failure) => Err(PluginStartError::Failed(failure)),
         }
     }
 
-    /// Enters the guest with a call. After a failure the instance must not be used again.
+    /// Calls a function of the guest. After a failure the instance must not be used again.
     pub(super) fn call<P: Params, R: Results>(
         &mut self,
         call: Box<Call>,
-        pick: impl FnOnce(&Functions) -> Option<&Function<P, R>>,
+        pick: impl FnOnce(&Functions) -> Option<&GuestFunction<P, R>>,
         params: P,
         deadline: Duration,
     ) -> Answer<R> {
         let Some(function) = pick(&self.functions) else {
-            let missing = "it declares a hook or a method that it does not export".to_owned();
+            let missing = "it declares a hook or a method but does not export it".to_owned();
             return (call, Err(Failure::Contract(missing)));
         };
-        let entered = (&mut self.store, &mut self.stand_in);
-        lend(entered, call, |store| run(store, function, params, deadline))
+        let instance = (&mut self.store, &mut self.fallback);
+        with_call(instance, call, |store| invoke(store, function, params, deadline))
     }
 
-    /// Asks the guest about a message, the shortest way that it has; none if it accepts.
+    /// Calls `before-send`, in place if the guest supports that. `Ok(None)` accepts the message unchanged.
     pub(super) fn before_send(
         &mut self,
         call: Box<Call>,
         message: &Message<'_>,
         deadline: Duration,
-    ) -> (Box<Call>, Judgement) {
+    ) -> (Box<Call>, BeforeSendResult) {
         if let Some(in_place) = &mut self.in_place {
-            let entered = (&mut self.store, &mut self.stand_in);
-            return lend(entered, call, |store| {
+            let instance = (&mut self.store, &mut self.fallback);
+            return with_call(instance, call, |store| {
                 store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
-                let outcome = in_place.before_send(store, message);
+                let outcome =
+                    in_place.before_send(store, message.texts(), [message.seq, message.edits, message.time_ms]);
                 outcome.map_err(|error| Box::new(failure(store, error, deadline)))
             });
         }
         let params = (wit_message(message.packed()),);
         let (call, answer) = self.call(call, |on| on.before_send.as_ref(), params, deadline);
-        let judgement = match answer {
+        let result = match answer {
             Ok((message::Verdict::Accept,)) => Ok(None),
             Ok((verdict,)) => Ok(Some(Box::new(verdict))),
             Err(failure) => Err(Box::new(failure)),
         };
-        (call, judgement)
+        (call, result)
     }
 }
 
-/// What a guest has against a message.
-pub(super) type Judgement = Result<Option<Box<message::Verdict>>, Box<Failure>>;
+/// Result of `before-send`: `None` accepts the message, a verdict replaces or rejects it.
+pub(super) type BeforeSendResult = Result<Option<Box<message::Verdict>>, Box<Failure>>;
 
-/// Lends a call to the guest while `work` runs.
-fn lend<T>(
-    (store, stand_in): (&mut Store<InstanceState>, &mut Option<Box<Call>>),
+/// Runs `work` while the services of the guest use `call`, and returns the call with the result.
+///
+/// Services take the call out of the state and put it back. Should one ever fail to do so, the caller gets `fallback`, a
+/// call without any access, in its place.
+fn with_call<T>(
+    (store, fallback): (&mut Store<InstanceState>, &mut Option<Box<Call>>),
     call: Box<Call>,
     work: impl FnOnce(&mut Store<InstanceState>) -> T,
 ) -> (Box<Call>, T) {
-    let substitute = match stand_in.take() {
+    let substitute = match fallback.take() {
         Some(substitute) => substitute,
         None => Call::new(call.app.clone(), Access::None, Draft::new(call.draft.store().clone())),
     };
-    store.data_mut().begin(Some(call));
+    store.data_mut().begin_call(Some(call));
     let outcome = work(store);
     let call = match store.data_mut().call.take() {
         Some(call) => {
-            *stand_in = Some(substitute);
+            *fallback = Some(substitute);
             call
         }
         None => substitute,
@@ -131,16 +139,16 @@ fn lend<T>(
     (call, outcome)
 }
 
-fn run<P: Params, R: Results>(
+fn invoke<P: Params, R: Results>(
     store: &mut Store<InstanceState>,
-    function: &Function<P, R>,
+    function: &GuestFunction<P, R>,
     params: P,
     deadline: Duration,
 ) -> Result<R, Failure> {
     store.set_epoch_deadline(WasmEngine::ticks_in(deadline));
     let outcome = match function {
-        Function::Component(function) => function.call(&mut *store, params),
-        Function::Module(function) => function.call(store, &params),
+        GuestFunction::Component(function) => function.call(&mut *store, params),
+        GuestFunction::Module(function) => function.call(store, &params),
     };
     outcome.map_err(|error| failure(store, error, deadline))
 }
@@ -150,7 +158,7 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Tells apart why the engine ended a call.
+/// Returns why the engine ended a call.
 pub(super) fn failure(store: &mut Store<InstanceState>, error: wasmtime::Error, deadline: Duration) -> Failure {
     let cause = store.data_mut().cause.take();
     match (error.downcast_ref::<Trap>(), cause) {
@@ -160,7 +168,7 @@ pub(super) fn failure(store: &mut Store<InstanceState>, error: wasmtime::Error, 
         (Some(trap), None) => Failure::Trap(trap.to_string()),
         (None, None) => {
             let reason = format!("{:#}", error.root_cause());
-            if reason.contains("fuel") {
+            if error.is::<LiftLimitExceeded>() || reason.contains("fuel") {
                 Failure::Limit("lifted bytes")
             } else {
                 Failure::Contract(reason)

@@ -1,5 +1,5 @@
-//! The action lane: an instance of its own for each job, on an engine and on threads of its own, so that work that takes
-//! long holds up nothing else.
+//! The action lane. Each job gets its own instance, on a separate engine and separate threads, so that long work delays
+//! nothing else.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,13 +22,14 @@ use super::state::{InstanceState, LIFTED_BYTES, PluginContext};
 use crate::hooks::{Failure, Transact};
 use crate::plugin::{LoadError, PluginLimits};
 
-/// Threads that guests run on. They yield at each tick of the clock, so that none waits long for another.
+/// Threads that run guests. Guests yield at each tick of the clock, so that none waits long for another.
 const THREADS: usize = 2;
 
-/// What the action lanes of all plugins share.
+/// The engine and the threads, shared by the jobs of all plugins.
 #[derive(Debug)]
 pub(super) struct ActionLane {
     engine: WasmEngine,
+    /// `None` only while this is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -53,14 +54,14 @@ impl ActionLane {
 
 impl Drop for ActionLane {
     fn drop(&mut self) {
-        // It may be dropped on a thread that must not wait.
+        // Doesn't wait: the current thread may be one that must not block.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Where a plugin is entered for a job.
+/// Locations of the functions that a job calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobExports {
     start: ComponentExportIndex,
@@ -68,7 +69,7 @@ pub(super) struct JobExports {
 }
 
 impl JobExports {
-    /// Finds them; none if the component has no `lifecycle`.
+    /// Finds the functions; `None` if the component has no `lifecycle`.
     pub(super) fn find(component: &Component) -> Option<Self> {
         Some(Self {
             start: component_export(component, "lifecycle", "start")?,
@@ -77,20 +78,22 @@ impl JobExports {
     }
 }
 
-/// The action lane of one plugin.
+/// Runs the jobs of one plugin.
 pub(super) struct JobRunner {
     lane: Arc<ActionLane>,
-    /// What instances are made of; there from the first job on.
+    /// Set before the first job runs.
     prepared: OnceLock<PreparedInstance>,
+    /// Held during the preparation, so that it runs once.
     preparing: Mutex<()>,
     prepare: Box<dyn Fn() -> Result<PreparedInstance, LoadError> + Send + Sync>,
     context: Arc<PluginContext>,
     configuration: String,
     limits: PluginLimits,
+    /// Permits for concurrent jobs.
     permits: Semaphore,
 }
 
-/// A component that is linked, and where it is entered.
+/// A linked component, ready to be instantiated, and its functions.
 type PreparedInstance = (InstancePre<InstanceState>, JobExports);
 
 impl JobRunner {
@@ -113,13 +116,13 @@ impl JobRunner {
         })
     }
 
-    /// Makes what instances are made of, so that the first job does not wait for the compiler. Nobody else does either: the
-    /// plugin is running meanwhile.
+    /// Compiles and links the component in the background, so that the first job doesn't wait for the compiler. The plugin
+    /// serves everything else meanwhile.
     pub(super) fn prepare_in_background(self: &Arc<Self>) {
         let jobs = self.clone();
         let prepare = move || {
             if let Err(error) = jobs.prepared() {
-                tracing::warn!(plugin = %jobs.context.services.id, %error, "it can't do jobs");
+                tracing::warn!(plugin = %jobs.context.services.id, %error, "the plugin can't run jobs");
             }
         };
         if let Some(runtime) = &self.lane.runtime {
@@ -127,23 +130,23 @@ impl JobRunner {
         }
     }
 
-    /// Returns what instances are made of; makes it if it is not there, which takes a while.
+    /// Returns the linked component; compiles and links it first if necessary, which may take seconds.
     ///
     /// # Errors
-    /// When the component can't be made.
+    /// If the component can't be compiled or linked.
     fn prepared(&self) -> Result<&PreparedInstance, LoadError> {
-        // One makes it, and the others wait.
+        // The first caller prepares it; the others wait.
         let _preparing = self.preparing.lock();
         match self.prepared.get() {
-            Some(form) => Ok(form),
+            Some(prepared) => Ok(prepared),
             None => {
-                let made = (self.prepare)()?;
-                Ok(self.prepared.get_or_init(|| made))
+                let prepared = (self.prepare)()?;
+                Ok(self.prepared.get_or_init(|| prepared))
             }
         }
     }
 
-    /// Does one job. Dropping the future ends the guest at its next tick.
+    /// Runs one job. Dropping the future stops the guest at the next tick of the clock.
     pub(super) async fn run(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
         let Some(runtime) = &self.lane.runtime else {
             return Err(Failure::NotRunning);
@@ -152,19 +155,19 @@ impl JobRunner {
             return Err(Failure::Busy);
         };
         let deadline = self.limits.action;
-        // A set of one, since it ends its task when it is dropped.
+        // A set of one task: dropping the set aborts the task.
         let mut task = JoinSet::new();
         task.spawn_on(self.clone().run_task(request, transact), runtime.handle());
         match tokio::time::timeout(deadline, task.join_next()).await {
             Ok(Some(Ok(outcome))) => outcome,
-            Ok(_) => Err(Failure::Trap("the task that it ran in ended".to_owned())),
+            Ok(_) => Err(Failure::Trap("its task panicked or was aborted".to_owned())),
             Err(_) => Err(Failure::Timeout(instance::milliseconds(deadline))),
         }
     }
 
     async fn run_task(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
         let Request::Action(job) = request else {
-            return Err(Failure::Contract("this is not for the action lane".to_owned()));
+            return Err(Failure::Contract("the action lane runs only jobs".to_owned()));
         };
         let mut store = Store::new(self.lane.engine.get(), InstanceState::new(self.context.clone()));
         store.limiter(|state| state);
@@ -173,31 +176,35 @@ impl JobRunner {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store.data_mut().transact = Some(transact);
-        let outcome = self.enter(&mut store, job).await;
+        let outcome = self.call_guest(&mut store, job).await;
         outcome.map_err(|error| instance::failure(&mut store, error, Duration::ZERO))?
     }
 
-    async fn enter(&self, store: &mut Store<InstanceState>, job: sdk::Job) -> wasmtime::Result<Result<Reply, Failure>> {
-        let form = self.prepared.get().map(Ok);
-        let (pre, entries) = match form.unwrap_or_else(|| tokio::task::block_in_place(|| self.prepared())) {
-            Ok(form) => form,
+    async fn call_guest(
+        &self,
+        store: &mut Store<InstanceState>,
+        job: sdk::Job,
+    ) -> wasmtime::Result<Result<Reply, Failure>> {
+        let prepared = self.prepared.get().map(Ok);
+        let (pre, exports) = match prepared.unwrap_or_else(|| tokio::task::block_in_place(|| self.prepared())) {
+            Ok(prepared) => prepared,
             Err(error) => return Ok(Err(Failure::Contract(error.to_string()))),
         };
         let instance = pre.instantiate_async(&mut *store).await?;
-        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, entries.start)?;
+        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, exports.start)?;
         if let (Err(error),) = start.call_async(&mut *store, (self.configuration.clone(),)).await? {
             return Ok(Err(Failure::Contract(format!(
-                "it does not start again: {}: {}",
+                "`start` returned an error for a job: {}: {}",
                 error.code, error.message
             ))));
         }
         type Run = TypedFunc<(Job,), Done>;
-        let run = entries
+        let run = exports
             .run
             .map(|run| -> wasmtime::Result<Run> { instance.get_typed_func(&mut *store, run) });
         let Some(Ok(run)) = run else {
             return Ok(Err(Failure::Contract(
-                "it declares jobs and exports no action".to_owned(),
+                "it declares jobs but does not export `action`".to_owned(),
             )));
         };
         let job = Job {

@@ -6,11 +6,11 @@ use courtyard_plugin_sdk::manifest::{HookName, Manifest};
 use wasmtime::Module;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use super::abi;
 use super::compiled::{CompiledCache, not_a_plugin};
 use super::engine::{EngineLimits, WasmEngine};
 use super::exports::Exports;
 use super::lane::{ActionLane, JobExports, JobRunner};
+use super::module;
 use super::plugin::WasmPlugin;
 use super::services;
 use super::state::{InstanceState, Lane, PluginContext};
@@ -123,11 +123,11 @@ impl WasmLoader {
         if code.is_component {
             return None;
         }
-        let module: Module = self.cache.load(self.engine.get(), id, code).ok()?;
+        let compiled: Module = self.cache.load(self.engine.get(), id, code).ok()?;
         let mut linker = wasmtime::Linker::new(self.engine.get());
-        abi::link(&mut linker, |wanted| is_among(granted, wanted)).ok()?;
-        let pre = linker.instantiate_pre(&module).ok()?;
-        Template::of_module(&module, pre)
+        module::link(&mut linker, |wanted| is_among(granted, wanted)).ok()?;
+        let pre = linker.instantiate_pre(&compiled).ok()?;
+        Template::of_module(&compiled, pre)
     }
 
     /// Compiles a component, or loads it from the cache, and links the granted services.

@@ -10,6 +10,7 @@ mod exports;
 mod instance;
 mod lane;
 mod loader;
+mod module;
 mod plugin;
 mod pool;
 mod services;

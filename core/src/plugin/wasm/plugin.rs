@@ -18,7 +18,7 @@ use super::state::PluginContext;
 use super::template::Template;
 use crate::hooks::{Acting, Answer, Call, Failure, Guest, Judged, Message, Objection, Transact, Usage};
 use crate::plugin::output_limits::{self, SlowCalls};
-use crate::plugin::{PluginLimits, StartError};
+use crate::plugin::{PluginLimits, PluginStartError};
 
 /// Ticks of the clock during a call from which on the call counts as slow.
 const SLOW_TICKS: u64 = 3;
@@ -43,7 +43,7 @@ impl WasmPlugin {
         configuration: String,
         limits: PluginLimits,
         jobs: Option<Arc<JobRunner>>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, PluginStartError> {
         let pool = InstancePool::start(engine.clone(), template, context.clone(), configuration, limits)?;
         Ok(Self {
             engine,
@@ -83,7 +83,7 @@ impl Guest for WasmPlugin {
     fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
         match &self.jobs {
             Some(jobs) => Box::pin(jobs.clone().run(request, transact)),
-            None => Box::pin(async { Err(Failure::Contract("it has no action lane".to_owned())) }),
+            None => Box::pin(async { Err(Failure::Contract("the plugin declares no jobs".to_owned())) }),
         }
     }
 
@@ -118,7 +118,7 @@ impl fmt::Debug for WasmPlugin {
 }
 
 impl WasmPlugin {
-    /// Calls the function that a request names.
+    /// Calls the function for a request.
     fn dispatch(&self, call: Box<Call>, deadline: Duration, request: Request) -> Answer<Reply> {
         match request {
             Request::BeforeSend(message) => {
@@ -142,13 +142,13 @@ impl WasmPlugin {
                 let (call, answer) = self
                     .pool
                     .call(call, deadline, |on| on.authenticate.as_ref(), (app, token));
-                let known = |identity: auth::Identity| sdk::Identity {
+                let convert = |identity: auth::Identity| sdk::Identity {
                     actor: identity.actor,
                     credential: identity.credential,
                     expires_at_ms: identity.expires_at_ms,
                 };
                 let reply = |(answer,): (Result<Option<auth::Identity>, types::Error>,)| {
-                    Reply::Identity(answer.map(|found| found.map(known)).map_err(plugin_error))
+                    Reply::Identity(answer.map(|found| found.map(convert)).map_err(plugin_error))
                 };
                 (call, answer.map(reply))
             }
@@ -244,7 +244,10 @@ impl WasmPlugin {
                     .call(call, deadline, |on| on.transaction.as_ref(), (name, payload));
                 (call, answer.map(|(bytes,)| Reply::Bytes(bytes.map_err(plugin_error))))
             }
-            Request::Action(_) => (call, Err(Failure::Contract("jobs are for the action lane".to_owned()))),
+            Request::Action(_) => (
+                call,
+                Err(Failure::Contract("jobs run in the action lane only".to_owned())),
+            ),
             Request::Connected => {
                 let params = (wit_caller(&call),);
                 unit(self.pool.call(call, deadline, |on| on.connected.as_ref(), params))

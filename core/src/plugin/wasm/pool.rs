@@ -8,12 +8,12 @@ use crossbeam_utils::atomic::AtomicCell;
 use parking_lot::{Condvar, Mutex};
 
 use super::engine::WasmEngine;
-use super::exports::{Function, Functions, Params, Results};
+use super::exports::{Functions, GuestFunction, Params, Results};
 use super::instance::Instance;
 use super::state::PluginContext;
 use super::template::Template;
 use crate::hooks::{Answer, Call, Failure, Usage};
-use crate::plugin::{PluginLimits, StartError};
+use crate::plugin::{PluginLimits, PluginStartError};
 
 /// Up to [`PluginLimits::instances`] instances. A caller that finds none free waits for one until its deadline.
 pub(super) struct InstancePool {
@@ -44,7 +44,7 @@ impl InstancePool {
         context: Arc<PluginContext>,
         configuration: String,
         limits: PluginLimits,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, PluginStartError> {
         let pool = Self {
             engine,
             template,
@@ -69,12 +69,12 @@ impl InstancePool {
         &self.template
     }
 
-    fn instantiate(&self) -> Result<Box<Instance>, StartError> {
+    fn instantiate(&self) -> Result<Box<Instance>, PluginStartError> {
         let start = self.limits.start;
         Instance::start(&self.engine, &self.template, &self.context, &self.configuration, start).map(Box::new)
     }
 
-    fn add_spare(&self) -> Result<(), StartError> {
+    fn add_spare(&self) -> Result<(), PluginStartError> {
         self.live.fetch_add(1, Ordering::Relaxed);
         match self.instantiate() {
             Ok(instance) => {
@@ -104,7 +104,7 @@ impl InstancePool {
             return self.instantiate().map_err(|error| {
                 self.live.fetch_sub(1, Ordering::Relaxed);
                 match error {
-                    StartError::Failed(failure) => failure,
+                    PluginStartError::Failed(failure) => failure,
                     error => Failure::Trap(error.to_string()),
                 }
             });
@@ -150,7 +150,7 @@ impl InstancePool {
         &self,
         call: Box<Call>,
         deadline: Duration,
-        pick: impl FnOnce(&Functions) -> Option<&Function<P, R>>,
+        pick: impl FnOnce(&Functions) -> Option<&GuestFunction<P, R>>,
         params: P,
     ) -> Answer<R> {
         self.with_instance(call, deadline, |instance, call| {

@@ -1,4 +1,4 @@
-//! The services as an instance imports them.
+//! The services, as instances import them.
 
 use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use courtyard_plugin_sdk::{Level, ServiceError, StoredMessage};
@@ -12,9 +12,9 @@ use crate::services::{self, ServiceFailure, kv};
 
 impl wit::types::Host for InstanceState {}
 
-/// The host answers what it was asked.
-fn other_answer() -> wasmtime::Error {
-    wasmtime::Error::msg("the host answered another question")
+/// Never happens: each service returns its own kind of answer.
+fn unexpected_answer() -> wasmtime::Error {
+    wasmtime::Error::msg("the host returned the answer of another service")
 }
 
 fn kv_failure(error: &ServiceError) -> wit::kv::Failure {
@@ -36,8 +36,8 @@ fn conversations_failure(error: ServiceError) -> wit::conversations::Failure {
 
 impl wit::kv::Host for InstanceState {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::kv::Failure>> {
-        // What guards do with each message, so it goes the shortest way.
-        self.count()?;
+        // Short path: guards read keys for each message.
+        self.count_host_call()?;
         let Some(call) = &mut self.call else {
             return Ok(Err(wit::kv::Failure::Unavailable));
         };
@@ -46,7 +46,7 @@ impl wit::kv::Host for InstanceState {
             Ok(value) => Ok(Ok(value.map(Vec::from))),
             Err(error) => match ServiceFailure::from(error).for_plugin() {
                 Ok(error) => Ok(Err(kv_failure(&error))),
-                Err(reason) => Err(self.end(Failure::Store(reason))),
+                Err(reason) => Err(self.fail(Failure::Store(reason))),
             },
         }
     }
@@ -83,7 +83,7 @@ impl wit::kv::Host for InstanceState {
                 let entry = |(key, value)| wit::kv::Entry { key, value };
                 Ok(Ok(entries.into_iter().map(entry).collect()))
             }
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(error) => Ok(Err(kv_failure(&error))),
         }
     }
@@ -99,7 +99,7 @@ impl InstanceState {
                 kind: found.kind,
                 members: found.members,
             })),
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(error) => Ok(Err(conversations_failure(error))),
         }
     }
@@ -160,7 +160,7 @@ impl wit::conversations::Host for InstanceState {
                 };
                 Ok(Ok(messages.into_iter().map(stored).collect()))
             }
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(error) => Ok(Err(conversations_failure(error))),
         }
     }
@@ -174,7 +174,7 @@ impl wit::memberships::Host for InstanceState {
     ) -> wasmtime::Result<Result<bool, wit::memberships::Failure>> {
         match self.call_service(ServiceRequest::IsMember(conversation, actor))? {
             Ok(ServiceResponse::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(_) => Ok(Err(wit::memberships::Failure::Unavailable)),
         }
     }
@@ -237,20 +237,20 @@ impl wit::jobs::Host for InstanceState {
     }
 }
 
-fn only_in_actions() -> wit::types::Error {
+fn only_for_jobs() -> wit::types::Error {
     wit::types::Error {
         code: "unavailable".to_owned(),
-        message: "This is for jobs only.".to_owned(),
+        message: "Only a job can use this service.".to_owned(),
         retry: false,
     }
 }
 
-// In the transaction lane these answer that they are not there; `action` links what does the work.
+// These return `unavailable` in the transaction lane; in the action lane, `async_services` is linked instead.
 
 impl wit::transactions::Host for InstanceState {
     fn run(&mut self, _name: String, _payload: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
-        self.count()?;
-        Ok(Err(only_in_actions()))
+        self.count_host_call()?;
+        Ok(Err(only_for_jobs()))
     }
 }
 
@@ -259,8 +259,8 @@ impl wit::fetch::Host for InstanceState {
         &mut self,
         _request: wit::fetch::Request,
     ) -> wasmtime::Result<Result<wit::fetch::Response, wit::types::Error>> {
-        self.count()?;
-        Ok(Err(only_in_actions()))
+        self.count_host_call()?;
+        Ok(Err(only_for_jobs()))
     }
 }
 
@@ -271,8 +271,8 @@ impl wit::contents::Host for InstanceState {
         _offset: u64,
         _length: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
-        self.count()?;
-        Ok(Err(only_in_actions()))
+        self.count_host_call()?;
+        Ok(Err(only_for_jobs()))
     }
 
     fn write(
@@ -282,8 +282,8 @@ impl wit::contents::Host for InstanceState {
         _conversation: String,
         _bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<String, wit::types::Error>> {
-        self.count()?;
-        Ok(Err(only_in_actions()))
+        self.count_host_call()?;
+        Ok(Err(only_for_jobs()))
     }
 }
 
@@ -301,7 +301,7 @@ impl InstanceState {
     ) -> wasmtime::Result<Result<Vec<wit::types::Blob>, wit::blobs::Failure>> {
         match self.call_service(request)? {
             Ok(ServiceResponse::Blobs(blobs)) => Ok(Ok(blobs.into_iter().map(wit_blob).collect())),
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(error) => Ok(Err(blobs_failure(&error))),
         }
     }
@@ -334,7 +334,7 @@ impl wit::blobs::Host for InstanceState {
 
 impl wit::sessions::Host for InstanceState {
     fn end(&mut self, actor: String, credential: Option<String>) -> wasmtime::Result<()> {
-        // Where no session may be ended, none is.
+        // WIT gives `end` no error: without permission, no session ends.
         self.call_service(ServiceRequest::EndSessions(actor, credential))
             .map(drop)
     }
@@ -358,7 +358,7 @@ impl wit::methods::Host for InstanceState {
     fn call(&mut self, method: String, params: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
         let called = match self.call_service(ServiceRequest::Call(method, params))? {
             Ok(ServiceResponse::Called(called)) => called,
-            Ok(_) => return Err(other_answer()),
+            Ok(_) => return Err(unexpected_answer()),
             Err(error) => Err(error.into()),
         };
         Ok(called.map_err(wit_error))
@@ -386,7 +386,7 @@ impl wit::timers::Host for InstanceState {
     fn cancel(&mut self, name: String) -> wasmtime::Result<Result<bool, wit::timers::Failure>> {
         match self.call_service(ServiceRequest::CancelTimer(name))? {
             Ok(ServiceResponse::Flags(flags)) => Ok(Ok(flags.first() == Some(&true))),
-            Ok(_) => Err(other_answer()),
+            Ok(_) => Err(unexpected_answer()),
             Err(error) => Ok(Err(timers_failure(&error))),
         }
     }
@@ -415,7 +415,7 @@ impl wit::clock::Host for InstanceState {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         match self.call_service(ServiceRequest::NowMs)? {
             Ok(ServiceResponse::NowMs(now)) => Ok(now),
-            _ => Err(other_answer()),
+            _ => Err(unexpected_answer()),
         }
     }
 }
@@ -424,7 +424,7 @@ impl wit::random::Host for InstanceState {
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
         match self.call_service(ServiceRequest::Random(count))? {
             Ok(ServiceResponse::Bytes(bytes)) => Ok(bytes),
-            _ => Err(other_answer()),
+            _ => Err(unexpected_answer()),
         }
     }
 }
@@ -441,7 +441,7 @@ impl wit::log::Host for InstanceState {
     }
 }
 
-/// Adds the services that are granted to a linker; the others are not even there.
+/// Links the granted services. The others are not linked, so importing one fails.
 pub(super) fn link(
     linker: &mut wasmtime::component::Linker<InstanceState>,
     lane: Lane,
@@ -465,7 +465,7 @@ pub(super) fn link(
             "events" => wit::events::add_to_linker::<_, Own>(linker, |state| state)?,
             "annotations" => wit::annotations::add_to_linker::<_, Own>(linker, |state| state)?,
             "watches" => wit::watches::add_to_linker::<_, Own>(linker, |state| state)?,
-            // The part of the HTTP interface is the host's to offer, and not for the guest to import.
+            // This capability grants routes on the HTTP server, and has no imports.
             "http" => {}
             "jobs" => {
                 wit::jobs::add_to_linker::<_, Own>(linker, |state| state)?;

@@ -1,4 +1,4 @@
-//! What the host keeps for one instance, and what the instance may use.
+//! State of an instance on the host's side, and its limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,15 +7,16 @@ use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::request::{ServiceRequest, ServiceResponse};
 use wasmtime::ResourceLimiter;
 
-use super::abi::Guest;
+use super::abi::GuestState;
+use super::engine::TABLE_ELEMENTS;
 use crate::hooks::{Call, Failure, Transact};
 use crate::plugin::PluginLimits;
 use crate::services::{ServiceContext, ServiceFailure};
 
-/// Bytes that one call may lift out of the guest, over all arguments and results.
+/// Bytes that one call may lift out of the guest, in all arguments and results together.
 pub(super) const LIFTED_BYTES: usize = 8 << 20;
 
-/// What all instances of a plugin share.
+/// Shared by all instances of a plugin.
 #[derive(Debug)]
 pub(super) struct PluginContext {
     pub(super) services: ServiceContext,
@@ -52,7 +53,8 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Reserves more memory for an instance that uses `used`. `false` if that exceeds a limit.
+    /// Reserves `more` bytes for an instance that already uses `used`. Returns `false`, and reserves nothing, if that exceeds
+    /// a limit.
     fn reserve(&self, used: usize, more: usize) -> bool {
         let total = self.used.fetch_add(more, Ordering::Relaxed).saturating_add(more);
         let fits = used.saturating_add(more) <= self.per_instance && total <= self.total;
@@ -67,31 +69,29 @@ impl MemoryBudget {
     }
 }
 
-/// Where an instance runs.
+/// Lane of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Inside a transaction, for a short time.
+    /// Synchronous and short, inside a transaction.
     Transaction,
-    /// Without one, for as long as it takes.
+    /// Asynchronous, outside of a transaction, up to the deadline of jobs.
     Action,
 }
 
-/// What one instance has while it runs.
+/// State of one instance.
 pub(super) struct InstanceState {
     pub(super) context: Arc<PluginContext>,
-    /// What carries out its transactions, in the action lane.
+    /// Runs transactions of the job, in the action lane.
     pub(super) transact: Option<Arc<dyn Transact>>,
-    /// The call that the instance is in; none during `start`.
+    /// The current call; `None` during `start` and in the action lane.
     pub(super) call: Option<Box<Call>>,
-    /// The memory of the instance and its allocator, if it is a module without a component around it.
-    pub(super) guest: Option<Guest>,
-    /// Whether the guest may ask for services now.
-    pub(super) may_ask: bool,
-    /// Bytes that the call may still lift out of the guest.
-    pub(super) liftable: usize,
+    /// State of a module without a component around it.
+    pub(super) guest: GuestState,
+    /// Service calls of the current call.
     host_calls: u32,
+    /// Linear memory, in bytes.
     memory_used: usize,
-    /// Why the host ended the call, or what the guest did not get before it trapped.
+    /// Why the host ended the call, or the limit that the guest exceeded before it trapped.
     pub(super) cause: Option<Failure>,
 }
 
@@ -101,42 +101,32 @@ impl InstanceState {
             context,
             transact: None,
             call: None,
-            guest: None,
-            may_ask: true,
-            liftable: LIFTED_BYTES,
+            guest: GuestState::new(LIFTED_BYTES),
             host_calls: 0,
             memory_used: 0,
             cause: None,
         }
     }
 
-    /// Makes the instance ready for a call.
-    pub(super) fn begin(&mut self, call: Option<Box<Call>>) {
+    /// Prepares the state for a call.
+    pub(super) fn begin_call(&mut self, call: Option<Box<Call>>) {
         self.call = call;
-        self.liftable = LIFTED_BYTES;
+        self.guest.begin_call(LIFTED_BYTES);
         self.host_calls = 0;
         self.cause = None;
     }
 
-    /// Returns what the host uses of the guest.
-    ///
-    /// # Errors
-    /// When the guest runs before it is there.
-    pub(super) fn guest(&self) -> wasmtime::Result<Guest> {
-        self.guest
-            .ok_or_else(|| wasmtime::Error::msg("it asked for a service before it was there"))
-    }
-
-    pub(super) fn count(&mut self) -> wasmtime::Result<()> {
+    /// Counts one service call against the limit.
+    pub(super) fn count_host_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > self.context.services.limits.host_calls {
-            return Err(self.end(Failure::Limit("host calls")));
+            return Err(self.fail(Failure::Limit("host calls")));
         }
         Ok(())
     }
 
-    /// Ends the call of the guest with a trap.
-    pub(super) fn end(&mut self, cause: Failure) -> wasmtime::Error {
+    /// Records why the host ends the call, and returns the error that traps the guest.
+    pub(super) fn fail(&mut self, cause: Failure) -> wasmtime::Error {
         let error = wasmtime::Error::msg(cause.to_string());
         self.cause = Some(cause);
         error
@@ -147,13 +137,13 @@ impl InstanceState {
         &mut self,
         request: ServiceRequest,
     ) -> wasmtime::Result<Result<ServiceResponse, ServiceError>> {
-        self.count()?;
+        self.count_host_call()?;
         let (call, answer) = self.context.services.answer(self.call.take(), request);
         self.call = call;
         match answer.map_err(ServiceFailure::for_plugin) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Ok(error)) => Ok(Err(error)),
-            Err(Err(reason)) => Err(self.end(Failure::Store(reason))),
+            Err(Err(reason)) => Err(self.fail(Failure::Store(reason))),
         }
     }
 }
@@ -176,7 +166,7 @@ impl ResourceLimiter for InstanceState {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= 20_000;
+        let fits = desired <= TABLE_ELEMENTS;
         if !fits {
             self.cause = Some(Failure::Limit("table elements"));
         }

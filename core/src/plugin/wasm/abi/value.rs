@@ -1,75 +1,79 @@
-//! Types of the contract, and how they lie in memory.
+//! Types of the contract, and their layout in memory.
 
 use wasmtime::{Result, ValRaw, ValType, bail};
 
-use super::{Flat, Lifting, Lowering, address, aligned, place};
+use super::{Flat, HasGuest, Lifting, Lowering, aligned, checked_address, number};
 
-/// How a type lies in memory, and of which numbers it is made.
+/// Layout of a type in memory, and its number of parameters.
 pub(in crate::plugin::wasm) trait Layout: Sized {
+    /// Size in memory, in bytes.
     const SIZE: usize;
+    /// Alignment in memory, in bytes.
     const ALIGN: usize;
-    /// Of how many numbers it is made as a parameter or a result.
+    /// Number of numbers of a parameter or a result of this type.
     const FLAT: usize;
 }
 
 /// A type that can be a parameter.
 pub(in crate::plugin::wasm) trait Flatten: Layout {
-    /// Lists the numbers that it is made of.
+    /// Appends the types of its numbers.
     fn flatten(types: &mut Vec<ValType>);
 }
 
-/// A type that the host hands to a guest.
+/// A type that the host passes to a guest.
 pub(in crate::plugin::wasm) trait Lower: Layout {
-    /// Writes it into memory, at an aligned place.
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()>;
+    /// Writes the value to memory, at an aligned address.
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()>;
 
-    /// Writes several.
-    fn store_all(values: &[Self], cx: &mut Lowering<'_>, at: usize) -> Result<()> {
-        let places = (at..).step_by(Self::SIZE);
+    /// Writes several values, one after another.
+    fn store_all<G: HasGuest>(values: &[Self], cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
+        let addresses = (at..).step_by(Self::SIZE);
         values
             .iter()
-            .zip(places)
+            .zip(addresses)
             .try_for_each(|(value, at)| value.store(cx, at))
     }
 
-    /// The type of the only number that it is made of, if it is one.
+    /// Type of the only number, for a type of exactly one number that a function can return directly.
     const NUMBER: Option<ValType> = None;
 
-    /// Returns that number.
+    /// Returns the number of [`Lower::NUMBER`].
     fn number(&self) -> Option<ValRaw> {
         None
     }
 }
 
-/// A type that the host hands to a guest as a parameter.
-pub(in crate::plugin::wasm) trait Pass: Lower + Flatten {
-    fn pass(&self, cx: &mut Lowering<'_>, flat: &mut Flat) -> Result<()>;
+/// A type that the host passes to a guest as a parameter.
+pub(in crate::plugin::wasm) trait LowerParams: Lower + Flatten {
+    /// Appends its numbers to `flat`. Writes to memory what they point to.
+    fn lower<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, flat: &mut Flat) -> Result<()>;
 }
 
-/// A type that a guest hands to the host.
+/// A type that a guest passes to the host.
 pub(in crate::plugin::wasm) trait Lift: Layout {
-    /// Reads it from memory, at an aligned place.
+    /// Reads a value from memory, at an aligned address.
     fn load(cx: &mut Lifting<'_>, at: usize) -> Result<Self>;
 
-    /// Reads several.
+    /// Reads several values, one after another.
     fn load_all(cx: &mut Lifting<'_>, at: usize, count: usize) -> Result<Vec<Self>> {
-        let places = (at..).step_by(Self::SIZE).take(count);
-        places.map(|at| Self::load(cx, at)).collect()
+        let addresses = (at..).step_by(Self::SIZE).take(count);
+        addresses.map(|at| Self::load(cx, at)).collect()
     }
 }
 
-/// A type that a guest hands to the host as a parameter.
-pub(in crate::plugin::wasm) trait Take: Flatten {
-    fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self>;
+/// A type that a guest passes to the host as a parameter.
+pub(in crate::plugin::wasm) trait LiftParams: Flatten {
+    /// Consumes its numbers from `flat`. Reads from memory what they point to.
+    fn lift(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self>;
 }
 
-/// Takes the next of the numbers that [`Flatten::flatten`] listed.
+/// Returns the next of the numbers that [`Flatten::flatten`] listed.
 fn next(flat: &mut impl Iterator<Item = ValRaw>) -> Result<ValRaw> {
     flat.next()
         .ok_or_else(|| wasmtime::Error::msg("a parameter of the guest is missing"))
 }
 
-/// Describes types of one number: their size, and the number that they are as a parameter.
+/// Implements the layout of types of one number: their size in bytes, and the type of the number.
 macro_rules! numbers {
     ($($type:ty: $size:literal $flat:ident;)*) => {$(
         impl Layout for $type {
@@ -95,11 +99,11 @@ numbers! {
     f64: 8 F64;
 }
 
-/// Hands over types of one number: how it is made of the value, and the value of it.
-macro_rules! handed_over {
+/// Implements lowering and lifting of types of one number: the type of the number, its constructor and its getter.
+macro_rules! lower_and_lift {
     ($($type:ty: $flat:ident $make:ident $get:ident;)*) => {$(
         impl Lower for $type {
-            fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+            fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
                 cx.write(at, &self.to_le_bytes())
             }
 
@@ -110,8 +114,8 @@ macro_rules! handed_over {
             }
         }
 
-        impl Pass for $type {
-            fn pass(&self, _: &mut Lowering<'_>, flat: &mut Flat) -> Result<()> {
+        impl LowerParams for $type {
+            fn lower<G: HasGuest>(&self, _: &mut Lowering<'_, G>, flat: &mut Flat) -> Result<()> {
                 flat.push(ValRaw::$make((*self).into()))
             }
         }
@@ -122,28 +126,28 @@ macro_rules! handed_over {
             }
         }
 
-        impl Take for $type {
-            fn take(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+        impl LiftParams for $type {
+            fn lift(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
                 Ok(next(flat)?.$get().try_into()?)
             }
         }
     )*};
 }
 
-handed_over! {
+lower_and_lift! {
     u16: I32 u32 get_u32;
     u32: I32 u32 get_u32;
     u64: I64 u64 get_u64;
 }
 
-impl Take for f64 {
-    fn take(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+impl LiftParams for f64 {
+    fn lift(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         Ok(Self::from_bits(next(flat)?.get_f64()))
     }
 }
 
 impl Lower for bool {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         cx.write(at, &[u8::from(*self)])
     }
 
@@ -154,8 +158,8 @@ impl Lower for bool {
     }
 }
 
-impl Pass for bool {
-    fn pass(&self, _: &mut Lowering<'_>, flat: &mut Flat) -> Result<()> {
+impl LowerParams for bool {
+    fn lower<G: HasGuest>(&self, _: &mut Lowering<'_, G>, flat: &mut Flat) -> Result<()> {
         flat.push(ValRaw::u32((*self).into()))
     }
 }
@@ -167,20 +171,20 @@ impl Lift for bool {
     }
 }
 
-impl Take for bool {
-    fn take(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+impl LiftParams for bool {
+    fn lift(_: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         Ok(next(flat)?.get_u32() != 0)
     }
 }
 
-// A byte stands in lists alone.
+// A byte occurs only in lists.
 
 impl Lower for u8 {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         cx.write(at, &[*self])
     }
 
-    fn store_all(values: &[Self], cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store_all<G: HasGuest>(values: &[Self], cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         cx.write(at, values)
     }
 }
@@ -208,38 +212,38 @@ impl<T: Layout> Flatten for Vec<T> {
     }
 }
 
-/// Puts a list into memory of its own.
-fn store_list<T: Lower>(list: &[T], cx: &mut Lowering<'_>) -> Result<usize> {
+/// Writes a list to newly allocated memory, and returns its address.
+fn store_list<T: Lower, G: HasGuest>(list: &[T], cx: &mut Lowering<'_, G>) -> Result<usize> {
     let at = cx.allocate(T::ALIGN, list.len().saturating_mul(T::SIZE))?;
     T::store_all(list, cx, at)?;
     Ok(at)
 }
 
-/// Writes where a list is, and how long.
-fn store_slice(cx: &mut Lowering<'_>, at: usize, (list, length): (usize, usize)) -> Result<()> {
+/// Writes the address and the length of a list.
+fn store_slice<G: HasGuest>(cx: &mut Lowering<'_, G>, at: usize, (list, length): (usize, usize)) -> Result<()> {
     cx.write(at, &u32::try_from(list)?.to_le_bytes())?;
     cx.write(at + 4, &u32::try_from(length)?.to_le_bytes())
 }
 
 impl<T: Lower> Lower for Vec<T> {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         let list = store_list(self, cx)?;
         store_slice(cx, at, (list, self.len()))
     }
 }
 
-impl<T: Lower> Pass for Vec<T> {
-    fn pass(&self, cx: &mut Lowering<'_>, flat: &mut Flat) -> Result<()> {
+impl<T: Lower> LowerParams for Vec<T> {
+    fn lower<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, flat: &mut Flat) -> Result<()> {
         let list = store_list(self, cx)?;
-        flat.push(address(list)?)?;
-        flat.push(address(self.len())?)
+        flat.push(number(list)?)?;
+        flat.push(number(self.len())?)
     }
 }
 
-/// Reads a list from its own memory.
+/// Reads a list that has `count` elements at an address, and counts its bytes against the limit of the call.
 fn load_list<T: Lift>(cx: &mut Lifting<'_>, at: u32, count: u32) -> Result<Vec<T>> {
     let count = count as usize;
-    let at = place(at, T::ALIGN, count.saturating_mul(T::SIZE), cx.memory.len())?;
+    let at = checked_address(at, T::ALIGN, count.saturating_mul(T::SIZE), cx.memory.len())?;
     cx.count(count.saturating_mul(size_of::<T>()))?;
     T::load_all(cx, at, count)
 }
@@ -251,8 +255,8 @@ impl<T: Lift> Lift for Vec<T> {
     }
 }
 
-impl<T: Lift> Take for Vec<T> {
-    fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+impl<T: Lift> LiftParams for Vec<T> {
+    fn lift(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         let (list, count) = (next(flat)?.get_u32(), next(flat)?.get_u32());
         load_list(cx, list, count)
     }
@@ -271,17 +275,17 @@ impl Flatten for String {
 }
 
 impl Lower for String {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         let text = store_list(self.as_bytes(), cx)?;
         store_slice(cx, at, (text, self.len()))
     }
 }
 
-impl Pass for String {
-    fn pass(&self, cx: &mut Lowering<'_>, flat: &mut Flat) -> Result<()> {
+impl LowerParams for String {
+    fn lower<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, flat: &mut Flat) -> Result<()> {
         let text = store_list(self.as_bytes(), cx)?;
-        flat.push(address(text)?)?;
-        flat.push(address(self.len())?)
+        flat.push(number(text)?)?;
+        flat.push(number(self.len())?)
     }
 }
 
@@ -295,18 +299,18 @@ impl Lift for String {
     }
 }
 
-impl Take for String {
-    fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
-        text(Take::take(cx, flat)?)
+impl LiftParams for String {
+    fn lift(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+        text(LiftParams::lift(cx, flat)?)
     }
 }
 
-/// The greater of two numbers, for constants.
-pub(super) const fn greater(left: usize, right: usize) -> usize {
+/// Returns the larger number. `usize::max` is not const.
+pub(in crate::plugin::wasm) const fn larger(left: usize, right: usize) -> usize {
     if left > right { left } else { right }
 }
 
-// No value, such as `result<_, error>` has when all is well.
+// No value, such as that of `result<_, error>` on success.
 
 impl Layout for () {
     const SIZE: usize = 0;
@@ -315,7 +319,7 @@ impl Layout for () {
 }
 
 impl Lower for () {
-    fn store(&self, _: &mut Lowering<'_>, _: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, _: &mut Lowering<'_, G>, _: usize) -> Result<()> {
         Ok(())
     }
 }
@@ -330,13 +334,13 @@ impl Flatten for () {
     fn flatten(_: &mut Vec<ValType>) {}
 }
 
-impl Take for () {
-    fn take(_: &mut Lifting<'_>, _: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+impl LiftParams for () {
+    fn lift(_: &mut Lifting<'_>, _: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         Ok(())
     }
 }
 
-// An option and a result are variants: a byte that tells which case it is, and behind it, aligned, the value of the case.
+// Options and results are variants: a byte with the number of the case, followed by the aligned value of the case.
 
 impl<T: Layout> Layout for Option<T> {
     const ALIGN: usize = T::ALIGN;
@@ -352,7 +356,7 @@ impl<T: Flatten> Flatten for Option<T> {
 }
 
 impl<T: Lower> Lower for Option<T> {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         cx.write(at, &[self.is_some().into()])?;
         match self {
             Some(value) => value.store(cx, at + Self::ALIGN),
@@ -371,28 +375,28 @@ impl<T: Lift> Lift for Option<T> {
     }
 }
 
-impl<T: Take> Take for Option<T> {
-    fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+impl<T: LiftParams> LiftParams for Option<T> {
+    fn lift(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
         match next(flat)?.get_u32() {
             0 => {
-                // The numbers of the value are there, and mean nothing.
+                // Skips the numbers of the value, which are unused.
                 (0..T::FLAT).try_for_each(|_| next(flat).map(drop))?;
                 Ok(None)
             }
-            1 => T::take(cx, flat).map(Some),
+            1 => T::lift(cx, flat).map(Some),
             case => unknown_case(case),
         }
     }
 }
 
 impl<T: Layout, E: Layout> Layout for Result<T, E> {
-    const ALIGN: usize = greater(T::ALIGN, E::ALIGN);
-    const SIZE: usize = aligned(Self::ALIGN + greater(T::SIZE, E::SIZE), Self::ALIGN);
-    const FLAT: usize = 1 + greater(T::FLAT, E::FLAT);
+    const ALIGN: usize = larger(T::ALIGN, E::ALIGN);
+    const SIZE: usize = aligned(Self::ALIGN + larger(T::SIZE, E::SIZE), Self::ALIGN);
+    const FLAT: usize = 1 + larger(T::FLAT, E::FLAT);
 }
 
 impl<T: Lower, E: Lower> Lower for Result<T, E> {
-    fn store(&self, cx: &mut Lowering<'_>, at: usize) -> Result<()> {
+    fn store<G: HasGuest>(&self, cx: &mut Lowering<'_, G>, at: usize) -> Result<()> {
         cx.write(at, &[self.is_err().into()])?;
         match self {
             Ok(value) => value.store(cx, at + Self::ALIGN),
@@ -411,6 +415,6 @@ impl<T: Lift, E: Lift> Lift for Result<T, E> {
     }
 }
 
-pub(super) fn unknown_case<T>(case: u32) -> Result<T> {
-    bail!("the guest means a case {case} that there is not");
+pub(in crate::plugin::wasm) fn unknown_case<T>(case: u32) -> Result<T> {
+    bail!("the guest passed the unknown case {case}");
 }

@@ -1,22 +1,15 @@
-//! The types of the contract, and the services as a module imports them.
+//! The contract for modules: its types in the canonical ABI, and the services as a module imports them.
 
-use wasmtime::{AsContextMut, Caller, FuncType, Linker, Result, Trap, ValRaw, ValType, bail};
+use wasmtime::{Linker, Result, ValRaw, ValType};
 
-use super::record::{lists, parts, records, variants};
-use super::value::{Flatten, Layout, Lift, Lower, Pass, Take, greater, unknown_case};
-use super::{Flat, Lifting, Lowering, aligned, place};
+use super::abi::record::{fields, records, variants};
+use super::abi::value::{Flatten, Layout, Lift, LiftParams, Lower, LowerParams, larger, unknown_case};
+use super::abi::{Flat, GuestState, HasGuest, Lifting, Lowering, aligned, import};
+use super::bindings::courtyard::plugin as wit;
+use super::bindings::courtyard::plugin::types::{Blob, Caller as Requester, Error};
+use super::bindings::exports::courtyard::plugin as hooks;
+use super::state::InstanceState;
 use crate::plugin::contract::interface;
-use crate::plugin::wasm::bindings::courtyard::plugin as wit;
-use crate::plugin::wasm::bindings::courtyard::plugin::types::{Blob, Caller as Requester, Error};
-use crate::plugin::wasm::bindings::exports::courtyard::plugin as hooks;
-use crate::plugin::wasm::state::InstanceState;
-
-lists! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-}
 
 records! {
     Error { code: String, message: String, retry: bool }
@@ -75,9 +68,9 @@ impl Flatten for wit::log::Level {
     }
 }
 
-impl Take for wit::log::Level {
-    fn take(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
-        match u32::take(cx, flat)? {
+impl LiftParams for wit::log::Level {
+    fn lift(cx: &mut Lifting<'_>, flat: &mut impl Iterator<Item = ValRaw>) -> Result<Self> {
+        match u32::lift(cx, flat)? {
             0 => Ok(Self::Error),
             1 => Ok(Self::Warn),
             2 => Ok(Self::Info),
@@ -87,13 +80,13 @@ impl Take for wit::log::Level {
     }
 }
 
-/// Names the functions of the services: the capability that they need, their interface, their name and their types.
+/// Lists the functions of the services: required capability, interface, name and types.
 macro_rules! services {
     ($($capability:literal $interface:ident {
         $($name:literal $function:ident($($param:ident: $type:ty),*) -> $result:ty;)*
     })*) => {
-        /// Adds the services that are granted to a linker; the others are not even there.
-        pub(in crate::plugin::wasm) fn link(linker: &mut Linker<InstanceState>, granted: impl Fn(&str) -> bool) -> Result<()> {
+        /// Links the granted services. The others are not linked, so importing one fails.
+        pub(super) fn link(linker: &mut Linker<InstanceState>, granted: impl Fn(&str) -> bool) -> Result<()> {
             $(if granted($capability) {
                 let interface = interface(stringify!($interface));
                 $(import(linker, &interface, $name, |state, ($($param,)*): ($($type,)*)| -> Result<$result> {
@@ -188,51 +181,8 @@ services! {
     }
 }
 
-/// Adds one function of a service to a linker.
-#[expect(unsafe_code, reason = "see `enter`")]
-fn import<P: Take + 'static, R: Lower + 'static>(
-    linker: &mut Linker<InstanceState>,
-    interface: &str,
-    name: &str,
-    answer: fn(&mut InstanceState, P) -> Result<R>,
-) -> Result<()> {
-    const { assert!(P::FLAT <= Flat::MOST, "more parameters are handed over in memory") };
-    let mut params = Vec::new();
-    P::flatten(&mut params);
-    // A result of several numbers goes where the guest says.
-    let in_memory = R::FLAT > 1;
-    if in_memory {
-        params.push(ValType::I32);
+impl HasGuest for InstanceState {
+    fn guest(&mut self) -> &mut GuestState {
+        &mut self.guest
     }
-    let ty = FuncType::new(linker.engine(), params, R::NUMBER);
-    let serve = move |mut caller: Caller<'_, InstanceState>, values: &mut [std::mem::MaybeUninit<ValRaw>]| {
-        let guest = caller.data().guest()?;
-        if !caller.data().may_ask {
-            // It makes or gives back room for the host.
-            bail!(Trap::CannotLeaveComponent);
-        }
-        let (memory, state) = guest.memory.data_and_store_mut(&mut caller);
-        let size = memory.len();
-        // SAFETY: of these values as many are there as the type that was just made has parameters.
-        let mut flat = values.iter().map(|value| unsafe { value.assume_init() });
-        let params = P::take(&mut Lifting::new(memory, state), &mut flat)?;
-        let result_at = if in_memory { flat.next() } else { None };
-        let result = answer(state, params)?;
-        match (result_at, result.number(), values.first_mut()) {
-            (Some(at), _, _) => {
-                let at = place(at.get_u32(), R::ALIGN, R::SIZE, size)?;
-                let store = caller.as_context_mut();
-                result.store(&mut Lowering { store, guest }, at)
-            }
-            (None, Some(number), Some(place)) => {
-                place.write(number);
-                Ok(())
-            }
-            (None, None, _) => Ok(()),
-            (None, Some(_), None) => bail!("there is no place for a result"),
-        }
-    };
-    // SAFETY: it writes the one number of the type's result, if it has one, and no reference.
-    unsafe { linker.func_new_unchecked(interface, name, ty, serve) }?;
-    Ok(())
 }
