@@ -1,4 +1,4 @@
-//! The blobs of a host: what is uploaded to plugins and downloaded from them. `docs/reference/protocol.md`, Blobs.
+//! The blobs of a host, uploaded to plugins and downloaded from them. See Blobs in `docs/reference/protocol.md`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncSeek};
 use tokio::sync::watch;
 use url::Url;
 
-use crate::line::{Ask, Line};
-use crate::link::trust_the_system;
+use crate::http::{BlobRequest, HttpHost};
+use crate::socket::system_tls;
 use crate::{Download, Error, Options, Upload};
 
-/// The blobs of a host: files that are uploaded to a plugin, which says what becomes of them, and are downloaded from it.
-/// Clones share their token.
+/// The blobs of a host: files that are uploaded to a plugin, which decides about them, and downloaded from it. Clones share
+/// their token.
 ///
 /// ```no_run
 /// use courtyard_client::{Blobs, Options};
@@ -36,48 +36,48 @@ use crate::{Download, Error, Options, Upload};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Blobs(Arc<Host>);
+pub struct Blobs(Arc<BlobHost>);
 
-/// Where blobs are, and how to get there.
-struct Host {
+struct BlobHost {
     options: Options,
-    /// Ends with a slash; the plugin comes behind it.
+    /// Ends with a slash; followed by the plugin.
     base: Url,
     token: watch::Sender<Option<String>>,
 }
 
 impl fmt::Debug for Blobs {
-    /// Leaves the token out.
+    /// Omits the token.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Blobs").field(&self.0.base.as_str()).finish()
     }
 }
 
 impl Blobs {
-    /// Takes the host, the app, the token, the certificates and the pauses of the options of a client.
+    /// Uses the host, the app, the token, the certificates and the pauses of the options of a client.
     ///
     /// # Errors
-    /// [`Error::Protocol`] if the URL is not one of `ws`, `wss`, `http` or `https`, or the certificates can't be used.
+    /// [`Error::Protocol`] if the scheme of the URL is not `ws`, `wss`, `http` or `https`, or the certificates can't be used.
     pub fn new(options: &Options) -> Result<Self, Error> {
         let mut options = options.clone();
         options.unsent.clear();
-        let base = base(&options.url, &options.app)?;
+        let base = base_url(&options.url, &options.app)?;
         if base.scheme() == "https" && options.tls.is_none() {
-            // Not with each connection.
-            options.tls = Some(trust_the_system().map_err(|error| Error::Protocol(error.to_string()))?);
+            // Once, instead of with each connection.
+            options.tls = Some(system_tls().map_err(|error| Error::Protocol(error.to_string()))?);
         }
         let token = watch::Sender::new(options.token.take());
-        Ok(Self(Arc::new(Host { options, base, token })))
+        Ok(Self(Arc::new(BlobHost { options, base, token })))
     }
 
-    /// Uses another token from the next request on, in uploads and downloads that are under way as well.
+    /// Replaces the token, from the next request on. Applies to uploads and downloads in progress as well.
     pub fn set_token(&self, token: impl Into<String>) {
         self.0.token.send_replace(Some(token.into()));
     }
 
-    /// Describes an upload to a plugin; [`Upload::send`] carries it out.
+    /// Prepares an upload to a plugin; [`Upload::send`] performs it.
     ///
-    /// The source is read from its beginning to its end, and again where a connection broke: it must not change meanwhile.
+    /// The source is read from its start to its end, and parts of it again after a lost connection: it must not change
+    /// meanwhile.
     pub fn upload<S>(&self, plugin: &str, source: S) -> Upload<S>
     where
         S: AsyncRead + AsyncSeek + Send + Unpin,
@@ -85,29 +85,29 @@ impl Blobs {
         Upload::new(self.clone(), plugin, source)
     }
 
-    /// Describes a download of a blob of a plugin; [`Download::write_to`] carries it out.
+    /// Prepares the download of a blob of a plugin; [`Download::write_to`] performs it.
     pub fn download(&self, plugin: &str, id: &str) -> Download {
         Download::new(self.clone(), plugin, id)
     }
 
-    /// Removes a blob, if its plugin allows that, or what there is of an upload that is not complete.
+    /// Deletes a blob, if its plugin allows that, or an incomplete upload.
     ///
     /// # Errors
-    /// [`Error::Offline`] without a connection, or what the server answers: `unknown_blob` if there is no such blob,
-    /// `forbidden` or a code of the plugin if it does not allow it.
+    /// [`Error::Offline`] without a connection, or the error of the server: `unknown_blob` if the blob doesn't exist,
+    /// `forbidden` or a code of the plugin if the plugin doesn't allow it.
     pub async fn remove(&self, plugin: &str, id: &str) -> Result<(), Error> {
-        let url = self.place(plugin, id);
-        let ask = Ask {
+        let url = self.url(plugin, id);
+        let request = BlobRequest {
             method: Method::DELETE,
             url: &url,
             headers: Vec::new(),
             body: Bytes::new(),
         };
-        Line::to(self).ask(ask, &mut |_| {}).await.map(drop)
+        HttpHost::new(self).headers(request, &mut |_| {}).await.map(drop)
     }
 
-    /// Returns where a blob is, or with an empty id where uploads begin.
-    pub(crate) fn place(&self, plugin: &str, id: &str) -> Url {
+    /// Returns the URL of a blob, or with an empty id the one that creates uploads.
+    pub(crate) fn url(&self, plugin: &str, id: &str) -> Url {
         let mut url = self.0.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty()
@@ -125,19 +125,19 @@ impl Blobs {
     }
 }
 
-/// Finds the place of blobs beside that of the WebSocket.
-fn base(socket: &str, app: &str) -> Result<Url, Error> {
-    let wrong = |error: &dyn fmt::Display| Error::Protocol(format!("{socket}: {error}"));
+/// Returns the base URL of blobs for the URL of the WebSocket.
+fn base_url(socket: &str, app: &str) -> Result<Url, Error> {
+    let invalid = |error: &dyn fmt::Display| Error::Protocol(format!("{socket}: {error}"));
     // `ws` becomes `http`, and `wss` `https`.
     let text = match socket.strip_prefix("ws") {
         Some(rest) => format!("http{rest}"),
         None => socket.to_owned(),
     };
-    let url: Url = text.parse().map_err(|error: url::ParseError| wrong(&error))?;
+    let url: Url = text.parse().map_err(|error: url::ParseError| invalid(&error))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(&"this is no URL of a host"));
+        return Err(invalid(&"the scheme must be ws, wss, http or https"));
     }
-    let mut base = url.join("blobs/").map_err(|error| wrong(&error))?;
+    let mut base = url.join("blobs/").map_err(|error| invalid(&error))?;
     if app != "default"
         && let Ok(mut path) = base.path_segments_mut()
     {
@@ -152,12 +152,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blobs_are_beside_the_web_socket() {
-        let place = |url: &str, app: &str, id: &str| {
+    fn the_url_of_blobs_follows_from_that_of_the_web_socket() {
+        let blob_url = |url: &str, app: &str, id: &str| {
             let blobs = Blobs::new(&Options::new(url).app(app)).unwrap();
-            blobs.place("files", id).to_string()
+            blobs.url("files", id).to_string()
         };
-        for (url, app, id, place_of_it) in [
+        for (url, app, id, expected) in [
             ("ws://a:1/v1/ws", "default", "", "http://a:1/v1/blobs/files"),
             ("ws://a/v1/ws?x=y", "default", "b", "http://a/v1/blobs/files/b"),
             (
@@ -174,14 +174,14 @@ mod tests {
                 "http://a/v1/blobs/files/a%2F..%2F%3Fb",
             ),
         ] {
-            assert_eq!(place(url, app, id), place_of_it);
+            assert_eq!(blob_url(url, app, id), expected);
         }
-        assert!(place("wss://a/v1/ws", "default", "").starts_with("https://a/"));
-        for wrong in ["", "chat.example.com", "ftp://a/v1/ws", "ws:"] {
+        assert!(blob_url("wss://a/v1/ws", "default", "").starts_with("https://a/"));
+        for invalid in ["", "chat.example.com", "ftp://a/v1/ws", "ws:"] {
             assert_eq!(
-                Blobs::new(&Options::new(wrong)).unwrap_err().code(),
+                Blobs::new(&Options::new(invalid)).unwrap_err().code(),
                 "protocol",
-                "{wrong}"
+                "{invalid}"
             );
         }
     }

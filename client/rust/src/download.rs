@@ -1,4 +1,4 @@
-//! Downloads that go on where they were broken off, in ranges (RFC 9110, section 14).
+//! Resumable downloads by ranges (RFC 9110, section 14).
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -9,26 +9,24 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep;
 
-use crate::line::{Ask, Line, header, next_piece, refused};
+use crate::http::{BlobRequest, HttpHost, error_of, header, next_chunk};
 use crate::{Blobs, Error};
 
-/// Failures in a row, without a byte in between, after which a download is given up.
+/// Failures in a row, without a received byte in between, after which a download fails.
 const ATTEMPTS: u32 = 8;
 
-type Progress = Box<dyn FnMut(u64, Option<u64>) + Send>;
+type OnProgress = Box<dyn FnMut(u64, Option<u64>) + Send>;
 
-/// A download that was described and not begun; see [`Blobs::download`].
-///
-/// It holds little in memory, whatever the size of the blob.
-#[must_use = "nothing is downloaded until it is written somewhere"]
+/// A download; see [`Blobs::download`]. It begins with [`Download::write_to`], and uses little memory for any size.
+#[must_use = "nothing is downloaded before `write_to`"]
 pub struct Download {
     blobs: Blobs,
     plugin: String,
     id: String,
     start: u64,
-    /// Where it ends, without the byte there; none for the end of the blob.
+    /// Exclusive end; `None` for the end of the blob.
     end: Option<u64>,
-    on_progress: Progress,
+    on_progress: OnProgress,
 }
 
 impl fmt::Debug for Download {
@@ -55,8 +53,8 @@ impl Download {
         }
     }
 
-    /// Takes only some of its bytes, such as those behind what is there from an earlier time; a blob never changes. A range
-    /// that ends behind the blob ends with it.
+    /// Downloads only a range of bytes, for example to continue an earlier download: a blob never changes. A range that
+    /// exceeds the blob ends with it.
     pub fn range(mut self, bytes: impl RangeBounds<u64>) -> Self {
         self.start = match bytes.start_bound() {
             Bound::Included(start) => *start,
@@ -71,20 +69,20 @@ impl Download {
         self
     }
 
-    /// Has told how many bytes were written, and how many there will be, if that is known.
-    pub fn on_progress(mut self, told: impl FnMut(u64, Option<u64>) + Send + 'static) -> Self {
-        self.on_progress = Box::new(told);
+    /// Calls `callback` with the number of written bytes, and with the total if it is known.
+    pub fn on_progress(mut self, callback: impl FnMut(u64, Option<u64>) + Send + 'static) -> Self {
+        self.on_progress = Box::new(callback);
         self
     }
 
-    /// Downloads it, and returns how many bytes were written, in their order and each once. Where a connection breaks, the
-    /// rest is fetched with the next one. When it fails, or is dropped, what was written until then is good, and the rest can
-    /// be had by its [`range`](Self::range).
+    /// Downloads the blob, and returns the number of written bytes. Each byte is written once and in order; after a lost
+    /// connection, the next one fetches the rest. If this fails or is dropped, the bytes written so far are correct, and a
+    /// [`range`](Self::range) downloads the rest.
     ///
     /// # Errors
-    /// What the server answers: `unknown_blob`, `bad_range` for one that begins behind the end of the blob,
-    /// `unauthenticated`, or a code of the plugin; [`Error::Offline`] after eight failures in a row without a byte;
-    /// [`Error::File`] when `target` can't be written.
+    /// The error of the server: `unknown_blob`, `bad_range` for a range that starts after the end of the blob,
+    /// `unauthenticated`, or a code of the plugin; [`Error::Offline`] after eight failures in a row without a received byte;
+    /// [`Error::File`] if `target` can't be written.
     pub async fn write_to<W>(mut self, target: &mut W) -> Result<u64, Error>
     where
         W: AsyncWrite + Send + Unpin,
@@ -104,7 +102,7 @@ impl Download {
         }
     }
 
-    /// Writes what is missing.
+    /// Fetches and writes the missing bytes.
     async fn attempt<W>(&mut self, target: &mut W, written: &mut u64) -> Result<(), Error>
     where
         W: AsyncWrite + Send + Unpin,
@@ -113,37 +111,37 @@ impl Download {
         if self.end.is_some_and(|end| end <= next) {
             return Ok(());
         }
-        let mut line = Line::to(&self.blobs);
-        let mut answer = self.ask(&mut line, next).await?;
+        let mut host = HttpHost::new(&self.blobs);
+        let mut answer = self.fetch(&mut host, next).await?;
         let headers = answer.headers();
         let (from, length) = match answer.status() {
             StatusCode::OK => (0, header(headers, "content-length").and_then(|text| text.parse().ok())),
             StatusCode::PARTIAL_CONTENT => {
-                let part = header(headers, "content-range")
-                    .and_then(part)
+                let range = header(headers, "content-range")
+                    .and_then(content_range)
                     .filter(|(from, _)| *from <= next);
-                part.ok_or_else(|| Error::Protocol("a download has another part".to_owned()))?
+                range.ok_or_else(|| Error::Protocol("the server returned another range".to_owned()))?
             }
-            // Nothing comes behind what is there.
-            StatusCode::RANGE_NOT_SATISFIABLE if length_without(headers) == Some(next) => return Ok(()),
-            _ => return Err(refused(answer).await),
+            // Everything is written already.
+            StatusCode::RANGE_NOT_SATISFIABLE if unsatisfied_length(headers) == Some(next) => return Ok(()),
+            _ => return Err(error_of(answer).await),
         };
         let end = length.into_iter().chain(self.end).min();
         let size = end.map(|end| end.saturating_sub(self.start));
         (self.on_progress)(*written, size);
-        // A server that knows no ranges sends first what is there already, and goes on behind the end.
-        let mut skipped = next - from;
+        // A server without ranges sends the whole blob: skips what is written already, and stops at the end of the range.
+        let mut to_skip = next - from;
         while end.is_none_or(|end| self.start + *written < end)
-            && let Some(mut piece) = next_piece(&mut answer).await?
+            && let Some(mut chunk) = next_chunk(&mut answer).await?
         {
-            let known = skipped.min(piece.len() as u64);
-            skipped -= known;
-            piece = piece.split_off(usize::try_from(known).unwrap_or(piece.len()));
-            let left = end.map_or(u64::MAX, |end| end - self.start - *written);
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            let skip = to_skip.min(chunk.len() as u64);
+            to_skip -= skip;
+            chunk = chunk.split_off(usize::try_from(skip).unwrap_or(chunk.len()));
+            let remaining = end.map_or(u64::MAX, |end| end - self.start - *written);
+            chunk.truncate(usize::try_from(remaining).unwrap_or(usize::MAX));
             let failed = |error: std::io::Error| Error::File(error.to_string());
-            target.write_all(&piece).await.map_err(failed)?;
-            *written += piece.len() as u64;
+            target.write_all(&chunk).await.map_err(failed)?;
+            *written += chunk.len() as u64;
             (self.on_progress)(*written, size);
         }
         match end {
@@ -152,32 +150,32 @@ impl Download {
         }
     }
 
-    /// Asks for what comes from a byte on.
-    async fn ask(&mut self, line: &mut Line, next: u64) -> Result<Response<Incoming>, Error> {
+    /// Requests the blob from a byte on.
+    async fn fetch(&mut self, host: &mut HttpHost, next: u64) -> Result<Response<Incoming>, Error> {
         let range = match self.end {
             Some(end) => Some(format!("bytes={next}-{}", end - 1)),
             None if next > 0 => Some(format!("bytes={next}-")),
             None => None,
         };
-        let ask = Ask {
+        let request = BlobRequest {
             method: Method::GET,
-            url: &self.blobs.place(&self.plugin, &self.id),
+            url: &self.blobs.url(&self.plugin, &self.id),
             headers: range.map(|range| ("range", range)).into_iter().collect(),
             body: Bytes::new(),
         };
-        line.request(ask, &mut |_| {}).await
+        host.send(request, &mut |_| {}).await
     }
 }
 
-/// Reads `bytes 2-5/10` of an answer: where its part begins, and the length of the blob, if that is told.
-fn part(range: &str) -> Option<(u64, Option<u64>)> {
+/// Parses `bytes 2-5/10`: returns the start of the range, and the length of the blob if it is known.
+fn content_range(range: &str) -> Option<(u64, Option<u64>)> {
     let (bytes, length) = range.strip_prefix("bytes ")?.split_once('/')?;
     let (from, _) = bytes.split_once('-')?;
     Some((from.parse().ok()?, length.parse().ok()))
 }
 
-/// Reads the length of the blob in an answer that says that it has no such part: `bytes */10`.
-fn length_without(headers: &HeaderMap) -> Option<u64> {
+/// Returns the length of the blob from an answer about an unsatisfiable range: `bytes */10`.
+fn unsatisfied_length(headers: &HeaderMap) -> Option<u64> {
     header(headers, "content-range")?.strip_prefix("bytes */")?.parse().ok()
 }
 
@@ -187,16 +185,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_read_as_servers_write_it() {
-        assert_eq!(part("bytes 2-5/10"), Some((2, Some(10))));
-        assert_eq!(part("bytes 2-5/*"), Some((2, None)));
-        for wrong in ["", "bytes", "bytes */10", "lines 2-5/10", "bytes -5/10"] {
-            assert_eq!(part(wrong), None, "{wrong}");
+    fn content_ranges_of_servers_are_parsed() {
+        assert_eq!(content_range("bytes 2-5/10"), Some((2, Some(10))));
+        assert_eq!(content_range("bytes 2-5/*"), Some((2, None)));
+        for invalid in ["", "bytes", "bytes */10", "lines 2-5/10", "bytes -5/10"] {
+            assert_eq!(content_range(invalid), None, "{invalid}");
         }
     }
 
     #[test]
-    fn a_range_of_any_kind_has_a_begin_and_an_end() {
+    fn every_kind_of_range_has_a_start_and_an_end() {
         let blobs = Blobs::new(&crate::Options::new("ws://a/v1/ws")).unwrap();
         let ends = |download: Download| (download.start, download.end);
         let whole = || blobs.download("files", "b");

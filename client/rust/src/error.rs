@@ -4,30 +4,30 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server's answer.
+    /// The server rejected the request.
     #[error("{message} ({code})")]
     Refused {
-        /// Stable; those of plugins begin with the plugin's id and a dot.
+        /// Stable code. Codes of plugins start with the id of the plugin and a dot.
         code: String,
-        /// A sentence for people.
+        /// Sentence for people.
         message: String,
-        /// Whether the same request can succeed later.
+        /// `true` if the same request can succeed later.
         retry: bool,
     },
-    /// There is no connection, or it broke before the answer came.
-    #[error("there is no connection")]
+    /// The client is not connected, or lost the connection before the answer.
+    #[error("not connected to the server")]
     Offline,
-    /// As many messages as may wait for a connection wait already.
-    #[error("too many messages wait to be sent")]
+    /// The outbox is full: see [`Options::outbox`](crate::Options::outbox).
+    #[error("too many unsent messages")]
     Full,
     /// The client has ended.
     #[error("the client has ended")]
     Closed,
-    /// What is uploaded can't be read, or what is downloaded can't be written.
+    /// The source of an upload can't be read, or the target of a download can't be written.
     #[error("the file can't be read or written: {0}")]
     File(String),
-    /// The server's answer is not what the protocol says.
-    #[error("the answer can't be understood: {0}")]
+    /// The answer of the server violates the protocol.
+    #[error("the answer of the server is invalid: {0}")]
     Protocol(String),
 }
 
@@ -45,7 +45,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request can succeed later.
+    /// Returns `true` if the same request can succeed later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {

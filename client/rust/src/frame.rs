@@ -1,65 +1,64 @@
-//! Frames as the protocol has them.
+//! Frames of the protocol.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Receipt;
 
-/// An event of the log of a conversation: a message, or something that became of one or of the conversation.
+/// An event of the log of a conversation: a message, or a change of a message or of the conversation.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct LogEvent {
-    /// Of the event.
+    /// Id of the event.
     pub id: String,
-    /// Where it is.
+    /// Id of the conversation.
     pub conversation: String,
-    /// Its number: 1, 2, 3 … in an epoch of the conversation.
+    /// Number of the event: 1, 2, 3 … in an epoch of the conversation.
     pub seq: u64,
-    /// What it is: `message`, `edit`, `recall`, `reaction`, `annotation`, `members`, or one that this client does not
-    /// know.
+    /// Type: `message`, `edit`, `recall`, `reaction`, `annotation`, `members`, or one that this client doesn't know.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The number of the message that it is about; none for messages and members.
+    /// Number of the message that it changes; `None` for messages and members.
     pub target: Option<u64>,
-    /// The kind of the content; of an annotation, its name.
+    /// Kind of the content; for an annotation, its name.
     #[serde(default)]
     pub kind: String,
-    /// Who sent it; of an annotation, the plugin.
+    /// Sender; for an annotation, the plugin.
     #[serde(default)]
     pub sender: String,
     /// The other member, in a conversation of two.
     pub receiver: Option<String>,
-    /// The sender's id for it.
+    /// Id that the sender chose.
     #[serde(default)]
     pub client_id: String,
-    /// A JSON object: of a message and an edit, as the kind demands; of a reaction, `emoji` and whether it is `on`; of an
-    /// annotation, `value`; of members, who `joined` and who `left`.
+    /// A JSON object: for a message or an edit, as the kind defines it; for a reaction, `emoji` and `on`; for an annotation,
+    /// `value`; for members, `joined` and `left`.
     #[serde(default)]
     pub content: Value,
-    /// Milliseconds since 1970.
+    /// Time on the server, in milliseconds since 1970.
     pub time: u64,
-    /// When the message was edited last, in milliseconds since 1970.
+    /// Time of the last edit, in milliseconds since 1970.
     pub edited: Option<u64>,
-    /// Whether its sender took the message back; the content is empty then.
+    /// `true` if the message was recalled; the content is empty then.
     #[serde(default)]
     pub recalled: bool,
-    /// Who reacted to the message.
+    /// Reactions to the message.
     #[serde(default)]
     pub reactions: Vec<Reaction>,
-    /// What plugins say about the message.
+    /// Annotations of plugins.
     #[serde(default)]
     pub annotations: Vec<Annotation>,
 }
 
 impl LogEvent {
-    /// Whether it is a message: only those are to be shown as one.
+    /// Returns `true` for a message. Show only those as messages.
     #[must_use]
     pub fn is_message(&self) -> bool {
         self.event_type == "message"
     }
 
-    /// Whether an actor joins or leaves by it.
-    pub(crate) fn moves(&self, actor: &str) -> bool {
+    /// Returns `true` if an actor joins or leaves by this event.
+    pub(crate) fn adds_or_removes(&self, actor: &str) -> bool {
         let names = |list: &Value| {
             list.as_array()
                 .is_some_and(|list| list.iter().any(|name| name == actor))
@@ -67,7 +66,8 @@ impl LogEvent {
         self.event_type == "members" && (names(&self.content["joined"]) || names(&self.content["left"]))
     }
 
-    /// Returns the number of the message that this one is a reply to: its `reply_to`, if that can be one.
+    /// Returns the number of the message to which this one replies: its `reply_to`, if that is the number of an earlier
+    /// event.
     #[must_use]
     pub fn reply_to(&self) -> Option<u64> {
         let target = self.content["reply_to"].as_u64()?;
@@ -75,25 +75,25 @@ impl LogEvent {
     }
 }
 
-/// Who reacted to a message with an emoji.
+/// The reactions to a message with one emoji.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Reaction {
-    /// Which, or any short text.
+    /// The emoji, or any short text.
     pub emoji: String,
-    /// In the order in which they did.
+    /// The actors, in the order of their reactions.
     pub actors: Vec<String>,
 }
 
-/// What a plugin says about a message.
+/// An annotation of a message by a plugin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Annotation {
-    /// Which plugin.
+    /// Id of the plugin.
     pub plugin: String,
-    /// What it calls it.
+    /// Name that the plugin chose.
     pub name: String,
-    /// What it says.
+    /// Value, defined by the plugin.
     pub value: Value,
 }
 
@@ -101,29 +101,29 @@ pub struct Annotation {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Signal {
-    /// Of which plugin.
+    /// Id of the plugin.
     pub plugin: String,
-    /// What it is about.
+    /// Name that the plugin chose.
     pub name: String,
-    /// What the plugin says.
+    /// Payload, defined by the plugin.
     pub payload: Value,
 }
 
-/// Says that the server has a message, or what was done about one.
+/// Acknowledges a message, or an act on a message: it is durable.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Ack {
-    /// Of the request.
+    /// Id of the request.
     pub id: String,
-    /// Where it is.
+    /// Id of the conversation.
     pub conversation: String,
-    /// Its number.
+    /// Number of the event.
     pub seq: u64,
-    /// Of the event.
+    /// Id of the event.
     pub event: String,
-    /// Milliseconds since 1970.
+    /// Time on the server, in milliseconds since 1970.
     pub time: u64,
-    /// The content, if a plugin replaced it.
+    /// The stored content, if a plugin replaced it.
     pub content: Option<Value>,
 }
 
@@ -131,71 +131,71 @@ pub struct Ack {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Conversation {
-    /// Its id.
+    /// Id of the conversation.
     pub id: String,
-    /// Its kind.
+    /// Kind of the conversation.
     pub kind: String,
-    /// Who takes part.
+    /// Actors that are members.
     pub members: Vec<String>,
-    /// Changes when its numbers begin anew.
+    /// Changes when the numbers of the events start again at 1.
     pub epoch: u32,
-    /// The number of the newest event.
+    /// Number of the newest event.
     pub seq: u64,
-    /// The newest event, not always a message.
+    /// The newest event. Not always a message.
     pub last: Option<LogEvent>,
-    /// Up to where some device of the actor has it.
+    /// Number up to which a device of the actor received it.
     #[serde(default)]
     pub delivered: u64,
-    /// Up to where the actor has read it.
+    /// Number up to which the actor read it.
     #[serde(default)]
     pub read: u64,
-    /// Messages of others behind that; 100 stands for 100 or more.
+    /// Messages of other members after `read`; 100 means 100 or more.
     #[serde(default)]
     pub unread: u64,
-    /// Up to where the others have it, in conversations of up to 8 members.
+    /// Receipts of the other members, in conversations of up to 8 members.
     #[serde(default)]
     pub receipts: Vec<Receipt>,
 }
 
-/// Some events of a conversation.
+/// A page of events of a conversation.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct History {
-    /// Which.
+    /// Id of the conversation.
     pub conversation: String,
-    /// Of the numbers.
+    /// Epoch of the numbers.
     pub epoch: u32,
-    /// The number of the newest event.
+    /// Number of the newest event.
     pub head: u64,
-    /// In ascending order.
+    /// Events, in ascending order.
     pub events: Vec<LogEvent>,
 }
 
-/// Opens a session, or says that someone is signed in.
+/// Answers `hello`, and a successful sign-in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Welcome {
-    /// Of the session.
+    /// Id of the session.
     pub session: String,
-    /// Who is signed in; none for an anonymous session.
+    /// The signed-in actor; `None` for an anonymous session.
     pub actor: Option<String>,
-    /// How long either side may be silent.
+    /// Longest silence of either side, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Milliseconds since 1970, on the server.
+    /// Time on the server, in milliseconds since 1970.
     pub time: u64,
-    /// What the server takes of this session.
+    /// Limits of this session.
     #[serde(default)]
     pub limits: Limits,
 }
 
-/// What a server takes of a session.
+/// Limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 #[serde(default)]
 pub struct Limits {
-    /// Bytes of a frame.
+    /// Size of a frame, in bytes.
     pub frame_bytes: u64,
-    /// Requests without an answer.
+    /// Number of requests without an answer.
     pub in_flight: usize,
 }
 
@@ -208,62 +208,60 @@ impl Default for Limits {
     }
 }
 
-/// Something that the server has not acknowledged.
-///
-/// As JSON, it is the frame that asks for it.
+/// A message, or an act on a message, that the server has not acknowledged. Its JSON form is the frame of the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unsent {
-    /// Its id.
+    /// Id of the request.
     pub id: String,
-    /// Where to.
+    /// Id of the conversation.
     pub conversation: String,
-    /// What is to be done.
+    /// What to do there.
     #[serde(flatten)]
     pub action: Action,
 }
 
-/// What is done in a conversation, resent until the server has it.
+/// A message, or an act on a message. It is resent until the server acknowledges it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Action {
     /// Sends a message.
     Send {
-        /// The kind of the content.
+        /// Kind of the content.
         kind: String,
         /// A JSON object.
         content: Value,
     },
-    /// Puts another content in the place of that of an own message.
+    /// Replaces the content of an own message.
     Edit {
-        /// The number of the message.
+        /// Number of the message.
         target: u64,
-        /// A JSON object, as the kind of the message demands.
+        /// A JSON object, as the kind of the message defines it.
         content: Value,
     },
-    /// Takes an own message back.
+    /// Recalls an own message.
     Recall {
-        /// The number of the message.
+        /// Number of the message.
         target: u64,
     },
     /// Reacts to a message.
     React {
-        /// The number of the message.
+        /// Number of the message.
         target: u64,
-        /// With what: any text of 1 to 64 bytes.
+        /// Any text of 1 to 64 bytes.
         emoji: String,
     },
-    /// Takes a reaction back.
+    /// Removes a reaction.
     Unreact {
-        /// The number of the message.
+        /// Number of the message.
         target: u64,
-        /// Which.
+        /// The emoji of the reaction.
         emoji: String,
     },
 }
 
 impl Action {
-    /// Returns the number of the message that it is about; none for one that sends a message.
+    /// Returns the number of the message that it changes; `None` for a new message.
     #[must_use]
     pub fn target(&self) -> Option<u64> {
         match self {
@@ -277,7 +275,7 @@ impl Action {
 }
 
 impl Unsent {
-    /// Returns the event that the server made of it, which the session that asked is not sent.
+    /// Returns the event that the server stored. The server doesn't send it to the session of the request.
     pub(crate) fn event(self, ack: Ack, sender: String) -> LogEvent {
         let target = self.action.target();
         let reaction = |emoji: String, on: bool| ("reaction", String::new(), json!({"emoji": emoji, "on": on}));
@@ -303,23 +301,23 @@ impl Unsent {
         }
     }
 
-    /// Whether it is about the same message as another one.
+    /// Returns `true` if both change the same message.
     pub(crate) fn shares_target(&self, other: &Self) -> bool {
         let target = self.action.target();
         target.is_some() && target == other.action.target() && self.conversation == other.conversation
     }
 }
 
-/// An error as the server tells it.
+/// An error of the server.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorFrame {
     pub(crate) id: Option<String>,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) retry: bool,
 }
 
-/// What the server says about a request by the id of the client.
+/// Type of a frame, and the id of the request that it answers.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Envelope {
     #[serde(rename = "type")]
@@ -333,14 +331,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_names_an_earlier_message_and_nothing_else_is_one() {
+    fn a_reply_names_the_number_of_an_earlier_event() {
         let message = |reply_to: Value| LogEvent {
             seq: 5,
             content: json!({"text": "yes", "reply_to": reply_to}),
             ..LogEvent::default()
         };
         assert_eq!(message(json!(3)).reply_to(), Some(3));
-        for wrong in [
+        for invalid in [
             json!(null),
             json!(0),
             json!(-1),
@@ -349,13 +347,13 @@ mod tests {
             json!(5),
             json!(6),
         ] {
-            assert_eq!(message(wrong.clone()).reply_to(), None, "{wrong}");
+            assert_eq!(message(invalid.clone()).reply_to(), None, "{invalid}");
         }
         assert_eq!(LogEvent::default().reply_to(), None);
     }
 
     #[test]
-    fn what_is_unsent_is_the_frame_that_asks_for_it_and_survives_a_restart() {
+    fn the_json_form_of_an_unsent_message_is_its_frame_and_can_be_read_back() {
         let unsent = |action| Unsent {
             id: "i".to_owned(),
             conversation: "c".to_owned(),

@@ -1,5 +1,5 @@
-//! A client for Courtyard: it connects, stays connected, resends what the server has not acknowledged, and hands out every
-//! event once and in the order of its conversation. The protocol is `docs/reference/protocol.md`.
+//! A client for Courtyard. It connects, reconnects, resends messages until the server acknowledges them, and delivers every
+//! event once and in the order of its conversation. `docs/reference/protocol.md` describes the protocol.
 //!
 //! ```no_run
 //! use courtyard_client::{Client, Event, Options};
@@ -17,23 +17,23 @@
 //!     }
 //! });
 //! let ack = sent.await?;
-//! println!("the server has it as number {}", ack.seq);
+//! println!("stored with the number {}", ack.seq);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Files go through [`Blobs`], over HTTP and beside the connection of a client.
+//! [`Blobs`] uploads and downloads files over HTTP, independent of the connection of a client.
 
 mod blobs;
 mod download;
 mod driver;
 mod error;
 mod frame;
-mod line;
-mod link;
+mod http;
 mod marks;
 mod messages;
 mod options;
+mod socket;
 mod timeline;
 mod upload;
 
@@ -53,91 +53,92 @@ pub use messages::MessageList;
 pub use options::Options;
 pub use upload::Upload;
 
-use driver::{Command, Driver, RECEIPTS};
+use driver::{Command, Driver, RECEIPTS_PER_PAGE};
 
-/// A connection that mends itself. Clones share it; it ends with the last clone, or with [`Client::close`].
+/// A connection that reconnects by itself. Clones share it. It ends when the last clone is dropped, or with
+/// [`Client::close`].
 #[derive(Clone, Debug)]
 pub struct Client {
     commands: mpsc::UnboundedSender<Command>,
 }
 
-/// What happens on a connection.
+/// An event of a [`Client`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The session is open: with an actor, or anonymous.
+    /// The session is established, for an actor or anonymous.
     Online(Welcome),
-    /// There is no connection; the next attempt comes after this time.
+    /// The connection is lost, or an attempt to connect failed.
     Offline {
-        /// How long.
+        /// Time until the next attempt.
         retry_in: std::time::Duration,
     },
     /// A message.
     Message(LogEvent),
     /// Another event of the log: an edit, a recall, a reaction, an annotation, a change of members, or one that this
-    /// client does not know. It is not to be shown as a message; [`MessageList`] folds it into the one it is about.
+    /// client does not know. Don't show it as a message; [`MessageList`] applies it to its message.
     Change(LogEvent),
-    /// The numbers of a conversation begin anew: forget its events.
+    /// The numbers of a conversation start again at 1: discard its events.
     Reset {
-        /// Which.
+        /// Id of the conversation.
         conversation: String,
-        /// Of the new numbers.
+        /// The new epoch.
         epoch: u32,
     },
-    /// Something of the moment: it is not stored, and those who were offline never hear of it.
+    /// An ephemeral message of a plugin: it is not stored, and clients that are offline never receive it.
     Signal(Signal),
-    /// Conversations of the actor: all of them at first; after each later time that the client connected or lost events,
-    /// and when one begins, those that have changed.
+    /// Conversations of the actor. The first time all of them; later, whenever the client reconnected, lost events or got a
+    /// new conversation, those that changed.
     Synced(Vec<Conversation>),
-    /// The actor is no member of this conversation any more: forget it.
+    /// The actor is no longer a member of this conversation: discard it.
     Left {
-        /// Which.
+        /// Id of the conversation.
         conversation: String,
     },
-    /// What is read, unread or received in a conversation has changed.
+    /// The receipts or the number of unread messages of a conversation changed.
     Marks(Marks),
-    /// Somebody began or ceased to write. One who never ceases is told to after 6 seconds.
+    /// Another member started or stopped typing. Without a new sign of typing, it ends after 6 seconds.
     Typing {
-        /// Where.
+        /// Id of the conversation.
         conversation: String,
-        /// Who.
+        /// The member.
         actor: String,
-        /// Whether they write.
+        /// `true` if the member is typing.
         on: bool,
     },
-    /// The server ended the session with this close code; connecting again would not help.
+    /// The server ended the session for good: the client doesn't reconnect.
     Ended {
-        /// See the close codes of the protocol.
+        /// Close code of the protocol.
         code: u16,
     },
 }
 
-/// Where the events of a [`Client`] come out.
+/// Receiver of the events of a [`Client`].
 ///
-/// Events wait here for whoever reads them; when [`Options::event_queue`] of them wait, nothing more is read from the
-/// connection, answers included. Read them in a task of their own.
+/// Read it in a task of its own: while [`Options::event_queue`] events are queued, the client reads nothing more from the
+/// connection, answers included.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<Event>);
 
 impl Events {
-    /// Returns the next event; none when the client has ended.
+    /// Waits for the next event. Returns `None` once the client has ended.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
 }
 
-/// Which part of a conversation's events is wanted.
+/// A page of the events of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// The oldest with a greater number.
+    /// The oldest events with a greater number.
     After(u64),
-    /// The newest with a smaller number.
+    /// The newest events with a smaller number.
     Before(u64),
-    /// The newest.
+    /// The newest events.
     Newest,
 }
 
-/// A message, or an act on one, on its way. It is sent whether or not this is awaited.
+/// A message, or an act on a message, in the outbox. It is sent even if this is not awaited.
 #[derive(Debug)]
 pub struct Sending {
     id: String,
@@ -145,7 +146,7 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Returns its id, unique for the sender.
+    /// Returns its id, which is unique for the sender.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -163,7 +164,7 @@ impl Future for Sending {
 }
 
 impl Client {
-    /// Starts a client on the current runtime. It connects by itself, as often as needed.
+    /// Starts a client on the current runtime. It connects, and reconnects, by itself.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -175,96 +176,97 @@ impl Client {
         (Self { commands }, Events(events))
     }
 
-    /// Sends a message. It is resent under the same id until the server has it; messages keep the order of the calls.
+    /// Sends a message. It is resent with the same id until the server acknowledges it. Messages keep the order of the calls.
     pub fn send(&self, conversation: &str, kind: &str, content: Value) -> Sending {
         let kind = kind.to_owned();
-        self.put(conversation, Action::Send { kind, content })
+        self.enqueue(conversation, Action::Send { kind, content })
     }
 
-    /// Puts another content in the place of that of an own message, given by its number.
+    /// Replaces the content of an own message, given by its number.
     ///
-    /// Like all acts on messages, it is resent as messages are, and acts on one message keep the order of the calls.
+    /// Like all acts on messages, it is resent until the server acknowledges it. Acts on one message keep the order of the
+    /// calls.
     pub fn edit(&self, conversation: &str, target: u64, content: Value) -> Sending {
-        self.put(conversation, Action::Edit { target, content })
+        self.enqueue(conversation, Action::Edit { target, content })
     }
 
-    /// Takes an own message back for everyone; that can't be undone. See [`Client::edit`].
+    /// Recalls an own message for everyone. This can't be undone. See [`Client::edit`].
     pub fn recall(&self, conversation: &str, target: u64) -> Sending {
-        self.put(conversation, Action::Recall { target })
+        self.enqueue(conversation, Action::Recall { target })
     }
 
     /// Reacts to a message with an emoji, or any text of 1 to 64 bytes. See [`Client::edit`].
     pub fn react(&self, conversation: &str, target: u64, emoji: &str) -> Sending {
         let emoji = emoji.to_owned();
-        self.put(conversation, Action::React { target, emoji })
+        self.enqueue(conversation, Action::React { target, emoji })
     }
 
-    /// Takes a reaction back. See [`Client::edit`].
+    /// Removes a reaction. See [`Client::edit`].
     pub fn unreact(&self, conversation: &str, target: u64, emoji: &str) -> Sending {
         let emoji = emoji.to_owned();
-        self.put(conversation, Action::Unreact { target, emoji })
+        self.enqueue(conversation, Action::Unreact { target, emoji })
     }
 
-    fn put(&self, conversation: &str, action: Action) -> Sending {
+    fn enqueue(&self, conversation: &str, action: Action) -> Sending {
         let unsent = Unsent {
             id: ulid::Ulid::from_parts(now_ms(), rand::random()).to_string(),
             conversation: conversation.to_owned(),
             action,
         };
         let id = unsent.id.clone();
-        let (answer, waiting) = oneshot::channel();
-        // A client that has ended drops the answer, which tells the one who waits.
-        let _ = self.commands.send(Command::Put { unsent, answer });
-        Sending { id, answer: waiting }
+        let (answer, receiver) = oneshot::channel();
+        // If the client has ended, `answer` is dropped, and awaiting it returns `Error::Closed`.
+        let _ = self.commands.send(Command::Enqueue { unsent, answer });
+        Sending { id, answer: receiver }
     }
 
-    /// Says that everything in a conversation up to a number was read: to the others, and to one's own other devices. It is
-    /// said again until the server has it; of several numbers, the highest counts.
+    /// Marks everything in a conversation up to a number as read, for the other members and on the actor's other devices. The
+    /// mark is resent until the server acknowledges it; of several numbers, the highest counts.
     pub fn mark_read(&self, conversation: &str, seq: u64) {
         let conversation = conversation.to_owned();
-        // A client that has ended reads nothing any more; so below.
+        // Has no effect on a client that has ended. The same holds below.
         let _ = self.commands.send(Command::Read { conversation, seq });
     }
 
-    /// Tells the others that one is writing; may be called with every key, and is said every 3 seconds at most.
+    /// Notifies the other members that the actor is typing. Call it with every key: it is sent at most every 3 seconds.
     pub fn typing(&self, conversation: &str) {
         let conversation = conversation.to_owned();
         let _ = self.commands.send(Command::Typing { conversation });
     }
 
-    /// Asks for what has changed, which [`Event::Synced`] tells. The server tells most by itself, but not that somebody
-    /// began a conversation in which nothing was said yet.
+    /// Requests the changed conversations, which [`Event::Synced`] delivers. The server sends most changes by itself, but not
+    /// new conversations without a message.
     pub fn sync(&self) {
         let _ = self.commands.send(Command::Sync);
     }
 
-    /// Returns what is read and unread in a conversation, and up to where the others have it, as far as that was told.
+    /// Returns the receipts and the number of unread messages of a conversation, as far as the client knows them.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the client has ended.
+    /// [`Error::Closed`] if the client has ended.
     pub async fn marks(&self, conversation: &str) -> Result<Marks, Error> {
         let conversation = conversation.to_owned();
-        self.ask(|answer| Command::Marks { conversation, answer }).await
+        self.request(|answer| Command::Marks { conversation, answer }).await
     }
 
-    /// Reads up to where all members of a conversation have it, oneself included; [`Client::marks`] knows it from then on.
-    /// Those of large conversations are told in no other way.
+    /// Reads the receipts of all members of a conversation, including the actor. [`Client::marks`] returns them from then on.
+    /// This is the only way to get those of large conversations.
     ///
     /// # Errors
-    /// [`Error::Offline`] without a connection, or what the server answers.
+    /// [`Error::Offline`] without a connection, or the error of the server.
     pub async fn receipts(&self, conversation: &str) -> Result<Vec<Receipt>, Error> {
         let mut all: Vec<Receipt> = Vec::new();
         loop {
             let conversation = conversation.to_owned();
             let after = all.last().map(|receipt| receipt.actor.clone());
             let page = self
-                .ask(|answer| Command::Receipts {
+                .request(|answer| Command::Receipts {
                     conversation,
                     after,
                     answer,
                 })
                 .await?;
-            let is_last = page.len() < RECEIPTS;
+            let is_last = page.len() < RECEIPTS_PER_PAGE;
             all.extend(page);
             if is_last {
                 return Ok(all);
@@ -275,19 +277,19 @@ impl Client {
     /// Calls a method, `PLUGIN.NAME`.
     ///
     /// # Errors
-    /// [`Error::Offline`] without a connection, and when it breaks before the answer: the method may have run then.
+    /// [`Error::Offline`] without a connection, and if it is lost before the answer: the method may have run then.
     pub async fn call(&self, method: &str, params: Value) -> Result<Value, Error> {
         let method = method.to_owned();
-        self.ask(|answer| Command::Call { method, params, answer }).await
+        self.request(|answer| Command::Call { method, params, answer }).await
     }
 
-    /// Reads events of a conversation, in ascending order, 1 to 500.
+    /// Reads 1 to 500 events of a conversation, in ascending order.
     ///
     /// # Errors
-    /// [`Error::Offline`] without a connection, or what the server answers.
+    /// [`Error::Offline`] without a connection, or the error of the server.
     pub async fn history(&self, conversation: &str, page: Page, limit: u32) -> Result<History, Error> {
         let conversation = conversation.to_owned();
-        self.ask(|answer| Command::History {
+        self.request(|answer| Command::History {
             conversation,
             page,
             limit,
@@ -296,34 +298,34 @@ impl Client {
         .await
     }
 
-    /// Signs in on an anonymous connection; later connections use the token as well.
+    /// Signs in on an anonymous connection. Later connections use the token as well.
     ///
     /// # Errors
-    /// [`Error::Offline`] without a connection, or what the server answers.
+    /// [`Error::Offline`] without a connection, or the error of the server.
     pub async fn sign_in(&self, token: &str) -> Result<Welcome, Error> {
         let token = token.to_owned();
-        self.ask(|answer| Command::SignIn { token, answer }).await
+        self.request(|answer| Command::SignIn { token, answer }).await
     }
 
-    /// Returns the messages and acts that the server has not acknowledged, oldest first, to be kept over a restart of the
-    /// program and given to [`Options::unsent`] then.
+    /// Returns the messages and acts that the server has not acknowledged, oldest first. Store them and pass them to
+    /// [`Options::unsent`] to send them after a restart of the program.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the client has ended.
+    /// [`Error::Closed`] if the client has ended.
     pub async fn unsent(&self) -> Result<Vec<Unsent>, Error> {
-        self.ask(|answer| Command::Unsent { answer }).await
+        self.request(|answer| Command::Unsent { answer }).await
     }
 
-    /// Ends the connection and the client.
+    /// Closes the connection and ends the client.
     pub fn close(&self) {
-        // One that has ended is what is wanted.
+        // Nothing to do for a client that has ended.
         let _ = self.commands.send(Command::Close);
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command) -> Result<T, Error> {
-        let (answer, waiting) = oneshot::channel();
+    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command) -> Result<T, Error> {
+        let (answer, receiver) = oneshot::channel();
         self.commands.send(command(answer)).map_err(|_| Error::Closed)?;
-        waiting.await.unwrap_or(Err(Error::Closed))
+        receiver.await.unwrap_or(Err(Error::Closed))
     }
 }
 

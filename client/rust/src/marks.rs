@@ -1,4 +1,4 @@
-//! Up to where the members of a conversation have it, and what is unread.
+//! Receipts of the members of a conversation, and the number of unread messages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,38 +7,38 @@ use serde::Deserialize;
 
 use crate::{Conversation, LogEvent};
 
-/// What unread messages are counted up to, as the server does.
-const MANY: u64 = 100;
+/// Limit up to which unread messages are counted, as on the server.
+const MAX_UNREAD: u64 = 100;
 
-/// Up to where a member has a conversation, as numbers of events.
+/// Numbers up to which a member received and read the events of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// Who.
+    /// The member.
     pub actor: String,
-    /// Up to where some device of theirs has it.
+    /// Number up to which a device of the member received them.
     pub delivered: u64,
-    /// Up to where they have read it.
+    /// Number up to which the member read them.
     pub read: u64,
 }
 
-/// What is read and unread in a conversation, and up to where the others have it.
+/// Receipts and unread messages of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Marks {
-    /// Which.
+    /// Id of the conversation.
     pub conversation: String,
-    /// Up to where some device of one's own has it.
+    /// Number up to which a device of the actor received the events.
     pub delivered: u64,
-    /// Up to where one has read it, on whichever device.
+    /// Number up to which the actor read the events, on any device.
     pub read: u64,
-    /// Messages of others behind `read`; 100 stands for 100 or more.
+    /// Messages of other members after `read`; 100 means 100 or more.
     pub unread: u64,
-    /// Up to where the other members have it, as far as that was told: see [`Client::receipts`](crate::Client::receipts).
+    /// Known receipts of the other members: see [`Client::receipts`](crate::Client::receipts).
     pub receipts: Arc<[Receipt]>,
 }
 
-/// Two watermarks, which only grow; what was read was delivered.
+/// Two watermarks, which only increase. `delivered` is at least `read`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) delivered: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Raises the marks to others, and returns whether one moved.
+    /// Raises the marks, and returns `true` if one changed.
     fn raise(&mut self, other: Self) -> bool {
         let before = *self;
         self.read = self.read.max(other.read);
@@ -55,27 +55,31 @@ impl Mark {
     }
 }
 
-/// The watermarks of one conversation, and those of one's own that the server does not have yet.
+/// The watermarks of one conversation, and those of the actor that the server doesn't have yet.
 #[derive(Debug, Default)]
 pub(crate) struct Watermarks {
+    /// The actor's marks on the server.
     own: Mark,
-    wanted: Mark,
-    /// Whether an answer to the wanted ones is awaited.
-    is_asked: bool,
-    /// So many messages are unread of those up to a number;
-    behind: u64,
-    listed: u64,
-    /// and these of the later ones.
+    /// The actor's marks that the server is to have.
+    local: Mark,
+    /// `true` while a report of the local marks has no answer.
+    is_reporting: bool,
+    /// Number of unread messages up to `counted_to`, as the server counted them.
+    counted: u64,
+    counted_to: u64,
+    /// Numbers of later unread messages.
     fresh: Vec<u64>,
+    /// Marks of the other members.
     others: BTreeMap<String, Mark>,
-    /// The others as they are shown; none when they have moved since.
+    /// `others` for [`Marks`]; `None` after a change.
     receipts: Option<Arc<[Receipt]>>,
+    /// `true` if [`Marks`] changed since the last [`Watermarks::take_change`].
     has_changed: bool,
 }
 
 impl Watermarks {
-    /// Returns them as they are shown.
-    pub(crate) fn shown(&mut self, conversation: &str) -> Marks {
+    /// Returns the marks for the application.
+    pub(crate) fn snapshot(&mut self, conversation: &str) -> Marks {
         let receipt = |(actor, mark): (&String, &Mark)| Receipt {
             actor: actor.clone(),
             delivered: mark.delivered,
@@ -89,61 +93,61 @@ impl Watermarks {
             conversation: conversation.to_owned(),
             delivered: self.own.delivered,
             read: self.own.read,
-            unread: (self.behind + self.fresh.len() as u64).min(MANY),
+            unread: (self.counted + self.fresh.len() as u64).min(MAX_UNREAD),
             receipts: receipts.clone(),
         }
     }
 
-    /// Whether what is shown has changed since this was asked last.
+    /// Returns `true` if the snapshot changed since the last call.
     pub(crate) fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// Takes what the server lists.
-    pub(crate) fn list(&mut self, entry: &Conversation) {
-        let unread = self.behind + self.fresh.len() as u64;
-        (self.listed, self.behind) = (entry.seq, entry.unread);
+    /// Applies a listed conversation.
+    pub(crate) fn apply_listed(&mut self, listed: &Conversation) {
+        let unread = self.counted + self.fresh.len() as u64;
+        (self.counted_to, self.counted) = (listed.seq, listed.unread);
         self.has_changed |= self.own.raise(Mark {
-            delivered: entry.delivered,
-            read: entry.read,
+            delivered: listed.delivered,
+            read: listed.read,
         });
-        let counted = self.own.read.max(self.listed);
-        self.fresh.retain(|seq| *seq > counted);
-        self.has_changed |= unread != self.behind + self.fresh.len() as u64;
-        for receipt in &entry.receipts {
-            self.other(receipt);
+        let known = self.own.read.max(self.counted_to);
+        self.fresh.retain(|seq| *seq > known);
+        self.has_changed |= unread != self.counted + self.fresh.len() as u64;
+        for receipt in &listed.receipts {
+            self.apply_receipt(receipt);
         }
     }
 
-    /// Takes an event of somebody else.
-    pub(crate) fn arrive(&mut self, event: &LogEvent) {
+    /// Counts an event of another member.
+    pub(crate) fn add_event(&mut self, event: &LogEvent) {
         let seq = event.seq;
-        if !event.is_message() || seq <= self.listed.max(self.own.read) {
+        if !event.is_message() || seq <= self.counted_to.max(self.own.read) {
             return;
         }
         self.has_changed = true;
         self.fresh.push(seq);
-        // Whoever never reads needs no list of it all.
-        if self.fresh.len() as u64 >= MANY {
-            (self.behind, self.listed) = (MANY, seq);
+        // Bounds the list for a conversation that is never read.
+        if self.fresh.len() as u64 >= MAX_UNREAD {
+            (self.counted, self.counted_to) = (MAX_UNREAD, seq);
             self.fresh.clear();
         }
     }
 
-    /// Takes where the own marks are, and returns whether only the server knows now how much is unread.
-    pub(crate) fn stand(&mut self, mark: Mark) -> bool {
+    /// Applies the actor's marks on the server. Returns `true` if only the server knows the number of unread messages now.
+    pub(crate) fn apply_own(&mut self, mark: Mark) -> bool {
         let before = self.own.read;
         self.has_changed |= self.own.raise(mark);
         let read = self.own.read;
         self.fresh.retain(|seq| *seq > read);
-        if read >= self.listed {
-            self.behind = 0;
+        if read >= self.counted_to {
+            self.counted = 0;
         }
-        read > before && self.behind > 0
+        read > before && self.counted > 0
     }
 
-    /// Takes where another member is.
-    pub(crate) fn other(&mut self, receipt: &Receipt) {
+    /// Applies the receipt of another member.
+    pub(crate) fn apply_receipt(&mut self, receipt: &Receipt) {
         let Receipt { actor, delivered, read } = receipt;
         let (delivered, read) = (*delivered, *read);
         let known = self.others.entry(actor.clone()).or_default();
@@ -152,31 +156,31 @@ impl Watermarks {
         }
     }
 
-    /// Wants the server to know that it was delivered, and read, up to a number.
-    pub(crate) fn want(&mut self, mark: Mark) {
-        self.wanted.raise(mark);
+    /// Raises the marks that the server is to have.
+    pub(crate) fn raise_local(&mut self, mark: Mark) {
+        self.local.raise(mark);
     }
 
-    /// Whether the server does not have all that it is to know.
-    pub(crate) fn wants(&self) -> bool {
-        self.wanted.read > self.own.read || self.wanted.delivered > self.own.delivered
+    /// Returns `true` if the server doesn't have all local marks.
+    pub(crate) fn has_unreported(&self) -> bool {
+        self.local.read > self.own.read || self.local.delivered > self.own.delivered
     }
 
-    /// Returns what is to be said to the server, unless an answer is awaited.
-    pub(crate) fn ask(&mut self) -> Option<Mark> {
-        let asks = self.wants() && !self.is_asked;
-        self.is_asked |= asks;
-        asks.then_some(self.wanted)
+    /// Returns the marks to report; `None` if the server has them, or while a report has no answer.
+    pub(crate) fn begin_report(&mut self) -> Option<Mark> {
+        let reports = self.has_unreported() && !self.is_reporting;
+        self.is_reporting |= reports;
+        reports.then_some(self.local)
     }
 
-    /// Takes that the answer is there.
-    pub(crate) fn answered(&mut self) {
-        self.is_asked = false;
+    /// Ends the report in progress.
+    pub(crate) fn end_report(&mut self) {
+        self.is_reporting = false;
     }
 
-    /// Takes that the server will never have what is wanted.
-    pub(crate) fn give_up(&mut self) {
-        (self.is_asked, self.wanted) = (false, Mark::default());
+    /// Discards the local marks, which the server rejected.
+    pub(crate) fn discard_local(&mut self) {
+        (self.is_reporting, self.local) = (false, Mark::default());
     }
 }
 
@@ -203,62 +207,62 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_counted_and_what_came_since_is_unread() {
+    fn unread_messages_are_those_that_the_server_counted_and_later_ones() {
         let mut marks = Watermarks::default();
-        marks.list(&listed(10, 4, 3));
+        marks.apply_listed(&listed(10, 4, 3));
         for seq in [10, 11, 13] {
-            marks.arrive(&message(seq));
+            marks.add_event(&message(seq));
         }
-        let shown = marks.shown("c");
-        assert_eq!((shown.delivered, shown.read, shown.unread), (4, 4, 5));
-        assert_eq!((shown.receipts[0].delivered, shown.receipts[0].read), (3, 1));
-        assert!(!marks.stand(mark(11, 11)), "the rest is known");
-        assert_eq!(marks.shown("c").unread, 1);
-        marks.list(&listed(13, 11, 1));
-        assert_eq!(marks.shown("c").unread, 1, "the list has counted what came");
+        let snapshot = marks.snapshot("c");
+        assert_eq!((snapshot.delivered, snapshot.read, snapshot.unread), (4, 4, 5));
+        assert_eq!((snapshot.receipts[0].delivered, snapshot.receipts[0].read), (3, 1));
+        assert!(!marks.apply_own(mark(11, 11)), "the remaining ones are known");
+        assert_eq!(marks.snapshot("c").unread, 1);
+        marks.apply_listed(&listed(13, 11, 1));
+        assert_eq!(marks.snapshot("c").unread, 1, "the server has counted the later ones");
     }
 
     #[test]
-    fn only_the_server_knows_what_is_left_of_what_it_counted() {
+    fn reading_a_part_of_the_counted_messages_requires_a_new_count() {
         let mut marks = Watermarks::default();
-        marks.list(&listed(10, 4, 3));
-        assert!(marks.stand(mark(10, 7)));
-        assert!(!marks.stand(mark(10, 7)), "nothing has moved");
-        assert!(!marks.stand(mark(10, 10)));
-        assert_eq!(marks.shown("c").unread, 0);
+        marks.apply_listed(&listed(10, 4, 3));
+        assert!(marks.apply_own(mark(10, 7)));
+        assert!(!marks.apply_own(mark(10, 7)), "nothing changed");
+        assert!(!marks.apply_own(mark(10, 10)));
+        assert_eq!(marks.snapshot("c").unread, 0);
     }
 
     #[test]
-    fn many_unread_messages_are_counted_up_to_a_hundred_and_take_no_room() {
+    fn unread_messages_are_counted_up_to_a_hundred_in_bounded_memory() {
         let mut marks = Watermarks::default();
-        (1..=1_050).for_each(|seq| marks.arrive(&message(seq)));
-        assert_eq!(marks.shown("c").unread, 100);
+        (1..=1_050).for_each(|seq| marks.add_event(&message(seq)));
+        assert_eq!(marks.snapshot("c").unread, 100);
         assert!(marks.fresh.len() < 100);
-        assert!(marks.stand(mark(500, 500)));
-        assert!(!marks.stand(mark(1_050, 1_049)));
-        assert_eq!(marks.shown("c").unread, 1);
+        assert!(marks.apply_own(mark(500, 500)));
+        assert!(!marks.apply_own(mark(1_050, 1_049)));
+        assert_eq!(marks.snapshot("c").unread, 1);
     }
 
     #[test]
-    fn the_last_of_many_marks_is_said_once_and_again_when_no_answer_came() {
+    fn the_highest_mark_is_reported_once_and_again_without_an_answer() {
         let mut marks = Watermarks::default();
-        assert_eq!(marks.ask(), None);
-        marks.want(mark(3, 0));
-        assert_eq!(marks.ask(), Some(mark(3, 0)));
-        marks.want(mark(7, 7));
-        marks.want(mark(5, 5));
-        assert_eq!(marks.ask(), None, "an answer is awaited");
-        marks.answered();
-        marks.stand(mark(3, 0));
-        assert_eq!(marks.ask(), Some(mark(7, 7)));
-        marks.answered();
-        assert_eq!(marks.ask(), Some(mark(7, 7)), "there was none");
-        marks.answered();
-        // Another device was further.
-        marks.stand(mark(9, 8));
-        assert_eq!(marks.ask(), None);
-        marks.want(mark(100, 100));
-        marks.give_up();
-        assert_eq!(marks.ask(), None);
+        assert_eq!(marks.begin_report(), None);
+        marks.raise_local(mark(3, 0));
+        assert_eq!(marks.begin_report(), Some(mark(3, 0)));
+        marks.raise_local(mark(7, 7));
+        marks.raise_local(mark(5, 5));
+        assert_eq!(marks.begin_report(), None, "a report has no answer yet");
+        marks.end_report();
+        marks.apply_own(mark(3, 0));
+        assert_eq!(marks.begin_report(), Some(mark(7, 7)));
+        marks.end_report();
+        assert_eq!(marks.begin_report(), Some(mark(7, 7)), "the report was lost");
+        marks.end_report();
+        // Another device is ahead.
+        marks.apply_own(mark(9, 8));
+        assert_eq!(marks.begin_report(), None);
+        marks.raise_local(mark(100, 100));
+        marks.discard_local();
+        assert_eq!(marks.begin_report(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The messages of one conversation, with what became of them.
+//! The messages of one conversation, with their changes applied.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{Annotation, History, LogEvent, Reaction};
 
-/// The messages of one conversation, each with its content, edit, recall, reactions and annotations as they are now.
+/// The messages of one conversation, each with its current content, edit, recall, reactions and annotations.
 ///
-/// It takes live events and pages of history in any order, the same ones more than once as well.
+/// Live events and pages of history can be added in any order, and more than once.
 ///
 /// ```
 /// use courtyard_client::{Event, MessageList};
@@ -24,20 +24,20 @@ use crate::{Annotation, History, LogEvent, Reaction};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct MessageList {
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, FoldedMessage>,
     first: Option<u64>,
 }
 
-/// A message, or only what became of one that is not here yet.
+/// A message with its changes, or only the changes of a message that is not added yet.
 #[derive(Clone, Debug, Default)]
-struct Entry {
-    /// As the server gave it.
+struct FoldedMessage {
+    /// The message as the server sent it.
     base: Option<LogEvent>,
-    /// The number of the newest event that the server had folded into it.
+    /// Number of the newest event that the server has applied to `base`.
     head: u64,
-    /// What became of it after that, by number.
+    /// Later changes, by number.
     changes: BTreeMap<u64, LogEvent>,
-    /// The base with the changes.
+    /// `base` with `changes` applied.
     message: Option<LogEvent>,
 }
 
@@ -48,20 +48,20 @@ impl MessageList {
         Self::default()
     }
 
-    /// Takes an event, and returns the message that is new or changed.
+    /// Adds an event, and returns the new or changed message.
     pub fn add(&mut self, event: LogEvent) -> Option<&LogEvent> {
         let head = event.seq;
         self.add_as_of(event, head)
     }
 
-    /// Takes a page of history.
+    /// Adds a page of history.
     pub fn add_page(&mut self, page: &History) {
         for event in &page.events {
             self.add_as_of(event.clone(), page.head);
         }
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -72,7 +72,7 @@ impl MessageList {
         self.entries.get(&seq)?.message.as_ref()
     }
 
-    /// Returns the lowest number of all events that were added, messages or not: where older history begins.
+    /// Returns the lowest number of all added events, messages or not: older history ends before it.
     #[must_use]
     pub fn first(&self) -> Option<u64> {
         self.first
@@ -83,7 +83,7 @@ impl MessageList {
         self.entries.values().filter_map(|entry| entry.message.as_ref())
     }
 
-    /// Takes an event into which the server had folded all events up to `head`.
+    /// Adds an event to which the server has applied all events up to `head`.
     fn add_as_of(&mut self, event: LogEvent, head: u64) -> Option<&LogEvent> {
         self.first = Some(self.first.map_or(event.seq, |first| first.min(event.seq)));
         let number = if event.is_message() { event.seq } else { event.target? };
@@ -102,15 +102,16 @@ impl MessageList {
     }
 }
 
-impl Entry {
+impl FoldedMessage {
+    /// Applies the changes, and returns the message.
     fn fold(&mut self) -> Option<&LogEvent> {
         let mut message = self.base.clone()?;
         self.changes = self.changes.split_off(&self.head.saturating_add(1));
         for change in self.changes.values() {
-            revise(&mut message, change);
+            apply(&mut message, change);
         }
         if message.recalled {
-            // Nothing of what was said stays in memory, and no older page brings it back.
+            // Removes the content from memory. The head rejects older pages, which would bring it back.
             (self.base, self.head) = (Some(message.clone()), u64::MAX);
             self.changes.clear();
         }
@@ -119,8 +120,8 @@ impl Entry {
     }
 }
 
-/// Does to a message what an event says; one that is not known changes nothing.
-fn revise(message: &mut LogEvent, event: &LogEvent) {
+/// Applies an event to a message. An unknown event changes nothing.
+fn apply(message: &mut LogEvent, event: &LogEvent) {
     if message.recalled {
         return;
     }
@@ -195,7 +196,7 @@ mod tests {
         serde_json::from_value(event).unwrap()
     }
 
-    fn said(seq: u64, text: &str) -> LogEvent {
+    fn message(seq: u64, text: &str) -> LogEvent {
         event(seq, json!({"kind": "text", "content": {"text": text}}))
     }
 
@@ -234,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn live_events_are_folded_into_the_messages_that_they_are_about() {
+    fn live_events_change_their_messages() {
         let mut list = MessageList::new();
-        list.add(said(1, "1"));
-        list.add(said(2, "2"));
+        list.add(message(1, "1"));
+        list.add(message(2, "2"));
         list.add(edit(3, 1, "one"));
         list.add(reaction(4, "👍", "bob", true));
         list.add(reaction(5, "👍", "ann", true));
@@ -266,23 +267,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_recalled_message_is_kept_or_comes_back() {
+    fn the_content_of_a_recalled_message_is_removed_and_stays_removed() {
         let mut list = MessageList::new();
-        list.add(said(1, "secret"));
+        list.add(message(1, "secret"));
         list.add(reaction(2, "👍", "bob", true));
         let recalled = list.add(event(3, json!({"type": "recall", "target": 1, "content": {}})));
         assert!(recalled.unwrap().recalled && recalled.unwrap().reactions.is_empty());
         list.add(reaction(4, "👍", "bob", true));
-        list.add_page(&page(2, vec![said(1, "secret")]));
+        list.add_page(&page(2, vec![message(1, "secret")]));
         assert!(reactions(&list).is_empty());
         assert!(!format!("{list:?}").contains("secret"));
     }
 
     #[test]
-    fn what_history_has_folded_in_is_not_folded_in_twice_whatever_comes_first() {
-        // Bob's reaction of 3 was taken back with 40; the page of 40 was read before the one of 3.
+    fn changes_that_history_includes_are_not_applied_twice_in_any_order() {
+        // Event 40 removes Bob's reaction of event 3; the page with 40 is read before the one with 3.
         let edited = event(1, json!({"kind": "text", "content": {"text": "new"}, "edited": 5}));
-        let newer = page(41, vec![reaction(40, "👍", "bob", false), said(41, "41")]);
+        let newer = page(41, vec![reaction(40, "👍", "bob", false), message(41, "41")]);
         let older = page(41, vec![edited, reaction(3, "👍", "bob", true), edit(4, 1, "old")]);
         for order in [vec![&newer, &older], vec![&older, &newer], vec![&older, &newer, &older]] {
             let mut list = MessageList::new();
@@ -290,7 +291,7 @@ mod tests {
             assert_eq!(list.get(1).unwrap().content["text"], "new");
             assert!(reactions(&list).is_empty());
         }
-        // A page that was read before 42, and arrives after it.
+        // A page that the server read before event 42, and that arrives after it.
         let mut list = MessageList::new();
         list.add(reaction(42, "🎂", "bob", true));
         assert_eq!(list.iter().count(), 0);

@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 
 use crate::Unsent;
 
-/// How a [`crate::Client`] connects, and [`crate::Blobs`] do.
+/// How [`crate::Client`] and [`crate::Blobs`] connect.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) url: String,
@@ -49,7 +49,7 @@ impl Options {
         self
     }
 
-    /// Names this device, the same each time: 1 to 64 bytes of printable text. `rust` if it is not set.
+    /// Sets the id of this device, which must stay the same: 1 to 64 bytes of printable text. Default: `rust`.
     #[must_use]
     pub fn device(mut self, device: &str) -> Self {
         device.clone_into(&mut self.device);
@@ -63,50 +63,51 @@ impl Options {
         self
     }
 
-    /// Sets how TLS works. Without it, certificates that the operating system trusts are trusted.
+    /// Configures TLS. By default, the client trusts the certificates that the operating system trusts.
     #[must_use]
     pub fn tls(mut self, tls: Arc<ClientConfig>) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Sends these first: what [`crate::Client::unsent`] returned before a restart.
+    /// Sends these messages first: those that [`crate::Client::unsent`] returned before a restart.
     #[must_use]
     pub fn unsent(mut self, unsent: Vec<Unsent>) -> Self {
         self.unsent = unsent;
         self
     }
 
-    /// Sets how many messages and acts may wait for a connection: 10,000 if it is not set. Further ones are refused.
+    /// Sets the number of messages and acts that may wait for a connection. Further ones fail with
+    /// [`Error::Full`](crate::Error::Full). Default: 10,000.
     #[must_use]
     pub fn outbox(mut self, messages: usize) -> Self {
         self.outbox = messages;
         self
     }
 
-    /// Sets how many events may wait to be read: 1,024 if it is not set.
+    /// Sets the number of events that may wait to be read. Default: 1,024.
     #[must_use]
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events;
         self
     }
 
-    /// Sets whether the others are told what has arrived here: true if it is not set.
+    /// Sets whether the client sends delivery receipts. Default: `true`.
     #[must_use]
     pub fn delivers(mut self, delivers: bool) -> Self {
         self.delivers = delivers;
         self
     }
 
-    /// Sets the first pause before connecting again, which doubles up to the longest one: 500 ms and 30 s if it is not
-    /// set. Of each pause a random part between half and all of it passes.
+    /// Sets the first pause before reconnecting, which doubles up to the longest one. Each pause is shortened at random, by
+    /// half at most. Default: 500 ms and 30 s.
     #[must_use]
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
         self
     }
 
-    /// Returns the pause after so many failures in a row, without the first.
+    /// Returns the pause after `failures` failures in a row, not counting the first.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let pause = self.first_pause.saturating_mul(1 << failures.min(20));
         pause.min(self.longest_pause).mul_f64(0.5 + rand::random::<f64>() / 2.0)

@@ -1,62 +1,65 @@
-//! The events of one conversation, put in order.
+//! Puts the events of one conversation in order.
 
 use std::collections::BTreeMap;
 
 use crate::LogEvent;
 
-/// What a client knows of a conversation: everything up to a number, and what came too early.
+/// Order of the events of a conversation: delivers each number once, and holds back events that arrive too early.
 #[derive(Debug)]
 pub(crate) struct Timeline {
+    /// Number of the last delivered event.
     seq: u64,
+    /// `None` until the server lists the conversation.
     epoch: Option<u32>,
-    waiting: BTreeMap<u64, LogEvent>,
-    /// Whether the missing events have been asked for.
+    /// Events after a gap, by number.
+    held_back: BTreeMap<u64, LogEvent>,
+    /// `true` while the missing events are requested, or about to be.
     pub(crate) filling: bool,
 }
 
 impl Timeline {
-    /// Begins behind a number.
-    pub(crate) fn behind(seq: u64) -> Self {
+    /// Starts after a number.
+    pub(crate) fn after(seq: u64) -> Self {
         Self {
             seq,
             epoch: None,
-            waiting: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             filling: false,
         }
     }
 
-    /// Begins anew when the epoch is another one than before, and returns whether it did.
+    /// Sets the epoch. If it differs from the one before, starts again at the first number and returns `true`.
     pub(crate) fn set_epoch(&mut self, epoch: u32) -> bool {
-        let anew = self.epoch.is_some_and(|known| known != epoch);
-        if anew {
+        let reset = self.epoch.is_some_and(|known| known != epoch);
+        if reset {
             self.seq = 0;
-            self.waiting.clear();
+            self.held_back.clear();
         }
         self.epoch = Some(epoch);
-        anew
+        reset
     }
 
-    /// Whether the server has ever listed the conversation.
+    /// Returns `true` if the server has listed the conversation.
     pub(crate) fn is_listed(&self) -> bool {
         self.epoch.is_some()
     }
 
-    /// Takes an event, and returns those whose turn has come. One that is known already is dropped.
-    pub(crate) fn arrive(&mut self, event: LogEvent) -> Vec<LogEvent> {
+    /// Adds an event, and returns the events that can be delivered now, in order. Drops an event that was delivered before.
+    pub(crate) fn add(&mut self, event: LogEvent) -> Vec<LogEvent> {
         if event.seq > self.seq {
-            self.waiting.insert(event.seq, event);
+            self.held_back.insert(event.seq, event);
         }
         let mut ready = Vec::new();
-        while let Some(event) = self.waiting.remove(&(self.seq + 1)) {
+        while let Some(event) = self.held_back.remove(&(self.seq + 1)) {
             self.seq += 1;
             ready.push(event);
         }
         ready
     }
 
-    /// Returns the number behind which events are missing.
-    pub(crate) fn missing_behind(&self) -> Option<u64> {
-        (!self.waiting.is_empty()).then_some(self.seq)
+    /// Returns the number after which events are missing; `None` if none are.
+    pub(crate) fn missing_after(&self) -> Option<u64> {
+        (!self.held_back.is_empty()).then_some(self.seq)
     }
 }
 
@@ -69,32 +72,32 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
-    fn arrive(timeline: &mut Timeline, seq: u64) -> Vec<u64> {
-        let ready = timeline.arrive(event(seq));
+    fn add(timeline: &mut Timeline, seq: u64) -> Vec<u64> {
+        let ready = timeline.add(event(seq));
         ready.iter().map(|event| event.seq).collect()
     }
 
     const NONE: [u64; 0] = [];
 
     #[test]
-    fn events_come_out_once_and_in_order() {
-        let mut timeline = Timeline::behind(2);
-        assert_eq!(arrive(&mut timeline, 3), [3]);
-        assert_eq!(arrive(&mut timeline, 3), NONE);
-        assert_eq!(arrive(&mut timeline, 6), NONE);
-        assert_eq!(timeline.missing_behind(), Some(3));
-        assert_eq!(arrive(&mut timeline, 5), NONE);
-        assert_eq!(arrive(&mut timeline, 4), [4, 5, 6]);
-        assert_eq!(timeline.missing_behind(), None);
+    fn events_are_delivered_once_and_in_order() {
+        let mut timeline = Timeline::after(2);
+        assert_eq!(add(&mut timeline, 3), [3]);
+        assert_eq!(add(&mut timeline, 3), NONE);
+        assert_eq!(add(&mut timeline, 6), NONE);
+        assert_eq!(timeline.missing_after(), Some(3));
+        assert_eq!(add(&mut timeline, 5), NONE);
+        assert_eq!(add(&mut timeline, 4), [4, 5, 6]);
+        assert_eq!(timeline.missing_after(), None);
     }
 
     #[test]
-    fn another_epoch_begins_anew() {
-        let mut timeline = Timeline::behind(9);
+    fn a_new_epoch_starts_again_at_the_first_number() {
+        let mut timeline = Timeline::after(9);
         assert!(!timeline.set_epoch(0));
         assert!(!timeline.set_epoch(0));
-        assert_eq!(arrive(&mut timeline, 1), NONE);
+        assert_eq!(add(&mut timeline, 1), NONE);
         assert!(timeline.set_epoch(1));
-        assert_eq!(arrive(&mut timeline, 1), [1]);
+        assert_eq!(add(&mut timeline, 1), [1]);
     }
 }

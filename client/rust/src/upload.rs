@@ -1,5 +1,4 @@
-//! Uploads that go on where they were broken off: tus 1.0.0 (<https://tus.io/protocols/resumable-upload>) with the
-//! extensions creation and checksum.
+//! Resumable uploads: tus 1.0.0 (<https://tus.io/protocols/resumable-upload>) with the extensions creation and checksum.
 
 use std::fmt;
 use std::io::SeekFrom;
@@ -14,26 +13,24 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt};
 use tokio::time::sleep;
 use url::Url;
 
-use crate::line::{Ask, Line, header};
+use crate::http::{BlobRequest, HttpHost, header};
 use crate::{Blobs, Error};
 
-/// Bytes of one request, if nothing else is set.
-const PART: usize = 4 << 20;
-/// What a part does not become smaller than by itself.
-const SMALLEST_PART: usize = 64 << 10;
-/// How often an upload begins anew, or sends a part again whose sum is wrong.
-const FRESH_STARTS: u32 = 3;
-/// The longest name that servers take.
+/// Default size of one request, in bytes.
+const PART_BYTES: usize = 4 << 20;
+/// Size down to which parts shrink after lost connections, in bytes.
+const MIN_PART_BYTES: usize = 64 << 10;
+/// How often an upload restarts, or resends a part after a checksum mismatch.
+const MAX_RESTARTS: u32 = 3;
+/// Limit of a file name on the server, in bytes.
 const NAME_BYTES: usize = 255;
 
-type Begun = Box<dyn FnMut(&str) + Send>;
-type Progress = Box<dyn FnMut(u64, u64) + Send>;
-type Waiting = Box<dyn FnMut(&Error, Duration) + Send>;
+type OnBegin = Box<dyn FnMut(&str) + Send>;
+type OnProgress = Box<dyn FnMut(u64, u64) + Send>;
+type OnWait = Box<dyn FnMut(&Error, Duration) + Send>;
 
-/// An upload that was described and not begun; see [`Blobs::upload`].
-///
-/// It holds one part in memory at a time.
-#[must_use = "nothing is uploaded until it is sent"]
+/// An upload; see [`Blobs::upload`]. It begins with [`Upload::send`], and keeps one part in memory at a time.
+#[must_use = "nothing is uploaded before `send`"]
 pub struct Upload<S> {
     blobs: Blobs,
     plugin: String,
@@ -43,12 +40,13 @@ pub struct Upload<S> {
     conversation: String,
     has_checksums: bool,
     largest_part: usize,
+    /// Current size of a part, in bytes.
     part: usize,
-    /// The server's id for it, once it has one.
+    /// Id of the upload on the server, once it has one.
     id: Option<String>,
-    on_begin: Begun,
-    on_progress: Progress,
-    on_wait: Waiting,
+    on_begin: OnBegin,
+    on_progress: OnProgress,
+    on_wait: OnWait,
 }
 
 impl<S> fmt::Debug for Upload<S> {
@@ -62,13 +60,14 @@ impl<S> fmt::Debug for Upload<S> {
     }
 }
 
-/// How far an upload is.
+/// Progress of an upload.
 #[derive(Default)]
-struct State {
+struct UploadProgress {
+    /// Size of the source, in bytes.
     length: u64,
     /// Bytes that the server is known to have.
     offset: u64,
-    fresh_starts: u32,
+    restarts: u32,
 }
 
 impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
@@ -81,8 +80,8 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
             media_type: String::new(),
             conversation: String::new(),
             has_checksums: false,
-            largest_part: PART,
-            part: PART,
+            largest_part: PART_BYTES,
+            part: PART_BYTES,
             id: None,
             on_begin: Box::new(|_| {}),
             on_progress: Box::new(|_, _| {}),
@@ -90,117 +89,117 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
         }
     }
 
-    /// Names the file. A name of over 255 bytes is cut in its middle.
+    /// Sets the name of the file. A name of more than 255 bytes is cut in the middle.
     pub fn name(mut self, name: &str) -> Self {
         self.name = shortened(name);
         self
     }
 
-    /// Says what it is, such as `image/png`: up to 127 bytes of ASCII.
+    /// Sets the media type, such as `image/png`: up to 127 bytes of ASCII.
     pub fn media_type(mut self, media_type: &str) -> Self {
         media_type.clone_into(&mut self.media_type);
         self
     }
 
-    /// Says for which conversation it is.
+    /// Sets the conversation of the file.
     pub fn conversation(mut self, conversation: &str) -> Self {
         conversation.clone_into(&mut self.conversation);
         self
     }
 
-    /// Lets the server check each part by its SHA-256. Of a part in which the connection breaks nothing counts then; without
-    /// checksums, what came does.
+    /// Makes the server verify the SHA-256 of each part. A part is then lost as a whole when the connection breaks in it;
+    /// without checksums, the received bytes count.
     pub fn checksums(mut self) -> Self {
         self.has_checksums = true;
         self
     }
 
-    /// Sets the most bytes of one request, which are also what is in memory: 4 MiB if it is not set, and at least 1. Where
-    /// connections break, parts become smaller by themselves, down to 64 KiB.
+    /// Sets the largest size of a request, which is also kept in memory, in bytes: at least 1. After lost connections, parts
+    /// shrink by themselves, down to 64 KiB. Default: 4 MiB.
     pub fn part_bytes(mut self, bytes: usize) -> Self {
         self.largest_part = bytes.max(1);
         self.part = self.largest_part;
         self
     }
 
-    /// Has the id told as soon as the server knows the upload, and each time that it begins anew: given to
-    /// [`Upload::resume`] with the same source, the upload goes on after a restart of the program.
-    pub fn on_begin(mut self, told: impl FnMut(&str) + Send + 'static) -> Self {
-        self.on_begin = Box::new(told);
+    /// Calls `callback` with the id of the upload when the server has created it, and after each restart of the upload. With
+    /// this id and the same source, [`Upload::resume`] continues after a restart of the program.
+    pub fn on_begin(mut self, callback: impl FnMut(&str) + Send + 'static) -> Self {
+        self.on_begin = Box::new(callback);
         self
     }
 
-    /// Has told how many bytes the server has or are on their way, and how many there are. The first number becomes smaller
-    /// where some got lost.
-    pub fn on_progress(mut self, told: impl FnMut(u64, u64) + Send + 'static) -> Self {
-        self.on_progress = Box::new(told);
+    /// Calls `callback` with the number of bytes that the server has or that are being sent, and with the size. The first
+    /// number decreases when bytes get lost.
+    pub fn on_progress(mut self, callback: impl FnMut(u64, u64) + Send + 'static) -> Self {
+        self.on_progress = Box::new(callback);
         self
     }
 
-    /// Has told why it has to wait, and for how long.
-    pub fn on_wait(mut self, told: impl FnMut(&Error, Duration) + Send + 'static) -> Self {
-        self.on_wait = Box::new(told);
+    /// Calls `callback` before each pause, with the reason and the length of the pause.
+    pub fn on_wait(mut self, callback: impl FnMut(&Error, Duration) + Send + 'static) -> Self {
+        self.on_wait = Box::new(callback);
         self
     }
 
-    /// Goes on with an earlier upload of the same source by the same actor. Begins anew if the server knows nothing of it any
-    /// more, or knows it with another length.
+    /// Continues an earlier upload of the same source by the same actor. Restarts if the server doesn't know it any more, or
+    /// knows it with another length.
     pub fn resume(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
-    /// Uploads it, and returns the id of the blob, which is durable then.
+    /// Uploads the file, and returns the id of the blob, which is durable then.
     ///
-    /// Broken connections, a server that restarts and refusals for now only make it wait, for as long as it takes: wrap it
-    /// into a timeout, or drop it. What the server has by then it keeps for some time (`unfinished_ms`), for
-    /// [`Upload::resume`]; [`Blobs::remove`] takes it away.
+    /// Retries without a limit after lost connections, restarts of the server and temporary errors: wrap it in a timeout, or
+    /// drop it. The server keeps an incomplete upload for some time (`unfinished_ms`), for [`Upload::resume`];
+    /// [`Blobs::remove`] deletes it.
     ///
     /// # Errors
-    /// What the server refuses for good, such as `unauthenticated`, `bad_upload` for more bytes than it takes, or a code of
-    /// the plugin; [`Error::File`] when the source can't be read or becomes shorter; [`Error::Protocol`] when the server is
-    /// none of this protocol.
+    /// A permanent error of the server, such as `unauthenticated`, `bad_upload` for a file that is too large, or a code of
+    /// the plugin; [`Error::File`] if the source can't be read or became shorter; [`Error::Protocol`] if the server doesn't
+    /// implement this protocol.
     pub async fn send(mut self) -> Result<String, Error> {
         let length = self.source.seek(SeekFrom::End(0)).await.map_err(unreadable)?;
-        let mut state = State {
+        let mut progress = UploadProgress {
             length,
-            ..State::default()
+            ..UploadProgress::default()
         };
         let mut failures = 0;
         loop {
-            let before = state.offset;
-            let error = match self.attempt(&mut state).await {
+            let before = progress.offset;
+            let error = match self.attempt(&mut progress).await {
                 Ok(id) => return Ok(id),
                 Err(error) => error,
             };
-            if !self.may_go_on(&error, &mut state) {
+            if !self.prepare_retry(&error, &mut progress) {
                 return Err(error);
             }
-            failures = if state.offset > before { 0 } else { failures + 1 };
+            failures = if progress.offset > before { 0 } else { failures + 1 };
             let pause = self.blobs.options().pause(failures);
             (self.on_wait)(&error, pause);
             sleep(pause).await;
         }
     }
 
-    /// Tells whether another attempt can help, and makes it ready.
-    fn may_go_on(&mut self, error: &Error, state: &mut State) -> bool {
+    /// Returns `true` if another attempt can succeed, and prepares it.
+    fn prepare_retry(&mut self, error: &Error, progress: &mut UploadProgress) -> bool {
         match error.code() {
-            // Each of these may be a mishap, but not for ever.
+            // These may be accidents, but not without end.
             "unknown_blob" if self.id.take().is_some() => {
-                state.offset = 0;
-                state.fresh_starts += 1;
-                state.fresh_starts <= FRESH_STARTS
+                progress.offset = 0;
+                progress.restarts += 1;
+                progress.restarts <= MAX_RESTARTS
             }
             "checksum_mismatch" => {
-                state.fresh_starts += 1;
-                state.fresh_starts <= FRESH_STARTS
+                progress.restarts += 1;
+                progress.restarts <= MAX_RESTARTS
             }
-            // The server may not know yet that an earlier connection broke.
+            // The server may not have noticed yet that an earlier connection is lost.
             "upload_conflict" => true,
             "offline" => {
-                // One that is too long for the line would never arrive.
-                let smallest = SMALLEST_PART.min(self.largest_part);
+                // On a bad connection, a large part would never arrive.
+                let smallest = MIN_PART_BYTES.min(self.largest_part);
                 self.part = (self.part / 2).max(smallest);
                 true
             }
@@ -208,31 +207,31 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
         }
     }
 
-    /// Sends what the server does not have.
-    async fn attempt(&mut self, state: &mut State) -> Result<String, Error> {
-        let mut line = Line::to(&self.blobs);
+    /// Sends the bytes that the server doesn't have.
+    async fn attempt(&mut self, progress: &mut UploadProgress) -> Result<String, Error> {
+        let mut host = HttpHost::new(&self.blobs);
         let (id, offset) = match self.id.clone() {
             Some(id) => {
-                let url = self.blobs.place(&self.plugin, &id);
-                let offset = offset_of(&mut line, &url, state.length).await?;
+                let url = self.blobs.url(&self.plugin, &id);
+                let offset = fetch_offset(&mut host, &url, progress.length).await?;
                 (id, offset)
             }
-            None => (self.create(&mut line, state).await?, 0),
+            None => (self.create(&mut line  , progress).await?, 0),
         };
-        let url = self.blobs.place(&self.plugin, &id);
-        state.offset = offset;
+        let url = self.blobs.url(&self.plugin, &id);
+        progress.offset = offset;
         loop {
-            (self.on_progress)(state.offset, state.length);
-            if state.offset >= state.length {
+            (self.on_progress)(progress.offset, progress.length);
+            if progress.offset >= progress.length {
                 return Ok(id);
             }
-            state.offset = self.send_part(&mut line, &url, state).await?;
+            progress.offset = self.send_part(&mut host, &url  , progress).await?;
             self.part = self.part.saturating_mul(2).min(self.largest_part);
         }
     }
 
-    async fn create(&mut self, line: &mut Line, state: &State) -> Result<String, Error> {
-        let mut headers = vec![("upload-length", state.length.to_string())];
+    async fn create(&mut self, host: &mut HttpHost, progress: &UploadProgress) -> Result<String, Error> {
+        let mut headers = vec![("upload-length", progress.length.to_string())];
         let metadata = [
             ("filename", &self.name),
             ("filetype", &self.media_type),
@@ -246,22 +245,22 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
         if !pairs.is_empty() {
             headers.push(("upload-metadata", pairs.join(",")));
         }
-        let place = self.blobs.place(&self.plugin, "");
-        let answer = ask(line, Method::POST, &place, headers, Bytes::new(), &mut |_| {}).await?;
-        // Only the id is taken, so that the token goes nowhere else.
+        let url = self.blobs.url(&self.plugin, "");
+        let answer = send(host, Method::POST, &url, headers, Bytes::new(), &mut |_| {}).await?;
+        // Uses only the id of the location, so that the token is never sent to another host.
         let id = header(&answer, "location").and_then(|location| location.trim_end_matches('/').rsplit('/').next());
         let id = id
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| Error::Protocol("an upload has no place".to_owned()))?
+            .ok_or_else(|| Error::Protocol("the server returned no location for the upload".to_owned()))?
             .to_owned();
         (self.on_begin)(&id);
         self.id = Some(id.clone());
         Ok(id)
     }
 
-    /// Sends one part, and returns how much the server has then.
-    async fn send_part(&mut self, line: &mut Line, url: &Url, state: &State) -> Result<u64, Error> {
-        let State { length, offset, .. } = *state;
+    /// Sends one part, and returns the number of bytes that the server has then.
+    async fn send_part(&mut self, host: &mut HttpHost, url: &Url, progress: &UploadProgress) -> Result<u64, Error> {
+        let UploadProgress { length, offset, .. } = *progress;
         let part = self.read(offset, length).await?;
         let mut headers = vec![
             ("upload-offset", offset.to_string()),
@@ -272,12 +271,12 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
             headers.push(("upload-checksum", format!("sha256 {sum}")));
         }
         let on_progress = &mut self.on_progress;
-        let mut told = |moved: u64| on_progress(offset + moved, length);
+        let mut on_sent = |sent: u64| on_progress(offset + sent, length);
         let end = offset + part.len() as u64;
-        let answer = ask(line, Method::PATCH, url, headers, part, &mut told).await?;
+        let answer = send(host, Method::PATCH, url, headers, part, &mut on_sent).await?;
         let reached = offset_in(&answer)?;
         if reached <= offset || reached > end {
-            return Err(Error::Protocol("an upload is where it can't be".to_owned()));
+            return Err(Error::Protocol("the server returned an impossible offset of the upload".to_owned()));
         }
         Ok(reached)
     }
@@ -290,47 +289,47 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
         let mut source = (&mut self.source).take(wanted);
         source.read_to_end(&mut part).await.map_err(unreadable)?;
         if (part.len() as u64) < wanted {
-            return Err(Error::File("it became shorter".to_owned()));
+            return Err(Error::File("the file became shorter during the upload".to_owned()));
         }
         Ok(part.into())
     }
 }
 
-/// Asks how much the server has.
-async fn offset_of(line: &mut Line, url: &Url, length: u64) -> Result<u64, Error> {
-    let answer = ask(line, Method::HEAD, url, Vec::new(), Bytes::new(), &mut |_| {}).await?;
+/// Requests the number of bytes that the server has.
+async fn fetch_offset(host: &mut HttpHost, url: &Url, length: u64) -> Result<u64, Error> {
+    let answer = send(host, Method::HEAD, url, Vec::new(), Bytes::new(), &mut |_| {}).await?;
     let known = header(&answer, "upload-length").and_then(|text| text.parse::<u64>().ok());
     if known.is_some_and(|known| known != length) {
         return Err(Error::Refused {
             code: "unknown_blob".to_owned(),
-            message: "The upload is one of another length.".to_owned(),
+            message: "The server has an upload of another length under this id.".to_owned(),
             retry: false,
         });
     }
     offset_in(&answer)
 }
 
-async fn ask(
-    line: &mut Line,
+async fn send(
+    host: &mut HttpHost,
     method: Method,
     url: &Url,
     mut headers: Vec<(&'static str, String)>,
     body: Bytes,
-    told: &mut (dyn FnMut(u64) + Send),
+    on_sent: &mut (dyn FnMut(u64) + Send),
 ) -> Result<HeaderMap, Error> {
     headers.push(("tus-resumable", "1.0.0".to_owned()));
-    let ask = Ask {
+    let request = BlobRequest {
         method,
         url,
         headers,
         body,
     };
-    line.ask(ask, told).await
+    host.headers(request, on_sent).await
 }
 
 fn offset_in(answer: &HeaderMap) -> Result<u64, Error> {
     let offset = header(answer, "upload-offset").and_then(|text| text.parse().ok());
-    offset.ok_or_else(|| Error::Protocol("an upload has no offset".to_owned()))
+    offset.ok_or_else(|| Error::Protocol("the server returned no offset of the upload".to_owned()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -338,7 +337,7 @@ fn unreadable(error: std::io::Error) -> Error {
     Error::File(error.to_string())
 }
 
-/// Cuts a name that is too long for a server in its middle, so that its end is still there.
+/// Cuts a name that is too long for the server in the middle, which keeps its extension.
 fn shortened(name: &str) -> String {
     if name.len() <= NAME_BYTES {
         return name.to_owned();

@@ -1,4 +1,4 @@
-//! Durable messages between two: Courtyard with and without a plugin, beside the bare relay.
+//! Durable messages in direct conversations: Courtyard with and without plugins, compared with the bare relay.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,24 +6,26 @@ use std::path::Path;
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use super::flood::{self, Flood, Throughput};
+use super::full_product::{self, HEAD, call, sign_in};
+use super::latency::{self, Latencies, PacedLoad};
 use super::load::{Connection, Pair};
-use super::pace::{self, Latencies, Pace};
 use super::process::Process;
-use super::product::{self, HEAD, call, sign_in};
+use super::throughput::{self, SaturatedLoad, Throughput};
 use super::{Built, median};
 
 const PAIRS: usize = 50;
+/// Messages in flight of each pair.
 const WINDOW: usize = 16;
+/// Messages per second at which latency is measured.
 pub(crate) const PER_S: u64 = 2_000;
 
-/// What is measured: the relay, or Courtyard with plugins or without.
+/// The measured server: the relay, or Courtyard with or without plugins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Relay,
     Bare,
     Users,
-    /// The users plugin, and a guard that reads a key for every message.
+    /// The users plugin and a guard that reads a key for every message.
     Guarded,
     /// All plugins of the default configuration.
     Product,
@@ -38,39 +40,39 @@ impl Subject {
         match self {
             Self::Relay => "the bare relay with group commit",
             Self::Bare => "Courtyard without plugins",
-            Self::Users => "Courtyard with the users plugin, whose guard asked for conversations that are shut",
+            Self::Users => "Courtyard with the users plugin, whose guard watches blocked conversations only",
             Self::Guarded => "Courtyard with the users plugin and a guard that reads a key for every message",
             Self::Product => "Courtyard with all plugins of the default configuration",
-            Self::Unmatched => "Courtyard with five plugins that did not ask for these messages",
+            Self::Unmatched => "Courtyard with five plugins whose filters don't match these messages",
         }
     }
 }
 
 pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
-        "{PAIRS} pairs write texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it \
-         is on the disk, acknowledged, and has arrived at the other side. Servers run on processor 0, this generator on \
-         processor 1. All servers are up, and are measured in turns of a fraction of a second, for {seconds} s each in a round; the \
-         median of the rounds counts."
+        "{PAIRS} pairs send texts of 200 bytes to each other, {WINDOW} in flight for each pair. A message counts when it is \
+         on the disk, acknowledged, and has arrived at the receiver. Servers run on processor 0, this generator on processor \
+         1. All servers run at the same time, and are measured in turns of a fraction of a second, for {seconds} s each in a \
+         round; the result is the median of the rounds."
     );
     let runtime = runtime();
     let mut results = Vec::new();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        let field = Field::set(built, Subject::CHAT);
+        let servers = Servers::start(built, Subject::CHAT);
         let measured = LocalSet::new().block_on(&runtime, async {
-            let mut people = field.people();
-            let mut paces = Vec::new();
+            let mut people = servers.people();
+            let mut loads = Vec::new();
             for people in &mut people {
-                paces.push(Pace::of(people.pairs().await, PER_S));
+                loads.push(PacedLoad::of_pairs(people.pairs().await, PER_S));
             }
-            let Ok(paces) = paces.try_into() else { unreachable!() };
-            let delays: [Latencies; 5] = pace::in_turns(paces, seconds).await;
-            (field.flood(&mut people, seconds).await, delays)
+            let Ok(loads) = loads.try_into() else { unreachable!() };
+            let delays: [Latencies; 5] = latency::in_turns(loads, seconds).await;
+            (servers.throughput(&mut people, seconds).await, delays)
         });
         for (subject, (rate, delay)) in Subject::CHAT.into_iter().zip(measured.0.iter().zip(&measured.1)) {
             println!(
-                "  {}: {:.0} messages/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
+                "  {}: {:.0} messages/s, {:.0} per second of processor time (busy: server {:.0} %, generator \
                  {:.0} %); at {PER_S}/s: p50 {:.2} ms, p99 {:.2} ms",
                 subject.name(),
                 rate.per_s(),
@@ -110,14 +112,14 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     );
 }
 
-/// Servers that are all up.
-struct Field<const N: usize> {
+/// Servers that run at the same time.
+struct Servers<const N: usize> {
     servers: [(Subject, Process); N],
     _folder: tempfile::TempDir,
 }
 
-impl<const N: usize> Field<N> {
-    fn set(built: &Built, subjects: [Subject; N]) -> Self {
+impl<const N: usize> Servers<N> {
+    fn start(built: &Built, subjects: [Subject; N]) -> Self {
         settle();
         let folder = tempfile::tempdir_in(&built.data).unwrap();
         let mut number = 0;
@@ -139,29 +141,29 @@ impl<const N: usize> Field<N> {
             .map(|(subject, server)| People::new(server.address, *subject))
     }
 
-    async fn flood(&self, people: &mut [People; N], seconds: u64) -> [Throughput; N] {
-        let mut floods = Vec::new();
+    async fn throughput(&self, people: &mut [People; N], seconds: u64) -> [Throughput; N] {
+        let mut loads = Vec::new();
         for people in people {
-            floods.push(Flood::of(people.pairs().await, WINDOW));
+            loads.push(SaturatedLoad::of_pairs(people.pairs().await, WINDOW));
         }
-        let each = std::array::from_fn(|index| (&self.servers[index].1, &floods[index]));
-        let rates = flood::in_turns(each, seconds).await;
-        for flood in floods {
-            flood.end().await;
+        let each = std::array::from_fn(|index| (&self.servers[index].1, &loads[index]));
+        let rates = throughput::in_turns(each, seconds).await;
+        for load in loads {
+            load.end().await;
         }
         rates
     }
 }
 
-/// Returns by how many percent five plugins that did not ask for a message raise the processor time of sending it.
+/// Returns the overhead of five plugins whose filters don't match, in percent of the processor time of sending a message.
 pub(crate) fn unmatched_overhead_pct(built: &Built, rounds: usize, seconds: u64) -> f64 {
     let runtime = runtime();
     let mut overheads = Vec::new();
     for _ in 0..rounds {
-        let field = Field::set(built, [Subject::Unmatched, Subject::Bare]);
+        let servers = Servers::start(built, [Subject::Unmatched, Subject::Bare]);
         let [with, without] = LocalSet::new().block_on(&runtime, async {
-            let mut people = field.people();
-            field.flood(&mut people, seconds).await
+            let mut people = servers.people();
+            servers.throughput(&mut people, seconds).await
         });
         overheads.push((without.per_cpu_s() / with.per_cpu_s() - 1.0) * 100.0);
     }
@@ -175,9 +177,9 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Lets the disk come to rest: what was written and removed before would be measured as well.
+/// Waits until the disk is idle: earlier writes would affect the measurement.
 pub(crate) fn settle() {
-    // Without it the figures are only noisier.
+    // If it fails, the figures are only noisier.
     let _ = std::process::Command::new("sync").status();
     std::thread::sleep(std::time::Duration::from_secs(1));
 }
@@ -206,28 +208,28 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Users => {
-            let configuration = format!("{HEAD}{}", product::plugins(built, Some(&["users"])));
+            let configuration = format!("{HEAD}{}", full_product::plugins(built, Some(&["users"])));
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Guarded => {
-            let (users, guard) = (product::plugins(built, Some(&["users"])), product::guard(built));
+            let (users, guard) = (full_product::plugins(built, Some(&["users"])), full_product::guard(built));
             let configuration = format!("{HEAD}{users}{guard}");
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Product => {
-            let configuration = format!("{HEAD}{}", product::plugins(built, None));
+            let configuration = format!("{HEAD}{}", full_product::plugins(built, None));
             Process::courtyard(built, folder, &configuration)
         }
     }
 }
 
-/// Makes five plugins of the probe, which asks for messages of direct conversations, and configures them.
+/// Creates five copies of the probe, whose filter matches direct conversations, and returns their configuration.
 fn unmatched(built: &Built, folder: &Path) -> String {
     let probe = std::fs::read(built.plugins.join("probe.wasm")).unwrap();
     let configure = |number: u8| {
         let (from, mut plugin) = (b"\"id\":\"probe\"", probe.clone());
         let places = (0..probe.len() - from.len()).filter(|at| probe[*at..].starts_with(from));
-        // The last letter of the id becomes a digit.
+        // Replaces the last letter of the id with a digit.
         places.for_each(|at| plugin[at + from.len() - 2] = b'0' + number);
         let path = folder.join(format!("prob{number}.wasm"));
         std::fs::write(&path, plugin).unwrap();
@@ -239,12 +241,12 @@ fn unmatched(built: &Built, folder: &Path) -> String {
     (1..=5).map(configure).collect()
 }
 
-/// A conversation of the development settings: a ULID with the number of the pair at its end.
+/// Returns the id of a conversation of the development settings: a ULID that ends with the number of the pair.
 fn conversation(pair: usize) -> String {
     format!("01ARZ3NDEKTSV4RRFFQ69G{pair:04}")
 }
 
-/// Those who write, by what they connect with; filled when they first connect.
+/// The people who send messages, with their tokens and conversations. They sign up when they first connect.
 pub(crate) struct People {
     address: SocketAddr,
     subject: Subject,
@@ -298,10 +300,10 @@ impl People {
         connection
     }
 
-    /// Registers two people and opens their conversation.
+    /// Registers two accounts and opens their conversation.
     async fn sign_up(&self, pair: usize) -> ([String; 2], String) {
-        let ann = product::sign_up(self.address, &format!("ann{pair}")).await;
-        let bob = product::sign_up(self.address, &format!("bob{pair}")).await;
+        let ann = full_product::sign_up(self.address, &format!("ann{pair}")).await;
+        let bob = full_product::sign_up(self.address, &format!("bob{pair}")).await;
         let mut first = sign_in(self.address, &ann.token).await;
         let opened = first
             .request(&call("users.open_direct", &json!({"actor": bob.actor})))

@@ -1,28 +1,29 @@
-//! Messages to a large group: Courtyard beside the bare relay that copies one frame.
+//! Messages to a large group: Courtyard compared with the bare relay, which copies one frame.
 
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::chat::{round3, runtime, settle};
-use super::flood::{Flood, Throughput, in_turns};
+use super::full_product::{self, Account, HEAD, call, sign_in, sign_up};
 use super::load::Connection;
 use super::process::Process;
-use super::product::{self, HEAD, Person, call, sign_in, sign_up};
+use super::throughput::{SaturatedLoad, Throughput, in_turns};
 use super::{Built, median};
 
-/// Members who are online and write nothing.
+/// Members who are online and send nothing.
 const READERS: usize = 200;
 /// Messages in flight.
 const WINDOW: usize = 16;
-/// People who are added to a group in one call.
-const AT_ONCE: usize = 50;
+/// Members that are added to a group in one call.
+const INVITES_PER_CALL: usize = 50;
 
 pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     println!(
-        "One member of a group writes texts of 200 bytes, {WINDOW} in flight; {READERS} others are online. A delivery is one \
-         message at one of them, after it is on the disk. Courtyard has all plugins of the default configuration, and the group is \
-         one of the groups plugin. Servers run on processor 0, this generator on processor 1. Both are up, and are measured in \
-         turns of a fraction of a second, for {seconds} s each in a round; the median of {rounds} rounds counts."
+        "One member of a group sends texts of 200 bytes, {WINDOW} in flight; {READERS} others are online. A delivery is the \
+         arrival of one message at one of them, after it is on the disk. Courtyard runs all plugins of the default \
+         configuration, and the groups plugin manages the group. Servers run on processor 0, this generator on processor 1. \
+         Both servers run at the same time, and are measured in turns of a fraction of a second, for {seconds} s each in a \
+         round; the result is the median of {rounds} rounds."
     );
     let runtime = runtime();
     let mut rates: Vec<[Throughput; 2]> = Vec::new();
@@ -33,17 +34,17 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
         let relay = Process::relay(&folder.path().join("relay.log"), true);
         let courtyard = Process::courtyard(built, folder.path(), &configuration(built));
         let both = LocalSet::new().block_on(&runtime, async {
-            let floods = [relayed(&relay).await, grouped(&courtyard).await]
-                .map(|(sender, group, readers)| Flood::new(vec![(sender, group)], readers, WINDOW));
-            let both = in_turns([(&relay, &floods[0]), (&courtyard, &floods[1])], seconds).await;
-            for flood in floods {
-                flood.end().await;
+            let loads = [relay_members(&relay).await, group_members(&courtyard).await]
+                .map(|(sender, group, readers)| SaturatedLoad::new(vec![(sender, group)], readers, WINDOW));
+            let both = in_turns([(&relay, &loads[0]), (&courtyard, &loads[1])], seconds).await;
+            for load in loads {
+                load.end().await;
             }
             both
         });
         for (name, rate) in ["the bare relay with group commit", "Courtyard"].into_iter().zip(&both) {
             println!(
-                "  {name}: {:.0} deliveries/s, {:.0} for each second of its processor time (busy: server {:.0} %, generator \
+                "  {name}: {:.0} deliveries/s, {:.0} per second of processor time (busy: server {:.0} %, generator \
                  {:.0} %)",
                 rate.per_s(),
                 rate.per_cpu_s(),
@@ -65,16 +66,16 @@ pub(crate) fn run(built: &Built, rounds: usize, seconds: u64) {
     );
 }
 
-/// Configures all plugins; who is invited to a group is in it at once.
+/// Returns the configuration of all plugins. Invited accounts join a group at once.
 fn configuration(built: &Built) -> String {
-    let plugins = product::plugins(built, None);
+    let plugins = full_product::plugins(built, None);
     let groups = plugins.find("id = \"groups\"").unwrap();
     let (before, groups) = plugins.split_at(groups);
     format!("{HEAD}{before}config = {{ group_invites = \"add\" }}\n{groups}")
 }
 
 /// Connects the members to the relay, which has one group.
-async fn relayed(server: &Process) -> (Connection, String, Vec<Connection>) {
+async fn relay_members(server: &Process) -> (Connection, String, Vec<Connection>) {
     let mut members = Vec::new();
     for member in 0..=READERS {
         let mut connection = Connection::open(server.address).await;
@@ -83,18 +84,18 @@ async fn relayed(server: &Process) -> (Connection, String, Vec<Connection>) {
         members.push(connection);
     }
     let readers = members.split_off(1);
-    // It passes over what a message says, but for its length.
+    // The relay ignores the conversation. Its length is that of a real id.
     (members.remove(0), "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(), readers)
 }
 
-/// Signs up the members, makes a group of them, and connects them.
-async fn grouped(server: &Process) -> (Connection, String, Vec<Connection>) {
+/// Signs up the members, creates their group, and connects them.
+async fn group_members(server: &Process) -> (Connection, String, Vec<Connection>) {
     let address = server.address;
-    let mut people: Vec<Person> = Vec::new();
+    let mut accounts: Vec<Account> = Vec::new();
     for member in 0..=READERS {
-        people.push(sign_up(address, &format!("member{member}")).await);
+        accounts.push(sign_up(address, &format!("member{member}")).await);
     }
-    let mut sender = sign_in(address, &people[0].token).await;
+    let mut sender = sign_in(address, &accounts[0].token).await;
     let created = sender
         .request(&call(
             "groups.create",
@@ -102,8 +103,8 @@ async fn grouped(server: &Process) -> (Connection, String, Vec<Connection>) {
         ))
         .await;
     let group = created["value"]["group"].as_str().unwrap().to_owned();
-    for part in people[1..].chunks(AT_ONCE) {
-        let actors: Vec<&str> = part.iter().map(|person| &*person.actor).collect();
+    for part in accounts[1..].chunks(INVITES_PER_CALL) {
+        let actors: Vec<&str> = part.iter().map(|account| &*account.actor).collect();
         let params = json!({"group": group, "actors": actors});
         let invited = sender.request(&call("groups.invite", &params)).await;
         assert_eq!(
@@ -112,11 +113,11 @@ async fn grouped(server: &Process) -> (Connection, String, Vec<Connection>) {
             "{invited}"
         );
     }
-    // A connection that has heard nothing of who joined.
-    let sender = sign_in(address, &people[0].token).await;
+    // A new connection, which received no events about joined members.
+    let sender = sign_in(address, &accounts[0].token).await;
     let mut readers = Vec::new();
-    for person in &people[1..] {
-        readers.push(sign_in(address, &person.token).await);
+    for account in &accounts[1..] {
+        readers.push(sign_in(address, &account.token).await);
     }
     (sender, group, readers)
 }

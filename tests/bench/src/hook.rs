@@ -1,4 +1,4 @@
-//! What entering a plugin costs.
+//! Cost of calling a plugin.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
 use serde_json::json;
 
-use super::peers::{ChildHook, Webhook};
-use super::{Built, bare, chat, median};
+use super::alternatives::{ChildHook, Webhook};
+use super::{Built, chat, median, wasmtime_baseline};
 
-/// Samples of each, of which the median counts.
+/// Samples of each call; the result is their median.
 const SAMPLES: usize = 50;
-/// About how long a sample takes, in seconds.
+/// Approximate time of a sample, in seconds.
 const SAMPLE_S: f64 = 0.01;
 
-/// What is measured alone, for a profiler.
+/// The only call to measure, for a profiler.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Only {
     Accept,
@@ -35,8 +35,8 @@ pub(crate) enum Only {
 
 pub(crate) fn run(built: &Built, only: Option<Only>) {
     println!(
-        "Every figure is what `before_send` costs the host, transaction included, for a message with a text of 200 bytes: the \
-         median of {SAMPLES} samples, which are taken of all in turns."
+        "Every figure is the cost of `before_send` for the host, including the transaction, for a message with a text of 200 \
+         bytes: the median of {SAMPLES} samples, which are taken of all calls in turns."
     );
     let folder = tempfile::tempdir_in(&built.data).unwrap();
     let store: Arc<dyn Store> =
@@ -59,17 +59,17 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
         content: b"",
         ..message
     };
-    let place = Place::make(store);
+    let target = TestConversation::create(store);
     let users = built.plugins.join("users.wasm");
     if let Some(only) = only {
-        let made = match only {
+        let hooks = match only {
             Only::Accept => hooks("accept"),
             Only::Replace => hooks("replace"),
             Only::Read => hooks("read"),
             Only::Value => native(Kind::Value),
             Only::Library => native(Kind::Library),
             Only::Trap => {
-                let trap = us_per_trap(&hooks("trap"), &place, &message, 50_000);
+                let trap = us_per_trap(&hooks("trap"), &target, &message, 50_000);
                 return println!("  a trap and the next instance: {trap:.1} µs");
             }
             Only::Load => {
@@ -81,34 +81,34 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
             }
         };
         let mut alone = Samples::default();
-        let mut entered = || assert!(enter(&made, &place, &message));
-        (0..10 * SAMPLES).for_each(|_| alone.take(&mut entered));
+        let mut call = || assert!(enter(&hooks, &target, &message));
+        (0..10 * SAMPLES).for_each(|_| alone.measure(&mut call));
         return println!("  {only:?}: {:.0} ns", alone.median());
     }
 
-    let entering = |hooks: Hooks, message| {
-        let place = &place;
-        move || assert!(enter(&hooks, place, message))
+    let entry = |hooks: Hooks, message| {
+        let target = &target;
+        move || assert!(enter(&hooks, target, message))
     };
     let (mut child, mut webhook) = (ChildHook::start(), Webhook::start());
-    let mut bare = bare::call(&engine, message.packed().bytes.len());
-    let mut none = entering(Hooks::new(Registry::default()), &message);
-    let mut accepted = entering(hooks("accept"), &message);
-    let mut shortest = entering(hooks("accept"), &empty);
-    let mut value = entering(native(Kind::Value), &message);
-    let mut library = entering(native(Kind::Library), &message);
-    let mut replaced = entering(hooks("replace"), &message);
-    let mut read = entering(hooks("read"), &message);
+    let mut bare = wasmtime_baseline::call(&engine, message.packed().bytes.len());
+    let mut none = entry(Hooks::new(Registry::default()), &message);
+    let mut accepted = entry(hooks("accept"), &message);
+    let mut shortest = entry(hooks("accept"), &empty);
+    let mut value = entry(native(Kind::Value), &message);
+    let mut library = entry(native(Kind::Library), &message);
+    let mut replaced = entry(hooks("replace"), &message);
+    let mut read = entry(hooks("read"), &message);
     let mut by_child = || assert!(child.call(&message));
     let mut by_webhook = || assert!(webhook.call(&message));
     let calls: [(&str, &mut dyn FnMut()); 10] = [
-        ("no plugin (the transaction alone)", &mut none),
-        ("wasmtime alone, for a call with as many bytes", &mut bare),
+        ("no plugin (only the transaction)", &mut none),
+        ("wasmtime alone, with as many bytes", &mut bare),
         ("an empty message, accepted", &mut shortest),
         ("accepted", &mut accepted),
         ("accepted by a value in the process", &mut value),
         ("accepted by a native library", &mut library),
-        ("replaced by a text of 200 bytes, which is checked", &mut replaced),
+        ("replaced by a text of 200 bytes, including its check", &mut replaced),
         ("accepted after reading a key", &mut read),
         ("accepted by a child process over pipes", &mut by_child),
         ("accepted by a webhook on loopback", &mut by_webhook),
@@ -125,21 +125,21 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
         child,
         webhook,
     ] = in_turns(calls);
-    let trap = us_per_trap(&hooks("trap"), &place, &message, 1_000);
-    println!("  a trap, from the call to the next instance that is ready: {trap:.1} µs");
+    let trap = us_per_trap(&hooks("trap"), &target, &message, 1_000);
+    println!("  a trap, from the call until the next instance is ready: {trap:.1} µs");
     let cold = ms_per_load(&Loader::new(engine, CompiledCache::none()), &users, 5);
-    println!("  loading the users plugin from nothing: {cold:.1} ms");
+    println!("  loading the users plugin without compiled code: {cold:.1} ms");
     compile(&loader, &users, &compiled);
     let cached = ms_per_load(&loader, &users, 25);
-    println!("  loading it from the compiled form: {cached:.2} ms");
-    // Neither the child nor the webhook has the transaction, so the hook is held against them without it.
+    println!("  loading it from compiled code: {cached:.2} ms");
+    // The child and the webhook have no transaction, so they are compared with the hook without it.
     let hook = accepted.with(&none, |accepted, none| accepted - none);
     let ratio = |left: &Samples, right: &Samples| left.with(right, |left, right| left / right).median();
-    println!("  the plugin's answer without the transaction: {:.0} ns", hook.median());
-    println!("  and {:.2} times of what wasmtime takes alone", ratio(&hook, &bare));
-    println!("Sending messages with and without five plugins that did not ask for them, in turns, 5 rounds:");
+    println!("  the call without the transaction: {:.0} ns", hook.median());
+    println!("  which is {:.2} times that of wasmtime alone", ratio(&hook, &bare));
+    println!("Sending messages with and without five plugins whose filters don't match, in turns, 5 rounds:");
     let unmatched = chat::unmatched_overhead_pct(built, 5, 3);
-    println!("  they raise its processor time by {unmatched:.1} %");
+    println!("  they increase the processor time by {unmatched:.1} %");
     println!(
         "{}",
         json!({
@@ -163,14 +163,14 @@ pub(crate) fn run(built: &Built, only: Option<Only>) {
     );
 }
 
-/// Nanoseconds of a call, of several samples.
+/// Samples of the time of a call, in nanoseconds.
 #[derive(Default)]
 struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Takes one more sample.
-    fn take(&mut self, call: &mut dyn FnMut()) {
-        // So many calls as fill a sample, by what the last one took.
+    /// Adds a sample.
+    fn measure(&mut self, call: &mut dyn FnMut()) {
+        // As many calls as fill a sample, estimated from the last one.
         let guess = self.0.last().map_or(100.0, |ns| SAMPLE_S * 1e9 / ns);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
         let calls = guess as u32 + 1;
@@ -183,20 +183,20 @@ impl Samples {
         median(&mut self.0.clone())
     }
 
-    /// Combines samples that were taken in the same turns.
+    /// Combines samples of the same turns.
     fn with(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
         let both = self.0.iter().zip(&other.0);
         Self(both.map(|(left, right)| combine(*left, *right)).collect())
     }
 }
 
-/// Measures all of them in turns, so that whatever else the machine does meets all alike, and tells what came of it.
+/// Measures all calls in turns, so that other work on the machine affects all of them alike, and prints the results.
 fn in_turns<const N: usize>(mut calls: [(&str, &mut dyn FnMut()); N]) -> [Samples; N] {
     let mut samples = [(); N].map(|()| Samples::default());
-    // The first one finds how many calls a sample has.
+    // The first sample only estimates the number of calls.
     for _ in 0..=SAMPLES {
         for ((_, call), samples) in calls.iter_mut().zip(&mut samples) {
-            samples.take(call);
+            samples.measure(call);
         }
     }
     for ((name, _), samples) in calls.iter().zip(&mut samples) {
@@ -228,13 +228,13 @@ enum Kind {
     Library,
 }
 
-/// Makes the accepting probe in the process.
-#[expect(unsafe_code, reason = "a library's table is taken on trust")]
+/// Returns hooks with the accepting probe in this process.
+#[expect(unsafe_code, reason = "the table of a library is trusted")]
 fn native(kind: Kind) -> Hooks {
     static LIBRARY: Library = library::<Probe>();
     let source = match kind {
         Kind::Value => courtyard_plugin_sdk::native::of::<Probe>(),
-        // SAFETY: it is a table of this process.
+        // SAFETY: the table belongs to this process.
         Kind::Library => unsafe { import(&LIBRARY) }.unwrap(),
     };
     let loader = Loader::new(
@@ -275,14 +275,14 @@ fn spec(id: &str, configuration: &str) -> PluginSpec {
     }
 }
 
-/// Where messages are sent to.
-struct Place {
+/// The conversation to which messages are sent.
+struct TestConversation {
     store: Arc<dyn Store>,
     conversation: Arc<Conversation>,
 }
 
-impl Place {
-    fn make(store: Arc<dyn Store>) -> Self {
+impl TestConversation {
+    fn create(store: Arc<dyn Store>) -> Self {
         let log = LogId {
             app: AppId::default_app(),
             conversation: message(b"").conversation.parse().unwrap(),
@@ -301,12 +301,12 @@ impl Place {
     }
 }
 
-fn enter(hooks: &Hooks, place: &Place, message: &Message<'_>) -> bool {
-    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(place.store.clone()));
-    hooks.before_send(call, &place.conversation, message).1.is_ok()
+fn enter(hooks: &Hooks, target: &TestConversation, message: &Message<'_>) -> bool {
+    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(target.store.clone()));
+    hooks.before_send(call, &target.conversation, message).1.is_ok()
 }
 
-fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>, times: usize) -> f64 {
+fn us_per_trap(hooks: &Hooks, target: &TestConversation, message: &Message<'_>, times: usize) -> f64 {
     let mut samples = Vec::new();
     for _ in 0..times {
         let begin = Instant::now();
@@ -316,7 +316,7 @@ fn us_per_trap(hooks: &Hooks, place: &Place, message: &Message<'_>, times: usize
     median(&mut samples)
 }
 
-/// Has a plugin compiled, for both of its lanes.
+/// Compiles a plugin for both of its lanes.
 fn compile(loader: &Loader, file: &Path, folder: &Path) {
     let count = || {
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -337,7 +337,7 @@ fn compile(loader: &Loader, file: &Path, folder: &Path) {
 
 fn ms_per_load(loader: &Loader, file: &Path, times: usize) -> f64 {
     let mut samples = Vec::new();
-    // The first time is slower than the others.
+    // The first load is slower than the others.
     for _ in 0..=times {
         let begin = Instant::now();
         let artifact = Artifact::read(file).unwrap();

@@ -1,4 +1,4 @@
-//! Memory of connections that are signed in and silent, beside a bare WebSocket server.
+//! Memory of idle signed-in connections, compared with a bare WebSocket server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Built;
+use super::full_product::hello;
 use super::load::Connection;
 use super::process::Process;
-use super::product::hello;
 
 pub(crate) fn run(built: &Built, connections: usize) {
     println!(
-        "{connections} connections sign in, each as somebody else, and stay silent. What the server's resident memory has \
-         grown by is divided by their number; beside it the same for a server that upgrades connections and does nothing \
-         else, on the same crates."
+        "{connections} connections sign in, each as another actor, and stay idle. The figure is the growth of the server's \
+         resident memory divided by their number; compared with a server on the same crates that only upgrades \
+         connections."
     );
     let folder = tempfile::tempdir_in(&built.data).unwrap();
-    let bare = grown(
+    let bare = memory_per_connection(
         &Process::relay(&folder.path().join("relay.log"), false),
         connections,
         |number| number.to_string(),
     );
-    println!("  the bare server: {bare:.2} KiB for each connection");
-    let own = grown(&courtyard(built, folder.path()), connections, |number| {
+    println!("  the bare server: {bare:.2} KiB per connection");
+    let own = memory_per_connection(&courtyard(built, folder.path()), connections, |number| {
         hello(Some(&format!("actor{number}"))).to_string()
     });
-    println!("  Courtyard: {own:.2} KiB for each connection");
+    println!("  Courtyard: {own:.2} KiB per connection");
     let rounded = |value: f64| (value * 100.0).round() / 100.0;
     println!(
         "{}",
@@ -46,15 +46,15 @@ fn courtyard(built: &Built, folder: &Path) -> Process {
     Process::courtyard(built, folder, configuration)
 }
 
-/// Connects, and returns what each connection costs in KiB.
-fn grown(server: &Process, connections: usize, first_frame: impl Fn(usize) -> String) -> f64 {
+/// Connects, and returns the memory of a connection in KiB.
+fn memory_per_connection(server: &Process, connections: usize, first_frame: impl Fn(usize) -> String) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let mut open = Vec::with_capacity(connections);
-        // The first connections make what all share.
+        // The first connections allocate what all share.
         for number in 0..16 {
             open.push(connect(server, &first_frame(number)).await);
         }
@@ -63,7 +63,7 @@ fn grown(server: &Process, connections: usize, first_frame: impl Fn(usize) -> St
         for number in 16..connections {
             open.push(connect(server, &first_frame(number)).await);
         }
-        // By then the threads that signing in took have ended.
+        // Waits until the threads that served the sign-ins have ended.
         tokio::time::sleep(Duration::from_secs(15)).await;
         let after = server.resident_kib();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

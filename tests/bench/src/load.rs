@@ -1,5 +1,5 @@
-//! The load generator: connections that write prepared bytes and look at no more of an answer than they need, so that the
-//! server is what is measured.
+//! The load generator: connections that write prepared bytes and parse as little as possible of the answers, so that they
+//! measure the server and not themselves.
 
 use std::net::SocketAddr;
 
@@ -8,15 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// A mask for the frames of the client; RFC 6455 wants them masked, and a server has to undo any mask alike.
+/// Mask of the frames of clients, which RFC 6455 requires. A constant one costs the server as much as a random one.
 const MASK: [u8; 4] = [0x5a, 0x17, 0xc3, 0x88];
-/// Digits of a message's number.
+/// Hexadecimal digits of the number of a message.
 pub(super) const DIGITS: usize = 16;
 
-/// A WebSocket connection, bytes in and bytes out.
+/// A WebSocket connection on the level of bytes.
 pub(crate) struct Connection {
     pub(super) stream: TcpStream,
-    /// What was read, from `start` on.
+    /// Received bytes; those before `start` are consumed.
     bytes: Vec<u8>,
     start: usize,
 }
@@ -55,7 +55,7 @@ impl Connection {
     /// Returns the next text frame.
     pub(crate) async fn next(&mut self) -> String {
         loop {
-            if let Some((frame, _)) = self.take() {
+            if let Some((frame, _)) = self.pop_frame() {
                 return String::from_utf8(frame.to_vec()).unwrap();
             }
             self.read().await;
@@ -74,8 +74,8 @@ impl Connection {
         }
     }
 
-    /// Takes a text frame out of what was read, and tells whether it was one.
-    pub(super) fn take(&mut self) -> Option<(&[u8], u8)> {
+    /// Returns the next complete text frame of the received bytes, with its first byte. Skips pings.
+    pub(super) fn pop_frame(&mut self) -> Option<(&[u8], u8)> {
         loop {
             let bytes = &self.bytes[self.start..];
             let (&opcode, length) = (bytes.first()?, bytes.get(1)?);
@@ -109,7 +109,7 @@ impl Connection {
     }
 }
 
-/// Makes a masked text frame.
+/// Returns a masked text frame.
 fn masked(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()).unwrap() {
@@ -124,22 +124,22 @@ fn masked(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Two connections, of which the first one writes to the second one.
+/// A sender and the receiver of its messages.
 pub(crate) struct Pair {
     pub(crate) sender: Connection,
     pub(crate) receiver: Connection,
-    /// The conversation, as the frame names it.
+    /// Id of the conversation.
     pub(crate) conversation: String,
 }
 
-/// A prepared frame into which the number of a message is written.
-pub(super) struct Template {
+/// A prepared frame, into which the number of a message is written.
+pub(super) struct MessageTemplate {
     frame: Vec<u8>,
     digits: usize,
 }
 
-impl Template {
-    /// Prepares a message whose text has 200 bytes.
+impl MessageTemplate {
+    /// Prepares a message with a text of 200 bytes.
     pub(super) fn new(conversation: &str) -> Self {
         let id = "#".repeat(DIGITS);
         let text = "The quick brown fox jumps over the lazy dog. ".repeat(5);
@@ -167,7 +167,7 @@ impl Template {
     }
 }
 
-/// Returns a number that no earlier run on the same data has used.
+/// Returns a number that no earlier run with the same data used.
 pub(super) fn first_number() -> u64 {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -175,7 +175,7 @@ pub(super) fn first_number() -> u64 {
     u64::try_from(now.as_micros()).unwrap() << 8
 }
 
-/// Ends the tasks; one that panicked ends the benchmark.
+/// Aborts the tasks. If one panicked, panics.
 pub(super) async fn end(tasks: Vec<JoinHandle<()>>) {
     for task in tasks {
         task.abort();
@@ -186,12 +186,12 @@ pub(super) async fn end(tasks: Vec<JoinHandle<()>>) {
     }
 }
 
-/// Tells whether a frame is a message that arrives.
+/// Returns `true` if a frame delivers a message.
 pub(super) fn is_event(frame: &[u8]) -> bool {
     frame.starts_with(br#"{"type":"event""#) || frame.starts_with(br#"{"type":"send""#)
 }
 
-/// Tells whether a frame acknowledges a message.
+/// Returns `true` if a frame acknowledges a message.
 pub(super) fn is_ack(frame: &[u8]) -> bool {
     frame == b"ok" || frame.starts_with(br#"{"type":"ack""#)
 }

@@ -1,24 +1,24 @@
-//! Benchmarks. Each explains itself while it runs, and ends with one line of JSON whose keys carry their units.
+//! Benchmarks. Each describes itself while it runs, and ends with one line of JSON whose keys contain their units.
 //!
-//! Machines are shared and noisy, so speed is told as a ratio to something that runs in the same minute, in turns where both can
-//! be up at a time.
+//! Machines are shared and noisy, so speed is reported as a ratio to a reference that runs in the same minute, in turns where
+//! both can run at the same time.
 
-#![allow(clippy::unwrap_used, reason = "a broken premise is to end the benchmark")]
+#![allow(clippy::unwrap_used, reason = "a violated assumption ends the benchmark")]
 
-mod bare;
+mod alternatives;
 mod chat;
-mod disturbed;
 mod fanout;
-mod flood;
+mod full_product;
 mod hook;
 mod idle;
+mod interference;
+mod latency;
 mod load;
-mod pace;
-mod peers;
 mod process;
-mod product;
 mod relay;
 mod sync;
+mod throughput;
+mod wasmtime_baseline;
 
 use std::path::PathBuf;
 
@@ -27,84 +27,85 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What to measure.
+/// Benchmark to run.
 #[derive(Parser)]
 enum Bench {
-    /// What entering a plugin costs.
+    /// Cost of calling a plugin.
     Hook {
         #[command(flatten)]
         built: Built,
-        /// Measure this alone, for a profiler.
+        /// Measure only this, for a profiler.
         #[arg(long)]
         only: Option<hook::Only>,
     },
-    /// Durable messages, beside a bare relay.
+    /// Durable messages, compared with a bare relay.
     Chat {
         #[command(flatten)]
         built: Built,
-        /// Rounds, of which the median counts.
+        /// Rounds; the result is their median.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Seconds of each measurement.
         #[arg(long, default_value_t = 4)]
         seconds: u64,
     },
-    /// Latency of messages while a plugin is reloaded, and beside one that misbehaves.
-    Disturbed {
+    /// Latency of messages while a plugin is reloaded, and next to a misbehaving plugin.
+    #[command(name = "disturbed")]
+    Interference {
         #[command(flatten)]
         built: Built,
-        /// Rounds, of which the median counts.
+        /// Rounds; the result is their median.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Seconds of each measurement.
         #[arg(long, default_value_t = 8)]
         seconds: u64,
     },
-    /// Deliveries to a large group, beside a bare relay.
+    /// Deliveries to a large group, compared with a bare relay.
     Fanout {
         #[command(flatten)]
         built: Built,
-        /// Rounds, of which the median counts.
+        /// Rounds; the result is their median.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Seconds of each measurement.
         #[arg(long, default_value_t = 4)]
         seconds: u64,
     },
-    /// Time to catch up, with many conversations of which few changed.
+    /// Time to catch up on many conversations of which few changed.
     Sync {
         #[command(flatten)]
         built: Built,
-        /// Rounds, of which the median counts.
+        /// Rounds; the result is their median.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
-    /// Memory of idle connections, beside a bare server.
+    /// Memory of idle connections, compared with a bare server.
     Idle {
         #[command(flatten)]
         built: Built,
-        /// Connections.
+        /// Number of connections.
         #[arg(long, default_value_t = 10_000)]
         connections: usize,
     },
-    /// A hook as a child process; started by the other benchmarks.
+    /// A hook in a child process; started by other benchmarks.
     #[command(hide = true)]
     AnswerPipe,
-    /// A hook as a webhook; started by the other benchmarks.
+    /// A hook as a webhook; started by other benchmarks.
     #[command(hide = true)]
     AnswerHttp,
-    /// The bare relay that Courtyard is compared with; started by the other benchmarks.
+    /// The bare relay with which Courtyard is compared; started by other benchmarks.
     #[command(hide = true)]
     Relay {
-        /// The file that messages are appended to.
+        /// File to which messages are appended.
         log: PathBuf,
-        /// Whether every message goes to all other connections.
+        /// Send every message to all other connections.
         #[arg(long)]
         to_all: bool,
     },
 }
 
-/// What was built before.
+/// Paths of the build results, and of the data.
 #[derive(clap::Args)]
 struct Built {
     /// The `courtyard` binary.
@@ -113,7 +114,7 @@ struct Built {
     /// The folder of the plugins.
     #[arg(long)]
     plugins: PathBuf,
-    /// A folder for data, on the disk that is to be measured.
+    /// Folder for data, on the disk that is measured.
     #[arg(long)]
     data: PathBuf,
 }
@@ -122,17 +123,17 @@ fn main() {
     match Bench::parse() {
         Bench::Hook { built, only } => hook::run(&built, only),
         Bench::Chat { built, rounds, seconds } => chat::run(&built, rounds, seconds),
-        Bench::Disturbed { built, rounds, seconds } => disturbed::run(&built, rounds, seconds),
+        Bench::Interference { built, rounds, seconds } => interference::run(&built, rounds, seconds),
         Bench::Fanout { built, rounds, seconds } => fanout::run(&built, rounds, seconds),
         Bench::Sync { built, rounds } => sync::run(&built, rounds),
         Bench::Idle { built, connections } => idle::run(&built, connections),
-        Bench::AnswerPipe => peers::answer_pipe(),
-        Bench::AnswerHttp => peers::answer_http(),
+        Bench::AnswerPipe => alternatives::answer_pipe(),
+        Bench::AnswerHttp => alternatives::answer_http(),
         Bench::Relay { log, to_all } => relay::run(&log, to_all),
     }
 }
 
-/// Returns the value in the middle.
+/// Returns the median.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,4 +1,4 @@
-//! Servers under measurement: processes on a processor of their own, and what they use up.
+//! Measured servers: processes on a processor of their own, and their resource usage.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use super::Built;
 
-/// The processor of the servers; the generator has the other one.
+/// Processor of the servers; the generator uses the other one.
 const PROCESSOR: &str = "0";
-/// Ticks of the kernel's accounting in a second (`getconf CLK_TCK`; 100 on every Linux that there is).
+/// Ticks per second of the accounting of the kernel (`getconf CLK_TCK`; 100 on every Linux).
 const TICKS_PER_S: f64 = 100.0;
 
-/// A running server; ends with the value.
+/// A running server, which is killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Process {
-    /// Starts the bare relay, of pairs or of one group.
+    /// Starts the bare relay, for pairs or for one group.
     pub(crate) fn relay(log: &Path, to_all: bool) -> Self {
         let mut command = pinned(&std::env::current_exe().unwrap());
         command.arg("relay").arg(log);
@@ -30,14 +30,14 @@ impl Process {
         Self::start(command)
     }
 
-    /// Starts what answers webhooks.
+    /// Starts the server of the webhook.
     pub(crate) fn webhook() -> Self {
         let mut command = pinned(&std::env::current_exe().unwrap());
         command.arg("answer-http");
         Self::start(command)
     }
 
-    /// Starts Courtyard with a configuration in a folder.
+    /// Starts Courtyard in a folder, with this configuration.
     pub(crate) fn courtyard(built: &Built, folder: &Path, configuration: &str) -> Self {
         let file = folder.join("courtyard.toml");
         std::fs::write(&file, configuration).unwrap();
@@ -46,7 +46,7 @@ impl Process {
         Self::start(command)
     }
 
-    /// Starts a command that prints where it listens.
+    /// Starts a command that prints its address.
     fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -59,7 +59,7 @@ impl Process {
             .and_then(|address| address.parse().ok());
         Self {
             child,
-            address: address.unwrap_or_else(|| panic!("the server says {line:?}")),
+            address: address.unwrap_or_else(|| panic!("the server printed {line:?}")),
         }
     }
 
@@ -83,7 +83,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts this program with a command, and with pipes to it.
+/// Starts this program with a subcommand, and pipes to it.
 pub(crate) fn piped(command: &str) -> Child {
     let mut program = pinned(&std::env::current_exe().unwrap());
     let program = program.arg(command).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -96,10 +96,10 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
-/// Returns the processor time that a process used so far; `self` is this one.
+/// Returns the processor time of a process so far; `self` is this process.
 pub(crate) fn cpu(process: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // The second field is a name that may hold anything but ends with the last parenthesis.
+    // The second field is an arbitrary name, which ends with the last parenthesis.
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     Duration::from_secs_f64(ticks / TICKS_PER_S)

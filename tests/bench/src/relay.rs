@@ -1,9 +1,9 @@
-//! What Courtyard is compared with: a bare WebSocket relay with a group-committed log, on the same crates.
+//! The reference for Courtyard: a bare WebSocket relay with a group-committed log, on the same crates.
 //!
-//! It knows pairs and nothing else: the first frame of a connection is a number, and 2n and 2n + 1 are a pair. Every
-//! later frame is appended to one file, with its length and checksum; once the file is synced, the frame goes to the
-//! other one of the pair as it came, or to all others if it was told to, and two bytes to the sender. There are no ids, retries, numbers, members, limits,
-//! heartbeats or queries, and nothing is ever parsed.
+//! It knows only pairs: the first frame of a connection is a number, and 2n and 2n + 1 are a pair. Every later frame is
+//! appended to one file, with its length and checksum. Once the file is synced, the frame is sent unchanged to the other
+//! connection of the pair, or with `--to-all` to all others, and two bytes to the sender. It has no ids, retries, numbers,
+//! members, limits, heartbeats or queries, and parses nothing.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,14 +26,14 @@ use parking_lot::{Condvar, Mutex};
 use tokio::net::TcpListener;
 use yawc::{Frame, HttpWebSocket, Options, WebSocket};
 
-/// What a connection is to send.
+/// Frames that a connection is to send.
 #[derive(Default)]
-struct Queue {
+struct SendQueue {
     frames: Mutex<Vec<Bytes>>,
     waker: AtomicWaker,
 }
 
-impl Queue {
+impl SendQueue {
     fn push(&self, frame: Bytes) {
         let mut frames = self.frames.lock();
         frames.push(frame);
@@ -44,22 +44,22 @@ impl Queue {
         }
     }
 
-    fn take(&self) -> Vec<Bytes> {
+    fn drain(&self) -> Vec<Bytes> {
         std::mem::take(&mut *self.frames.lock())
     }
 }
 
 struct Message {
-    from: Arc<Queue>,
+    from: Arc<SendQueue>,
     number: u32,
     frame: Bytes,
 }
 
 #[derive(Default)]
 struct Relay {
-    /// Whether all connections are one group.
+    /// `true` if all connections are one group.
     to_all: bool,
-    connections: Mutex<HashMap<u32, Arc<Queue>>>,
+    connections: Mutex<HashMap<u32, Arc<SendQueue>>>,
     messages: Mutex<Vec<Message>>,
     work: Condvar,
 }
@@ -86,7 +86,7 @@ pub(crate) fn run(log: &Path, to_all: bool) {
             let relay = relay.clone();
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| upgrade(relay.clone(), request));
-                // A connection that ends early is the generator's business.
+                // The generator checks that connections stay open.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .with_upgrades()
@@ -117,7 +117,7 @@ enum Ready {
 
 impl Relay {
     async fn serve(&self, mut socket: HttpWebSocket) {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(SendQueue::default());
         let mut number = None;
         loop {
             let ready = poll_fn(|context| {
@@ -125,7 +125,7 @@ impl Relay {
                     return Poll::Ready(Ready::Frame(frame));
                 }
                 queue.waker.register(context.waker());
-                let frames = queue.take();
+                let frames = queue.drain();
                 if frames.is_empty() {
                     Poll::Pending
                 } else {

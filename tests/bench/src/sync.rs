@@ -1,25 +1,27 @@
-//! What it takes a device to catch up: with many conversations of which few changed, beside few that all changed.
+//! Time for a device to catch up: with many conversations of which few changed, compared with few that all changed.
 
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::chat::{round3, runtime, settle};
+use super::full_product::hello;
 use super::load::Connection;
 use super::process::Process;
-use super::product::hello;
 use super::{Built, median};
 
+/// Conversations of the first account.
 const MANY: usize = 1_000;
+/// Changed conversations of each account.
 const CHANGED: usize = 10;
-/// Syncs of one round, for each of both.
+/// Syncs of each account in one round.
 const SYNCS: usize = 300;
 
 pub(crate) fn run(built: &Built, rounds: usize) {
     println!(
-        "One account has {MANY} conversations of which {CHANGED} changed since it was here, another has {CHANGED} and all \
-         of them changed. Both ask in turn for what changed, {SYNCS} times in each of {rounds} rounds; the median of the \
-         medians counts. An answer has all that a device needs: numbers, read marks, unread counts and the newest event."
+        "One account has {MANY} conversations, of which {CHANGED} changed since its last sync; another has {CHANGED}, which \
+         all changed. Both sync in turns, {SYNCS} times in each of {rounds} rounds; the result is the median of the medians. \
+         An answer has everything that a device needs: numbers, read marks, unread counts and the newest event."
     );
     let runtime = runtime();
     let (mut ratios, mut many_us, mut few_us) = (Vec::new(), Vec::new(), Vec::new());
@@ -34,16 +36,16 @@ pub(crate) fn run(built: &Built, rounds: usize) {
         );
         let server = Process::courtyard(built, folder.path(), &configuration);
         let [many, few] = runtime.block_on(async {
-            let mut peer = connected(&server, "peer").await;
+            let mut peer = connect(&server, "peer").await;
             for number in 0..MANY + CHANGED {
                 write(&mut peer, number, "before").await;
             }
-            let mut accounts = [connected(&server, "many").await, connected(&server, "few").await];
+            let mut accounts = [connect(&server, "many").await, connect(&server, "few").await];
             let mut positions = Vec::new();
             for account in &mut accounts {
-                positions.push(synced(account, None).await["position"].clone());
+                positions.push(sync(account, None).await["position"].clone());
             }
-            // The changed ones are spread over all.
+            // Changes conversations that are spread evenly.
             for number in (0..MANY).step_by(MANY / CHANGED).chain(MANY..MANY + CHANGED) {
                 write(&mut peer, number, "since").await;
             }
@@ -52,7 +54,7 @@ pub(crate) fn run(built: &Built, rounds: usize) {
             for _ in 0..SYNCS {
                 for (index, account) in accounts.iter_mut().enumerate() {
                     let begin = Instant::now();
-                    let answer = synced(account, Some(&positions[index])).await;
+                    let answer = sync(account, Some(&positions[index])).await;
                     times[index].push(begin.elapsed().as_secs_f64() * 1e6);
                     let entries = answer["conversations"].as_array().unwrap();
                     assert_eq!(entries.len(), CHANGED);
@@ -94,7 +96,7 @@ fn listed(actor: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(one).collect()
 }
 
-async fn connected(server: &Process, actor: &str) -> Connection {
+async fn connect(server: &Process, actor: &str) -> Connection {
     let mut connection = Connection::open(server.address).await;
     connection.request(&hello(Some(actor))).await;
     connection
@@ -108,10 +110,10 @@ async fn write(peer: &mut Connection, number: usize, when: &str) {
     peer.request(&message).await;
 }
 
-async fn synced(account: &mut Connection, since: Option<&Value>) -> Value {
-    let mut asked = json!({"type": "sync", "id": "s"});
+async fn sync(account: &mut Connection, since: Option<&Value>) -> Value {
+    let mut request = json!({"type": "sync", "id": "s"});
     if let Some(since) = since {
-        asked["since"] = since.clone();
+        request["since"] = since.clone();
     }
-    account.request(&asked).await
+    account.request(&request).await
 }

@@ -1,21 +1,21 @@
-//! What is written until the server has it.
+//! Messages and acts that are sent until the server acknowledges them.
 
 use tokio::time::Instant;
 
-use super::{Answer, Broken, Driver, Over, frame_of};
-use crate::link::Link;
+use super::{ConnectionLost, Disconnect, Driver, Responder, frame_of};
+use crate::socket::Socket;
 use crate::{Ack, Error, Unsent};
 
-/// What waits for its ack.
-pub(super) struct Waiting {
+/// A message or an act without an acknowledgement.
+pub(super) struct QueuedRequest {
     pub(super) unsent: Unsent,
-    answer: Option<Answer<Ack>>,
-    /// Whether it was written on this connection.
+    answer: Option<Responder<Ack>>,
+    /// `true` if it was written on this connection.
     is_written: bool,
 }
 
-impl Waiting {
-    pub(super) fn new(unsent: Unsent, answer: Option<Answer<Ack>>) -> Self {
+impl QueuedRequest {
+    pub(super) fn new(unsent: Unsent, answer: Option<Responder<Ack>>) -> Self {
         Self {
             unsent,
             answer,
@@ -25,89 +25,88 @@ impl Waiting {
 }
 
 impl Driver {
-    /// Puts something into the outbox; refuses it if that is full.
-    pub(super) fn keep(&mut self, unsent: Unsent, answer: Answer<Ack>) {
+    /// Adds a request to the outbox. Fails with [`Error::Full`] if the outbox is full.
+    pub(super) fn enqueue(&mut self, unsent: Unsent, answer: Responder<Ack>) {
         if self.outbox.len() < self.options.outbox {
-            self.outbox.push_back(Waiting::new(unsent, Some(answer)));
+            self.outbox.push_back(QueuedRequest::new(unsent, Some(answer)));
         } else {
-            // Whoever does not wait for the answer does not want to know.
+            // The caller may have stopped waiting. The same holds below.
             let _ = answer.send(Err(Error::Full));
         }
     }
 
-    /// Writes what stands in the outbox, the oldest first, as far as its turn has come: acts that are on their way together
-    /// may overtake each other, so those on one message go one after the other.
-    pub(super) async fn write(&mut self, link: &mut Link) -> Result<(), Broken> {
+    /// Sends requests of the outbox, oldest first, up to `window` in flight. Acts in flight may overtake each other, so those
+    /// on one message are sent one after another.
+    pub(super) async fn write_outbox(&mut self, socket: &mut Socket) -> Result<(), ConnectionLost> {
         if self.actor.is_none() {
             return Ok(());
         }
-        let mut under_way = self.outbox.iter().filter(|waiting| waiting.is_written).count();
-        let mut at = 0;
-        while at < self.outbox.len() && under_way < self.window {
-            if !self.outbox[at].is_written && self.is_first_about(at) {
-                (self.outbox[at].is_written, under_way) = (true, under_way + 1);
-                let frame = frame_of(&self.outbox[at].unsent);
-                link.send(&frame).await.map_err(|_| Broken)?;
+        let mut in_flight = self.outbox.iter().filter(|queued| queued.is_written).count();
+        let mut index = 0;
+        while index < self.outbox.len() && in_flight < self.window {
+            if !self.outbox[index].is_written && self.is_first_of_target(index) {
+                (self.outbox[index].is_written, in_flight) = (true, in_flight + 1);
+                let frame = frame_of(&self.outbox[index].unsent);
+                socket.send(&frame).await.map_err(|_| ConnectionLost)?;
             }
-            at += 1;
+            index += 1;
         }
         Ok(())
     }
 
-    /// Whether nothing that stands before it is about the same message.
-    fn is_first_about(&self, at: usize) -> bool {
-        let unsent = &self.outbox[at].unsent;
-        let before = self.outbox.iter().take(at);
-        unsent.action.target().is_none() || !before.into_iter().any(|waiting| waiting.unsent.shares_target(unsent))
+    /// Returns `true` if no earlier request changes the same message.
+    fn is_first_of_target(&self, index: usize) -> bool {
+        let unsent = &self.outbox[index].unsent;
+        let before = self.outbox.iter().take(index);
+        unsent.action.target().is_none() || !before.into_iter().any(|queued| queued.unsent.shares_target(unsent))
     }
 
-    pub(super) fn list_unsent(&self, answer: Answer<Vec<Unsent>>) {
-        let unsent = self.outbox.iter().map(|waiting| waiting.unsent.clone()).collect();
-        // As above.
+    pub(super) fn list_unsent(&self, answer: Responder<Vec<Unsent>>) {
+        let unsent = self.outbox.iter().map(|queued| queued.unsent.clone()).collect();
         let _ = answer.send(Ok(unsent));
     }
 
-    /// Writes everything once more, so that it keeps its order; what the server has it answers again.
-    pub(super) async fn write_again(&mut self, link: &mut Link) -> Result<(), Broken> {
-        for waiting in &mut self.outbox {
-            waiting.is_written = false;
+    /// Sends the whole outbox again, to keep its order. The server acknowledges again what it has.
+    pub(super) async fn rewrite_outbox(&mut self, socket: &mut Socket) -> Result<(), ConnectionLost> {
+        for queued in &mut self.outbox {
+            queued.is_written = false;
         }
-        self.write(link).await
+        self.write_outbox(socket).await
     }
 
-    pub(super) async fn acked(&mut self, link: &mut Link, ack: Ack) -> Result<(), Over> {
-        let found = self.outbox.iter().position(|waiting| waiting.unsent.id == ack.id);
-        let Some(Waiting { unsent, answer, .. }) = found.and_then(|at| self.outbox.remove(at)) else {
+    pub(super) async fn on_ack(&mut self, socket: &mut Socket, ack: Ack) -> Result<(), Disconnect> {
+        let found = self.outbox.iter().position(|queued| queued.unsent.id == ack.id);
+        let Some(QueuedRequest { unsent, answer, .. }) = found.and_then(|index| self.outbox.remove(index)) else {
             return Ok(());
         };
         if let Some(answer) = answer {
             let _ = answer.send(Ok(ack.clone()));
         }
-        self.write(link).await.map_err(|Broken| Over::Broken)?;
+        self.write_outbox(socket).await?;
         let event = unsent.event(ack, self.actor.clone().unwrap_or_default());
-        self.arrive(link, event).await
+        self.on_event(socket, event).await
     }
 
-    /// Takes note that the server did not do something: never, or not now.
-    pub(super) async fn not_done(&mut self, link: &mut Link, id: &str, error: Error) -> Result<(), Over> {
-        let Some(at) = self.outbox.iter().position(|waiting| waiting.unsent.id == id) else {
+    /// Handles an error of a request of the outbox: postpones a temporary one, and reports another to the caller.
+    pub(super) async fn on_rejected(&mut self, socket: &mut Socket, id: &str, error: Error) -> Result<(), Disconnect> {
+        let Some(index) = self.outbox.iter().position(|queued| queued.unsent.id == id) else {
             return Ok(());
         };
         if matches!(error, Error::Refused { retry: true, .. }) {
-            self.put_off();
+            self.retry_later();
             return Ok(());
         }
-        if let Some(Waiting {
+        if let Some(QueuedRequest {
             answer: Some(answer), ..
-        }) = self.outbox.remove(at)
+        }) = self.outbox.remove(index)
         {
             let _ = answer.send(Err(error));
         }
-        self.write(link).await.map_err(|Broken| Over::Broken)
+        Ok(self.write_outbox(socket).await?)
     }
 
-    /// Asks again after a while.
-    pub(super) fn put_off(&mut self) {
-        self.again_at.get_or_insert(Instant::now() + self.pause);
+    /// Sends everything that was postponed again after a pause.
+    pub(super) fn retry_later(&mut self) {
+        self.retry_at.get_or_insert(Instant::now() + self.pause);
     }
 }

@@ -1,133 +1,135 @@
-//! What is said to the server of what was read and has arrived, what others say of themselves, and who is writing.
+//! Receipts of the actor and of other members, and typing notifications.
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Answer, Broken, DELIVERED, Driver, MARKS, Over, Request, TYPING_AGAIN, TYPING_SHOWN, parse};
-use crate::link::Link;
+use super::{
+    ConnectionLost, DELIVERY_DELAY, Disconnect, Driver, MAX_REPORTS, PendingRequest, Responder, TYPING_INTERVAL, TYPING_TIMEOUT, parse,
+};
 use crate::marks::{Mark, Watermarks};
+use crate::socket::Socket;
 use crate::{Event, LogEvent, Marks, Receipt};
 
 impl Driver {
     /// Returns the marks of a conversation.
     pub(super) fn marks_of(&mut self, conversation: &str) -> Marks {
         match self.marks.get_mut(conversation) {
-            Some(marks) => marks.shown(conversation),
-            None => Watermarks::default().shown(conversation),
+            Some(marks) => marks.snapshot(conversation),
+            None => Watermarks::default().snapshot(conversation),
         }
     }
 
-    /// Changes the marks of a conversation, and tells them if they are others then.
-    pub(super) async fn mark<T>(&mut self, conversation: &str, change: impl FnOnce(&mut Watermarks) -> T) -> T {
+    /// Changes the marks of a conversation, and emits an event if they differ then.
+    pub(super) async fn change_marks<T>(&mut self, conversation: &str, change: impl FnOnce(&mut Watermarks) -> T) -> T {
         let marks = self.marks.entry(conversation.to_owned()).or_default();
         let outcome = change(marks);
         if marks.take_change() {
-            let shown = marks.shown(conversation);
-            self.tell(Event::Marks(shown)).await;
+            let snapshot = marks.snapshot(conversation);
+            self.emit(Event::Marks(snapshot)).await;
         }
         outcome
     }
 
-    /// Takes note that the answers to what was said will not come.
-    pub(super) fn interrupt_marks(&mut self) {
-        (self.saying, self.say_at) = (0, None);
+    /// Handles the end of a connection: reports without an answer will be sent again.
+    pub(super) fn interrupt_reports(&mut self) {
+        (self.reporting, self.report_at) = (0, None);
         for (conversation, marks) in &mut self.marks {
-            marks.answered();
-            if marks.wants() {
-                self.unsaid.insert(conversation.clone());
+            marks.end_report();
+            if marks.has_unreported() {
+                self.unreported.insert(conversation.clone());
             }
         }
     }
 
-    /// Takes an event of somebody else in its turn.
-    pub(super) async fn marked_by(&mut self, event: &LogEvent) {
+    /// Applies a delivered event: ends the typing of its sender, and counts an event of another member.
+    pub(super) async fn apply_event_to_marks(&mut self, event: &LogEvent) {
         if event.is_message() {
-            self.stop_typing(&event.conversation, &event.sender).await;
+            self.end_typing_of(&event.conversation, &event.sender).await;
         }
         if Some(&event.sender) == self.actor.as_ref() {
             return;
         }
-        self.mark(&event.conversation, |marks| marks.arrive(event)).await;
-        self.is_delivered(&event.conversation, event.seq);
+        self.change_marks(&event.conversation, |marks| marks.add_event(event)).await;
+        self.mark_delivered(&event.conversation, event.seq);
     }
 
-    /// Takes note that events up to a number are here, which the server is told in a moment: once for many.
-    pub(super) fn is_delivered(&mut self, conversation: &str, seq: u64) {
+    /// Marks events up to a number as delivered. The server gets one receipt for many of them, after [`DELIVERY_DELAY`].
+    pub(super) fn mark_delivered(&mut self, conversation: &str, seq: u64) {
         if !self.options.delivers {
             return;
         }
         let marks = self.marks.entry(conversation.to_owned()).or_default();
-        marks.want(Mark {
+        marks.raise_local(Mark {
             delivered: seq,
             read: 0,
         });
-        if marks.wants() {
-            self.unsaid.insert(conversation.to_owned());
-            self.say_at.get_or_insert(Instant::now() + DELIVERED);
+        if marks.has_unreported() {
+            self.unreported.insert(conversation.to_owned());
+            self.report_at.get_or_insert(Instant::now() + DELIVERY_DELAY);
         }
     }
 
-    /// Takes note that events up to a number were read.
-    pub(super) fn is_read(&mut self, conversation: String, seq: u64) {
+    /// Marks events up to a number as read.
+    pub(super) fn mark_read(&mut self, conversation: String, seq: u64) {
         let marks = self.marks.entry(conversation.clone()).or_default();
-        marks.want(Mark {
+        marks.raise_local(Mark {
             delivered: 0,
             read: seq,
         });
-        if marks.wants() {
-            self.unsaid.insert(conversation);
+        if marks.has_unreported() {
+            self.unreported.insert(conversation);
         }
     }
 
-    /// Says the marks that the server does not have yet, some at a time.
-    pub(super) async fn say_marks(&mut self, link: &mut Link) -> Result<(), Broken> {
-        self.say_at = None;
+    /// Reports marks that the server doesn't have, of up to [`MAX_REPORTS`] conversations at a time.
+    pub(super) async fn report_marks(&mut self, socket: &mut Socket) -> Result<(), ConnectionLost> {
+        self.report_at = None;
         while self.actor.is_some()
-            && self.saying < MARKS
-            && let Some(conversation) = self.unsaid.pop_first()
+            && self.reporting < MAX_REPORTS
+            && let Some(conversation) = self.unreported.pop_first()
         {
-            let Some(Mark { delivered, read }) = self.marks.get_mut(&conversation).and_then(Watermarks::ask) else {
+            let Some(Mark { delivered, read }) = self.marks.get_mut(&conversation).and_then(Watermarks::begin_report) else {
                 continue;
             };
-            self.saying += 1;
+            self.reporting += 1;
             let frame = json!({
                 "type": "receipt", "conversation": conversation, "delivered": delivered, "read": read,
             });
-            self.request(link, frame, Request::Mark { conversation }).await?;
+            self.request(socket, frame, PendingRequest::Mark { conversation }).await?;
         }
         Ok(())
     }
 
-    /// Takes where the server has the own marks now.
-    pub(super) async fn said(&mut self, link: &mut Link, conversation: String, mark: Mark) -> Result<(), Over> {
-        self.saying = self.saying.saturating_sub(1);
+    /// Handles the answer to a report: the actor's marks on the server.
+    pub(super) async fn on_reported(&mut self, socket: &mut Socket, conversation: String, mark: Mark) -> Result<(), Disconnect> {
+        self.reporting = self.reporting.saturating_sub(1);
         if let Some(marks) = self.marks.get_mut(&conversation) {
-            marks.answered();
+            marks.end_report();
         }
-        self.stand(link, &conversation, mark).await?;
-        if self.marks.get(&conversation).is_some_and(Watermarks::wants) {
-            self.unsaid.insert(conversation);
+        self.apply_own_marks(socket, &conversation, mark).await?;
+        if self.marks.get(&conversation).is_some_and(Watermarks::has_unreported) {
+            self.unreported.insert(conversation);
         }
-        self.say_marks(link).await.map_err(|Broken| Over::Broken)
+        Ok(self.report_marks(socket).await?)
     }
 
-    /// Takes note that the server did not take the marks of a conversation: never, or not now.
-    pub(super) async fn not_said(&mut self, link: &mut Link, conversation: String, retry: bool) -> Result<(), Over> {
-        self.saying = self.saying.saturating_sub(1);
+    /// Handles an error of a report: postpones it if `retry`, else discards the marks.
+    pub(super) async fn on_report_error(&mut self, socket: &mut Socket, conversation: String, retry: bool) -> Result<(), Disconnect> {
+        self.reporting = self.reporting.saturating_sub(1);
         if let Some(marks) = self.marks.get_mut(&conversation) {
             if retry {
-                marks.answered();
-                self.unsaid.insert(conversation);
-                self.put_off();
+                marks.end_report();
+                self.unreported.insert(conversation);
+                self.retry_later();
                 return Ok(());
             }
-            marks.give_up();
+            marks.discard_local();
         }
-        self.say_marks(link).await.map_err(|Broken| Over::Broken)
+        Ok(self.report_marks(socket).await?)
     }
 
-    /// Takes where somebody is, as the server tells it by itself.
-    pub(super) async fn receipt(&mut self, link: &mut Link, text: &str) -> Result<(), Over> {
+    /// Handles a receipt that the server sent by itself.
+    pub(super) async fn on_receipt(&mut self, socket: &mut Socket, text: &str) -> Result<(), Disconnect> {
         #[derive(serde::Deserialize)]
         struct Frame {
             conversation: String,
@@ -137,58 +139,59 @@ impl Driver {
         let Frame { conversation, receipt } = parse(text)?;
         if Some(&receipt.actor) == self.actor.as_ref() {
             let Receipt { delivered, read, .. } = receipt;
-            return self.stand(link, &conversation, Mark { delivered, read }).await;
+            return self.apply_own_marks(socket, &conversation, Mark { delivered, read }).await;
         }
-        self.mark(&conversation, |marks| marks.other(&receipt)).await;
+        self.change_marks(&conversation, |marks| marks.apply_receipt(&receipt)).await;
         Ok(())
     }
 
-    async fn stand(&mut self, link: &mut Link, conversation: &str, mark: Mark) -> Result<(), Over> {
-        if self.mark(conversation, |marks| marks.stand(mark)).await {
-            self.is_behind = true;
+    async fn apply_own_marks(&mut self, socket: &mut Socket, conversation: &str, mark: Mark) -> Result<(), Disconnect> {
+        if self.change_marks(conversation, |marks| marks.apply_own(mark)).await {
+            self.needs_sync = true;
         }
-        self.sync(link).await.map_err(|Broken| Over::Broken)
+        Ok(self.sync(socket).await?)
     }
 
-    /// Takes a page of where the members of a conversation are.
-    pub(super) async fn take_receipts(
+    /// Handles a page of receipts.
+    pub(super) async fn on_receipts(
         &mut self,
         conversation: &str,
         receipts: Vec<Receipt>,
-        answer: Answer<Vec<Receipt>>,
+        answer: Responder<Vec<Receipt>>,
     ) {
         let actor = self.actor.clone();
         let others = receipts.iter().filter(|receipt| Some(&receipt.actor) != actor.as_ref());
-        self.mark(conversation, |marks| others.for_each(|receipt| marks.other(receipt)))
+        self.change_marks(conversation, |marks| others.for_each(|receipt| marks.apply_receipt(receipt)))
             .await;
-        // Whoever waits no longer needs no answer.
+        // The caller may have stopped waiting.
         let _ = answer.send(Ok(receipts));
     }
 
-    /// Tells the others that one is writing, unless that was just told.
-    pub(super) async fn write_typing(&mut self, link: &mut Link, conversation: String) -> Result<(), Broken> {
+    /// Sends a typing notification, unless one was sent within [`TYPING_INTERVAL`].
+    pub(super) async fn send_typing(&mut self, socket: &mut Socket, conversation: String) -> Result<(), ConnectionLost> {
         let now = Instant::now();
-        self.typed.retain(|_, told| now.duration_since(*told) < TYPING_AGAIN);
-        if self.actor.is_none() || self.typed.contains_key(&conversation) {
+        self.typing_sent
+            .retain(|_, sent| now.duration_since(*sent) < TYPING_INTERVAL);
+        if self.actor.is_none() || self.typing_sent.contains_key(&conversation) {
             return Ok(());
         }
         let frame = json!({"type": "typing", "conversation": conversation});
-        self.typed.insert(conversation, now);
-        link.send(&frame).await.map_err(|_| Broken)
+        self.typing_sent.insert(conversation, now);
+        socket.send(&frame).await.map_err(|_| ConnectionLost)
     }
 
-    /// Takes that somebody is writing.
-    pub(super) fn typing(&mut self, text: &str) -> Result<(), Over> {
+    /// Handles a typing notification of another member.
+    pub(super) fn on_typing(&mut self, text: &str) -> Result<(), Disconnect> {
         #[derive(serde::Deserialize)]
         struct Frame {
             conversation: String,
             actor: String,
         }
         let Frame { conversation, actor } = parse(text)?;
-        let until = Instant::now() + TYPING_SHOWN;
+        let until = Instant::now() + TYPING_TIMEOUT;
         let writer = (conversation, actor);
-        if let Some(shown) = self.writers.get_mut(&writer) {
-            *shown = until;
+        if let Some(end) = self.typing_until.get_mut(&writer) {
+            *end = until;
             return Ok(());
         }
         let (conversation, actor) = writer.clone();
@@ -197,36 +200,36 @@ impl Driver {
             actor,
             on: true,
         };
-        // As with signals: whoever reads too slowly misses it, and is not told its end either.
+        // Dropped like a signal if the application reads its events too slowly. Then its end isn't emitted either.
         if self.events.try_send(on).is_ok() {
-            self.writers.insert(writer, until);
+            self.typing_until.insert(writer, until);
         }
         Ok(())
     }
 
-    async fn stop_typing(&mut self, conversation: &str, actor: &str) {
-        // Most conversations have nobody writing, so that no key need be made.
-        if !self.writers.is_empty() {
+    async fn end_typing_of(&mut self, conversation: &str, actor: &str) {
+        // Avoids the allocation of a key in the common case.
+        if !self.typing_until.is_empty() {
             let writer = (conversation.to_owned(), actor.to_owned());
-            if self.writers.remove(&writer).is_some() {
-                self.tell_idle(writer).await;
+            if self.typing_until.remove(&writer).is_some() {
+                self.emit_typing_ended(writer).await;
             }
         }
     }
 
-    /// Ends what is shown of those who have not written for a while; of everybody without a time.
-    pub(super) async fn stop_writers(&mut self, now: Option<Instant>) {
-        let over = |until: &Instant| now.is_none_or(|now| *until <= now);
-        let ended = self.writers.iter().filter(|(_, until)| over(until));
+    /// Ends the typing of members whose time is up at `now`; of all members without a time.
+    pub(super) async fn end_typing(&mut self, now: Option<Instant>) {
+        let is_over = |until: &Instant| now.is_none_or(|now| *until <= now);
+        let ended = self.typing_until.iter().filter(|(_, until)| is_over(until));
         let ended: Vec<_> = ended.map(|(writer, _)| writer.clone()).collect();
         for writer in ended {
-            self.writers.remove(&writer);
-            self.tell_idle(writer).await;
+            self.typing_until.remove(&writer);
+            self.emit_typing_ended(writer).await;
         }
     }
 
-    async fn tell_idle(&self, (conversation, actor): (String, String)) {
-        self.tell(Event::Typing {
+    async fn emit_typing_ended(&self, (conversation, actor): (String, String)) {
+        self.emit(Event::Typing {
             conversation,
             actor,
             on: false,

@@ -71,7 +71,7 @@ impl FunctionExport {
 ///
 /// # Errors
 /// If it has another type.
-pub(in crate::plugin::wasm) fn export(
+pub(super) fn export(
     module: &Module,
     name: &str,
     params: Vec<ValType>,

@@ -8,29 +8,19 @@
 mod function;
 mod import;
 mod in_place;
+mod memory;
 pub(super) mod record;
 pub(super) mod value;
 
-pub(super) use function::{FunctionExport, LiftResult, RawFunction, TypeMismatch, export};
+pub(super) use function::{FunctionExport, LiftResult, RawFunction, TypeMismatch};
 pub(super) use import::import;
 pub(super) use in_place::{InPlace, InPlaceExports};
+pub(super) use memory::GuestExports;
 pub(super) use value::LowerParams;
 
-use wasmtime::{AsContextMut, Func, Memory, Result, StoreContextMut, ValRaw, bail};
+use wasmtime::{AsContextMut, Func, Result, StoreContextMut, ValRaw, bail};
 
-/// Memory of a guest, and the function that allocates in it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GuestMemory {
-    memory: Memory,
-    realloc: Func,
-}
-
-impl GuestMemory {
-    /// `realloc` must take four 32-bit numbers and return one.
-    pub(super) fn new(memory: Memory, realloc: Func) -> Self {
-        Self { memory, realloc }
-    }
-}
+use memory::GuestMemory;
 
 /// State of a guest that is called by this ABI.
 #[derive(Debug)]
@@ -50,11 +40,6 @@ impl GuestState {
             may_call_host: true,
             liftable,
         }
-    }
-
-    /// Sets the memory of the instantiated guest.
-    pub(super) fn set_memory(&mut self, memory: GuestMemory) {
-        self.memory = Some(memory);
     }
 
     /// Begins a call that may lift `liftable` bytes out of the guest.
@@ -120,7 +105,7 @@ impl<T: HasGuest> Lowering<'_, T> {
     #[expect(unsafe_code, reason = "see `call_raw`")]
     fn allocate(&mut self, align: usize, size: usize) -> Result<usize> {
         let mut values = [number(0)?, number(0)?, number(align)?, number(size)?];
-        // SAFETY: `GuestMemory::new` requires that it takes four 32-bit numbers and returns one.
+        // SAFETY: `GuestExports::find` checked that it takes four 32-bit numbers and returns one.
         unsafe { call_allocator(&mut self.store, self.guest.realloc, &mut values) }?;
         checked_address(values[0].get_u32(), align, size, self.memory().len())
     }

@@ -1,4 +1,4 @@
-//! Courtyard as it comes: with the plugins of `config/courtyard.toml`, and people who sign up.
+//! Courtyard with the plugins of `config/courtyard.toml`, and users who sign up.
 
 use std::net::SocketAddr;
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::Built;
 use super::load::Connection;
 
-/// What the servers of all benchmarks begin with.
+/// First lines of the configuration of every server.
 pub(crate) const HEAD: &str = "data = \"data\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"error\"\n";
 
-/// The configuration that comes along, of which the plugins and what they are granted are taken.
+/// The default configuration, from which plugins and grants are read.
 const DEFAULT: &str = include_str!("../../../config/courtyard.toml");
 
-/// Configures plugins of the default configuration: all, or those of these ids.
+/// Returns the configuration of plugins of the default configuration: all, or those with these ids.
 pub(crate) fn plugins(built: &Built, ids: Option<&[&str]>) -> String {
     let default: toml::Table = DEFAULT.parse().unwrap();
     let text = |plugin: &toml::Value, key: &str| plugin[key].as_str().unwrap().to_owned();
@@ -30,39 +30,39 @@ pub(crate) fn plugins(built: &Built, ids: Option<&[&str]>) -> String {
             plugin["grant"]
         );
         if id == "users" {
-            // What is measured is messages, not logins.
+            // Benchmarks measure messages, not sign-ins.
             configuration += "config = { argon2 = { memory_kib = 8, iterations = 1, parallelism = 1 } }\n";
         }
     }
     configuration
 }
 
-/// Configures a guard that reads a key for every direct message.
+/// Returns the configuration of a guard that reads a key for every direct message.
 pub(crate) fn guard(built: &Built) -> String {
     let path = built.plugins.join("probe.wasm").canonicalize().unwrap();
     format!("[[plugins]]\nid = \"probe\"\npath = {path:?}\ngrant = [\"kv\"]\nconfig = {{ deed = \"read\" }}\n")
 }
 
-/// Somebody who signed up.
-pub(crate) struct Person {
+/// An account.
+pub(crate) struct Account {
     pub(crate) actor: String,
     pub(crate) token: String,
 }
 
-/// Registers somebody with the users plugin.
-pub(crate) async fn sign_up(address: SocketAddr, name: &str) -> Person {
+/// Registers an account with the users plugin.
+pub(crate) async fn sign_up(address: SocketAddr, name: &str) -> Account {
     let mut connection = Connection::open(address).await;
     connection.request(&hello(None)).await;
     let params = json!({"name": name, "password": "correct horse"});
     let session = connection.request(&call("users.register", &params)).await;
     let text = |key: &str| session["value"][key].as_str().unwrap().to_owned();
-    Person {
+    Account {
         actor: text("actor"),
         token: text("token"),
     }
 }
 
-/// Opens a connection that is signed in.
+/// Opens a signed-in connection.
 pub(crate) async fn sign_in(address: SocketAddr, token: &str) -> Connection {
     let mut connection = Connection::open(address).await;
     connection.request(&hello(Some(token))).await;

@@ -1,4 +1,4 @@
-//! As many messages as a server takes, of several servers in turns.
+//! Highest throughput of messages, of several servers in turns.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,34 +8,35 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::load::{Connection, Pair, Template, end, first_number, is_ack, is_event};
+use super::load::{Connection, Pair, MessageTemplate, end, first_number, is_ack, is_event};
 use super::process::{Process, cpu};
 
-/// How long one server is measured before it is the next one's turn.
+/// Time for which one server is measured before the next one.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// What writers and readers share.
+/// Shared by writers and readers.
 #[derive(Default)]
 struct Shared {
-    /// Whether messages are wanted.
-    wanted: Cell<bool>,
+    /// `true` while messages are sent.
+    running: Cell<bool>,
     changed: Notify,
+    /// Number of the next message.
     number: Cell<u64>,
     in_flight: Cell<u64>,
     delivered: Cell<u64>,
 }
 
-/// Connections that keep their windows full while that is wanted.
-pub(crate) struct Flood {
+/// Connections that keep their windows full while they run.
+pub(crate) struct SaturatedLoad {
     shared: Rc<Shared>,
-    /// Deliveries of each message.
+    /// Number of deliveries of each message.
     copies: u64,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Flood {
-    /// Makes a flood of pairs.
-    pub(crate) fn of(pairs: Vec<Pair>, window: usize) -> Self {
+impl SaturatedLoad {
+    /// Creates a load of pairs.
+    pub(crate) fn of_pairs(pairs: Vec<Pair>, window: usize) -> Self {
         let both = pairs
             .into_iter()
             .map(|pair| ((pair.sender, pair.conversation), pair.receiver));
@@ -43,7 +44,7 @@ impl Flood {
         Self::new(senders, receivers, window)
     }
 
-    /// Makes a flood of senders, each with as many receivers as there are for one.
+    /// Creates a load of senders, each with the same number of receivers.
     pub(crate) fn new(senders: Vec<(Connection, String)>, receivers: Vec<Connection>, window: usize) -> Self {
         let shared = Rc::new(Shared::default());
         shared.number.set(first_number());
@@ -63,18 +64,18 @@ impl Flood {
         Self { shared, copies, tasks }
     }
 
-    /// Writes for so long, and returns once everything has been acknowledged and delivered: how many deliveries there were.
+    /// Sends for `time`, waits until everything is acknowledged and delivered, and returns the number of deliveries.
     async fn run(&self, time: Duration) -> u64 {
         let Shared { number, delivered, .. } = &*self.shared;
         let before = (number.get(), delivered.get());
-        self.shared.wanted.set(true);
+        self.shared.running.set(true);
         self.shared.changed.notify_waiters();
         tokio::time::sleep(time).await;
-        self.shared.wanted.set(false);
-        let patience = Instant::now() + Duration::from_secs(10);
+        self.shared.running.set(false);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while self.shared.in_flight.get() > 0 || delivered.get() - before.1 < (number.get() - before.0) * self.copies {
             assert!(!self.tasks.iter().any(JoinHandle::is_finished), "a connection ended");
-            assert!(Instant::now() < patience, "some messages did not arrive");
+            assert!(Instant::now() < deadline, "some messages did not arrive");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         delivered.get() - before.1
@@ -85,7 +86,7 @@ impl Flood {
     }
 }
 
-/// What a server came to with full windows.
+/// Result of a server with full windows.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Throughput {
     deliveries: u64,
@@ -100,37 +101,37 @@ impl Throughput {
         self.deliveries as f64
     }
 
-    /// Messages that were acknowledged and delivered, for each second.
+    /// Returns the acknowledged and delivered messages per second.
     pub(crate) fn per_s(&self) -> f64 {
         self.deliveries() / self.elapsed.as_secs_f64()
     }
 
-    /// The same, for each second of the server's processor time.
+    /// Returns the same per second of processor time of the server.
     pub(crate) fn per_cpu_s(&self) -> f64 {
         self.deliveries() / self.server.as_secs_f64()
     }
 
-    /// How busy the server was, 1 for a whole processor.
+    /// Returns the load of the server: 1 is a whole processor.
     pub(crate) fn server_busy(&self) -> f64 {
         self.server.as_secs_f64() / self.elapsed.as_secs_f64()
     }
 
-    /// How busy the generator was.
+    /// Returns the load of the generator: 1 is a whole processor.
     pub(crate) fn generator_busy(&self) -> f64 {
         self.generator.as_secs_f64() / self.elapsed.as_secs_f64()
     }
 }
 
-/// Floods servers for so many seconds each, in short turns, so that whatever else the machine does meets all of them alike.
-/// The processor time of a server is that of all turns: what it puts off to those of others counts as well.
-pub(crate) async fn in_turns<const N: usize>(servers: [(&Process, &Flood); N], seconds: u64) -> [Throughput; N] {
-    for (_, flood) in servers {
-        flood.run(4 * SLICE).await;
+/// Saturates each server for `seconds`, in short turns, so that other work on the machine affects all of them alike. The
+/// processor time of a server includes the turns of the others: work that it postpones counts.
+pub(crate) async fn in_turns<const N: usize>(servers: [(&Process, &SaturatedLoad); N], seconds: u64) -> [Throughput; N] {
+    for (_, load) in servers {
+        load.run(4 * SLICE).await;
     }
     let mut sums = [Throughput::default(); N];
     let before = servers.map(|(server, _)| server.cpu());
     for turn in 0..u128::from(seconds) * 1_000 / SLICE.as_millis() {
-        // Each is as often before another one as after it.
+        // Each server runs as often before another one as after it.
         let mut order: Vec<usize> = (0..N).collect();
         if turn % 2 == 1 {
             order.reverse();
@@ -149,11 +150,11 @@ pub(crate) async fn in_turns<const N: usize>(servers: [(&Process, &Flood); N], s
 }
 
 async fn keep_full(mut sender: Connection, conversation: String, window: usize, shared: Rc<Shared>) {
-    let mut template = Template::new(&conversation);
+    let mut template = MessageTemplate::new(&conversation);
     let (mut bytes, mut free) = (Vec::new(), window);
     loop {
         let changed = shared.changed.notified();
-        if shared.wanted.get() {
+        if shared.running.get() {
             bytes.clear();
             for _ in 0..free {
                 template.write(shared.number.replace(shared.number.get() + 1), &mut bytes);
@@ -167,7 +168,7 @@ async fn keep_full(mut sender: Connection, conversation: String, window: usize, 
             continue;
         }
         sender.read().await;
-        while let Some((frame, _)) = sender.take() {
+        while let Some((frame, _)) = sender.pop_frame() {
             assert!(is_ack(frame), "{}", String::from_utf8_lossy(frame));
             free += 1;
             shared.in_flight.set(shared.in_flight.get() - 1);
@@ -178,7 +179,7 @@ async fn keep_full(mut sender: Connection, conversation: String, window: usize, 
 async fn count(mut receiver: Connection, shared: Rc<Shared>) {
     loop {
         receiver.read().await;
-        while let Some((frame, _)) = receiver.take() {
+        while let Some((frame, _)) = receiver.pop_frame() {
             assert!(is_event(frame), "{}", String::from_utf8_lossy(frame));
             shared.delivered.set(shared.delivered.get() + 1);
         }

@@ -1,4 +1,4 @@
-//! One WebSocket connection.
+//! A WebSocket connection.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use yawc::{Frame, OpCode, WebSocket};
 
 use crate::Options;
 
-/// A connection of either kind.
+/// A TCP connection, with or without TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to the host of a URL, with TLS for `wss` and `https`.
-pub(crate) async fn connect(url: &Url, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Failure> {
+pub(crate) async fn connect(url: &Url, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, ConnectError> {
     let host = url.host_str().ok_or("the URL has no host")?.to_owned();
     let port = url.port_or_known_default().ok_or("the URL has no port")?;
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
@@ -29,63 +29,63 @@ pub(crate) async fn connect(url: &Url, tls: Option<&Arc<ClientConfig>>) -> Resul
     }
     let tls = match tls {
         Some(tls) => tls.clone(),
-        None => trust_the_system()?,
+        None => system_tls()?,
     };
     let name = ServerName::try_from(host)?;
     Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
 }
 
-/// An open connection.
-pub(crate) struct Link(WebSocket<Box<dyn Stream>>);
+/// An established connection.
+pub(crate) struct Socket(WebSocket<Box<dyn Stream>>);
 
-/// What comes over a connection.
+/// What a connection receives.
 pub(crate) enum Received {
     Text(String),
-    /// Something that only shows life.
-    Life,
-    /// The end, with the server's close code if it gave one.
-    End(Option<u16>),
+    /// Any other frame, which shows that the server is alive.
+    Alive,
+    /// The end of the connection, with the close code of the server if it sent one.
+    Closed(Option<u16>),
 }
 
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Link {
-    /// Opens a connection.
-    pub(crate) async fn open(options: &Options) -> Result<Self, Failure> {
+impl Socket {
+    /// Establishes a connection.
+    pub(crate) async fn open(options: &Options) -> Result<Self, ConnectError> {
         let url: Url = options.url.parse()?;
         let stream = connect(&url, options.tls.as_ref()).await?;
         let settings = yawc::Options::default().with_max_payload_read(16 << 20);
         Ok(Self(WebSocket::handshake(url, stream, settings).await?))
     }
 
-    /// Sends a frame; one that gets lost is noticed by what does not come back.
-    pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), Failure> {
+    /// Sends a frame. A lost frame goes unnoticed here: the missing answer shows it.
+    pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), ConnectError> {
         Ok(self.0.send(Frame::text(frame.to_string())).await?)
     }
 
-    /// Waits for what comes. Loses nothing when it is dropped.
+    /// Waits for the next frame. Cancel safe: dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Received {
         match self.0.next_frame().await {
-            Err(_) => Received::End(None),
+            Err(_) => Received::Closed(None),
             Ok(frame) => match frame.opcode() {
                 OpCode::Text => Received::Text(String::from_utf8_lossy(frame.payload()).into_owned()),
-                OpCode::Close => Received::End(frame.close_code().map(Into::into)),
-                _ => Received::Life,
+                OpCode::Close => Received::Closed(frame.close_code().map(Into::into)),
+                _ => Received::Alive,
             },
         }
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     pub(crate) async fn close(mut self) {
-        // The other side may be gone.
+        // The connection may be lost already.
         let _ = self.0.send(Frame::close(yawc::close::CloseCode::Normal, "")).await;
     }
 }
 
-/// Trusts the certificates that the operating system trusts.
-pub(crate) fn trust_the_system() -> Result<Arc<ClientConfig>, Failure> {
+/// Returns a configuration that trusts the certificates that the operating system trusts.
+pub(crate) fn system_tls() -> Result<Arc<ClientConfig>, ConnectError> {
     let mut roots = rustls::RootCertStore::empty();
-    // Some certificates of a system are often of a kind that is not supported; the others are still good.
+    // Skips certificates of unsupported kinds, which many systems have.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
-//! Messages at a steady pace, and how long each takes.
+//! Latency of messages that are sent at a constant rate.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,17 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 
-use super::load::{Connection, DIGITS, Pair, Template, end, first_number, is_event};
+use super::load::{Connection, DIGITS, MessageTemplate, Pair, end, first_number, is_event};
 
-/// How long one server is measured before it is the next one's turn.
+/// Time for which one server is measured before the next one.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// Milliseconds from the write of a message to its arrival at the other side, sorted.
+/// Milliseconds from sending a message to its arrival at the receiver, sorted.
 #[derive(Default)]
 pub(crate) struct Latencies(Vec<f64>);
 
 impl Latencies {
-    /// Returns the value that so many of a hundred stay under.
+    /// Returns a percentile.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
     }
@@ -29,33 +29,33 @@ impl Latencies {
     }
 }
 
-/// What the one who writes and the readers share.
+/// Shared by the sender and the receivers.
 #[derive(Default)]
 struct Shared {
-    /// The number of the first message in `sent`.
+    /// Number of the first message in `sent`.
     first: Cell<u64>,
     sent: RefCell<Vec<Instant>>,
     arrived: RefCell<Vec<f64>>,
 }
 
-/// Pairs that write so many messages in every second, whatever comes back.
-pub(crate) struct Pace {
+/// Pairs that send a constant number of messages per second, independent of the answers.
+pub(crate) struct PacedLoad {
     per_s: u64,
     shared: Rc<Shared>,
-    senders: Vec<(Template, OwnedWriteHalf)>,
+    senders: Vec<(MessageTemplate, OwnedWriteHalf)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Pace {
-    pub(crate) fn of(pairs: Vec<Pair>, per_s: u64) -> Self {
+impl PacedLoad {
+    pub(crate) fn of_pairs(pairs: Vec<Pair>, per_s: u64) -> Self {
         let shared = Rc::new(Shared::default());
         shared.first.set(first_number());
         let (mut senders, mut tasks) = (Vec::new(), Vec::new());
         for pair in pairs {
             let (reading, writing) = pair.sender.stream.into_split();
-            senders.push((Template::new(&pair.conversation), writing));
+            senders.push((MessageTemplate::new(&pair.conversation), writing));
             tasks.push(tokio::task::spawn_local(discard(reading)));
-            tasks.push(tokio::task::spawn_local(note_arrivals(pair.receiver, shared.clone())));
+            tasks.push(tokio::task::spawn_local(record_arrivals(pair.receiver, shared.clone())));
         }
         Self {
             per_s,
@@ -65,7 +65,7 @@ impl Pace {
         }
     }
 
-    /// Writes for so long, and returns once everything has arrived: how long each took.
+    /// Sends for `time`, waits until everything has arrived, and returns the latencies in milliseconds.
     async fn run(&mut self, time: Duration) -> Vec<f64> {
         let begin = Instant::now();
         let pause = Duration::from_secs(1) / u32::try_from(self.per_s).unwrap();
@@ -83,10 +83,10 @@ impl Pace {
             self.shared.sent.borrow_mut().push(Instant::now());
             writing.write_all(&bytes).await.unwrap();
         }
-        let patience = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while self.shared.arrived.borrow().len() < total {
             assert!(!self.tasks.iter().any(JoinHandle::is_finished), "a connection ended");
-            assert!(Instant::now() < patience, "some messages did not arrive");
+            assert!(Instant::now() < deadline, "some messages did not arrive");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.shared.sent.borrow_mut().clear();
@@ -96,7 +96,7 @@ impl Pace {
         self.shared.arrived.take()
     }
 
-    /// Measures for some seconds, after half a second to warm up.
+    /// Measures for `seconds`, after half a second of warm-up.
     pub(crate) async fn measure(mut self, seconds: u64) -> Latencies {
         let mut latencies = Latencies::default();
         self.run(SLICE).await;
@@ -106,20 +106,19 @@ impl Pace {
     }
 }
 
-/// Measures several servers for so many seconds each, in short turns, so that whatever else the machine does meets all of them
-/// alike.
-pub(crate) async fn in_turns<const N: usize>(mut paces: [Pace; N], seconds: u64) -> [Latencies; N] {
-    for pace in &mut paces {
-        pace.run(SLICE).await;
+/// Measures several servers for `seconds` each, in short turns, so that other work on the machine affects all of them alike.
+pub(crate) async fn in_turns<const N: usize>(mut loads: [PacedLoad; N], seconds: u64) -> [Latencies; N] {
+    for load in &mut loads {
+        load.run(SLICE).await;
     }
     let mut sums = [(); N].map(|()| Latencies::default());
     for _ in 0..u128::from(seconds) * 1_000 / SLICE.as_millis() {
-        for (pace, sum) in paces.iter_mut().zip(&mut sums) {
-            sum.add(pace.run(SLICE).await);
+        for (load, sum) in loads.iter_mut().zip(&mut sums) {
+            sum.add(load.run(SLICE).await);
         }
     }
-    for pace in paces {
-        end(pace.tasks).await;
+    for load in loads {
+        end(load.tasks).await;
     }
     sums
 }
@@ -129,11 +128,11 @@ async fn discard(mut reading: OwnedReadHalf) {
     while reading.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
-async fn note_arrivals(mut receiver: Connection, shared: Rc<Shared>) {
+async fn record_arrivals(mut receiver: Connection, shared: Rc<Shared>) {
     loop {
         receiver.read().await;
         let now = Instant::now();
-        while let Some((frame, _)) = receiver.take() {
+        while let Some((frame, _)) = receiver.pop_frame() {
             assert!(is_event(frame), "{}", String::from_utf8_lossy(frame));
             let number = number_in(frame).unwrap();
             let index = usize::try_from(number - shared.first.get()).unwrap();
@@ -143,7 +142,7 @@ async fn note_arrivals(mut receiver: Connection, shared: Rc<Shared>) {
     }
 }
 
-/// Finds the number of a message: the only member of so many hexadecimal digits.
+/// Returns the number of a message: the only member of [`DIGITS`] hexadecimal digits.
 fn number_in(frame: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(frame).ok()?;
     text.split('"')

@@ -1,4 +1,4 @@
-//! HTTP requests to a host, one after the other on a connection that is opened anew where it has to be.
+//! HTTP requests to a host, one after another on a connection that is established again when necessary.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,112 +16,119 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use url::{Position, Url};
 
-use crate::link::{Failure, connect};
+use crate::socket::{ConnectError, connect};
 use crate::{Blobs, Error};
 
-/// How long opening a connection may take, and how long nothing may move on one.
+/// Timeout of establishing a connection, and of a connection without progress.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Bytes that are handed to a connection at a time.
-const PIECE: usize = 64 << 10;
-/// The longest body that is read of an answer which has no bytes of a blob.
+/// Bytes that are passed to a connection at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Limit of the body of an answer that is not a blob, in bytes.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// What a request says.
-pub(crate) struct Ask<'a> {
+/// A request.
+pub(crate) struct BlobRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Bytes,
 }
 
-/// A way to a host, with up to one connection.
-pub(crate) struct Line {
+/// A host, with up to one connection.
+pub(crate) struct HttpHost {
     blobs: Blobs,
-    open: Option<Open>,
+    connection: Option<Connection>,
 }
 
-/// An open connection, which ends when this is dropped.
-struct Open {
-    sender: SendRequest<Pieces>,
+/// An established connection, which closes when this is dropped.
+struct Connection {
+    sender: SendRequest<RequestBody>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Open {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Open {
-    async fn to(blobs: &Blobs, url: &Url) -> Result<Self, Failure> {
+impl Connection {
+    async fn open(blobs: &Blobs, url: &Url) -> Result<Self, ConnectError> {
         let stream = connect(url, blobs.options().tls.as_ref()).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // How it ends is told to whoever waits for an answer.
+        // The pending request gets the error.
         let task = tokio::spawn(async { drop(connection.await) });
         Ok(Self { sender, task })
     }
 }
 
-impl Line {
-    pub(crate) fn to(blobs: &Blobs) -> Self {
+impl HttpHost {
+    pub(crate) fn new(blobs: &Blobs) -> Self {
         let blobs = blobs.clone();
-        Self { blobs, open: None }
+        Self {
+            blobs,
+            connection: None,
+        }
     }
 
-    /// Sends a request and waits for its answer, of which only the headers are wanted; tells how many bytes of the body were
-    /// handed to the connection.
+    /// Sends a request and returns the headers of its answer. Calls `on_sent` with the number of bytes of the body that were
+    /// passed to the connection so far.
     ///
     /// # Errors
-    /// [`Error::Offline`], or what the server answers.
-    pub(crate) async fn ask(&mut self, ask: Ask<'_>, told: &mut (dyn FnMut(u64) + Send)) -> Result<HeaderMap, Error> {
-        let mut answer = self.request(ask, told).await?;
-        let text = rest(&mut answer).await;
+    /// [`Error::Offline`], or the error of the server.
+    pub(crate) async fn headers(
+        &mut self,
+        request: BlobRequest<'_>,
+        on_sent: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<HeaderMap, Error> {
+        let mut answer = self.send(request, on_sent).await?;
+        let text = read_body(&mut answer).await;
         if !matches!(&text, Ok(text) if text.len() <= ANSWER_BYTES) {
-            self.open = None;
+            self.connection = None;
         }
         let (status, text) = (answer.status(), text.unwrap_or_default());
         if status.is_success() {
             return Ok(std::mem::take(answer.headers_mut()));
         }
-        Err(refusal(status, &text))
+        Err(answer_error(status, &text))
     }
 
-    /// Sends a request and waits for the head of its answer. The rest of it has to be read before the next request.
-    pub(crate) async fn request(
+    /// Sends a request and waits for the head of its answer. Read the body before the next request.
+    pub(crate) async fn send(
         &mut self,
-        ask: Ask<'_>,
-        told: &mut (dyn FnMut(u64) + Send),
+        request: BlobRequest<'_>,
+        on_sent: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Response<Incoming>, Error> {
-        let url = ask.url;
-        let (request, moved) = self.built(ask).map_err(|error| Error::Protocol(error.to_string()))?;
-        // Not kept while it is in use: one that is dropped in the middle of a request is of no use any more.
-        let mut open = match self.reusable().await {
-            Some(open) => open,
+        let url = request.url;
+        let (request, sent) = self.build(request).map_err(|error| Error::Protocol(error.to_string()))?;
+        // Not stored while in use: dropping this future in the middle of a request makes the connection useless.
+        let mut connection = match self.idle_connection().await {
+            Some(connection) => connection,
             None => {
-                let opened = timeout(PATIENCE, Open::to(&self.blobs, url)).await;
+                let opened = timeout(PATIENCE, Connection::open(&self.blobs, url)).await;
                 opened.map_err(|_| Error::Offline)?.map_err(|_| Error::Offline)?
             }
         };
-        let answer = watched(open.sender.send_request(request), moved, told).await;
+        let answer = with_progress(connection.sender.send_request(request), sent, on_sent).await;
         let answer = answer.ok_or(Error::Offline)?.map_err(|_| Error::Offline)?;
-        self.open = Some(open);
+        self.connection = Some(connection);
         Ok(answer)
     }
 
-    async fn reusable(&mut self) -> Option<Open> {
-        let mut open = self.open.take()?;
-        let ready = timeout(PATIENCE, open.sender.ready()).await;
-        matches!(ready, Ok(Ok(()))).then_some(open)
+    async fn idle_connection(&mut self) -> Option<Connection> {
+        let mut connection = self.connection.take()?;
+        let ready = timeout(PATIENCE, connection.sender.ready()).await;
+        matches!(ready, Ok(Ok(()))).then_some(connection)
     }
 
-    fn built(&self, ask: Ask<'_>) -> Result<(Request<Pieces>, watch::Receiver<u64>), Failure> {
-        let Ask {
+    fn build(&self, request: BlobRequest<'_>) -> Result<(Request<RequestBody>, watch::Receiver<u64>), ConnectError> {
+        let BlobRequest {
             method,
             url,
             headers,
             body,
-        } = ask;
-        let (told, moved) = watch::channel(0);
+        } = request;
+        let (sent, receiver) = watch::channel(0);
         let mut request = Request::builder()
             .method(method)
             .uri(&url[Position::BeforePath..Position::AfterQuery])
@@ -132,17 +139,17 @@ impl Line {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        Ok((request.body(Pieces { left: body, told })?, moved))
+        Ok((request.body(RequestBody { rest: body, sent })?, receiver))
     }
 }
 
-/// The body of a request, which tells how much of it was handed to the connection.
-struct Pieces {
-    left: Bytes,
-    told: watch::Sender<u64>,
+/// The body of a request, which reports how many of its bytes were passed to the connection.
+struct RequestBody {
+    rest: Bytes,
+    sent: watch::Sender<u64>,
 }
 
-impl Body for Pieces {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -150,38 +157,38 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if self.left.is_empty() {
+        if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        let length = self.left.len().min(PIECE);
-        let piece = self.left.split_to(length);
-        self.told.send_modify(|told| *told += length as u64);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let length = self.rest.len().min(CHUNK_BYTES);
+        let chunk = self.rest.split_to(length);
+        self.sent.send_modify(|sent| *sent += length as u64);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
+        self.rest.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
+        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 
-/// Waits for an answer for as long as the request moves; none when nothing does.
-async fn watched<T>(
+/// Waits for an answer while the request makes progress. Returns `None` after [`PATIENCE`] without any.
+async fn with_progress<T>(
     answer: impl Future<Output = T>,
-    mut moved: watch::Receiver<u64>,
-    told: &mut (dyn FnMut(u64) + Send),
+    mut sent: watch::Receiver<u64>,
+    on_sent: &mut (dyn FnMut(u64) + Send),
 ) -> Option<T> {
     tokio::pin!(answer);
     loop {
         tokio::select! {
             answer = &mut answer => return Some(answer),
-            changed = moved.changed() => {
-                told(*moved.borrow_and_update());
+            changed = sent.changed() => {
+                on_sent(*sent.borrow_and_update());
                 if changed.is_err() {
-                    // All of it is on its way.
+                    // The whole body was passed on.
                     return timeout(PATIENCE, answer).await.ok();
                 }
             }
@@ -190,8 +197,8 @@ async fn watched<T>(
     }
 }
 
-/// Waits for the next bytes of an answer; none at its end.
-pub(crate) async fn next_piece(answer: &mut Response<Incoming>) -> Result<Option<Bytes>, Error> {
+/// Waits for the next bytes of an answer. Returns `None` at its end.
+pub(crate) async fn next_chunk(answer: &mut Response<Incoming>) -> Result<Option<Bytes>, Error> {
     loop {
         let mut body = Pin::new(answer.body_mut());
         let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
@@ -207,37 +214,37 @@ pub(crate) async fn next_piece(answer: &mut Response<Incoming>) -> Result<Option
     }
 }
 
-/// Reads the rest of an answer, or a little more of it than is wanted.
-async fn rest(answer: &mut Response<Incoming>) -> Result<Vec<u8>, Error> {
+/// Reads the body of an answer. Stops after more than [`ANSWER_BYTES`].
+async fn read_body(answer: &mut Response<Incoming>) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while text.len() <= ANSWER_BYTES
-        && let Some(piece) = next_piece(answer).await?
+        && let Some(chunk) = next_chunk(answer).await?
     {
-        text.extend_from_slice(&piece);
+        text.extend_from_slice(&chunk);
     }
     Ok(text)
 }
 
-/// Makes of an answer why it is none.
-pub(crate) async fn refused(mut answer: Response<Incoming>) -> Error {
-    let text = rest(&mut answer).await.unwrap_or_default();
-    refusal(answer.status(), &text)
+/// Returns the error that an answer reports.
+pub(crate) async fn error_of(mut answer: Response<Incoming>) -> Error {
+    let text = read_body(&mut answer).await.unwrap_or_default();
+    answer_error(answer.status(), &text)
 }
 
-/// Returns the server's reason; where there is none, as in answers to `HEAD` and in those of proxies, what the status says.
-fn refusal(status: StatusCode, text: &[u8]) -> Error {
+/// Returns the error in the body. Answers to `HEAD` and those of proxies have none: then the status decides.
+fn answer_error(status: StatusCode, text: &[u8]) -> Error {
     #[derive(serde::Deserialize)]
     struct Body {
-        error: Reason,
+        error: BodyError,
     }
     #[derive(serde::Deserialize)]
-    struct Reason {
+    struct BodyError {
         code: String,
         message: String,
         retry: bool,
     }
     if let Ok(Body { error }) = serde_json::from_slice(text) {
-        let Reason { code, message, retry } = error;
+        let BodyError { code, message, retry } = error;
         return Error::Refused { code, message, retry };
     }
     let retry =
@@ -254,12 +261,12 @@ fn refusal(status: StatusCode, text: &[u8]) -> Error {
     };
     Error::Refused {
         code: code.to_owned(),
-        message: format!("The server answers {}.", status.as_u16()),
+        message: format!("The server answered with the status {}.", status.as_u16()),
         retry,
     }
 }
 
-/// Returns a header as text.
+/// Returns a header as text; `None` if it is missing or not ASCII.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -269,13 +276,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_has_the_code_of_the_server_or_what_its_status_says() {
+    fn an_error_has_the_code_of_the_server_or_one_for_the_status() {
         let code = |status: u16, text: &str| {
-            let error = refusal(StatusCode::from_u16(status).unwrap_or_default(), text.as_bytes());
+            let error = answer_error(StatusCode::from_u16(status).unwrap_or_default(), text.as_bytes());
             (error.code().to_owned(), error.is_temporary())
         };
-        let told = r#"{"error":{"code":"files.limit_storage","message":"No.","retry":false}}"#;
-        assert_eq!(code(403, told), ("files.limit_storage".to_owned(), false));
+        let body = r#"{"error":{"code":"files.quota","message":"No.","retry":false}}"#;
+        assert_eq!(code(403, body), ("files.quota".to_owned(), false));
         for (status, wanted, is_temporary) in [
             (302, "bad_upload", false),
             (401, "unauthenticated", false),

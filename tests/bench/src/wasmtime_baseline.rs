@@ -1,10 +1,10 @@
-//! What wasmtime takes for a call by itself, with nothing of Courtyard around it: it tells a slow machine from a slow host.
+//! Time of a call with wasmtime alone, without Courtyard: it distinguishes a slow machine from a slow host.
 
 use courtyard::plugin::WasmEngine;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
-/// Takes some bytes, looks at none, and accepts.
+/// Accepts bytes without reading any.
 const COMPONENT: &str = r#"(component
     (core module $module
         (memory (export "memory") 1)
@@ -15,7 +15,7 @@ const COMPONENT: &str = r#"(component
         (canon lift (core func $instance "accept")
             (memory (core memory $instance "memory")) (realloc (core func $instance "realloc")))))"#;
 
-/// Makes a call with so many bytes.
+/// Returns a call with `bytes` bytes.
 pub(crate) fn call(engine: &WasmEngine, bytes: usize) -> impl FnMut() + use<> {
     let engine: &Engine = engine.get();
     let component = Component::new(engine, wat::parse_str(COMPONENT).unwrap()).unwrap();
@@ -26,7 +26,7 @@ pub(crate) fn call(engine: &WasmEngine, bytes: usize) -> impl FnMut() + use<> {
         .get_typed_func::<(Vec<u8>,), (u32,)>(&mut store, "accept")
         .unwrap();
     move || {
-        // The bytes are made anew for each call, as those of a message are.
+        // Allocates the bytes for each call, as the host does for a message.
         let (verdict,) = accept.call(&mut store, (vec![b'x'; bytes],)).unwrap();
         assert_eq!(verdict, 0);
     }

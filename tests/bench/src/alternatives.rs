@@ -1,6 +1,6 @@
-//! The same hook as others do it: in a child process over pipes, and as an HTTP webhook on loopback.
+//! Alternatives to a hook in Wasm: a child process over pipes, and an HTTP webhook on loopback.
 //!
-//! Both get the message as JSON, look at who writes to whom, and accept.
+//! Both get the message as JSON, compare sender and receiver, and accept.
 
 use std::convert::Infallible;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::process::{Process, piped};
 
-fn question(message: &Message<'_>) -> String {
+fn request_json(message: &Message<'_>) -> String {
     let content: Value = serde_json::from_slice(message.content).unwrap();
     json!({
         "app": message.app,
@@ -34,9 +34,9 @@ fn question(message: &Message<'_>) -> String {
     .to_string()
 }
 
-fn answer(question: &[u8]) -> String {
-    let question: Value = serde_json::from_slice(question).unwrap();
-    let verdict = if question["sender"] == question["receiver"] {
+fn verdict_json(request: &[u8]) -> String {
+    let request: Value = serde_json::from_slice(request).unwrap();
+    let verdict = if request["sender"] == request["receiver"] {
         "reject"
     } else {
         "accept"
@@ -49,14 +49,14 @@ fn accepted(answer: &[u8]) -> bool {
     answer["verdict"] == "accept"
 }
 
-/// Answers on standard output what comes on standard input, until that ends.
+/// Answers requests from standard input on standard output, until the input ends.
 pub(crate) fn answer_pipe() {
     let (mut input, mut output) = (
         BufReader::new(std::io::stdin().lock()),
         BufWriter::new(std::io::stdout().lock()),
     );
-    while let Some(question) = read(&mut input) {
-        write(&mut output, answer(&question).as_bytes());
+    while let Some(request) = read(&mut input) {
+        write(&mut output, verdict_json(&request).as_bytes());
     }
 }
 
@@ -79,7 +79,7 @@ fn write(output: &mut impl Write, bytes: &[u8]) {
 /// A hook in a child process.
 pub(crate) struct ChildHook {
     child: Child,
-    /// None once it is to end.
+    /// `None` once the process is to end.
     input: Option<BufWriter<ChildStdin>>,
     output: BufReader<ChildStdout>,
 }
@@ -95,7 +95,7 @@ impl ChildHook {
     }
 
     pub(crate) fn call(&mut self, message: &Message<'_>) -> bool {
-        write(self.input.as_mut().unwrap(), question(message).as_bytes());
+        write(self.input.as_mut().unwrap(), request_json(message).as_bytes());
         accepted(&read(&mut self.output).unwrap())
     }
 }
@@ -103,7 +103,7 @@ impl ChildHook {
 impl Drop for ChildHook {
     fn drop(&mut self) {
         self.input = None;
-        // It ends with its input.
+        // The process ends when its input is closed.
         let _ = self.child.wait();
     }
 }
@@ -117,8 +117,8 @@ pub(crate) fn answer_http() {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             let service = hyper::service::service_fn(|request: Request<Incoming>| async {
-                let question = request.into_body().collect().await.unwrap().to_bytes();
-                let body = Full::new(Bytes::from(answer(&question)));
+                let request = request.into_body().collect().await.unwrap().to_bytes();
+                let body = Full::new(Bytes::from(verdict_json(&request)));
                 Ok::<_, Infallible>(Response::new(body))
             });
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -126,7 +126,7 @@ pub(crate) fn answer_http() {
     });
 }
 
-/// A hook behind HTTP, over one connection that is kept.
+/// A hook behind HTTP, over one persistent connection.
 pub(crate) struct Webhook {
     runtime: tokio::runtime::Runtime,
     sender: SendRequest<Full<Bytes>>,
@@ -158,7 +158,7 @@ impl Webhook {
             let request = Request::post("/before_send")
                 .header("host", "hooks.example")
                 .header("content-type", "application/json")
-                .body(Full::new(Bytes::from(question(message))))
+                .body(Full::new(Bytes::from(request_json(message))))
                 .unwrap();
             let response = self.sender.send_request(request).await.unwrap();
             accepted(&response.into_body().collect().await.unwrap().to_bytes())
