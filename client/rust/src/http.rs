@@ -100,7 +100,9 @@ impl HttpHost {
         on_sent: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Response<Incoming>, Error> {
         let url = request.url;
-        let (request, sent) = self.build(request).map_err(|error| Error::Protocol(error.to_string()))?;
+        let (request, sent) = self
+            .build(request)
+            .map_err(|error| Error::Protocol(error.to_string()))?;
         // Not stored while in use: dropping this future in the middle of a request makes the connection useless.
         let mut connection = match self.idle_connection().await {
             Some(connection) => connection,

@@ -138,7 +138,7 @@ pub enum Page {
     Newest,
 }
 
-/// A message, or an act on a message, in the outbox. It is sent even if this is not awaited.
+/// A message, or an act on a message, in the outbox. It is sent even without awaiting this value.
 #[derive(Debug)]
 pub struct Sending {
     id: String,

@@ -216,7 +216,7 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
                 let offset = fetch_offset(&mut host, &url, progress.length).await?;
                 (id, offset)
             }
-            None => (self.create(&mut line  , progress).await?, 0),
+            None => (self.create(&mut host, progress).await?, 0),
         };
         let url = self.blobs.url(&self.plugin, &id);
         progress.offset = offset;
@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
             if progress.offset >= progress.length {
                 return Ok(id);
             }
-            progress.offset = self.send_part(&mut host, &url  , progress).await?;
+            progress.offset = self.send_part(&mut host, &url, progress).await?;
             self.part = self.part.saturating_mul(2).min(self.largest_part);
         }
     }
@@ -276,7 +276,9 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
         let answer = send(host, Method::PATCH, url, headers, part, &mut on_sent).await?;
         let reached = offset_in(&answer)?;
         if reached <= offset || reached > end {
-            return Err(Error::Protocol("the server returned an impossible offset of the upload".to_owned()));
+            return Err(Error::Protocol(
+                "the server returned an impossible offset of the upload".to_owned(),
+            ));
         }
         Ok(reached)
     }

@@ -55,7 +55,8 @@ impl Driver {
             if let Some(last) = &conversation.last {
                 self.on_event(socket, last.clone()).await?;
             }
-            self.change_marks(&conversation.id, |marks| marks.apply_listed(conversation)).await;
+            self.change_marks(&conversation.id, |marks| marks.apply_listed(conversation))
+                .await;
             let is_own = conversation.last.as_ref().map(|last| &last.sender) == self.actor.as_ref();
             if !is_own {
                 self.mark_delivered(&conversation.id, conversation.seq);
@@ -122,7 +123,8 @@ impl Driver {
             };
             self.filling += 1;
             let frame = history_frame(&conversation, Page::After(after), FILL_EVENTS);
-            self.request(socket, frame, PendingRequest::Fill { conversation }).await?;
+            self.request(socket, frame, PendingRequest::Fill { conversation })
+                .await?;
         }
         Ok(())
     }
@@ -134,7 +136,12 @@ impl Driver {
         }
     }
 
-    pub(super) async fn on_filled(&mut self, socket: &mut Socket, conversation: &str, history: History) -> Result<(), Disconnect> {
+    pub(super) async fn on_filled(
+        &mut self,
+        socket: &mut Socket,
+        conversation: &str,
+        history: History,
+    ) -> Result<(), Disconnect> {
         self.filling = self.filling.saturating_sub(1);
         self.end_fill(conversation);
         let mut ready = Vec::new();
@@ -155,7 +162,12 @@ impl Driver {
     }
 
     /// Handles an error of a request for missing events: postpones it if `retry`, else gives up.
-    pub(super) async fn on_fill_error(&mut self, socket: &mut Socket, conversation: String, retry: bool) -> Result<(), Disconnect> {
+    pub(super) async fn on_fill_error(
+        &mut self,
+        socket: &mut Socket,
+        conversation: String,
+        retry: bool,
+    ) -> Result<(), Disconnect> {
         self.filling = self.filling.saturating_sub(1);
         if retry {
             self.fills.push_back(conversation);

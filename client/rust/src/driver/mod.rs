@@ -363,7 +363,8 @@ impl Driver {
             }
             Command::SignIn { token, answer } => {
                 let frame = json!({"type": "auth", "token": token, "device": self.options.device});
-                self.request(socket, frame, PendingRequest::SignIn { token, answer }).await
+                self.request(socket, frame, PendingRequest::SignIn { token, answer })
+                    .await
             }
             Command::Unsent { answer } => {
                 self.list_unsent(answer);
@@ -400,7 +401,12 @@ impl Driver {
     }
 
     /// Sends a request, and stores what its answer is for.
-    async fn request(&mut self, socket: &mut Socket, mut frame: Value, request: PendingRequest) -> Result<(), ConnectionLost> {
+    async fn request(
+        &mut self,
+        socket: &mut Socket,
+        mut frame: Value,
+        request: PendingRequest,
+    ) -> Result<(), ConnectionLost> {
         self.number += 1;
         let id = format!("r{}", self.number);
         frame["id"] = id.clone().into();

@@ -4,7 +4,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    ConnectionLost, DELIVERY_DELAY, Disconnect, Driver, MAX_REPORTS, PendingRequest, Responder, TYPING_INTERVAL, TYPING_TIMEOUT, parse,
+    ConnectionLost, DELIVERY_DELAY, Disconnect, Driver, MAX_REPORTS, PendingRequest, Responder, TYPING_INTERVAL,
+    TYPING_TIMEOUT, parse,
 };
 use crate::marks::{Mark, Watermarks};
 use crate::socket::Socket;
@@ -49,7 +50,8 @@ impl Driver {
         if Some(&event.sender) == self.actor.as_ref() {
             return;
         }
-        self.change_marks(&event.conversation, |marks| marks.add_event(event)).await;
+        self.change_marks(&event.conversation, |marks| marks.add_event(event))
+            .await;
         self.mark_delivered(&event.conversation, event.seq);
     }
 
@@ -88,20 +90,27 @@ impl Driver {
             && self.reporting < MAX_REPORTS
             && let Some(conversation) = self.unreported.pop_first()
         {
-            let Some(Mark { delivered, read }) = self.marks.get_mut(&conversation).and_then(Watermarks::begin_report) else {
+            let Some(Mark { delivered, read }) = self.marks.get_mut(&conversation).and_then(Watermarks::begin_report)
+            else {
                 continue;
             };
             self.reporting += 1;
             let frame = json!({
                 "type": "receipt", "conversation": conversation, "delivered": delivered, "read": read,
             });
-            self.request(socket, frame, PendingRequest::Mark { conversation }).await?;
+            self.request(socket, frame, PendingRequest::Mark { conversation })
+                .await?;
         }
         Ok(())
     }
 
     /// Handles the answer to a report: the actor's marks on the server.
-    pub(super) async fn on_reported(&mut self, socket: &mut Socket, conversation: String, mark: Mark) -> Result<(), Disconnect> {
+    pub(super) async fn on_reported(
+        &mut self,
+        socket: &mut Socket,
+        conversation: String,
+        mark: Mark,
+    ) -> Result<(), Disconnect> {
         self.reporting = self.reporting.saturating_sub(1);
         if let Some(marks) = self.marks.get_mut(&conversation) {
             marks.end_report();
@@ -114,7 +123,12 @@ impl Driver {
     }
 
     /// Handles an error of a report: postpones it if `retry`, else discards the marks.
-    pub(super) async fn on_report_error(&mut self, socket: &mut Socket, conversation: String, retry: bool) -> Result<(), Disconnect> {
+    pub(super) async fn on_report_error(
+        &mut self,
+        socket: &mut Socket,
+        conversation: String,
+        retry: bool,
+    ) -> Result<(), Disconnect> {
         self.reporting = self.reporting.saturating_sub(1);
         if let Some(marks) = self.marks.get_mut(&conversation) {
             if retry {
@@ -139,9 +153,12 @@ impl Driver {
         let Frame { conversation, receipt } = parse(text)?;
         if Some(&receipt.actor) == self.actor.as_ref() {
             let Receipt { delivered, read, .. } = receipt;
-            return self.apply_own_marks(socket, &conversation, Mark { delivered, read }).await;
+            return self
+                .apply_own_marks(socket, &conversation, Mark { delivered, read })
+                .await;
         }
-        self.change_marks(&conversation, |marks| marks.apply_receipt(&receipt)).await;
+        self.change_marks(&conversation, |marks| marks.apply_receipt(&receipt))
+            .await;
         Ok(())
     }
 
@@ -161,14 +178,20 @@ impl Driver {
     ) {
         let actor = self.actor.clone();
         let others = receipts.iter().filter(|receipt| Some(&receipt.actor) != actor.as_ref());
-        self.change_marks(conversation, |marks| others.for_each(|receipt| marks.apply_receipt(receipt)))
-            .await;
+        self.change_marks(conversation, |marks| {
+            others.for_each(|receipt| marks.apply_receipt(receipt))
+        })
+        .await;
         // The caller may have stopped waiting.
         let _ = answer.send(Ok(receipts));
     }
 
     /// Sends a typing notification, unless one was sent within [`TYPING_INTERVAL`].
-    pub(super) async fn send_typing(&mut self, socket: &mut Socket, conversation: String) -> Result<(), ConnectionLost> {
+    pub(super) async fn send_typing(
+        &mut self,
+        socket: &mut Socket,
+        conversation: String,
+    ) -> Result<(), ConnectionLost> {
         let now = Instant::now();
         self.typing_sent
             .retain(|_, sent| now.duration_since(*sent) < TYPING_INTERVAL);
