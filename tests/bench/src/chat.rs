@@ -212,7 +212,10 @@ fn start(built: &Built, subject: Subject, folder: &Path) -> Process {
             Process::courtyard(built, folder, &configuration)
         }
         Subject::Guarded => {
-            let (users, guard) = (full_product::plugins(built, Some(&["users"])), full_product::guard(built));
+            let (users, guard) = (
+                full_product::plugins(built, Some(&["users"])),
+                full_product::guard(built),
+            );
             let configuration = format!("{HEAD}{users}{guard}");
             Process::courtyard(built, folder, &configuration)
         }

@@ -310,7 +310,7 @@ fn us_per_trap(hooks: &Hooks, target: &TestConversation, message: &Message<'_>, 
     let mut samples = Vec::new();
     for _ in 0..times {
         let begin = Instant::now();
-        assert!(!enter(hooks, place, message));
+        assert!(!enter(hooks, target, message));
         samples.push(begin.elapsed().as_secs_f64() * 1e6);
     }
     median(&mut samples)

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::load::{Connection, Pair, MessageTemplate, end, first_number, is_ack, is_event};
+use super::load::{Connection, MessageTemplate, Pair, end, first_number, is_ack, is_event};
 use super::process::{Process, cpu};
 
 /// Time for which one server is measured before the next one.
@@ -124,7 +124,10 @@ impl Throughput {
 
 /// Saturates each server for `seconds`, in short turns, so that other work on the machine affects all of them alike. The
 /// processor time of a server includes the turns of the others: work that it postpones counts.
-pub(crate) async fn in_turns<const N: usize>(servers: [(&Process, &SaturatedLoad); N], seconds: u64) -> [Throughput; N] {
+pub(crate) async fn in_turns<const N: usize>(
+    servers: [(&Process, &SaturatedLoad); N],
+    seconds: u64,
+) -> [Throughput; N] {
     for (_, load) in servers {
         load.run(4 * SLICE).await;
     }
