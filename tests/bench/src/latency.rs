@@ -29,9 +29,9 @@ impl Latencies {
     }
 }
 
-/// Shared by the sender and the receivers.
+/// SentMessages by the sender and the receivers.
 #[derive(Default)]
-struct Shared {
+struct SentMessages {
     /// Number of the first message in `sent`.
     first: Cell<u64>,
     sent: RefCell<Vec<Instant>>,
@@ -41,14 +41,14 @@ struct Shared {
 /// Pairs that send a constant number of messages per second, independent of the answers.
 pub(crate) struct PacedLoad {
     per_s: u64,
-    shared: Rc<Shared>,
+    shared: Rc<SentMessages>,
     senders: Vec<(MessageTemplate, OwnedWriteHalf)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl PacedLoad {
     pub(crate) fn of_pairs(pairs: Vec<Pair>, per_s: u64) -> Self {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(SentMessages::default());
         shared.first.set(first_number());
         let (mut senders, mut tasks) = (Vec::new(), Vec::new());
         for pair in pairs {
@@ -128,7 +128,7 @@ async fn discard(mut reading: OwnedReadHalf) {
     while reading.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
-async fn record_arrivals(mut receiver: Connection, shared: Rc<Shared>) {
+async fn record_arrivals(mut receiver: Connection, shared: Rc<SentMessages>) {
     loop {
         receiver.read().await;
         let now = Instant::now();

@@ -14,9 +14,9 @@ use super::process::{Process, cpu};
 /// Time for which one server is measured before the next one.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// Shared by writers and readers.
+/// Counters by writers and readers.
 #[derive(Default)]
-struct Shared {
+struct Counters {
     /// `true` while messages are sent.
     running: Cell<bool>,
     changed: Notify,
@@ -28,7 +28,7 @@ struct Shared {
 
 /// Connections that keep their windows full while they run.
 pub(crate) struct SaturatedLoad {
-    shared: Rc<Shared>,
+    shared: Rc<Counters>,
     /// Number of deliveries of each message.
     copies: u64,
     tasks: Vec<JoinHandle<()>>,
@@ -46,7 +46,7 @@ impl SaturatedLoad {
 
     /// Creates a load of senders, each with the same number of receivers.
     pub(crate) fn new(senders: Vec<(Connection, String)>, receivers: Vec<Connection>, window: usize) -> Self {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Counters::default());
         shared.number.set(first_number());
         let copies = u64::try_from(receivers.len() / senders.len()).unwrap();
         let mut tasks = Vec::new();
@@ -66,7 +66,7 @@ impl SaturatedLoad {
 
     /// Sends for `time`, waits until everything is acknowledged and delivered, and returns the number of deliveries.
     async fn run(&self, time: Duration) -> u64 {
-        let Shared { number, delivered, .. } = &*self.shared;
+        let Counters { number, delivered, .. } = &*self.shared;
         let before = (number.get(), delivered.get());
         self.shared.running.set(true);
         self.shared.changed.notify_waiters();
@@ -152,7 +152,7 @@ pub(crate) async fn in_turns<const N: usize>(
     sums
 }
 
-async fn keep_full(mut sender: Connection, conversation: String, window: usize, shared: Rc<Shared>) {
+async fn keep_full(mut sender: Connection, conversation: String, window: usize, shared: Rc<Counters>) {
     let mut template = MessageTemplate::new(&conversation);
     let (mut bytes, mut free) = (Vec::new(), window);
     loop {
@@ -179,7 +179,7 @@ async fn keep_full(mut sender: Connection, conversation: String, window: usize, 
     }
 }
 
-async fn count(mut receiver: Connection, shared: Rc<Shared>) {
+async fn count(mut receiver: Connection, shared: Rc<Counters>) {
     loop {
         receiver.read().await;
         while let Some((frame, _)) = receiver.pop_frame() {

@@ -62,7 +62,7 @@ macro_rules! functions {
             /// If a function has another type than in the contract.
             pub(super) fn of_module(module: &Module) -> Result<Option<Self>, abi::TypeMismatch> {
                 let name = |interface, function| format!("{}#{function}", contract::interface(interface));
-                let start = abi::FunctionExport::find::<(String,), Done>(module, &name("lifecycle", "start"))?;
+                let start = abi::FunctionExport::find::<(String,), UnitResult>(module, &name("lifecycle", "start"))?;
                 let Some(start) = start else { return Ok(None) };
                 Ok(Some(Self {
                     start: ExportLocation::Module(start),
@@ -93,31 +93,32 @@ macro_rules! functions {
     };
 }
 
-pub(super) type Done = (Result<(), types::Error>,);
+/// Result of a function that returns nothing or an error.
+pub(super) type UnitResult = (Result<(), types::Error>,);
 
 functions! {
-    migrate Migrate: "migration" "migrate" (String,) => Done;
+    migrate Migrate: "migration" "migrate" (String,) => UnitResult;
     authenticate Authenticate: "auth" "authenticate" (String, String) => (Result<Option<auth::Identity>, types::Error>,);
     before_send BeforeSend: "message" "before-send" (message::Message,) => (message::Verdict,);
-    after_send AfterSend: "message" "after-send" (message::Message,) => Done;
+    after_send AfterSend: "message" "after-send" (message::Message,) => UnitResult;
     render Render: "message" "render" (String, Vec<message::Message>) => (Result<Vec<Option<Vec<u8>>>, types::Error>,);
     call Method: "method" "call" (types::Caller, String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
-    timer Timer: "timer" "fire" (String, Vec<u8>) => Done;
+    timer Timer: "timer" "fire" (String, Vec<u8>) => UnitResult;
     connected Connected: "session" "connected" (types::Caller,) => ();
     disconnected Disconnected: "session" "disconnected" (types::Caller,) => ();
-    before_act BeforeAct: "message" "before-act" (message::Act,) => Done;
-    after_act AfterAct: "message" "after-act" (message::Act,) => Done;
-    before_change BeforeChange: "conversation" "before-change" (conversation::Change,) => Done;
-    after_change AfterChange: "conversation" "after-change" (conversation::Change,) => Done;
-    push Push: "push" "deliver" (message::Message, Vec<String>) => Done;
-    event Event: "event" "receive" (event::Event,) => Done;
+    before_act BeforeAct: "message" "before-act" (message::Act,) => UnitResult;
+    after_act AfterAct: "message" "after-act" (message::Act,) => UnitResult;
+    before_change BeforeChange: "conversation" "before-change" (conversation::Change,) => UnitResult;
+    after_change AfterChange: "conversation" "after-change" (conversation::Change,) => UnitResult;
+    push Push: "push" "deliver" (message::Message, Vec<String>) => UnitResult;
+    event Event: "event" "receive" (event::Event,) => UnitResult;
     #[expect(dead_code, reason = "the action lane looks it up itself")]
-    action Action: "action" "run" (action::Job,) => Done;
+    action Action: "action" "run" (action::Job,) => UnitResult;
     transaction Transaction: "transaction" "run" (String, Vec<u8>) => (Result<Vec<u8>, types::Error>,);
-    before_upload BeforeUpload: "blob" "before-upload" (types::Caller, types::Blob, bool) => Done;
-    complete_upload CompleteUpload: "blob" "complete-upload" (types::Caller, types::Blob) => Done;
-    before_download BeforeDownload: "blob" "before-download" (types::Caller, types::Blob, bool) => Done;
-    before_remove BeforeRemove: "blob" "before-remove" (types::Caller, types::Blob) => Done;
+    before_upload BeforeUpload: "blob" "before-upload" (types::Caller, types::Blob, bool) => UnitResult;
+    complete_upload CompleteUpload: "blob" "complete-upload" (types::Caller, types::Blob) => UnitResult;
+    before_download BeforeDownload: "blob" "before-download" (types::Caller, types::Blob, bool) => UnitResult;
+    before_remove BeforeRemove: "blob" "before-remove" (types::Caller, types::Blob) => UnitResult;
     http Http: "http" "handle" (types::Caller, http::Request) => (Result<http::Response, types::Error>,);
 }
 

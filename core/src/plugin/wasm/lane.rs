@@ -16,7 +16,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, TypedFun
 use super::bindings::exports::courtyard::plugin::action::Job;
 use super::convert::plugin_error;
 use super::engine::{EngineLimits, WasmEngine};
-use super::exports::{Done, component_export};
+use super::exports::{UnitResult, component_export};
 use super::instance;
 use super::state::{InstanceState, LIFTED_BYTES, PluginContext};
 use crate::hooks::{Failure, Transact};
@@ -191,14 +191,14 @@ impl JobRunner {
             Err(error) => return Ok(Err(Failure::Contract(error.to_string()))),
         };
         let instance = pre.instantiate_async(&mut *store).await?;
-        let start: TypedFunc<(String,), Done> = instance.get_typed_func(&mut *store, exports.start)?;
+        let start: TypedFunc<(String,), UnitResult> = instance.get_typed_func(&mut *store, exports.start)?;
         if let (Err(error),) = start.call_async(&mut *store, (self.configuration.clone(),)).await? {
             return Ok(Err(Failure::Contract(format!(
                 "`start` returned an error for a job: {}: {}",
                 error.code, error.message
             ))));
         }
-        type Run = TypedFunc<(Job,), Done>;
+        type Run = TypedFunc<(Job,), UnitResult>;
         let run = exports
             .run
             .map(|run| -> wasmtime::Result<Run> { instance.get_typed_func(&mut *store, run) });
