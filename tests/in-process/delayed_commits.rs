@@ -1,6 +1,5 @@
 //! With a slow store, nobody sees events that aren't durable yet, and all see them in order.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
 use courtyard::store::{
-    Appended, CommitError, EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Outcome, Position, Store, StoreError,
-    StoredEvent, Submitter, Transaction,
+    Appended, CommitError, EmbeddedStore, LogId, Outcome, Store, StoredEvent, Submitter, Transaction,
 };
 use courtyard::wire::AppId;
 use courtyard::{Config, Server};
@@ -17,24 +15,26 @@ use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::store::{Fault, FaultyStore};
+
 /// A submitter, and its undelivered outcome.
-type Untold = (Box<dyn Submitter>, Result<Vec<Appended>, CommitError>);
+type HeldOutcome = (Box<dyn Submitter>, Result<Vec<Appended>, CommitError>);
 
 /// Undelivered outcomes.
 #[derive(Default)]
 struct Held {
-    outcomes: Mutex<Vec<Untold>>,
+    outcomes: Mutex<Vec<HeldOutcome>>,
     count: watch::Sender<usize>,
     /// Durable events of the conversation while outcomes are held.
     written: Mutex<Option<u64>>,
 }
 
-struct Submitted {
+struct HeldSubmitter {
     submitter: Box<dyn Submitter>,
     held: Arc<Held>,
 }
 
-impl Submitter for Submitted {
+impl Submitter for HeldSubmitter {
     fn settled(self: Box<Self>, outcome: Outcome<'_>) {
         let outcome = outcome.map(<[Appended]>::to_vec);
         self.held.outcomes.lock().unwrap().push((self.submitter, outcome));
@@ -43,87 +43,47 @@ impl Submitter for Submitted {
 }
 
 /// A store that can delay the durability of commits.
-struct Slow {
-    store: EmbeddedStore,
-    held: Arc<Held>,
-}
+type DelayedStore = FaultyStore<Arc<Held>>;
 
-impl Slow {
-    fn open(folder: &Path) -> Arc<Self> {
-        let store = EmbeddedStore::open(&folder.join("store"), EmbeddedOptions::default()).unwrap();
-        let held = Arc::default();
-        Arc::new(Self { store, held })
-    }
-
+impl DelayedStore {
+    /// Delays all commits until [`Self::release`].
     fn hold(&self) {
         let app = AppId::default_app();
         let conversation = CONVERSATION.parse().unwrap();
         let written = self.store.head(&LogId { app, conversation }).unwrap().seq;
-        *self.held.written.lock().unwrap() = Some(written);
+        *self.fault.written.lock().unwrap() = Some(written);
     }
 
     /// Waits until this many transactions are complete except for their durability.
-    async fn holds(&self, wanted: usize) {
-        let mut count = self.held.count.subscribe();
+    async fn held(&self, wanted: usize) {
+        let mut count = self.fault.count.subscribe();
         count.wait_for(|count| *count >= wanted).await.unwrap();
     }
 
-    fn let_go(&self) {
-        *self.held.written.lock().unwrap() = None;
-        let outcomes = std::mem::take(&mut *self.held.outcomes.lock().unwrap());
+    fn release(&self) {
+        *self.fault.written.lock().unwrap() = None;
+        let outcomes = std::mem::take(&mut *self.fault.outcomes.lock().unwrap());
         for (submitter, outcome) in outcomes {
             submitter.settled(outcome.as_deref().map_err(Clone::clone));
         }
     }
 }
 
-impl Store for Slow {
-    fn position(&self) -> Position {
-        self.store.position()
+impl Fault for Arc<Held> {
+    fn is_visible(&self, event: &StoredEvent) -> bool {
+        let written = *self.written.lock().unwrap();
+        written.is_none_or(|written| event.seq <= written)
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.store.get(key)
-    }
-
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.store.scan(start, end, limit, reverse)
-    }
-
-    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        self.store.head(log)
-    }
-
-    fn events(
-        &self,
-        log: &LogId,
-        range: RangeInclusive<u64>,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut events = self.store.events(log, range, limit, newest_first)?;
-        let written = self.held.written.lock().unwrap().unwrap_or(u64::MAX);
-        events.retain(|event| event.seq <= written);
-        Ok(events)
-    }
-
-    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
-        self.store.find(key)
-    }
-
-    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
-        if self.held.written.lock().unwrap().is_some() {
+    fn submit_all(&self, store: &EmbeddedStore, transactions: &mut Vec<Transaction>) {
+        if self.written.lock().unwrap().is_some() {
             for transaction in transactions.iter_mut() {
                 let submitter = std::mem::replace(&mut transaction.submitter, Box::new(|_: Outcome<'_>| {}));
-                let held = self.held.clone();
-                transaction.submitter = Box::new(Submitted { submitter, held });
+                let held = self.clone();
+                transaction.submitter = Box::new(HeldSubmitter { submitter, held });
             }
         }
-        self.store.submit_all(transactions);
-    }
-
-    fn close(&self) {
-        self.store.close();
+        store.submit_all(transactions);
     }
 }
 
@@ -135,7 +95,7 @@ fn config(folder: &Path) -> Config {
     Config::parse(&text, "test", folder).unwrap()
 }
 
-async fn start(folder: &Path, store: &Arc<Slow>) -> Server {
+async fn start(folder: &Path, store: &Arc<DelayedStore>) -> Server {
     Server::builder(config(folder))
         .store(store.clone())
         .start()
@@ -158,19 +118,19 @@ async fn say(client: &mut Client, id: &str) {
 }
 
 /// Returns the next frame, which must not arrive before the store holds this many transactions.
-async fn next_once_held(client: &mut Client, store: &Slow, count: usize) -> Value {
+async fn next_once_held(client: &mut Client, store: &DelayedStore, count: usize) -> Value {
     tokio::select! {
         early = client.next() => panic!("{early} is not on the disk"),
-        () = store.holds(count) => {}
+        () = store.held(count) => {}
     }
-    store.let_go();
+    store.release();
     client.next().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_shows_an_edit_once_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Slow::open(folder.path());
+    let store = DelayedStore::open(folder.path());
     let server = start(folder.path(), &store).await;
     let mut ann = sign_in(&server, "ann").await;
     say(&mut ann, "m1").await;
@@ -180,7 +140,7 @@ async fn history_shows_an_edit_once_it_is_durable() {
     let edit =
         json!({"type": "edit", "id": "e1", "conversation": CONVERSATION, "target": 1, "content": {"text": "Hi"}});
     ann.send(&edit).await;
-    store.holds(1).await;
+    store.held(1).await;
     bob.send(&json!({"type": "history", "id": "h", "conversation": CONVERSATION}))
         .await;
     let event = next_once_held(&mut bob, &store, 2).await;
@@ -193,7 +153,7 @@ async fn history_shows_an_edit_once_it_is_durable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watermark_is_listed_once_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Slow::open(folder.path());
+    let store = DelayedStore::open(folder.path());
     let server = start(folder.path(), &store).await;
     let mut ann = sign_in(&server, "ann").await;
     say(&mut ann, "m1").await;
@@ -202,7 +162,7 @@ async fn a_watermark_is_listed_once_it_is_durable() {
     store.hold();
     bob.send(&json!({"type": "receipt", "id": "r", "conversation": CONVERSATION, "read": 1}))
         .await;
-    store.holds(1).await;
+    store.held(1).await;
     ann.send(&json!({"type": "receipts", "id": "l", "conversation": CONVERSATION}))
         .await;
     let receipt = next_once_held(&mut ann, &store, 2).await;
@@ -215,7 +175,7 @@ async fn a_watermark_is_listed_once_it_is_durable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sync_waits_for_the_newest_event_and_counts_it() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Slow::open(folder.path());
+    let store = DelayedStore::open(folder.path());
     let server = start(folder.path(), &store).await;
     let mut ann = sign_in(&server, "ann").await;
     say(&mut ann, "m1").await;
@@ -223,7 +183,7 @@ async fn sync_waits_for_the_newest_event_and_counts_it() {
 
     store.hold();
     ann.text("m2", "Hello again").await;
-    store.holds(1).await;
+    store.held(1).await;
     bob.send(&json!({"type": "sync", "id": "s"})).await;
     let event = next_once_held(&mut bob, &store, 2).await;
     assert_eq!(event["event"]["seq"], 2);
@@ -238,7 +198,7 @@ async fn sync_waits_for_the_newest_event_and_counts_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_act_is_acked_once_the_first_one_is_durable() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Slow::open(folder.path());
+    let store = DelayedStore::open(folder.path());
     let server = start(folder.path(), &store).await;
     let mut phone = sign_in(&server, "ann").await;
     say(&mut phone, "m1").await;
@@ -247,7 +207,7 @@ async fn a_repeated_act_is_acked_once_the_first_one_is_durable() {
     store.hold();
     let react = json!({"type": "react", "id": "r1", "conversation": CONVERSATION, "target": 1, "emoji": "👍"});
     phone.send(&react).await;
-    store.holds(1).await;
+    store.held(1).await;
     desk.send(&react).await;
     let event = next_once_held(&mut desk, &store, 2).await;
     assert_eq!((&event["type"], &event["event"]["seq"]), (&json!("event"), &json!(2)));

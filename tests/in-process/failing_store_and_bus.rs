@@ -1,21 +1,19 @@
 //! A server reports failures of its store or bus, loses nothing, and continues as far as possible.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
-use courtyard::store::{
-    CommitError, EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Position, Store, StoreError, StoredEvent,
-    Transaction,
-};
+use courtyard::store::{CommitError, EmbeddedOptions, EmbeddedStore, LogId, Store, StoreError, Transaction};
 use courtyard::{Config, Server};
 use courtyard_client::{Client, Event, Events, Options, Page};
 use courtyard_tests::CONVERSATION;
 use serde_json::json;
 use tokio::time::timeout;
+
+use crate::store::{Fault, FaultyStore};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,71 +40,26 @@ async fn next_text(events: &mut Events) -> String {
     }
 }
 
-/// A store that can be switched to fail all writes.
-struct Breakable {
-    store: EmbeddedStore,
-    broken: AtomicBool,
-}
+/// Fails all writes while it is set.
+#[derive(Default)]
+struct Broken(AtomicBool);
 
-impl Store for Breakable {
-    fn position(&self) -> Position {
-        self.store.position()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, StoreError> {
-        self.store.get(key)
-    }
-
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, StoreError> {
-        self.store.scan(start, end, limit, reverse)
-    }
-
-    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        self.store.head(log)
-    }
-
-    fn events(
-        &self,
-        log: &LogId,
-        range: RangeInclusive<u64>,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.store.events(log, range, limit, newest_first)
-    }
-
-    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
-        self.store.find(key)
-    }
-
-    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
-        if !self.broken.load(Ordering::Relaxed) {
-            return self.store.submit_all(transactions);
+impl Fault for Broken {
+    fn submit_all(&self, store: &EmbeddedStore, transactions: &mut Vec<Transaction>) {
+        if !self.0.load(Ordering::Relaxed) {
+            return store.submit_all(transactions);
         }
         for transaction in transactions.drain(..) {
             let failure = CommitError::Failed("no space left on the device".to_owned());
             transaction.submitter.settled(Err(failure));
         }
     }
-
-    fn close(&self) {
-        self.store.close();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_store_acks_nothing_and_clients_resend() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Breakable {
-        store: EmbeddedStore::open(&folder.path().join("store"), EmbeddedOptions::default()).unwrap(),
-        broken: AtomicBool::new(false),
-    });
+    let store = FaultyStore::<Broken>::open(folder.path());
     let server = Server::builder(config(folder.path()))
         .store(store.clone())
         .start()
@@ -115,7 +68,7 @@ async fn a_failing_store_acks_nothing_and_clients_resend() {
     let (ann, _ann_events) = connect(&server, "ann");
     ann.send(CONVERSATION, "text", json!({"text": "kept"})).await.unwrap();
 
-    store.broken.store(true, Ordering::Relaxed);
+    store.fault.0.store(true, Ordering::Relaxed);
     let (bob, mut bob_events) = connect(&server, "bob");
     assert_eq!(
         next_text(&mut bob_events).await,
@@ -131,7 +84,7 @@ async fn a_failing_store_acks_nothing_and_clients_resend() {
     );
     assert_eq!(bob.unsent().await.unwrap().len(), 1);
 
-    store.broken.store(false, Ordering::Relaxed);
+    store.fault.0.store(false, Ordering::Relaxed);
     let ack = timeout(PATIENCE, stuck).await.unwrap().unwrap();
     assert_eq!(ack.seq, 2);
     server.shut_down().await;

@@ -8,6 +8,7 @@ mod hook_order;
 mod late_sign_out;
 mod malformed_wasm;
 mod plugin_kinds;
+mod store;
 mod torn_reads;
 
 #[test]
