@@ -440,8 +440,9 @@ const CODES = {
   401: "unauthenticated",
   403: "forbidden",
   404: "unknown_blob",
-  409: "upload_conflict",
-  460: "checksum_mismatch",
+  409: "invalid_offset",
+  413: "limit_bytes",
+  460: "invalid_checksum",
 };
 
 function failure(status, text) {
@@ -451,7 +452,7 @@ function failure(status, text) {
   } catch {
     const retry = status >= 500 || status === 408 || status === 429;
     return new CourtyardError(
-      CODES[status] ?? (retry ? "internal" : "bad_upload"),
+      CODES[status] ?? (retry ? "internal" : "invalid_upload"),
       `The server returned the status ${status}.`,
       retry,
     );

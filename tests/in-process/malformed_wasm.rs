@@ -133,7 +133,7 @@ async fn violates_the_abi(form: impl Fn(&str) -> Vec<u8>) {
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
         for _ in 0..3 {
-            assert_eq!(go(&mut ann).await["code"], "plugin_failed", "{call}");
+            assert_eq!(go(&mut ann).await["code"], "internal", "{call}");
         }
         let status = site.operate("GET", "/v1/plugins/forged").await.json();
         let hooks = status["plugin"]["hooks"].as_array().unwrap().clone();
@@ -229,18 +229,13 @@ async fn the_in_place_entry_is_used_and_its_violations_are_reported() {
     let cases = [
         (room, looks, "", None),
         (room, "call $refuse", "forged.no", None),
-        ("i32.const 2147483640", looks, "plugin_failed", Some("contract")),
-        (
-            "(drop (call $now)) i32.const 4096",
-            looks,
-            "plugin_failed",
-            Some("trap"),
-        ),
-        ("unreachable", looks, "plugin_failed", Some("trap")),
-        (room, "i32.const 65", "plugin_failed", Some("contract")),
-        (room, outside, "plugin_failed", Some("contract")),
-        (room, "(loop br 0) unreachable", "plugin_failed", Some("timeout")),
-        (room, "unreachable", "plugin_failed", Some("trap")),
+        ("i32.const 2147483640", looks, "internal", Some("contract")),
+        ("(drop (call $now)) i32.const 4096", looks, "internal", Some("trap")),
+        ("unreachable", looks, "internal", Some("trap")),
+        (room, "i32.const 65", "internal", Some("contract")),
+        (room, outside, "internal", Some("contract")),
+        (room, "(loop br 0) unreachable", "internal", Some("timeout")),
+        (room, "unreachable", "internal", Some("trap")),
     ];
     for (room, before_send, code, failure) in cases {
         let site = site(&plugin(&guard(room, before_send), GUARD));
@@ -274,30 +269,30 @@ async fn modules_that_cannot_start_are_rejected_at_load() {
     let forever = "(func $forever (loop br 0)) (start $forever)";
     for (text, code) in [
         // Initial memory over the limit of an instance.
-        (with_memory("65000"), "plugin_breaks_contract"),
-        (module("(table 10000000 funcref)"), "plugin_breaks_contract"),
+        (with_memory("65000"), "invalid_plugin"),
+        (module("(table 10000000 funcref)"), "invalid_plugin"),
         // Code that runs before `start`.
-        (module(deep), "plugin_does_not_start"),
-        (module(forever), "plugin_does_not_start"),
+        (module(deep), "internal"),
+        (module(forever), "internal"),
         (
             module("(func $trap unreachable) (start $trap)"),
-            "plugin_does_not_start",
+            "internal",
         ),
         // Functions whose type differs from the contract's.
         (
             module("").replace("(param i32 i32) (result i32)\n                i32.const 64", ""),
-            "plugin_breaks_contract",
+            "invalid_plugin",
         ),
         // Imports that no host has.
         (
             module("").replace("(module\n", "(module (import \"env\" \"system\" (func))\n"),
-            "plugin_breaks_contract",
+            "invalid_plugin",
         ),
     ] {
         let site = site(&plugin(&text, MANIFEST));
         let server = site.start().await;
         let mut ann = server.sign_in("ann").await;
-        assert_eq!(go(&mut ann).await["code"], "plugin_unavailable", "{text}");
+        assert_eq!(go(&mut ann).await["code"], "unavailable", "{text}");
         let log = server.stop().await;
         assert!(log.contains(code), "{code} is not in\n{log}\n{text}");
     }
@@ -318,7 +313,7 @@ async fn functions_of_later_contracts_are_named() {
     let server = site.start().await;
     let status = site.operate("GET", "/v1/plugins/forged").await.json();
     let problem = &status["plugin"]["problem"];
-    assert_eq!(problem["code"], "plugin_unknown_import", "{problem}");
+    assert_eq!(problem["code"], "unknown_import", "{problem}");
     assert!(problem["message"].as_str().unwrap().contains("telepathy"), "{problem}");
     server.stop().await;
 }
@@ -341,10 +336,10 @@ fn a_manifest_is_added_once_and_only_to_wasm() {
     let packed = Artifact::pack(module.clone(), MANIFEST).unwrap();
     assert_eq!(Artifact::parse(packed.clone()).unwrap().manifest.id, "forged");
     let code = |outcome: Result<Vec<u8>, LoadError>| outcome.unwrap_err().code();
-    assert_eq!(code(Artifact::pack(packed, MANIFEST)), "plugin_bad_manifest");
-    assert_eq!(code(Artifact::pack(module, "{}")), "plugin_bad_manifest");
+    assert_eq!(code(Artifact::pack(packed, MANIFEST)), "invalid_manifest");
+    assert_eq!(code(Artifact::pack(module, "{}")), "invalid_manifest");
     assert_eq!(
         code(Artifact::pack(b"I am no module".to_vec(), MANIFEST)),
-        "plugin_not_wasm"
+        "invalid_wasm"
     );
 }

@@ -161,11 +161,11 @@ async fn a_value_behaves() {
 #[tokio::test]
 async fn ungranted_and_untrusted_plugins_do_not_run() {
     for (kind, more, code) in [
-        (Kind::Wasm, "", "plugin_not_granted"),
-        (Kind::JavaScript, "", "plugin_not_granted"),
-        (Kind::Library, "trusted = true\n", "plugin_not_granted"),
-        (Kind::Value, "", "plugin_not_granted"),
-        (Kind::Library, "grant = [\"kv\"]\n", "plugin_not_trusted"),
+        (Kind::Wasm, "", "forbidden"),
+        (Kind::JavaScript, "", "forbidden"),
+        (Kind::Library, "trusted = true\n", "forbidden"),
+        (Kind::Value, "", "forbidden"),
+        (Kind::Library, "grant = [\"kv\"]\n", "forbidden"),
     ] {
         let (server, _folder) = start(kind, more).await;
         assert_eq!(
@@ -191,7 +191,7 @@ async fn a_library_without_a_plugin_is_reported() {
         let server = Server::start(config).await.unwrap();
         assert_eq!(
             problem(&server).map(|problem| problem.code).as_deref(),
-            Some("plugin_bad_library")
+            Some("invalid_library")
         );
         server.shut_down().await;
     }

@@ -72,7 +72,7 @@ async fn an_edit_is_seen_live_in_history_and_after_a_restart() {
     // A retry gets the same ack, and another edit under the same id is rejected.
     assert_eq!(ann.request(edit).await["seq"], 2);
     let other = act("e1", "edit", 1, json!({"content": {"text": "Hullo"}}));
-    assert_eq!(ann.request(other).await["code"], "id_conflict");
+    assert_eq!(ann.request(other).await["code"], "invalid_id");
 
     server.kill().await;
     let server = site.start().await;
@@ -163,7 +163,7 @@ async fn plugins_guard_and_observe_acts() {
     say(&mut ann, "m1", "Cake?").await;
     let react = |id: &str, emoji: &str| act(id, "react", 1, json!({"emoji": emoji}));
     assert_eq!(ann.request(react("r1", "🚫")).await["code"], "steward.no_such_emoji");
-    assert_eq!(ann.request(react("r2", "💥")).await["code"], "plugin_failed");
+    assert_eq!(ann.request(react("r2", "💥")).await["code"], "internal");
     assert_eq!(ann.request(react("r3", "👍")).await["type"], "ack");
     assert_eq!(ann.request(act("r4", "recall", 1, json!({}))).await["type"], "ack");
     // Bob is offline, so the message is pushed to him.
@@ -190,13 +190,16 @@ async fn acts_on_missing_messages_are_rejected() {
         (act("x2", "recall", 9, json!({})), "unknown_message"),
         // A reaction isn't a message.
         (act("x3", "recall", 2, json!({})), "unknown_message"),
-        (act("x4", "edit", 1, json!({})), "bad_frame"),
-        (act("x5", "edit", 1, json!({"content": {"text": ""}})), "bad_content"),
-        (act("x6", "react", 1, json!({"emoji": ""})), "bad_frame"),
-        (act("x7", "react", 1, json!({"emoji": "x".repeat(65)})), "bad_frame"),
+        (act("x4", "edit", 1, json!({})), "invalid_frame"),
+        (
+            act("x5", "edit", 1, json!({"content": {"text": ""}})),
+            "invalid_content",
+        ),
+        (act("x6", "react", 1, json!({"emoji": ""})), "invalid_frame"),
+        (act("x7", "react", 1, json!({"emoji": "x".repeat(65)})), "invalid_frame"),
         (
             json!({"type": "recall", "id": "x8", "conversation": CONVERSATION}),
-            "bad_frame",
+            "invalid_frame",
         ),
         (
             json!({"type": "recall", "id": "x9", "conversation": "01ARZ3NDEKTSV4RRFFQ69G5FAW", "target": 1}),

@@ -14,18 +14,18 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
     let server = site.start().await;
     for (frame, code) in [
         (json!({"type": "fly", "id": "x"}), "unknown_type"),
-        (json!({"type": "send", "id": "x"}), "bad_frame"),
+        (json!({"type": "send", "id": "x"}), "invalid_frame"),
         (
             json!({"type": "send", "id": "x", "conversation": "nowhere", "kind": "text", "content": {}}),
             "unknown_conversation",
         ),
         (
             json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "text", "content": {}}),
-            "bad_content",
+            "invalid_content",
         ),
         (
             json!({"type": "send", "id": "x", "conversation": CONVERSATION, "kind": "odd", "content": {}}),
-            "bad_content",
+            "invalid_content",
         ),
         (
             json!({"type": "call", "id": "x", "method": "nobody.home"}),
@@ -33,7 +33,7 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
         ),
         (
             json!({"type": "auth", "id": "x", "token": "t", "device": "d"}),
-            "unexpected_frame",
+            "invalid_order",
         ),
     ] {
         let mut ann = server.sign_in("ann").await;
@@ -49,14 +49,14 @@ async fn each_bad_request_has_its_code_and_the_session_goes_on() {
     }
     let mut ann = server.sign_in("ann").await;
     ann.send_raw(Frame::text("{\"type\":")).await;
-    assert_eq!(ann.next().await["code"], "bad_frame");
+    assert_eq!(ann.next().await["code"], "invalid_frame");
     ann.send_raw(Frame::text(format!(
         "{{\"type\":\"ping\",\"x\":{}{}}}",
         "[".repeat(5_000),
         "]".repeat(5_000)
     )))
     .await;
-    assert_eq!(ann.next().await["code"], "too_deep");
+    assert_eq!(ann.next().await["code"], "limit_depth");
     server.stop().await;
 }
 
@@ -86,13 +86,13 @@ async fn a_connection_without_a_valid_hello_is_closed() {
     let site = Site::new("[limits]\nhello_ms = 5000\n");
     let server = site.start().await;
     for (frame, code) in [
-        (json!({"type": "ping"}), "unexpected_frame"),
-        (json!({"type": "hello", "protocol": 99}), "bad_protocol"),
+        (json!({"type": "ping"}), "invalid_order"),
+        (json!({"type": "hello", "protocol": 99}), "unknown_protocol"),
         (
             json!({"type": "hello", "protocol": 1, "app": "elsewhere"}),
             "unknown_app",
         ),
-        (json!({"type": "hello"}), "bad_frame"),
+        (json!({"type": "hello"}), "invalid_frame"),
     ] {
         let mut client = server.connect().await;
         client.send(&frame).await;

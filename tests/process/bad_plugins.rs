@@ -35,7 +35,7 @@ async fn a_failing_guard_rejects_the_message_alone() {
         let refused = answer(&mut ann, &format!("bad{number}"), &format!("do:{deed}")).await;
         assert_eq!(
             (&refused["code"], &refused["retry"]),
-            (&json!("plugin_failed"), &json!(true)),
+            (&json!("internal"), &json!(true)),
             "{deed}: {refused}"
         );
         let good = answer(&mut ann, &format!("good{number}"), "Hello").await;
@@ -97,12 +97,12 @@ async fn a_quarantined_guard_stays_closed() {
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;
     for id in ["m1", "m2"] {
-        assert_eq!(answer(&mut ann, id, "do:trap").await["code"], "plugin_failed");
+        assert_eq!(answer(&mut ann, id, "do:trap").await["code"], "internal");
     }
     let refused = answer(&mut ann, "m3", "Hello").await;
     assert_eq!(
         (&refused["code"], &refused["retry"]),
-        (&json!("plugin_unavailable"), &json!(true))
+        (&json!("unavailable"), &json!(true))
     );
     assert!(server.stop().await.contains("quarantined"));
 }
@@ -119,9 +119,9 @@ async fn failures_caused_by_one_actor_do_not_quarantine_a_plugin_for_others() {
         assert_eq!(client.next().await["type"], "welcome");
     }
     for _ in 0..2 {
-        assert_eq!(mallory.request(act("trap")).await["code"], "plugin_failed");
+        assert_eq!(mallory.request(act("trap")).await["code"], "internal");
     }
-    assert_eq!(mallory.request(act("nothing")).await["code"], "plugin_unavailable");
+    assert_eq!(mallory.request(act("nothing")).await["code"], "unavailable");
     assert_eq!(stranger.request(act("nothing")).await["value"]["done"], true);
     let mut ann = server.sign_in("ann").await;
     assert_eq!(answer(&mut ann, "m1", "Hello").await["seq"], 1);
@@ -136,7 +136,7 @@ async fn a_failing_method_writes_nothing() {
     let act = |deed: &str| json!({"type": "call", "id": deed, "method": "hostile.act", "params": {"deed": deed}});
     assert_eq!(ann.request(act("nothing")).await["value"]["done"], true);
     for deed in ["trap", "loop"] {
-        assert_eq!(ann.request(act(deed)).await["code"], "plugin_failed");
+        assert_eq!(ann.request(act(deed)).await["code"], "internal");
         let last = ann
             .request(json!({"type": "call", "id": "l", "method": "hostile.last", "params": {"deed": ""}}))
             .await;
@@ -162,40 +162,40 @@ async fn plugins_that_fail_to_load_are_reported_and_their_guards_stay_closed() {
     };
     let of_the_future = replaced(&good, b"\"hook\":\"before_send\"", b"\"hook\":\"before_dawn\"");
     let cases = [
-        (file("text.wasm", b"I am no plugin"), "", "plugin_not_wasm"),
-        (file("empty.wasm", b"\0asm\x01\0\0\0"), "", "plugin_bad_manifest"),
-        (file("cut.wasm", &good[..good.len() / 2]), "", "plugin_not_wasm"),
+        (file("text.wasm", b"I am no plugin"), "", "invalid_wasm"),
+        (file("empty.wasm", b"\0asm\x01\0\0\0"), "", "invalid_manifest"),
+        (file("cut.wasm", &good[..good.len() / 2]), "", "invalid_wasm"),
         (
             file("old.wasm", &of_contract("0.9.0")),
             "grant = [\"kv\"]\n",
-            "plugin_wrong_contract",
+            "unknown_contract",
         ),
         (
             file("new.wasm", &of_contract("2.0.0")),
             "grant = [\"kv\"]\n",
-            "plugin_wrong_contract",
+            "unknown_contract",
         ),
         (
             file("future.wasm", &of_the_future),
             "grant = [\"kv\"]\n",
-            "plugin_bad_manifest",
+            "invalid_manifest",
         ),
-        (folder.path().join("missing.wasm"), "", "plugin_unreadable"),
-        (plugin("hostile"), "", "plugin_not_granted"),
+        (folder.path().join("missing.wasm"), "", "invalid_file"),
+        (plugin("hostile"), "", "forbidden"),
         (
             plugin("hostile"),
             "grant = [\"kv\"]\nconfig = { start = \"trap\" }\n",
-            "plugin_does_not_start",
+            "internal",
         ),
         (
             plugin("hostile"),
             "grant = [\"kv\"]\nconfig = { start = \"refuse\" }\n",
-            "plugin_does_not_start",
+            "internal",
         ),
         (
             plugin("hostile"),
             "grant = [\"kv\"]\nconfig = { start = \"loop\" }\nlimits = { start_ms = 100 }\n",
-            "plugin_does_not_start",
+            "internal",
         ),
     ];
     for (path, more, code) in cases {
@@ -209,17 +209,13 @@ async fn plugins_that_fail_to_load_are_reported_and_their_guards_stay_closed() {
             .await;
         let welcome = ann.next().await;
         // A plugin that can't be read may be the one that knows the token.
-        if matches!(code, "plugin_not_wasm" | "plugin_bad_manifest" | "plugin_unreadable") {
-            assert_eq!(welcome["code"], "plugin_unavailable", "{code}");
+        if matches!(code, "invalid_wasm" | "invalid_manifest" | "invalid_file") {
+            assert_eq!(welcome["code"], "unavailable", "{code}");
             let log = server.stop().await;
             assert!(log.contains(code), "{code} is not in\n{log}");
             continue;
         }
-        assert_eq!(
-            answer(&mut ann, "m1", "Hello").await["code"],
-            "plugin_unavailable",
-            "{code}"
-        );
+        assert_eq!(answer(&mut ann, "m1", "Hello").await["code"], "unavailable", "{code}");
         assert_eq!(
             ann.request(json!({"type": "sync", "id": "s"})).await["type"],
             "synced",
@@ -258,7 +254,7 @@ async fn plugin_ids_and_method_names_are_unique() {
     ));
     let server = other.start().await;
     let status = other.operate("GET", "/v1/plugins/users").await.json();
-    assert_eq!(status["plugin"]["problem"]["code"], "plugin_wrong_id");
+    assert_eq!(status["plugin"]["problem"]["code"], "invalid_plugin_id");
     server.stop().await;
     // A plugin that declares a method twice.
     let site = Site::new("[[plugins]]\nid = \"hostile\"\npath = \"double.wasm\"\ngrant = [\"kv\"]\n");
@@ -267,7 +263,7 @@ async fn plugin_ids_and_method_names_are_unique() {
     std::fs::write(site.folder.path().join("double.wasm"), double).unwrap();
     let server = site.start().await;
     let status = site.operate("GET", "/v1/plugins/hostile").await.json();
-    assert_eq!(status["plugin"]["problem"]["code"], "plugin_bad_manifest");
+    assert_eq!(status["plugin"]["problem"]["code"], "invalid_manifest");
     server.stop().await;
 }
 
@@ -327,7 +323,7 @@ async fn all_instances_together_stay_within_their_total() {
         hoarders.push(tokio::spawn(async move { client.request(act).await["code"].clone() }));
     }
     for hoarder in hoarders {
-        assert_eq!(hoarder.await.unwrap(), "plugin_failed");
+        assert_eq!(hoarder.await.unwrap(), "internal");
     }
     let status = site.operate("GET", "/v1/plugins/hostile").await.json()["plugin"].clone();
     let methods = status["hooks"]

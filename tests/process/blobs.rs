@@ -140,7 +140,7 @@ async fn an_upload_resumes_after_a_broken_connection_and_a_kill() {
     let server = site.start().await;
     assert_eq!(offset_of(server.port, &path, 330_000).await, 330_000);
     let wrong = patch(server.port, "ann", &path, 329_999, "", &bytes[330_000..]).await;
-    assert_eq!((wrong.status, wrong.code()), (409, "upload_conflict".to_owned()));
+    assert_eq!((wrong.status, wrong.code()), (409, "invalid_offset".to_owned()));
     let rest = patch(server.port, "ann", &path, 330_000, "", &bytes[330_000..]).await;
     assert_eq!((rest.status, rest.header("upload-offset")), (204, Some("450000")));
     assert!(ask(server.port, "ann", "GET", &path, "", b"").await.body == bytes);
@@ -172,10 +172,10 @@ async fn parts_with_wrong_offset_or_checksum_are_rejected() {
     // SHA-1 of "hello world"; the first part is another text.
     let sum = "upload-checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=\r\n";
     let wrong = patch(port, "ann", &path, 0, sum, b"hello werld").await;
-    assert_eq!((wrong.status, wrong.code()), (460, "checksum_mismatch".to_owned()));
+    assert_eq!((wrong.status, wrong.code()), (460, "invalid_checksum".to_owned()));
     assert_eq!(offset_of(port, &path, 0).await, 0);
     let unknown = patch(port, "ann", &path, 0, "upload-checksum: md5 AAAA\r\n", b"hello").await;
-    assert_eq!((unknown.status, unknown.code()), (400, "bad_upload".to_owned()));
+    assert_eq!((unknown.status, unknown.code()), (400, "invalid_upload".to_owned()));
     let more = patch(port, "ann", &path, 0, "", b"hello world, and more").await;
     assert_eq!(more.status, 413);
     let typeless = ask(
@@ -195,7 +195,11 @@ async fn parts_with_wrong_offset_or_checksum_are_rejected() {
     assert_eq!(begin(port, "ann", 1001, HELLO).await.status, 413);
     assert_eq!(begin(port, "", 1, HELLO).await.status, 401);
     for metadata in ["filename %%%", "conversation bm9uZQ=="] {
-        assert_eq!(begin(port, "ann", 1, metadata).await.code(), "bad_upload", "{metadata}");
+        assert_eq!(
+            begin(port, "ann", 1, metadata).await.code(),
+            "invalid_upload",
+            "{metadata}"
+        );
     }
     let old = ask(
         port,
@@ -227,7 +231,7 @@ async fn parts_with_wrong_offset_or_checksum_are_rejected() {
     .await;
     assert_eq!(stranger.status, 404);
     let plain = ask(port, "ann", "POST", "/v1/blobs/keeper", "", b"hello").await;
-    assert_eq!((plain.status, plain.code()), (405, "bad_upload".to_owned()));
+    assert_eq!((plain.status, plain.code()), (405, "invalid_upload".to_owned()));
     // An empty file is valid.
     let empty = begin(port, "ann", 0, HELLO).await;
     let path = empty.header("location").unwrap();
@@ -247,7 +251,7 @@ async fn the_plugin_decides_and_its_writes_commit_with_the_blob() {
     let refused = begin(port, "ann", 5, "filename cmVmdXNlZC50eHQ=").await;
     assert_eq!((refused.status, refused.code()), (403, "keeper.unwanted".to_owned()));
     let broken = begin(port, "ann", 5, "filename YnJva2VuLnR4dA==").await;
-    assert_eq!((broken.status, broken.code()), (502, "plugin_failed".to_owned()));
+    assert_eq!((broken.status, broken.code()), (502, "internal".to_owned()));
     assert_eq!(noted(&mut ann).await, (json!([]), json!([])));
     let late = begin(port, "ann", 5, "filename bGF0ZS50eHQ=").await;
     let path = late.header("location").unwrap();

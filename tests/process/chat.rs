@@ -37,7 +37,7 @@ async fn a_retry_gets_the_first_ack_and_another_payload_is_a_conflict() {
     ann.text("m1", "Hello").await;
     assert_eq!(ann.next().await, first);
     ann.text("m1", "Something else").await;
-    assert_eq!(ann.next().await["code"], "id_conflict");
+    assert_eq!(ann.next().await["code"], "invalid_id");
     ann.text("m2", "Next").await;
     assert_eq!(ann.next().await["seq"], 2);
     // Bob may use the same id, since ids are unique for each sender.

@@ -139,7 +139,7 @@ async fn a_full_outbox_and_a_rejection_are_reported_to_the_sender() {
     assert_eq!(second.await, Err(Error::Full));
     let server = site.start().await;
     let error = timeout(PATIENCE, first).await.unwrap().unwrap_err();
-    assert_eq!(error.code(), "bad_content", "{error}");
+    assert_eq!(error.code(), "invalid_content", "{error}");
     let sent = client
         .send(CONVERSATION, "text", json!({"text": "fine"}))
         .await

@@ -144,7 +144,7 @@ async fn a_client_upload_is_downloaded_whole_and_in_ranges() {
     ] {
         assert!(got.unwrap() == wanted);
     }
-    assert_eq!(part(&bob, &id, LENGTH + 1..).await.unwrap_err().code(), "bad_range");
+    assert_eq!(part(&bob, &id, LENGTH + 1..).await.unwrap_err().code(), "invalid_range");
 
     let empty = sent(upload(&ann, b"")).await.unwrap();
     assert_eq!(whole(&bob, &empty).await.unwrap(), b"");
@@ -208,17 +208,14 @@ async fn a_corrupted_part_is_resent_a_limited_number_of_times() {
     let id = sent(described.on_wait(move |error, _| collected.add(error.code().to_owned())))
         .await
         .unwrap();
-    assert_eq!(
-        (line.left(), waits.take()),
-        (0, vec!["checksum_mismatch".to_owned(); 2])
-    );
+    assert_eq!((line.left(), waits.take()), (0, vec!["invalid_checksum".to_owned(); 2]));
     assert!(whole(&blobs(site.port, "bob"), &id).await.unwrap() == bytes);
 
     let line = Line::to(site.port, From::Client, &flips).await;
     let refused = sent(upload(&blobs(line.port, "ann"), &bytes).checksums())
         .await
         .unwrap_err();
-    assert_eq!((refused.code(), line.left()), ("checksum_mismatch", 0));
+    assert_eq!((refused.code(), line.left()), ("invalid_checksum", 0));
     server.stop().await;
 }
 
@@ -346,9 +343,9 @@ async fn a_final_rejection_is_reported_with_its_code_and_not_retried() {
             sent(attempt(&ann, b"a").conversation("")).await,
             "files.invalid_conversation",
         ),
-        (sent(attempt(&ann, b"a").conversation("no id")).await, "bad_upload"),
+        (sent(attempt(&ann, b"a").conversation("no id")).await, "invalid_upload"),
         (sent(attempt(&ann, &bytes)).await, "files.limit_storage"),
-        (sent(attempt(&ann, &too_long)).await, "bad_upload"),
+        (sent(attempt(&ann, &too_long)).await, "limit_bytes"),
     ];
     for (refused, code) in refusals {
         let error = refused.unwrap_err();

@@ -9,27 +9,27 @@ const CLERK: &str = "\"kv\", \"conversations\", \"memberships\", \"sessions\", \
 
 /// The code that a client gets on the path of each hook when it fails; none if the client gets no error.
 const TABLE: [(&str, Option<&str>); 21] = [
-    ("authenticate", Some("plugin_failed")),
-    ("before_send", Some("plugin_failed")),
+    ("authenticate", Some("internal")),
+    ("before_send", Some("internal")),
     ("after_send", None),
     ("render", None),
     ("connected", None),
     ("disconnected", None),
-    ("before_act", Some("plugin_failed")),
+    ("before_act", Some("internal")),
     ("after_act", None),
     ("before_change", Some("clerk.plugin_failed")),
     ("after_change", None),
     ("push", None),
     ("event", None),
-    ("http", Some("plugin_failed")),
-    ("before_upload", Some("plugin_failed")),
-    ("complete_upload", Some("plugin_failed")),
-    ("before_download", Some("plugin_failed")),
-    ("before_remove", Some("plugin_failed")),
+    ("http", Some("internal")),
+    ("before_upload", Some("internal")),
+    ("complete_upload", Some("internal")),
+    ("before_download", Some("internal")),
+    ("before_remove", Some("internal")),
     ("timer", None),
     ("action", None),
     ("transaction", None),
-    ("method", Some("plugin_failed")),
+    ("method", Some("internal")),
 ];
 
 fn configure(id: &str, more: &str) -> String {
@@ -162,7 +162,7 @@ async fn a_trap_in_any_hook_fails_as_its_class_says() {
 async fn invalid_utf8_from_a_plugin_is_rejected_at_the_boundary() {
     for hook in ["before_send", "before_act", "method", "http"] {
         let (site, server) = start(hook, "garble").await;
-        assert_eq!(walk(hook, &server).await.as_deref(), Some("plugin_failed"), "{hook}");
+        assert_eq!(walk(hook, &server).await.as_deref(), Some("internal"), "{hook}");
         failed(&site, hook, "contract").await;
         server.stop().await;
     }

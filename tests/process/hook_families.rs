@@ -136,7 +136,7 @@ async fn a_plugin_serves_http_below_its_own_path() {
 
     for (method, path, header, status, code) in [
         ("GET", "steward/refuse", "", 503, "steward.closed"),
-        ("GET", "steward/trap", "", 502, "plugin_failed"),
+        ("GET", "steward/trap", "", 502, "internal"),
         ("GET", "clerk/", "", 404, "unknown_method"),
         ("GET", "nobody/", "", 404, "unknown_method"),
         (
@@ -144,7 +144,7 @@ async fn a_plugin_serves_http_below_its_own_path() {
             "steward/keep",
             "content-length: 2000000\r\n\r\n",
             413,
-            "bad_frame",
+            "limit_bytes",
         ),
     ] {
         let answered = ask(method, path, header).await;

@@ -215,7 +215,7 @@ async fn plugins_call_each_other_on_behalf_of_the_caller_without_cycles() {
     );
 
     let asked = call(&mut ann, "ask", ask("hostile.act", "trap")).await;
-    assert_eq!(asked["value"]["outcome"], "plugin_failed");
+    assert_eq!(asked["value"]["outcome"], "internal");
     assert_eq!(
         ann.request(last).await["value"]["deed"],
         "flood",
@@ -349,7 +349,7 @@ async fn an_ungranted_capability_is_not_linked() {
     let (site, server) =
         start("\"kv\", \"conversations\", \"memberships\", \"sessions\", \"timers\", \"annotations\", \"events\", \"secrets\"").await;
     let status = site.operate("GET", "/v1/plugins/clerk").await.json();
-    assert_eq!(status["plugin"]["problem"]["code"], "plugin_not_granted");
+    assert_eq!(status["plugin"]["problem"]["code"], "forbidden");
     assert!(
         status["plugin"]["problem"]["message"]
             .as_str()

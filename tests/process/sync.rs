@@ -191,11 +191,11 @@ async fn invalid_receipts_are_rejected() {
     assert_eq!(ann.request(receipt("r", 0, 2)).await["code"], "unknown_message");
     assert_eq!(eve.request(receipt("r", 0, 1)).await["code"], "unknown_conversation");
     let nothing = json!({"type": "receipt", "id": "r", "conversation": CONVERSATION});
-    assert_eq!(ann.request(nothing).await["code"], "bad_frame");
+    assert_eq!(ann.request(nothing).await["code"], "invalid_frame");
     let negative = json!({"type": "receipt", "id": "r", "conversation": CONVERSATION, "read": -1});
-    assert_eq!(ann.request(negative).await["code"], "bad_frame");
+    assert_eq!(ann.request(negative).await["code"], "invalid_frame");
     let asked = json!({"type": "receipts", "id": "l", "conversation": CONVERSATION, "limit": 501});
-    assert_eq!(ann.request(asked).await["code"], "bad_frame");
+    assert_eq!(ann.request(asked).await["code"], "invalid_frame");
     server.stop().await;
 }
 

@@ -292,7 +292,7 @@ async fn while_the_bucket_is_down_uploads_wait_and_downloads_abort() {
     let begun = begun.header("location").unwrap();
     bucket.child.kill().await.unwrap();
     let refused = tus::patch(port, "ann", begun, 0, "", b"hello").await;
-    assert_eq!((refused.status, &*refused.code()), (503, "storage_failed"));
+    assert_eq!((refused.status, &*refused.code()), (503, "unavailable"));
     let head = ask(port, "ann", "HEAD", begun, TUS, b"").await;
     assert_eq!((head.status, head.header("upload-offset")), (200, Some("0")));
     let broken = ask(port, "ann", "GET", there, "", b"").await;

@@ -97,7 +97,7 @@ async fn a_watching_guard_runs_and_fails_closed_only_where_it_watches() {
     let disabled = site.operate("POST", "/v1/plugins/lookout/disable").await;
     assert_eq!(disabled.status, 200, "{}", disabled.body);
     let refused = ann.request(text("m3", CONVERSATION)).await;
-    assert_eq!(refused["code"], "plugin_unavailable", "{refused}");
+    assert_eq!(refused["code"], "unavailable", "{refused}");
     assert_eq!(ann.request(text("m4", OTHER)).await["type"], "ack");
     let enabled = site.operate("POST", "/v1/plugins/lookout/enable").await;
     assert_eq!(enabled.status, 200, "{}", enabled.body);

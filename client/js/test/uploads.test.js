@@ -53,7 +53,7 @@ class Host {
     if (method === "DELETE") return void (this.uploads.delete(url), response.writeHead(204).end());
     if (method === "GET") return send(upload.bytes, headers, response);
     const offset = Number(headers["upload-offset"]);
-    if (offset !== upload.bytes.length) return refuse(response, 409, "upload_conflict", false);
+    if (offset !== upload.bytes.length) return refuse(response, 409, "invalid_offset", false);
     await receive(request, upload, Infinity);
     response.writeHead(204, { "upload-offset": String(upload.bytes.length) }).end();
   }
@@ -232,15 +232,15 @@ test("a rejected upload fails with the server's code, at its start or at its end
   }
   // A proxy that doesn't know the protocol.
   host.intercept = (request, response) => (response.writeHead(413).end("<html>"), true);
-  await assert.rejects(host.blobs().upload("files", file(10)).done, { code: "bad_upload", retry: false });
+  await assert.rejects(host.blobs().upload("files", file(10)).done, { code: "invalid_upload", retry: false });
 });
 
 test("a part with a wrong checksum is resent a limited number of times", async () => {
   const host = await hosted();
   host.intercept = ({ method }, response) =>
-    method === "PATCH" && (refuse(response, 460, "checksum_mismatch", false), true);
+    method === "PATCH" && (refuse(response, 460, "invalid_checksum", false), true);
   await assert.rejects(host.blobs().upload("files", file(10), { checksum: "sha1" }).done, {
-    code: "checksum_mismatch",
+    code: "invalid_checksum",
   });
   assert.equal(host.methods().filter((method) => method === "PATCH").length, 4);
 });

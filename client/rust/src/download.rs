@@ -80,7 +80,7 @@ impl Download {
     /// [`range`](Self::range) downloads the rest.
     ///
     /// # Errors
-    /// The error of the server: `unknown_blob`, `bad_range` for a range that starts after the end of the blob,
+    /// The error of the server: `unknown_blob`, `invalid_range` for a range that starts after the end of the blob,
     /// `unauthenticated`, or a code of the plugin; [`Error::Offline`] after eight failures in a row without a received byte;
     /// [`Error::File`] if `target` can't be written.
     pub async fn write_to<W>(mut self, target: &mut W) -> Result<u64, Error>

@@ -255,11 +255,12 @@ fn answer_error(status: StatusCode, text: &[u8]) -> Error {
         401 => "unauthenticated",
         403 => "forbidden",
         404 | 410 => "unknown_blob",
-        409 => "upload_conflict",
-        416 => "bad_range",
-        460 => "checksum_mismatch",
+        409 => "invalid_offset",
+        413 => "limit_bytes",
+        416 => "invalid_range",
+        460 => "invalid_checksum",
         _ if retry => "internal",
-        _ => "bad_upload",
+        _ => "invalid_upload",
     };
     Error::Refused {
         code: code.to_owned(),
@@ -286,13 +287,13 @@ mod tests {
         let body = r#"{"error":{"code":"files.quota","message":"No.","retry":false}}"#;
         assert_eq!(code(403, body), ("files.quota".to_owned(), false));
         for (status, wanted, is_temporary) in [
-            (302, "bad_upload", false),
+            (302, "invalid_upload", false),
             (401, "unauthenticated", false),
             (404, "unknown_blob", false),
-            (409, "upload_conflict", false),
-            (413, "bad_upload", false),
+            (409, "invalid_offset", false),
+            (413, "limit_bytes", false),
             (429, "internal", true),
-            (460, "checksum_mismatch", false),
+            (460, "invalid_checksum", false),
             (502, "internal", true),
         ] {
             assert_eq!(code(status, "<html>"), (wanted.to_owned(), is_temporary), "{status}");

@@ -156,7 +156,7 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
     /// [`Blobs::remove`] deletes it.
     ///
     /// # Errors
-    /// A permanent error of the server, such as `unauthenticated`, `bad_upload` for a file that is too large, or a code of
+    /// A permanent error of the server, such as `unauthenticated`, `limit_bytes` for a file that is too large, or a code of
     /// the plugin; [`Error::File`] if the source can't be read or became shorter; [`Error::Protocol`] if the server doesn't
     /// implement this protocol.
     pub async fn send(mut self) -> Result<String, Error> {
@@ -191,12 +191,12 @@ impl<S: AsyncRead + AsyncSeek + Send + Unpin> Upload<S> {
                 progress.restarts += 1;
                 progress.restarts <= MAX_RESTARTS
             }
-            "checksum_mismatch" => {
+            "invalid_checksum" => {
                 progress.restarts += 1;
                 progress.restarts <= MAX_RESTARTS
             }
             // The server may not have noticed yet that an earlier connection is lost.
-            "upload_conflict" => true,
+            "invalid_offset" => true,
             "offline" => {
                 // On a bad connection, a large part would never arrive.
                 let smallest = MIN_PART_BYTES.min(self.largest_part);

@@ -1,4 +1,4 @@
-//! The interface for operators: plugins, dead letters, metrics and health, over HTTP with a bearer token.
+//! The operator interface: plugins, dead letters, metrics and health, over HTTP with a bearer token.
 //!
 //! docs/reference/http.md lists the routes.
 
@@ -27,38 +27,39 @@ use crate::net::stopped;
 use crate::plugin::{ManageError, Supervisor};
 use crate::router::Router;
 use crate::services::Metrics;
+use crate::wire::ErrorCode;
 
-/// Dead letters in one answer.
-const LETTERS: usize = 100;
+/// Upper bound of the dead letters in one answer.
+const MAX_DEAD_LETTERS: usize = 100;
 /// Time for the headers of a request.
 const HEADER: Duration = Duration::from_secs(10);
 
-/// Where operators are listened to and what they must bear; the file `admin.json` in the data folder.
+/// The address and the token of the operator interface, as in the file `admin.json` in the data folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
-    /// Where.
+pub struct AdminEndpoint {
+    /// The address.
     pub address: SocketAddr,
     /// The bearer token.
     pub token: String,
 }
 
-impl Access {
-    /// Returns where it is kept in a data folder.
+impl AdminEndpoint {
+    /// Returns the path of the file in a data folder.
     #[must_use]
     pub fn file(data: &Path) -> PathBuf {
         data.join("admin.json")
     }
 
-    /// Reads what a running server keeps in its data folder.
+    /// Reads the file that a running server wrote.
     ///
     /// # Errors
-    /// When there is none, or it can't be read.
+    /// When the file doesn't exist or can't be read.
     pub fn read(data: &Path) -> std::io::Result<Self> {
         let json = std::fs::read(Self::file(data))?;
         serde_json::from_slice(&json).map_err(std::io::Error::other)
     }
 
-    /// Keeps it so that only the owner of the data folder can read it.
+    /// Writes the file, readable only for the owner of the data folder.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -66,7 +67,7 @@ impl Access {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         let (file, aside) = (Self::file(data), data.join("admin.json.new"));
-        // A file that is there keeps its mode.
+        // An existing file would keep its mode.
         if let Err(error) = std::fs::remove_file(&aside)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -78,38 +79,38 @@ impl Access {
         std::fs::rename(aside, file)
     }
 
-    /// Makes a token that can't be guessed.
+    /// Generates a random token of 192 bits.
     #[must_use]
-    pub fn make_token() -> String {
+    pub fn generate_token() -> String {
         let bytes: [u8; 24] = rand::random();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// What operators work on.
+/// What the operator interface works on.
 #[derive(Debug)]
-pub struct Admin {
+pub struct AdminState {
     /// The plugins.
     pub supervisor: Arc<Supervisor>,
-    /// Their dead letters.
+    /// The outbox with their dead letters.
     pub settlement: Arc<Settlement>,
-    /// What plugins count.
+    /// The metrics of plugins.
     pub metrics: Metrics,
     /// The live sessions.
     pub router: Arc<Router>,
-    /// What requests must bear.
+    /// The token that requests must have.
     pub token: String,
 }
 
-/// Answers operators until the server stops.
-pub async fn listen(admin: Arc<Admin>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+/// Serves the operator interface until the server stops.
+pub async fn listen(admin: Arc<AdminState>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stopping) => return,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, for instance: accepting at once again would only burn the processor.
+            // Without free file descriptors, for instance, accepting again at once would be a busy loop.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -132,24 +133,24 @@ pub async fn listen(admin: Arc<Admin>, listener: TcpListener, mut stopping: watc
 
 type Answer = Response<Full<Bytes>>;
 
-/// Why an operator does not get what was asked for.
-struct Refusal {
+/// An error of the operator interface.
+struct AdminError {
     status: StatusCode,
-    code: String,
+    code: &'static str,
     message: String,
 }
 
-impl Refusal {
-    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+impl AdminError {
+    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status,
-            code: code.to_owned(),
+            code: code.as_str(),
             message: message.into(),
         }
     }
 }
 
-impl From<ManageError> for Refusal {
+impl From<ManageError> for AdminError {
     fn from(error: ManageError) -> Self {
         let status = match &error {
             ManageError::Unknown(_) => StatusCode::NOT_FOUND,
@@ -162,51 +163,59 @@ impl From<ManageError> for Refusal {
             message.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        Self::new(status, error.code(), message)
+        Self {
+            status,
+            code: error.code(),
+            message,
+        }
     }
 }
 
-impl Admin {
+impl AdminState {
     async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Answer {
         if request.uri().path() == "/health" {
             return json_answer(StatusCode::OK, &json!({"status": "ok"}));
         }
-        if !self.may_enter(request) {
-            let refusal = Refusal::new(
+        if !self.is_authorized(request) {
+            let error = AdminError::new(
                 StatusCode::UNAUTHORIZED,
-                "unauthenticated",
-                "This needs the header `authorization: Bearer TOKEN`; the token is in admin.json in the data folder.",
+                ErrorCode::Unauthenticated,
+                "The header `authorization: Bearer TOKEN` is required; admin.json in the data folder has the token.",
             );
-            return refused(&refusal);
+            return error_answer(&error);
         }
         let (this, method) = (self.clone(), request.method().clone());
         let (path, query) = (
             request.uri().path().to_owned(),
             request.uri().query().unwrap_or_default().to_owned(),
         );
-        // Loading a plugin and scanning the store take long.
+        // Blocking: it may load a plugin or scan the store.
         let answered = tokio::task::spawn_blocking(move || this.route(&method, &path, &query)).await;
         match answered {
             Ok(Ok(answer)) => answer,
-            Ok(Err(refusal)) => refused(&refusal),
+            Ok(Err(error)) => error_answer(&error),
             Err(error) => {
                 tracing::error!(%error, "an operator's request failed");
                 let message = "The server has a fault.";
-                refused(&Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
+                error_answer(&AdminError::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    ErrorCode::Internal,
+                    message,
+                ))
             }
         }
     }
 
-    fn may_enter(&self, request: &Request<Incoming>) -> bool {
+    fn is_authorized(&self, request: &Request<Incoming>) -> bool {
         let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        // Of hashes, so that the time tells nothing about how much of the token was right.
+        // Hashes are compared, so that the time doesn't depend on how much of the token is right.
         let hash = |token: &[u8]| Sha256::digest(token);
         header
             .and_then(|header| header.strip_prefix(b"Bearer "))
             .is_some_and(|token| hash(token) == hash(self.token.as_bytes()))
     }
 
-    fn route(&self, method: &Method, path: &str, query: &str) -> Result<Answer, Refusal> {
+    fn route(&self, method: &Method, path: &str, query: &str) -> Result<Answer, AdminError> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let supervisor = &self.supervisor;
         match (method.as_str(), &parts[..]) {
@@ -228,8 +237,12 @@ impl Admin {
                     "" | "data=keep" => false,
                     "data=remove" => true,
                     _ => {
-                        let message = "`data` is `keep` or `remove`.";
-                        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message));
+                        let message = "`data` must be `keep` or `remove`.";
+                        return Err(AdminError::new(
+                            StatusCode::BAD_REQUEST,
+                            ErrorCode::InvalidRequest,
+                            message,
+                        ));
                     }
                 };
                 supervisor.uninstall(id, remove_data)?;
@@ -241,19 +254,19 @@ impl Admin {
                 let letters = self
                     .settlement
                     .outbox()
-                    .dead_letters(id, LETTERS)
-                    .map_err(|error| storage(&error))?;
+                    .dead_letters(id, MAX_DEAD_LETTERS)
+                    .map_err(|error| store_failed(&error))?;
                 Ok(json_answer(StatusCode::OK, &json!({"dead_letters": letters})))
             }
             ("POST", ["v1", "plugins", id, "dead-letters", rest @ ..]) if rest.len() <= 1 => {
                 supervisor.status_of(id)?;
                 let replayed = self.settlement.outbox().replay(id, rest.first().copied());
-                counted("replayed", rest, replayed.map_err(|error| storage(&error))?)
+                count_answer("replayed", rest, replayed.map_err(|error| store_failed(&error))?)
             }
             ("DELETE", ["v1", "plugins", id, "dead-letters", rest @ ..]) if rest.len() <= 1 => {
                 supervisor.status_of(id)?;
                 let discarded = self.settlement.outbox().discard(id, rest.first().copied());
-                counted("discarded", rest, discarded.map_err(|error| storage(&error))?)
+                count_answer("discarded", rest, discarded.map_err(|error| store_failed(&error))?)
             }
             ("POST", ["v1", "plugins", id, verb]) => {
                 match *verb {
@@ -261,40 +274,48 @@ impl Admin {
                     "rollback" => supervisor.roll_back(id)?,
                     "enable" => supervisor.enable(id)?,
                     "disable" => supervisor.disable(id)?,
-                    _ => return Err(nothing_here()),
+                    _ => return Err(unknown_route()),
                 }
-                tracing::info!(plugin = id, "an operator's {verb} is done");
+                tracing::info!(plugin = id, "operator command completed: {verb}");
                 self.status(id)
             }
-            _ => Err(nothing_here()),
+            _ => Err(unknown_route()),
         }
     }
 
-    fn status(&self, id: &str) -> Result<Answer, Refusal> {
+    fn status(&self, id: &str) -> Result<Answer, AdminError> {
         let status = self.supervisor.status_of(id)?;
         Ok(json_answer(StatusCode::OK, &json!({"plugin": status})))
     }
 }
 
-fn counted(what: &str, wanted: &[&str], count: usize) -> Result<Answer, Refusal> {
-    if count == 0 && !wanted.is_empty() {
-        let message = "There is no such dead letter.";
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_dead_letter", message));
+fn count_answer(key: &str, filter: &[&str], count: usize) -> Result<Answer, AdminError> {
+    if count == 0 && !filter.is_empty() {
+        let message = "The dead letter does not exist.";
+        return Err(AdminError::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::UnknownDeadLetter,
+            message,
+        ));
     }
-    Ok(json_answer(StatusCode::OK, &json!({ what: count })))
+    Ok(json_answer(StatusCode::OK, &json!({ key: count })))
 }
 
-fn storage(error: &dyn std::error::Error) -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", error.to_string())
+fn store_failed(error: &dyn std::error::Error) -> AdminError {
+    AdminError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable,
+        error.to_string(),
+    )
 }
 
-fn nothing_here() -> Refusal {
-    let message = "There is nothing here; docs/reference/http.md lists what there is.";
-    Refusal::new(StatusCode::NOT_FOUND, "unknown_route", message)
+fn unknown_route() -> AdminError {
+    let message = "The route does not exist; docs/reference/http.md lists all routes.";
+    AdminError::new(StatusCode::NOT_FOUND, ErrorCode::UnknownRoute, message)
 }
 
-fn refused(refusal: &Refusal) -> Answer {
-    let Refusal { status, code, message } = refusal;
+fn error_answer(error: &AdminError) -> Answer {
+    let AdminError { status, code, message } = error;
     json_answer(*status, &json!({"error": {"code": code, "message": message}}))
 }
 

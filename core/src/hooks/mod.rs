@@ -35,7 +35,7 @@ use courtyard_plugin_sdk::manifest::HookName;
 use courtyard_plugin_sdk::{Act, Change, HttpRequest, HttpResponse};
 
 use crate::log::Conversation;
-use crate::wire::{Code, RequestError, content};
+use crate::wire::{ErrorCode, RequestError, content};
 use registry::Link;
 
 /// The plugins of a host at their hook points.
@@ -84,7 +84,7 @@ impl Hooks {
     /// Asks the plugins about a message, in order. The first rejection ends the chain.
     ///
     /// # Errors
-    /// The rejection of a plugin; or `plugin_failed` or `plugin_unavailable` when a guard could not decide.
+    /// The rejection of a plugin; or `internal` or `unavailable` when a guard could not decide.
     pub fn before_send(
         &self,
         mut call: Box<Call>,
@@ -123,7 +123,7 @@ impl Hooks {
     ///
     /// # Errors
     /// `unauthenticated` when no plugin knows the token, the answer of the plugin that refuses it, or
-    /// `plugin_failed` and `plugin_unavailable`.
+    /// `internal` and `unavailable`.
     pub fn authenticate(&self, mut call: Box<Call>, token: &str) -> (Box<Call>, Result<Identity, RequestError>) {
         let (registry, call_app) = (self.registry.load(), call.app.clone());
         let request = || Request::Authenticate {
@@ -138,7 +138,7 @@ impl Hooks {
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
                     let message = error.message;
-                    return (call, Err(RequestError::new(Code::Unauthenticated, message)));
+                    return (call, Err(RequestError::new(ErrorCode::Unauthenticated, message)));
                 }
                 Err(failure) => return (call, Err(plugin.failure("authenticate", &failure))),
             }
@@ -146,7 +146,7 @@ impl Hooks {
         let error = match registry.unknown.first() {
             // The token may be one of its own.
             Some(plugin) => plugin.failure("authenticate", &Failure::NotRunning),
-            None => RequestError::new(Code::Unauthenticated, "The token is unknown."),
+            None => RequestError::new(ErrorCode::Unauthenticated, "The token is unknown."),
         };
         (call, Err(error))
     }
@@ -154,11 +154,11 @@ impl Hooks {
     /// Calls a method, `PLUGIN.NAME`, with a JSON value.
     ///
     /// # Errors
-    /// `unknown_method`, `unauthenticated`, the plugin's own error, `plugin_failed` or `plugin_unavailable`.
+    /// `unknown_method`, `unauthenticated`, the plugin's own error, `internal` or `unavailable`.
     pub fn call(&self, call: Box<Call>, method: &str, params: &str) -> (Box<Call>, Result<Bytes, RequestError>) {
         let unknown = || {
             let shown: String = method.chars().take(100).collect();
-            RequestError::new(Code::UnknownMethod, format!("There is no method {shown:?}."))
+            RequestError::new(ErrorCode::UnknownMethod, format!("There is no method {shown:?}."))
         };
         let registry = self.registry.load();
         let Some((plugin, name)) = method
@@ -171,7 +171,10 @@ impl Hooks {
             match manifest.methods.iter().find(|method| method.name == name) {
                 None => return (call, Err(unknown())),
                 Some(method) if call.caller.actor.is_none() && !method.anonymous => {
-                    return (call, Err(RequestError::new(Code::Unauthenticated, "Sign in first.")));
+                    return (
+                        call,
+                        Err(RequestError::new(ErrorCode::Unauthenticated, "Sign in first.")),
+                    );
                 }
                 Some(_) => {}
             }
@@ -227,7 +230,7 @@ impl Hooks {
     /// Asks the plugins about an act on a message, in order. The first refusal ends the chain.
     ///
     /// # Errors
-    /// The refusal of a plugin; or `plugin_failed` or `plugin_unavailable` when one could not decide.
+    /// The refusal of a plugin; or `internal` or `unavailable` when one could not decide.
     pub fn before_act(
         &self,
         mut call: Box<Call>,
@@ -293,7 +296,7 @@ impl Hooks {
     /// Lets a plugin answer a request of HTTP to its own part of the interface; none if it has none.
     ///
     /// # Errors
-    /// `plugin_failed` or `plugin_unavailable`; the plugin's own error is inside.
+    /// `internal` or `unavailable`; the plugin's own error is inside.
     #[expect(clippy::type_complexity, reason = "the plugin's own error is no failure")]
     pub fn http(
         &self,
@@ -319,7 +322,7 @@ impl Hooks {
     /// Asks a plugin about a blob of its own; none if it does not decide about that.
     ///
     /// # Errors
-    /// The refusal of the plugin; or `plugin_failed` or `plugin_unavailable` when it could not decide.
+    /// The refusal of the plugin; or `internal` or `unavailable` when it could not decide.
     pub fn blob(
         &self,
         call: Box<Call>,

@@ -12,7 +12,7 @@ use super::{
     Answer, Call, Failure, Guest, Health, HealthPolicy, Message, Meter, PluginError, Quarantine, Usage, namespaced,
 };
 use crate::log::{Conversation, EventType, Watches};
-use crate::wire::{AppId, Code, RequestError};
+use crate::wire::{AppId, ErrorCode, RequestError};
 
 /// What happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,10 +311,10 @@ impl Plugin {
         match failure {
             Failure::Quarantined | Failure::NotRunning | Failure::Busy => {
                 let message = format!("The plugin {id} can't be asked ({hook}): {failure}.");
-                RequestError::new(Code::PluginUnavailable, message)
+                RequestError::new(ErrorCode::Unavailable, message)
             }
-            Failure::Store(_) => RequestError::new(Code::StorageFailed, "The server can't read its data."),
-            _ => RequestError::new(Code::PluginFailed, format!("The plugin {id} broke down ({hook}).")),
+            Failure::Store(_) => RequestError::new(ErrorCode::Unavailable, "The server can't read its data."),
+            _ => RequestError::new(ErrorCode::Internal, format!("The plugin {id} broke down ({hook}).")),
         }
     }
 }

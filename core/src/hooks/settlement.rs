@@ -11,7 +11,7 @@ use crate::bus::{Bus, Notice};
 use crate::log::{Draft, Log};
 use crate::router::Router;
 use crate::store::{Append, Appended, CommitError, Outcome};
-use crate::wire::{ActorId, AppId, Code, RequestError, reply};
+use crate::wire::{ActorId, AppId, ErrorCode, RequestError, reply};
 use crate::workers::Workers;
 
 /// How often work that conflicts with others is done.
@@ -270,12 +270,12 @@ impl Settlement {
 impl From<CommitError> for RequestError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::DedupConflict(_) => Self::new(Code::IdConflict, "This id was used for another message."),
-            CommitError::Conflict => Self::new(Code::Conflict, "Too many others changed the same things."),
-            CommitError::Closed => Self::new(Code::ShuttingDown, "The server is stopping."),
+            CommitError::DedupConflict(_) => Self::new(ErrorCode::InvalidId, "This id was used for another message."),
+            CommitError::Conflict => Self::new(ErrorCode::Conflict, "Too many others changed the same things."),
+            CommitError::Closed => Self::new(ErrorCode::Unavailable, "The server is stopping."),
             error => {
                 tracing::error!(%error, "a transaction can't be committed");
-                Self::new(Code::StorageFailed, "The server can't write.")
+                Self::new(ErrorCode::Unavailable, "The server can't write.")
             }
         }
     }

@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 
 use crate::hooks::Access;
 use crate::host::Host;
-use crate::wire::Code;
+use crate::wire::ErrorCode;
 
 use super::request::{HttpError, PluginPath, bearer, in_turn};
 use super::{HttpState, Reply, ReplyBody};
@@ -78,19 +78,25 @@ where
 {
     let too_large = || {
         let message = "The body is larger than `body_bytes` allows.";
-        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BadFrame, message)
+        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::LimitBytes, message)
     };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
     let collected = tokio::time::timeout(BODY, Limited::new(body, limit).collect()).await;
-    let timed_out = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, Code::BadFrame, "The body took too long.");
+    let timed_out = |_| {
+        HttpError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::InvalidFrame,
+            "The body took too long.",
+        )
+    };
     match collected.map_err(timed_out)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(_) => Err(HttpError::new(
             StatusCode::BAD_REQUEST,
-            Code::BadFrame,
+            ErrorCode::InvalidFrame,
             "The body can't be read.",
         )),
     }
@@ -121,7 +127,7 @@ fn call_committed(
         let (mut call, outcome) = host.hooks.http(call, &path.plugin, request.clone());
         let Some(outcome) = outcome else {
             let message = "The plugin does not exist, or has no HTTP endpoint.";
-            return Err(HttpError::new(StatusCode::NOT_FOUND, Code::UnknownMethod, message));
+            return Err(HttpError::new(StatusCode::NOT_FOUND, ErrorCode::UnknownMethod, message));
         };
         let response = outcome.flatten().map_err(HttpError::from).and_then(|answer| {
             if answer.status >= 400 {
@@ -138,7 +144,7 @@ fn convert(plugin: &str, answer: &HttpResponse) -> Result<Reply, HttpError> {
     let failed = || {
         tracing::warn!(plugin, status = answer.status, "a plugin's response is malformed");
         let message = "The plugin's response is malformed.";
-        HttpError::new(StatusCode::BAD_GATEWAY, Code::PluginFailed, message)
+        HttpError::new(StatusCode::BAD_GATEWAY, ErrorCode::Internal, message)
     };
     let status = StatusCode::from_u16(answer.status).map_err(|_| failed())?;
     if !(200..600).contains(&answer.status) {

@@ -12,7 +12,7 @@ use crate::hooks::{Access, Call, CallerName, Identity, origin};
 use crate::host::Host;
 use crate::log::Draft;
 use crate::store::CommitError;
-use crate::wire::{AppId, Code, RequestError};
+use crate::wire::{AppId, ErrorCode, RequestError};
 
 /// The path of a request to a plugin: the app, the plugin's id, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl PluginPath {
     pub(super) fn identify(&self, host: &Host, token: Option<&str>) -> Result<Option<Identity>, HttpError> {
         if !host.apps.contains(&self.app) {
             let message = "The app does not exist.";
-            return Err(HttpError::new(StatusCode::NOT_FOUND, Code::UnknownApp, message));
+            return Err(HttpError::new(StatusCode::NOT_FOUND, ErrorCode::UnknownApp, message));
         }
         Ok(token.map(|token| host.identify(&self.app, token)).transpose()?)
     }
@@ -95,10 +95,10 @@ impl HttpError {
 
 impl From<RequestError> for HttpError {
     fn from(error: RequestError) -> Self {
-        let code = |code: Code| error.code == code.as_str();
-        let status = if code(Code::Unauthenticated) {
+        let code = |code: ErrorCode| error.code == code.as_str();
+        let status = if code(ErrorCode::Unauthenticated) {
             StatusCode::UNAUTHORIZED
-        } else if code(Code::PluginFailed) {
+        } else if code(ErrorCode::Internal) {
             StatusCode::BAD_GATEWAY
         } else if error.retry {
             StatusCode::SERVICE_UNAVAILABLE
@@ -132,11 +132,11 @@ pub(super) async fn in_turn<T: Send + 'static>(
 ) -> Result<T, HttpError> {
     let done = host.workers.in_turn(work).await.map_err(|_| {
         let message = "The server is stopping.";
-        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message)
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
     })?;
     done.map_err(|_| {
         let message = "The server has a fault.";
-        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message)
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, message)
     })?
 }
 

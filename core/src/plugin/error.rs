@@ -7,6 +7,7 @@ use courtyard_plugin_sdk::manifest::ManifestError;
 use super::contract::CONTRACT;
 use crate::fetch::FetcherError;
 use crate::hooks::Failure;
+use crate::wire::ErrorCode;
 
 /// Why a plugin doesn't load.
 #[derive(Debug, thiserror::Error)]
@@ -78,21 +79,22 @@ impl LoadError {
     /// Returns the stable code of the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "plugin_unreadable",
-            Self::NotWasm(_) => "plugin_not_wasm",
-            Self::NotTrusted => "plugin_not_trusted",
-            Self::Library(_) => "plugin_bad_library",
-            Self::NoManifest | Self::Packed | Self::Manifest(_) => "plugin_bad_manifest",
-            Self::Contract { .. } => "plugin_wrong_contract",
-            Self::Id { .. } => "plugin_wrong_id",
-            Self::NotGranted(_) => "plugin_not_granted",
-            Self::UnknownImport(_) => "plugin_unknown_import",
-            Self::NotAPlugin(_) => "plugin_breaks_contract",
-            Self::Memory(_) => "plugin_needs_restart",
-            Self::Fetch(_) => "plugin_can_not_fetch",
-            Self::Start(_) => "plugin_does_not_start",
-        }
+        let code = match self {
+            Self::Read { .. } => ErrorCode::InvalidFile,
+            Self::NotWasm(_) => ErrorCode::InvalidWasm,
+            Self::NotTrusted => ErrorCode::Forbidden,
+            Self::Library(_) => ErrorCode::InvalidLibrary,
+            Self::NoManifest | Self::Packed | Self::Manifest(_) => ErrorCode::InvalidManifest,
+            Self::Contract { .. } => ErrorCode::UnknownContract,
+            Self::Id { .. } => ErrorCode::InvalidPluginId,
+            Self::NotGranted(_) => ErrorCode::Forbidden,
+            Self::UnknownImport(_) => ErrorCode::UnknownImport,
+            Self::NotAPlugin(_) => ErrorCode::InvalidPlugin,
+            Self::Memory(_) => ErrorCode::LimitMemory,
+            Self::Fetch(_) => ErrorCode::InvalidFetch,
+            Self::Start(_) => ErrorCode::Internal,
+        };
+        code.as_str()
     }
 }
 

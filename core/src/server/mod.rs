@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, AdminEndpoint, AdminState};
 use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
 use crate::config::{Config, Listen};
@@ -85,7 +85,7 @@ pub struct Server {
     addresses: Vec<(SocketAddr, bool)>,
     site: Arc<HttpState>,
     alive: mpsc::Sender<()>,
-    admin: Option<admin::Access>,
+    admin: Option<AdminEndpoint>,
     supervisor: Arc<Supervisor>,
     store: Arc<dyn Store>,
     certificates: Vec<TlsIdentity>,
@@ -200,20 +200,20 @@ impl Builder {
         let admin = match config.admin.as_ref().zip(admin_door) {
             Some((admin, door)) => {
                 let (listener, address) = door.open()?;
-                let access = admin::Access {
+                let endpoint = AdminEndpoint {
                     address,
-                    token: admin.token.clone().unwrap_or_else(admin::Access::make_token),
+                    token: admin.token.clone().unwrap_or_else(AdminEndpoint::generate_token),
                 };
-                access.write(&config.data).map_err(StartError::Admin)?;
-                let shared = Arc::new(Admin {
+                endpoint.write(&config.data).map_err(StartError::Admin)?;
+                let shared = Arc::new(AdminState {
                     supervisor: supervisor.clone(),
                     settlement: settlement.clone(),
                     metrics: metrics.clone(),
                     router,
-                    token: access.token.clone(),
+                    token: endpoint.token.clone(),
                 });
                 tokio::spawn(admin::listen(shared, listener, stopping.clone()));
-                Some(access)
+                Some(endpoint)
             }
             None => None,
         };
@@ -312,7 +312,7 @@ impl Server {
 
     /// Returns where operators are listened to, and the token that they must bear.
     #[must_use]
-    pub fn admin(&self) -> Option<&admin::Access> {
+    pub fn admin(&self) -> Option<&AdminEndpoint> {
         self.admin.as_ref()
     }
 

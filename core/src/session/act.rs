@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
-use crate::wire::{Act, ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
+use crate::wire::{Act, ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
 /// An act that isn't stored yet, with everything that another attempt needs.
 struct PendingAct {
@@ -49,7 +49,7 @@ impl Session {
             (Ok(permit), Some(signed)) => (permit, signed),
             (Err(error), _) => return self.refuse(Some(id), &error),
             (_, None) => {
-                let error = RequestError::new(Code::Unauthenticated, "Sign in first.");
+                let error = RequestError::new(ErrorCode::Unauthenticated, "Sign in first.");
                 return self.refuse(Some(id), &error);
             }
         };
@@ -90,11 +90,17 @@ impl Session {
 }
 
 fn unknown_message() -> RequestError {
-    RequestError::new(Code::UnknownMessage, "The message does not exist, or was recalled.")
+    RequestError::new(
+        ErrorCode::UnknownMessage,
+        "The message does not exist, or was recalled.",
+    )
 }
 
 fn not_yours() -> RequestError {
-    RequestError::new(Code::Forbidden, "Only the sender of a message can edit or recall it.")
+    RequestError::new(
+        ErrorCode::Forbidden,
+        "Only the sender of a message can edit or recall it.",
+    )
 }
 
 impl PendingAct {
@@ -213,7 +219,8 @@ impl PendingAct {
                 let name = if *on { "react" } else { "unreact" };
                 let (call, allowed) = self.allowed(call, conversation, target, (name, emoji));
                 let event = allowed.and_then(|()| {
-                    let full = |error: crate::log::Full| RequestError::new(Code::Limit, format!("{error}."));
+                    let full =
+                        |error: crate::log::Full| RequestError::new(ErrorCode::LimitReactions, format!("{error}."));
                     revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
                     let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
                     Ok(Event::new(EventType::Reaction, target.kind, content.into()))
@@ -232,7 +239,10 @@ impl PendingAct {
         content: &str,
     ) -> (Box<Call>, Result<Event, RequestError>) {
         if let Err(error) = content::check(target.kind, content) {
-            return (call, Err(RequestError::new(Code::BadContent, error.to_string())));
+            return (
+                call,
+                Err(RequestError::new(ErrorCode::InvalidContent, error.to_string())),
+            );
         }
         let message = Message {
             app: self.app.as_str(),

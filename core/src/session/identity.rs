@@ -7,7 +7,7 @@ use crate::log::Draft;
 use crate::router::Endpoint;
 use crate::store::CommitError;
 use crate::wire::reply::Welcome;
-use crate::wire::{ActorId, AppId, CloseCode, Code, Credentials, DeviceId, PROTOCOL, RequestError, reply};
+use crate::wire::{ActorId, AppId, CloseCode, Credentials, DeviceId, ErrorCode, PROTOCOL, RequestError, reply};
 
 use super::Session;
 
@@ -23,7 +23,7 @@ impl Host {
     /// Asks the plugins whom a token identifies. Blocking.
     ///
     /// # Errors
-    /// `unauthenticated`, `plugin_failed` or `plugin_unavailable`.
+    /// `unauthenticated`, `internal` or `unavailable`.
     pub(crate) fn identify(&self, app: &AppId, token: &str) -> Result<Identity, RequestError> {
         self.identify_with_reads(app, token).map(|(identity, _)| identity)
     }
@@ -102,9 +102,12 @@ impl Session {
         credentials: Option<Credentials>,
     ) -> Result<(), CloseCode> {
         let wrong = if protocol != PROTOCOL {
-            Some((Code::BadProtocol, format!("This server speaks protocol {PROTOCOL}.")))
+            Some((
+                ErrorCode::UnknownProtocol,
+                format!("This server speaks protocol {PROTOCOL}."),
+            ))
         } else if !self.host.apps.contains(&app) {
-            Some((Code::UnknownApp, "There is no such app.".to_owned()))
+            Some((ErrorCode::UnknownApp, "There is no such app.".to_owned()))
         } else {
             None
         };
@@ -143,7 +146,7 @@ impl Session {
         if self.signed.is_some() {
             self.refuse(
                 Some(id),
-                &RequestError::new(Code::UnexpectedFrame, "The session is signed in already."),
+                &RequestError::new(ErrorCode::InvalidOrder, "The session is signed in already."),
             );
             return;
         }

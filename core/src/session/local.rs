@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::{FRAMES_AT_ONCE, Session};
 use crate::hooks::Identity;
 use crate::host::{Host, SessionLimits};
-use crate::wire::{ActorId, AppId, ClientFrame, Code, DeviceId, RequestError};
+use crate::wire::{ActorId, AppId, ClientFrame, DeviceId, ErrorCode, RequestError};
 
 /// Events buffered for a subscriber; one that lags further behind gets a gap.
 const EVENTS: usize = 1_024;
@@ -41,7 +41,7 @@ impl From<RequestError> for LocalError {
 
 impl LocalError {
     fn stopped() -> Self {
-        RequestError::new(Code::ShuttingDown, "The session has ended.").into()
+        RequestError::new(ErrorCode::Unavailable, "The session has ended.").into()
     }
 }
 
@@ -193,8 +193,8 @@ impl LocalSession {
         let frame = frame.to_string();
         // Checked here: the session would end on a frame over the limit, or couldn't tell whose frame was invalid.
         if frame.len() > self.limits.frame_bytes {
-            let message = format!("The request is over {} bytes.", self.limits.frame_bytes);
-            return Err(RequestError::new(Code::BadFrame, message).into());
+            let message = format!("The request is larger than {} bytes.", self.limits.frame_bytes);
+            return Err(RequestError::new(ErrorCode::LimitBytes, message).into());
         }
         ClientFrame::parse(&frame, self.limits.depth).map_err(|unread| LocalError::from(unread.error))?;
         let frame = frame.into();

@@ -30,7 +30,9 @@ use crate::host::Host;
 use crate::log::Watermark;
 use crate::router::{Closing, Item, Queue};
 use crate::wire::reply::ClientLimits;
-use crate::wire::{AppId, ClientFrame, CloseCode, Code, ConversationId, FrameError, RequestError, SessionId, reply};
+use crate::wire::{
+    AppId, ClientFrame, CloseCode, ConversationId, ErrorCode, FrameError, RequestError, SessionId, reply,
+};
 
 pub use local::{Incoming, IncomingEvents, LocalError, LocalSession, Sent};
 
@@ -307,7 +309,7 @@ impl Session {
                 _ => {
                     self.refuse(
                         None,
-                        &RequestError::new(Code::UnexpectedFrame, "The first frame must be `hello`."),
+                        &RequestError::new(ErrorCode::InvalidOrder, "The first frame must be `hello`."),
                     );
                     Err(CloseCode::Violation)
                 }
@@ -350,7 +352,7 @@ impl Session {
                 self.refuse(
                     None,
                     &RequestError::new(
-                        Code::UnexpectedFrame,
+                        ErrorCode::InvalidOrder,
                         "The session is open already: `hello` must be sent once only.",
                     ),
                 );

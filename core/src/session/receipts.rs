@@ -16,7 +16,7 @@ use crate::log::{Conversation, Draft, Log, LogError, Watermark};
 use crate::router::{Item, Queue};
 use crate::store::{Outcome, Submitter, Transaction};
 use crate::wire::reply::ReceiptView;
-use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, reply};
+use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, reply};
 
 /// Minimum time between two typing signals of a session in the same conversation.
 const TYPING_AGAIN: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ impl Session {
         let head = store.head(&conversation.log).map_err(|error| storage_failed(&error))?;
         if to.delivered.max(to.read) > head.seq {
             let message = "The conversation has no event of this number yet.";
-            return Err(RequestError::new(Code::UnknownMessage, message));
+            return Err(RequestError::new(ErrorCode::UnknownMessage, message));
         }
         Ok(Box::new(PendingReceipt {
             host: self.host.clone(),

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::log::{Conversation, Draft, Log};
 use crate::router::Item;
 use crate::store::{Appended, CommitError, LogId};
-use crate::wire::{ActorId, AppId, Code, ConversationId, Page, RequestError, SessionId, reply};
+use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, Page, RequestError, SessionId, reply};
 
 use super::identity::SignedIn;
 use super::refusal::{storage_failed, unknown_conversation};
@@ -31,14 +31,14 @@ impl Session {
         let signed = self
             .signed
             .as_ref()
-            .ok_or_else(|| RequestError::new(Code::Unauthenticated, "Sign in first."))?;
+            .ok_or_else(|| RequestError::new(ErrorCode::Unauthenticated, "Sign in first."))?;
         Ok(&signed.actor)
     }
 
     pub(super) fn acquire_permit(&self) -> Result<InFlightPermit, RequestError> {
         self.in_flight
             .acquire()
-            .ok_or_else(|| RequestError::new(Code::Busy, "Too many requests of this session are in flight."))
+            .ok_or_else(|| RequestError::new(ErrorCode::Busy, "Too many requests of this session are in flight."))
     }
 
     /// Returns a conversation that the actor is a member of.
@@ -64,8 +64,8 @@ impl Session {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RequestError> {
-        let fault = |_| RequestError::new(Code::Internal, "The server has a fault.");
-        let stopping = |_| RequestError::new(Code::ShuttingDown, "The server is stopping.");
+        let fault = |_| RequestError::new(ErrorCode::Internal, "The server has a fault.");
+        let stopping = |_| RequestError::new(ErrorCode::Unavailable, "The server is stopping.");
         self.host.workers.in_turn(work).await.map_err(stopping)?.map_err(fault)
     }
 

@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType};
 use crate::router::{Item, Queue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
-use crate::wire::{ActorId, AppId, Code, ConversationId, RequestError, SessionId, content, reply};
+use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
 use super::{InFlightPermit, Session};
 
@@ -159,7 +159,8 @@ impl Session {
     ) -> Result<Box<PendingSend>, RequestError> {
         let actor = self.actor()?;
         let permit = self.acquire_permit()?;
-        content::check(kind, content).map_err(|error| RequestError::new(Code::BadContent, error.to_string()))?;
+        content::check(kind, content)
+            .map_err(|error| RequestError::new(ErrorCode::InvalidContent, error.to_string()))?;
         let since = self.host.log.store().position();
         let conversation = self.conversation(app, conversation)?;
         let name = conversation.log.conversation.0.to_be_bytes();

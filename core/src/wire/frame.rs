@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
-use super::code::{Code, RequestError};
+use super::code::{ErrorCode, RequestError};
 use super::flat::{self, FlatValue};
 use super::id::{ActorId, AppId, ConversationId, DeviceId};
 
@@ -255,7 +255,7 @@ impl<'a> ClientFrame<'a> {
     /// Parses a frame whose JSON may nest up to `max_depth` levels.
     ///
     /// # Errors
-    /// A [`FrameError`] with code `bad_frame`, `too_deep` or `unknown_type`.
+    /// A [`FrameError`] with code `invalid_frame`, `limit_depth` or `unknown_type`.
     pub fn parse(text: &'a str, max_depth: usize) -> Result<Self, FrameError> {
         if let Some(Ok(send)) = flat_send(text).filter(|_| max_depth >= 2) {
             return Ok(send);
@@ -264,12 +264,12 @@ impl<'a> ClientFrame<'a> {
             let message = format!("The frame is nested deeper than {max_depth} levels.");
             return Err(FrameError {
                 id: None,
-                error: RequestError::new(Code::TooDeep, message),
+                error: RequestError::new(ErrorCode::LimitDepth, message),
             });
         }
         let members: Members<'a> = serde_json::from_str(text).map_err(|error| FrameError {
             id: id_of(text),
-            error: RequestError::new(Code::BadFrame, format!("The frame can't be read: {error}.")),
+            error: RequestError::new(ErrorCode::InvalidFrame, format!("The frame can't be read: {error}.")),
         })?;
         let id = members.id.as_ref().map(|id| id.0.to_string());
         Self::from_members(members).map_err(|error| FrameError { id, error })
@@ -368,7 +368,7 @@ impl<'a> ClientFrame<'a> {
                     Some(app) => app
                         .0
                         .parse()
-                        .map_err(|_| RequestError::new(Code::UnknownApp, "There is no such app."))?,
+                        .map_err(|_| RequestError::new(ErrorCode::UnknownApp, "There is no such app."))?,
                 },
                 credentials: match members.token {
                     None => None,
@@ -382,7 +382,7 @@ impl<'a> ClientFrame<'a> {
             other => {
                 let shown: String = other.chars().take(40).collect();
                 return Err(RequestError::new(
-                    Code::UnknownType,
+                    ErrorCode::UnknownType,
                     format!("Unknown frame type: {shown:?}."),
                 ));
             }
@@ -424,7 +424,7 @@ fn flat_send(text: &str) -> Option<Result<ClientFrame<'_>, RequestError>> {
 }
 
 fn bad(message: impl Into<Cow<'static, str>>) -> RequestError {
-    RequestError::new(Code::BadFrame, message)
+    RequestError::new(ErrorCode::InvalidFrame, message)
 }
 
 fn missing(member: &str) -> RequestError {
@@ -454,7 +454,7 @@ fn emoji(emoji: Option<Text<'_>>) -> Result<Cow<'_, str>, RequestError> {
 fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestError> {
     required(text, "conversation")?
         .parse()
-        .map_err(|_| RequestError::new(Code::UnknownConversation, "There is no such conversation."))
+        .map_err(|_| RequestError::new(ErrorCode::UnknownConversation, "There is no such conversation."))
 }
 
 fn page_limit(limit: Option<u64>) -> Result<usize, RequestError> {
@@ -562,22 +562,22 @@ mod tests {
 
     #[test]
     fn each_invalid_frame_has_its_code() {
-        assert_eq!(code("nonsense"), "bad_frame");
-        assert_eq!(code("[]"), "bad_frame");
+        assert_eq!(code("nonsense"), "invalid_frame");
+        assert_eq!(code("[]"), "invalid_frame");
         assert_eq!(code(r#"{"type":"fly"}"#), "unknown_type");
-        assert_eq!(code(r#"{"type":"send","id":"x"}"#), "bad_frame");
-        assert_eq!(code(r#"{"type":"call","id":"","method":"a.b"}"#), "bad_frame");
+        assert_eq!(code(r#"{"type":"send","id":"x"}"#), "invalid_frame");
+        assert_eq!(code(r#"{"type":"call","id":"","method":"a.b"}"#), "invalid_frame");
         assert_eq!(
             code(&format!(
                 "{{\"type\":\"ping\",\"x\":{}{}}}",
                 "[".repeat(9),
                 "]".repeat(9)
             )),
-            "too_deep"
+            "limit_depth"
         );
         assert_eq!(
             code(r#"{"type":"history","id":"h","conversation":"01ARZ3NDEKTSV4RRFFQ69G5FAV","limit":0}"#),
-            "bad_frame"
+            "invalid_frame"
         );
     }
 

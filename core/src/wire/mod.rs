@@ -7,7 +7,7 @@ mod frame;
 mod id;
 pub mod reply;
 
-pub use code::{CloseCode, Code, RequestError};
+pub use code::{CloseCode, ErrorCode, RequestError};
 pub use frame::{Act, ClientFrame, Credentials, FrameError, Page};
 pub use id::{ActorId, AppId, ConversationId, DeviceId, EventId, InvalidId, SessionId};
 

@@ -501,7 +501,7 @@ fn push_list<T>(bytes: &mut Vec<u8>, items: &[T], mut push: impl FnMut(&mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Code;
+    use crate::wire::ErrorCode;
     use serde_json::{Value, json};
 
     fn message(content: &[u8]) -> EventView<'_> {
@@ -561,7 +561,7 @@ mod tests {
         assert_eq!(value["conversations"][1]["members"], json!(["a", "b"]));
         assert_eq!(value["conversations"][1]["last"]["client_id"], "m1");
 
-        let refused = RequestError::new(Code::Busy, "a \"quoted\"\nword");
+        let refused = RequestError::new(ErrorCode::Busy, "a \"quoted\"\nword");
         let value = parsed(&error(Some("x"), &refused));
         assert_eq!(
             (value["code"].as_str(), value["retry"].as_bool()),

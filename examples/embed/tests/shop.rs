@@ -102,7 +102,7 @@ async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
         .await;
     assert_eq!(
         again.unwrap_err().code,
-        "id_conflict",
+        "invalid_id",
         "the session in process is idempotent as well"
     );
 
@@ -118,7 +118,7 @@ async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
         ] {
             let refused = shop.send(id, room, "text", content).await.unwrap_err();
             assert!(
-                ["bad_frame", "too_deep", "unknown_conversation"].contains(&&*refused.code),
+                ["invalid_frame", "limit_bytes", "limit_depth", "unknown_conversation"].contains(&&*refused.code),
                 "{id}: {refused}"
             );
         }

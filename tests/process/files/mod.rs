@@ -194,7 +194,7 @@ async fn names_with_paths_and_control_characters_are_harmless() {
         assert!(head.contains("content-disposition: attachment"), "{head}");
     }
     let long = tus::upload(port, "files", "ann", &about(&"a".repeat(256), "", CONVERSATION), b"a").await;
-    assert_eq!((long.status, &*long.code()), (400, "bad_upload"));
+    assert_eq!((long.status, &*long.code()), (400, "invalid_upload"));
     server.stop().await;
 }
 
@@ -259,12 +259,24 @@ async fn parts_with_wrong_offsets_or_checksums_change_nothing() {
     // sha1 of "hello world".
     let sum = "upload-checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=\r\n";
     for (offset, more, bytes, status, code) in [
-        (1, "", &b"ello world"[..], 409, "upload_conflict"),
-        (11, "", b"", 409, "upload_conflict"),
-        (0, sum, b"hello werld", 460, "checksum_mismatch"),
-        (0, "upload-checksum: sha1 %%%\r\n", b"hello world", 400, "bad_upload"),
-        (0, "upload-checksum: crc32 AAAA\r\n", b"hello world", 400, "bad_upload"),
-        (0, "", b"hello world, and more", 413, "bad_upload"),
+        (1, "", &b"ello world"[..], 409, "invalid_offset"),
+        (11, "", b"", 409, "invalid_offset"),
+        (0, sum, b"hello werld", 460, "invalid_checksum"),
+        (
+            0,
+            "upload-checksum: sha1 %%%\r\n",
+            b"hello world",
+            400,
+            "invalid_upload",
+        ),
+        (
+            0,
+            "upload-checksum: crc32 AAAA\r\n",
+            b"hello world",
+            400,
+            "invalid_upload",
+        ),
+        (0, "", b"hello world, and more", 413, "limit_bytes"),
     ] {
         let refused = patch(port, "ann", &place, offset, more, bytes).await;
         assert_eq!((refused.status, &*refused.code()), (status, code));

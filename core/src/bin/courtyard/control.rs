@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use courtyard::admin::Access;
+use courtyard::admin::AdminEndpoint;
 use http_body_util::{BodyExt, Empty};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
@@ -154,18 +154,18 @@ impl Target {
             Err(Unusable::NoneInside) => configuration::read(Some(Path::new("config/courtyard.toml"))),
             read => read,
         }?;
-        let access = Access::read(&config.data)
+        let endpoint = AdminEndpoint::read(&config.data)
             .map_err(|error| format!("no server keeps its admin.json in {}: {error}", config.data.display()))?;
-        let stream = TcpStream::connect(access.address)
+        let stream = TcpStream::connect(endpoint.address)
             .await
-            .map_err(|error| format!("no server listens on {}: {error}", access.address))?;
+            .map_err(|error| format!("no server listens on {}: {error}", endpoint.address))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, access.address.to_string())
-            .header(AUTHORIZATION, format!("Bearer {}", access.token))
+            .header(HOST, endpoint.address.to_string())
+            .header(AUTHORIZATION, format!("Bearer {}", endpoint.token))
             .body(Empty::<Bytes>::new())?;
         let answer = sender.send_request(request).await?;
         let status = answer.status();

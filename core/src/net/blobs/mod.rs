@@ -13,7 +13,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::request::{HttpError, PluginPath, bearer};
 use super::{HttpState, Reply};
-use crate::wire::Code;
+use crate::wire::ErrorCode;
 
 use download::download;
 use removal::remove;
@@ -41,7 +41,7 @@ where
         Method::DELETE => remove(state, blob).await,
         _ => Err(HttpError::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            Code::BadUpload,
+            ErrorCode::InvalidUpload,
             "Upload with tus 1.0 (Tus-Resumable: 1.0.0); see docs/reference/protocol.md.",
         )),
     };

@@ -11,7 +11,7 @@ use crate::hooks::Access;
 use crate::host::Host;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply};
-use crate::wire::Code;
+use crate::wire::ErrorCode;
 
 /// Removes a blob.
 pub(super) async fn remove(state: &Arc<HttpState>, request: BlobRequest) -> Result<Reply, HttpError> {
@@ -33,7 +33,7 @@ pub(super) fn remove_blocking(host: &Arc<Host>, request: &BlobRequest) -> Result
             (call, answer) = host.hooks.blob(call, &request.path.plugin, question);
             let forbidden = || {
                 let message = "This plugin does not allow anybody to remove blobs.";
-                HttpError::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
+                HttpError::new(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
             };
             outcome = allowed(Some(answer.ok_or_else(forbidden)?));
         } else if record.uploader != identity.actor.as_str() {

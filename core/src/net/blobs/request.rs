@@ -11,7 +11,7 @@ use crate::log::Draft;
 use crate::net::request::{HttpError, PluginPath};
 use crate::net::{Reply, ReplyBody};
 use crate::store::{CommitError, LogId};
-use crate::wire::{Code, ConversationId, RequestError};
+use crate::wire::{ConversationId, ErrorCode, RequestError};
 
 /// A request to a blob of a plugin.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl BlobRequest {
     pub(super) fn signed_in(&self, host: &Host) -> Result<Identity, HttpError> {
         let needed = || {
             let message = "A bearer token is required.";
-            HttpError::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, message)
+            HttpError::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthenticated, message)
         };
         self.identify(host)?.ok_or_else(needed)
     }
@@ -45,18 +45,22 @@ impl BlobRequest {
 }
 
 pub(super) fn unknown() -> HttpError {
-    HttpError::new(StatusCode::NOT_FOUND, Code::UnknownBlob, "The blob does not exist.")
+    HttpError::new(
+        StatusCode::NOT_FOUND,
+        ErrorCode::UnknownBlob,
+        "The blob does not exist.",
+    )
 }
 
 /// Logs a failure, and converts it without details for the client.
 pub(super) fn storage_failed(error: BlobsError) -> HttpError {
     if let BlobsError::Commit(CommitError::Closed) = error {
         let message = "The server is stopping.";
-        return HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, message);
+        return HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message);
     }
     tracing::error!(%error, cause = ?std::error::Error::source(&error), "a blob can't be written or read");
     let message = "The server can't write or read this.";
-    HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFailed, message)
+    HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
 }
 
 /// Converts a plugin's verdict about a blob. `None` means that the plugin has no hook for blobs: the blob is unknown
@@ -95,7 +99,7 @@ pub(super) fn is_member(
     let found = host.log.conversations().get(&log).map_err(|error| {
         tracing::error!(%error, "a conversation can't be read");
         let message = "The server can't read its data.";
-        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFailed, message)
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
     })?;
     Ok(found.is_some_and(|conversation| {
         draft.rely_on(conversation.key.clone());

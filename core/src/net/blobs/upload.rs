@@ -22,7 +22,7 @@ use crate::hooks::{Access, Identity};
 use crate::host::Host;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply};
-use crate::wire::{Code, ConversationId};
+use crate::wire::{ConversationId, ErrorCode};
 
 const RESUMABLE: &str = "tus-resumable";
 const VERSION: &str = "1.0.0";
@@ -84,7 +84,7 @@ where
         let message = "This server supports tus 1.0.0 only.";
         return Err(HttpError::new(
             StatusCode::PRECONDITION_FAILED,
-            Code::BadUpload,
+            ErrorCode::InvalidUpload,
             message,
         ));
     }
@@ -119,8 +119,12 @@ where
     }
 }
 
+fn too_large(message: &'static str) -> HttpError {
+    HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::LimitBytes, message)
+}
+
 fn bad(status: StatusCode, message: &'static str) -> HttpError {
-    HttpError::new(status, Code::BadUpload, message)
+    HttpError::new(status, ErrorCode::InvalidUpload, message)
 }
 
 /// Adds the headers with the offset of an upload and the time when it expires.
@@ -212,10 +216,7 @@ where
     let headers = &parts.headers;
     let length = number(headers, LENGTH).ok_or_else(|| bad(StatusCode::BAD_REQUEST, "Upload-Length is required."))?;
     if length > state.blobs.limits().bytes {
-        return Err(bad(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "The file is larger than `max_bytes` allows.",
-        ));
+        return Err(too_large("The file is larger than `max_bytes` allows."));
     }
     let metadata = Metadata::read(headers).map_err(|message| bad(StatusCode::BAD_REQUEST, message))?;
     let (host, blobs, for_begin) = (state.host.clone(), state.blobs.clone(), request.clone());
@@ -299,7 +300,7 @@ impl Upload {
     fn new(state: &Arc<HttpState>, request: BlobRequest, name: BlobName, record: Record) -> Result<Self, HttpError> {
         let permit = state.uploads.clone().try_acquire_owned().map_err(|_| {
             let message = "Too many uploads are in progress. Try again later.";
-            HttpError::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message)
+            HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, message)
         })?;
         Ok(Self {
             state: state.clone(),
@@ -343,12 +344,7 @@ impl Upload {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let left = self.record.length - self.record.offset();
-        let over = || {
-            bad(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "The body has more bytes than Upload-Length allows.",
-            )
-        };
+        let over = || too_large("The body has more bytes than Upload-Length allows.");
         if body.size_hint().lower() > left {
             return Err(over());
         }
@@ -422,7 +418,7 @@ impl Upload {
 
 fn conflict() -> HttpError {
     let message = "Upload-Offset differs from the offset of the upload.";
-    HttpError::new(StatusCode::CONFLICT, Code::UploadConflict, message)
+    HttpError::new(StatusCode::CONFLICT, ErrorCode::InvalidOffset, message)
 }
 
 /// Lets parts count. When they are the last, the plugin is request whether it takes the blob.
@@ -517,7 +513,7 @@ impl Checksum {
         }
         let mismatch = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
         let message = "The body doesn't match the checksum.";
-        Err(HttpError::new(mismatch, Code::ChecksumMismatch, message))
+        Err(HttpError::new(mismatch, ErrorCode::InvalidChecksum, message))
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::hooks::{HookCounts, Usage};
 use crate::plugin::LoadError;
 use crate::store::{CommitError, StoreError};
+use crate::wire::ErrorCode;
 
 /// Why a plugin doesn't run, or why its last change failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,15 +97,16 @@ impl ManageError {
     /// Returns the stable code of the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unknown(_) => "unknown_plugin",
-            Self::Configuration(_) => "bad_configuration",
-            Self::Load(error) => error.code(),
-            Self::Migration { .. } => "plugin_migration_failed",
-            Self::NoPrevious => "plugin_no_previous",
-            Self::Disabled => "plugin_disabled",
-            Self::Store(_) => "storage_failed",
-        }
+        let code = match self {
+            Self::Unknown(_) => ErrorCode::UnknownPlugin,
+            Self::Configuration(_) => ErrorCode::InvalidConfiguration,
+            Self::Load(error) => return error.code(),
+            Self::Migration { .. } => ErrorCode::InvalidKeys,
+            Self::NoPrevious => ErrorCode::UnknownGeneration,
+            Self::Disabled => ErrorCode::Conflict,
+            Self::Store(_) => ErrorCode::Unavailable,
+        };
+        code.as_str()
     }
 
     pub(super) fn problem(&self) -> PluginProblem {

@@ -6,7 +6,7 @@ use super::*;
 use crate::histories::record::{Answer, Mark, Outcome, Sight, WriteRequest};
 
 /// Codes that leave it unknown whether a request was committed.
-const UNKNOWN: [&str; 2] = ["storage_failed", "shutting_down"];
+const UNKNOWN: [&str; 1] = ["unavailable"];
 
 /// Returns the frame of a request.
 pub(super) fn of_deed(id: &str, conversation: &str, deed: &WriteRequest) -> Value {
