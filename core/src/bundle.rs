@@ -1,4 +1,4 @@
-//! Parts of a product inside the executable: a zip archive that follows the program.
+//! A bundle of files in the executable: a zip archive behind the program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,31 +15,31 @@ use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, FileReader, ZipArchive, ZipArchiveEntryWayfinder, ZipArchiveWriter};
 use sha2::{Digest, Sha256};
 
-/// The end of the archive's comment, and with it the last bytes of an executable that has parts. Before it stands the
-/// checksum of the parts: that of the archive does not cover names.
+/// The last bytes of the archive's comment, and of an executable with a bundle. The checksum of the parts precedes them,
+/// since that of the archive doesn't cover names.
 const MARK: &[u8] = b"courtyard bundle";
 
-/// The time of all parts: the first one that zip has, 1980-01-01, so that the same parts make the same bytes.
+/// Time stamp of all parts, so that the same parts result in the same bytes: 1980-01-01, the first that zip supports.
 const FIRST_DATE: i64 = 315_532_800;
 
-/// Begins the paths of a configuration that mean a part.
+/// Prefix of paths in a configuration that refer to a part.
 const PREFIX: &str = "bundled:";
 
-/// Named bytes that came with the executable, such as a configuration, plugins and static files. Clones share them.
+/// Named files in the executable (its parts), such as a configuration, plugins and static files. Clones share the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     parts: Arc<BTreeMap<String, Bytes>>,
 }
 
-/// Why parts can't be read or written.
+/// Why a bundle can't be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
-    /// The operating system refused.
+    /// An IO error.
     #[error("the executable can't be read or written")]
     Io(#[source] io::Error),
-    /// The parts are not what was written.
-    #[error("what is inside the executable is damaged: get it anew")]
+    /// The parts differ from what was written.
+    #[error("the bundle in the executable is damaged: install it again")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -62,23 +62,23 @@ impl From<rawzip::Error> for BundleError {
 }
 
 /// The archive behind a program.
-struct Behind {
+struct Trailer {
     archive: ZipArchive<FileReader>,
     entries: Vec<(String, ZipArchiveEntryWayfinder)>,
-    /// Where it begins, which is where the program ends.
+    /// The offset where the program ends and the archive begins.
     start: u64,
 }
 
 impl Bundle {
-    /// Returns the parts of the executable that runs; none if it was made without.
+    /// Returns the bundle of the running executable; empty if it has none.
     ///
     /// # Errors
-    /// When the executable can't be read, or its parts are damaged.
+    /// When the executable can't be read, or its bundle is damaged.
     pub fn of_executable() -> Result<Self, BundleError> {
         Self::read(executable()?)
     }
 
-    /// Returns the parts behind a program; none if there are none.
+    /// Returns the bundle behind a program; empty if it has none.
     ///
     /// # Errors
     /// As [`Bundle::of_executable`].
@@ -87,7 +87,7 @@ impl Bundle {
         if !is_marked(&mut program)? {
             return Ok(bundle);
         }
-        let Behind { archive, entries, .. } = Behind::open(program)?;
+        let Trailer { archive, entries, .. } = Trailer::open(program)?;
         for (name, place) in entries {
             let entry = archive.get_entry(place)?;
             let mut bytes = Vec::new();
@@ -100,18 +100,18 @@ impl Bundle {
         let mut comment = Vec::new();
         archive.comment().read_to_end(&mut comment)?;
         if comment != bundle.comment() {
-            return Err(BundleError::Damaged("the checksum is another".into()));
+            return Err(BundleError::Damaged("the checksum differs".into()));
         }
         Ok(bundle)
     }
 
-    /// Copies a program without the parts that it has, and writes these behind it. The same parts make the same bytes.
+    /// Copies a program without its bundle, and writes this one behind it. The same parts result in the same bytes.
     ///
     /// # Errors
     /// When reading or writing fails.
     pub fn write_behind(&self, mut program: File, output: &mut impl Write) -> Result<(), BundleError> {
         let length = if is_marked(&mut program)? {
-            Behind::open(program.try_clone()?)?.start
+            Trailer::open(program.try_clone()?)?.start
         } else {
             program.metadata()?.len()
         };
@@ -148,7 +148,7 @@ impl Bundle {
         [digits.as_bytes(), b" ", MARK].concat()
     }
 
-    /// Adds a part, or takes the place of the one with this name. Names are paths with `/`.
+    /// Adds a part, or replaces the one with the same name. Names are paths with `/`.
     pub fn insert(&mut self, name: &str, bytes: impl Into<Bytes>) {
         Arc::make_mut(&mut self.parts).insert(name.to_owned(), bytes.into());
     }
@@ -159,7 +159,7 @@ impl Bundle {
         self.parts.get(name)
     }
 
-    /// Returns the parts in a folder, by their paths in it.
+    /// Returns the parts in a folder, with their paths relative to it.
     pub fn folder<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Bytes)> {
         self.parts()
             .filter_map(move |(part, bytes)| Some((part.strip_prefix(name)?.strip_prefix('/')?, bytes)))
@@ -170,14 +170,14 @@ impl Bundle {
         self.parts.iter().map(|(name, bytes)| (name.as_str(), bytes))
     }
 
-    /// Returns the name of the part that a path of a configuration means, such as `bundled:plugins/a.wasm`; none if it
-    /// means a file.
+    /// Returns the name of the part that a path in a configuration refers to, such as `bundled:plugins/a.wasm`. Returns `None`
+    /// for the path of a file.
     #[must_use]
     pub fn name_in(path: &Path) -> Option<&str> {
         path.to_str()?.strip_prefix(PREFIX)
     }
 
-    /// Returns the path that means this part in a configuration.
+    /// Returns the path that refers to a part in a configuration.
     #[must_use]
     pub fn path_of(name: &str) -> String {
         format!("{PREFIX}{name}")
@@ -190,7 +190,7 @@ impl fmt::Debug for Bundle {
     }
 }
 
-impl Behind {
+impl Trailer {
     fn open(program: File) -> Result<Self, BundleError> {
         let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
         let archive = ZipArchive::from_file(program, &mut buffer)?;
@@ -212,7 +212,7 @@ impl Behind {
     }
 }
 
-/// Opens the program that runs. Linux finds it even if it was replaced or removed since it was started.
+/// Opens the running program. On Linux this works even if the file was replaced or removed since the start.
 pub fn executable() -> io::Result<File> {
     File::open("/proc/self/exe").or_else(|_| File::open(std::env::current_exe()?))
 }
@@ -260,7 +260,11 @@ mod tests {
         let output = written(&bundle, PROGRAM);
         assert!(output.starts_with(PROGRAM));
         assert_eq!(Bundle::read(file(&output)).unwrap(), bundle);
-        assert_eq!(output, written(&bundle, PROGRAM), "the same parts make the same bytes");
+        assert_eq!(
+            output,
+            written(&bundle, PROGRAM),
+            "the same parts result in the same bytes"
+        );
         let page: Vec<_> = bundle.folder("static/page").collect();
         assert_eq!(page, [("index.html", &Bytes::from("<p>"))]);
         assert_eq!(bundle.folder("static/pag").count(), 0);
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn new_parts_take_the_place_of_the_old_ones() {
+    fn new_parts_replace_the_old_ones() {
         let first = written(&parts(&[("a", "first"), ("b", "first")]), PROGRAM);
         let second = parts(&[("a", "second")]);
         assert_eq!(written(&second, &first), written(&second, PROGRAM));
@@ -282,7 +286,7 @@ mod tests {
 
     #[test]
     fn damaged_parts_are_an_error_and_never_other_bytes() {
-        let bundle = parts(&[("a", &"what a plugin is made of ".repeat(20)), ("b", "2")]);
+        let bundle = parts(&[("a", &"the bytes of a plugin and so on ".repeat(20)), ("b", "2")]);
         let output = written(&bundle, PROGRAM);
         let end = output.len() - MARK.len();
         let mut refused = 0;
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_with_the_prefix_mean_a_part() {
+    fn only_paths_with_the_prefix_refer_to_a_part() {
         assert_eq!(
             Bundle::name_in(Path::new("bundled:plugins/a.wasm")),
             Some("plugins/a.wasm")

@@ -1,6 +1,6 @@
-//! The time of day.
+//! The wall clock.
 
-/// Reads the clock, in milliseconds since 1970.
+/// Returns the time in milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> u64 {
     std::time::SystemTime::now()

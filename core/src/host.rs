@@ -13,21 +13,21 @@ use crate::workers::Workers;
 /// Limits of a session. Every one has a key under `[limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Bytes of a message.
+    /// Size of a frame of the client, in bytes.
     pub frame_bytes: usize,
-    /// Nesting of JSON.
+    /// Nesting of JSON, in levels.
     pub depth: usize,
-    /// Requests in flight.
+    /// Requests of a session in flight.
     pub in_flight: usize,
-    /// Bad frames until the session is closed.
+    /// Invalid frames until the session is closed.
     pub bad_frames: u32,
-    /// Bytes queued.
+    /// Size of a session's queue, in bytes.
     pub queue_bytes: usize,
-    /// Members of a conversation up to which they are shown each other's receipts, and who is writing.
+    /// Members of the largest conversation with receipts and typing signals.
     pub signal_members: usize,
-    /// Time for the first frame.
+    /// Time limit of the first frame.
     pub hello: Duration,
-    /// Silence after which the other side is asked for a sign of life; twice that ends the session.
+    /// Idle time before a ping; twice as long closes the session.
     pub heartbeat: Duration,
 }
 
@@ -54,17 +54,17 @@ pub struct Host {
     pub log: Arc<Log>,
     /// Live sessions.
     pub router: Arc<Router>,
-    /// Other nodes.
+    /// The bus to other nodes.
     pub bus: Arc<dyn Bus>,
-    /// Does what plugins leave to be done.
+    /// Commits the effects of plugin calls.
     pub settlement: Arc<Settlement>,
     /// The tenants.
     pub apps: Vec<AppId>,
-    /// The limits.
+    /// Limits of sessions.
     pub limits: SessionLimits,
-    /// Threads for what may take long.
+    /// Threads for blocking work.
     pub workers: Arc<Workers>,
-    /// For loopback only: a token that no plugin knows is taken as the actor.
+    /// For loopback only: accepts a token that no plugin recognizes as the actor's name.
     pub trust_tokens: bool,
 }
 

@@ -1,7 +1,7 @@
-//! Threads for what may take long: plugins off the way of a message, reads, and what waits for the disk.
+//! Threads for blocking work: plugin calls outside of a message's path, reads, and waits for the disk.
 //!
-//! They have a lower priority than the threads that carry messages, so that a plugin which keeps the processors busy delays
-//! others like it, and messages hardly.
+//! Their priority is lower than that of the threads that carry messages. A plugin that keeps the processors busy delays other
+//! such work, and messages hardly.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 
-/// How much nicer these threads are than others; 9 times as much processor time goes to others then.
+/// Nice level of these threads relative to others, which then get about 9 times as much processor time.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// The host is stopping: there is no turn any more.
+/// The host is stopping, so that no more work is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server is stopping")]
 pub struct Stopping;
 
-/// Threads, and the turns of those who wait for one.
+/// Worker threads, and the turns of requests that use them.
 #[derive(Debug)]
 pub struct Workers {
-    /// None once it is dropped.
+    /// `None` while it is dropped.
     runtime: Option<Runtime>,
     turns: Arc<Semaphore>,
 }
 
 impl Workers {
-    /// Makes threads, of which requests use so many at a time.
+    /// Starts the threads. Requests use up to `turns` of them at the same time.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system can't create a thread.
     pub fn new(turns: usize) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -44,7 +44,7 @@ impl Workers {
         })
     }
 
-    /// Waits for a turn, which ends when what is returned is dropped.
+    /// Waits for a turn, which ends when the returned permit is dropped.
     ///
     /// # Errors
     /// When the host is stopping.
@@ -52,19 +52,19 @@ impl Workers {
         self.turns.clone().acquire_owned().await.map_err(|_| Stopping)
     }
 
-    /// Begins work, which may wait and take long.
+    /// Starts blocking work at once, without a turn.
     pub fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         match &self.runtime {
             Some(runtime) => runtime.spawn_blocking(work),
-            // It is there until the workers are dropped.
+            // Unreachable: the runtime exists until the workers are dropped.
             None => tokio::task::spawn_blocking(work),
         }
     }
 
-    /// Does work when it is its turn.
+    /// Waits for a turn, and runs the work.
     ///
     /// # Errors
-    /// When the host is stopping; inside, when the work panicked.
+    /// When the host is stopping. The inner error means that the work panicked.
     pub async fn in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -76,21 +76,21 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // It may be dropped on a thread that must not wait.
+        // Workers may be dropped on a thread that must not block.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Lowers the priority of the thread. Only Linux has priorities of threads.
+/// Lowers the priority of the current thread. Only Linux has priorities of threads.
 pub(crate) fn become_nicer() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{getpriority_process, setpriority_process};
         let lowered = getpriority_process(None).and_then(|now| setpriority_process(None, now.saturating_add(NICE)));
         if let Err(error) = lowered {
-            tracing::debug!(%error, "a thread keeps its priority");
+            tracing::debug!(%error, "the priority of a thread can't be lowered");
         }
     }
 }

@@ -255,7 +255,7 @@ async fn the_bundled_configuration_works_as_a_file_from_any_folder() {
     let line = 1 + printed.lines().position(|line| line.contains("users.wasm")).unwrap();
     for part in [
         &*format!("mine.toml:{line}:8"),
-        "there is no \"plugins/user.wasm\" inside this executable",
+        "the bundle in this executable does not have \"plugins/user.wasm\"",
         "did you mean `bundled:plugins/users.wasm`?",
     ] {
         assert!(shown.contains(part), "{part} is not in\n{shown}");

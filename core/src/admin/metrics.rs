@@ -1,4 +1,4 @@
-//! The figures of a host in the text format of Prometheus (version 0.0.4).
+//! The metrics of a host in the text format of Prometheus (version 0.0.4).
 
 use std::fmt::{Display, Write};
 
@@ -7,7 +7,7 @@ use crate::plugin::{PluginState, PluginStatus, Supervisor};
 use crate::router::Router;
 use crate::services::{HISTOGRAM_BOUNDS, Metrics, PluginFigures};
 
-/// One family of figures while it is written.
+/// One metric family while it is written.
 struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
@@ -15,7 +15,7 @@ struct Family<'a> {
 
 impl<'a> Family<'a> {
     fn begin(text: &'a mut String, name: &'static str, kind: &str, help: &str) -> Self {
-        // Writing into a text has no way to fail; the same below.
+        // Writing into a string can't fail; the same below.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         Self { text, name }
     }
@@ -27,7 +27,7 @@ impl<'a> Family<'a> {
     fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let _ = write!(self.text, "{}{suffix}", self.name);
         for (index, (label, value)) in labels.iter().enumerate() {
-            // Ids, versions and names of hooks; a version is the plugin's own text.
+            // Escaped, since a version is any text of the plugin.
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = write!(self.text, "{}{label}=\"{value}\"", if index == 0 { '{' } else { ',' });
         }
@@ -35,7 +35,7 @@ impl<'a> Family<'a> {
     }
 }
 
-/// Writes all figures.
+/// Returns all metrics as text.
 pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) -> String {
     let (mut text, plugins) = (String::new(), supervisor.status());
     let mut family = Family::begin(
@@ -50,7 +50,7 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) 
         &mut text,
         "courtyard_plugin_up",
         "gauge",
-        "1 if the plugin is asked, 0 if it is quarantined, disabled or missing.",
+        "1 if the plugin is running, 0 if it is quarantined, disabled or missing.",
     );
     for plugin in &plugins {
         let version = plugin.version.as_deref().unwrap_or_default();
@@ -63,20 +63,20 @@ pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) 
     text
 }
 
-/// Writes what the plugins count themselves.
+/// Writes the metrics that plugins define themselves.
 fn own(text: &mut String, plugins: &[PluginStatus], metrics: &Metrics) {
     let figures: Vec<(&str, PluginFigures)> = plugins
         .iter()
         .map(|plugin| (&*plugin.id, metrics.of(&plugin.id)))
         .collect();
-    let help = "What the plugin counts.";
+    let help = "Counters that the plugin defines.";
     let mut family = Family::begin(text, "courtyard_plugin_counter_total", "counter", help);
     for (plugin, figures) in &figures {
         for (name, count) in &figures.counters {
             family.value(&[("plugin", plugin), ("name", name)], count);
         }
     }
-    let help = "What the plugin measures.";
+    let help = "Histograms that the plugin defines.";
     let mut family = Family::begin(text, "courtyard_plugin_value", "histogram", help);
     for (plugin, figures) in &figures {
         for (name, histogram) in &figures.histograms {
@@ -100,14 +100,12 @@ fn gauges(text: &mut String, plugins: &[PluginStatus]) {
     let figures: [(&'static str, &str, Figure); 8] = [
         (
             "courtyard_plugin_generation",
-            "How often the plugin was put in place since the host started.",
+            "Generations of the plugin since the host started.",
             |plugin| plugin.generation,
         ),
-        (
-            "courtyard_plugin_entered",
-            "Calls that are in the plugin now.",
-            |plugin| plugin.entered as u64,
-        ),
+        ("courtyard_plugin_entered", "Calls that run in the plugin.", |plugin| {
+            plugin.entered as u64
+        }),
         (
             "courtyard_plugin_waiting",
             "Calls that wait for an instance.",
@@ -123,17 +121,17 @@ fn gauges(text: &mut String, plugins: &[PluginStatus]) {
         ),
         (
             "courtyard_plugin_unobserved",
-            "Messages that the plugin has still to observe, up to 1,000.",
+            "Observations that are pending, up to 1,000.",
             |plugin| plugin.unobserved as u64,
         ),
         (
             "courtyard_plugin_jobs",
-            "Jobs that the plugin has still to do, up to 1,000.",
+            "Jobs that are pending, up to 1,000.",
             |plugin| plugin.jobs as u64,
         ),
         (
             "courtyard_plugin_dead_letters",
-            "What the plugin could not bear or do, up to 1,000.",
+            "Dead letters: observations and jobs that failed too often, up to 1,000.",
             |plugin| plugin.dead_letters as u64,
         ),
     ];
@@ -156,7 +154,7 @@ fn calls(text: &mut String, plugins: &[PluginStatus]) {
         text,
         "courtyard_plugin_failures_total",
         "counter",
-        "Calls that failed, by kind; what a plugin rejects is no failure.",
+        "Calls that failed, by kind. Rejections are not failures.",
     );
     for plugin in plugins {
         for hook in &plugin.hooks {
@@ -169,7 +167,7 @@ fn calls(text: &mut String, plugins: &[PluginStatus]) {
         text,
         "courtyard_plugin_call_seconds",
         "histogram",
-        "How long calls took; one in sixteen is timed.",
+        "Duration of calls. One in sixteen is timed.",
     );
     for plugin in plugins {
         for hook in &plugin.hooks {

@@ -1,4 +1,4 @@
-//! What every bus must do. An implementation runs [`run`] in its own tests.
+//! The contract of every bus as tests. An implementation calls [`run`] in its own tests.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{Bus, Notice, Subscriber};
 use crate::wire::AppId;
 
-/// Keeps what arrived.
+/// Collects notices.
 #[derive(Default)]
 struct Inbox {
     notices: Mutex<Vec<Notice>>,
@@ -46,13 +46,13 @@ fn notice(number: u32) -> Notice {
     }
 }
 
-/// Checks the contract of [`Bus`] on buses that `open` makes, each with no subscriber yet.
+/// Checks the contract of [`Bus`] on buses that `open` returns, each without a subscriber.
 ///
 /// # Panics
-/// When the contract is broken.
+/// When the bus violates the contract.
 pub fn run(open: &dyn Fn() -> Arc<dyn Bus>) {
     notices_arrive_once_and_in_order(&*open());
-    publishing_without_a_subscriber_is_no_failure(&*open());
+    publishing_without_a_subscriber_does_not_fail(&*open());
 }
 
 fn notices_arrive_once_and_in_order(bus: &dyn Bus) {
@@ -67,7 +67,7 @@ fn notices_arrive_once_and_in_order(bus: &dyn Bus) {
     assert_eq!(arrived, wanted, "notices must arrive once, unchanged and in order");
 }
 
-fn publishing_without_a_subscriber_is_no_failure(bus: &dyn Bus) {
+fn publishing_without_a_subscriber_does_not_fail(bus: &dyn Bus) {
     bus.publish(notice(1));
 }
 

@@ -13,19 +13,19 @@ pub mod conformance;
 pub struct Notice {
     /// The tenant.
     pub app: AppId,
-    /// Whose sessions get it.
+    /// The actors whose sessions get it.
     pub actors: Arc<[ActorId]>,
-    /// The session that must not get it, since it gets another answer.
+    /// The session that gets another answer instead.
     pub except: Option<SessionId>,
-    /// Whether it may be dropped without a gap, since nothing is missing without it.
+    /// Whether it may be dropped without a `gap`, since no event is missing then.
     pub ephemeral: bool,
     /// The frame as sessions send it.
     pub frame: Bytes,
 }
 
-/// Takes notices from a bus. Called one at a time for notices of one publisher; must not block.
+/// Receives notices from a bus. The notices of one publisher arrive one at a time; implementations must not block.
 pub trait Subscriber: Send + Sync + 'static {
-    /// Takes one notice.
+    /// Receives one notice.
     fn notice(&self, notice: &Notice);
 }
 
@@ -44,14 +44,14 @@ pub trait Bus: Send + Sync + 'static {
     fn subscribe(&self, subscriber: Arc<dyn Subscriber>);
 }
 
-/// Delivers within the process, in the call to `publish`.
+/// A bus within the process, which delivers in the call to `publish`.
 #[derive(Default)]
 pub struct LocalBus {
     subscriber: OnceLock<Arc<dyn Subscriber>>,
 }
 
 impl LocalBus {
-    /// Makes a bus without a subscriber; notices are dropped until there is one.
+    /// Creates a bus without a subscriber. Notices are dropped until it has one.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! Where blobs are kept, as it is written.
+//! The `[blobs]` tables: storage and limits of blobs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::checker::{AtLeastOne, Checker, ms_or, or};
 use super::plugins::SecretValue;
 use crate::blobs::{BlobLimits, Bucket, BucketKeys};
 
-/// How long a request to a bucket may take.
+/// Default time limit of a request to a bucket.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where blobs are kept, and how many.
+/// The `[blobs]` table.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlobsTable {
@@ -27,7 +27,7 @@ pub(super) struct BlobsTable {
     s3: Option<BucketTable>,
 }
 
-/// A bucket.
+/// The `[blobs.s3]` table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BucketTable {
@@ -50,12 +50,8 @@ impl Checker<'_> {
     pub(super) fn blobs(&mut self, table: BlobsTable) -> BlobsConfig {
         let default = BlobLimits::default();
         if let (Some(path), Some(_)) = (&table.path, &table.s3) {
-            let message = "blobs are either in a folder or in a bucket".to_owned();
-            self.wrong(
-                path.span(),
-                message,
-                Some("leave out `path` or `[blobs.s3]`".to_owned()),
-            );
+            let message = "blobs are stored either in a folder or in a bucket".to_owned();
+            self.wrong(path.span(), message, Some("remove `path` or `[blobs.s3]`".to_owned()));
         }
         BlobsConfig {
             path: table.path.map(|path| self.folder.join(path.into_inner())),
@@ -63,7 +59,7 @@ impl Checker<'_> {
             key_file: table.key_file.map(|path| self.folder.join(path)),
             limits: BlobLimits {
                 bytes: or(table.max_bytes, default.bytes),
-                // Postcard and nonces count with 32 bits.
+                // Lengths in records and nonces have 32 bits.
                 part_bytes: or(table.part_bytes, default.part_bytes).min(256 << 20),
                 unfinished: ms_or(table.unfinished_ms, default.unfinished),
                 uploads: or(table.uploads, default.uploads),
@@ -78,7 +74,7 @@ impl Checker<'_> {
                 .bytes()
                 .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
         if !is_name {
-            let message = format!("{name:?} is no name of a bucket: 3 to 63 of a-z 0-9 . -");
+            let message = format!("not a bucket name: {name:?}; 3 to 63 of a-z 0-9 . - are allowed");
             self.wrong(table.bucket.span(), message, None);
         }
         if let Some(endpoint) = &table.endpoint {
@@ -88,8 +84,8 @@ impl Checker<'_> {
             let text = prefix.get_ref();
             let is_path = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
             if !text.is_empty() && !is_path {
-                let hint = "it looks like \"courtyard\" or \"chat/blobs\"".to_owned();
-                self.wrong(prefix.span(), format!("{text:?} is no prefix"), Some(hint));
+                let hint = "a prefix looks like \"courtyard\" or \"chat/blobs\"".to_owned();
+                self.wrong(prefix.span(), format!("not a prefix: {text:?}"), Some(hint));
             }
             prefix.into_inner()
         });
@@ -103,7 +99,7 @@ impl Checker<'_> {
             }
             (None, None) => None,
             (Some(alone), None) | (None, Some(alone)) => {
-                let message = "`access_key` and `secret_key` belong together".to_owned();
+                let message = "`access_key` and `secret_key` must be set together".to_owned();
                 self.wrong(alone.span(), message, None);
                 None
             }
@@ -130,13 +126,13 @@ impl Checker<'_> {
             Some("https") if is_bare => {}
             Some("http") if is_bare && allow_http => {}
             Some("http") if is_bare => {
-                let message = "names of blobs and keys would be seen on the way".to_owned();
-                let hint = "use https, or say `allow_http = true`".to_owned();
+                let message = "http would reveal blob names and keys to the network".to_owned();
+                let hint = "use https, or set `allow_http = true`".to_owned();
                 self.wrong(endpoint.span(), message, Some(hint));
             }
             _ => {
                 let hint = "an endpoint looks like \"https://s3.example\"".to_owned();
-                self.wrong(endpoint.span(), format!("{text:?} is no endpoint"), Some(hint));
+                self.wrong(endpoint.span(), format!("not an endpoint: {text:?}"), Some(hint));
             }
         }
     }
@@ -150,7 +146,7 @@ mod tests {
 
     fn parsed(blobs: &str) -> Result<Config, String> {
         let text = format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{blobs}");
-        Config::parse(&text, "test.toml", Path::new("/etc/courtyard")).map_err(|mistakes| mistakes.to_string())
+        Config::parse(&text, "test.toml", Path::new("/etc/courtyard")).map_err(|diagnostics| diagnostics.to_string())
     }
 
     #[test]
@@ -172,7 +168,7 @@ mod tests {
     #[test]
     fn mistakes_about_a_bucket_are_shown_with_their_line() {
         for (blobs, place, part) in [
-            ("[blobs.s3]\nbucket = \"Chat\"\n", "4:10", "no name of a bucket"),
+            ("[blobs.s3]\nbucket = \"Chat\"\n", "4:10", "not a bucket name"),
             ("[blobs.s3]\nregion = \"x\"\n", "3:1", "missing field `bucket`"),
             (
                 "[blobs.s3]\nbucket = \"chat\"\nendpoint = \"http://s3\"\n",
@@ -182,17 +178,17 @@ mod tests {
             (
                 "[blobs.s3]\nbucket = \"chat\"\nendpoint = \"s3.example\"\n",
                 "5:12",
-                "is no endpoint",
+                "not an endpoint",
             ),
             (
                 "[blobs.s3]\nbucket = \"chat\"\nprefix = \"/a\"\n",
                 "5:10",
-                "is no prefix",
+                "not a prefix",
             ),
             (
                 "[blobs.s3]\nbucket = \"chat\"\naccess_key = \"a\"\n",
                 "5:14",
-                "belong together",
+                "must be set together",
             ),
             (
                 "[blobs.s3]\nbucket = \"chat\"\naccess_key = \"a\"\nsecret_key = { env = \"COURTYARD_TEST_ABSENT\" }\n",

@@ -1,4 +1,4 @@
-//! Collects what is wrong with a file while its values are checked.
+//! Collects diagnostics while the values of a file are checked.
 
 use std::ops::Range;
 use std::path::Path;
@@ -6,40 +6,52 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use crate::bundle::Bundle;
 
-/// Collects mistakes while values are checked.
+/// Collects diagnostics while values are checked. Paths count from `folder`.
 pub(super) struct Checker<'a> {
     pub(super) text: &'a str,
     pub(super) folder: &'a Path,
     pub(super) bundle: &'a Bundle,
-    /// Whether the file is to run elsewhere, so that secrets need not be there now.
-    pub(super) elsewhere: bool,
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) secret_lookup: SecretLookup,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Whether secrets are read from the environment and from files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretLookup {
+    /// A secret that can't be read is a diagnostic.
+    Resolve,
+    /// The file is checked for another machine, which has the secrets.
+    Skip,
 }
 
 impl Checker<'_> {
     pub(super) fn wrong(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
-        self.mistakes.push(Mistake::at(self.text, span, message, hint));
+        self.diagnostics.push(Diagnostic::at(self.text, span, message, hint));
     }
 
-    pub(super) fn not_inside(&mut self, span: Range<usize>, name: &str) {
+    pub(super) fn not_bundled(&mut self, span: Range<usize>, name: &str) {
         let bundle = self.bundle;
         let closest = bundle.parts().flat_map(|(part, _)| {
             let folders = part.match_indices('/').map(|(end, _)| &part[..end]);
             folders.chain([part])
         });
-        let hint = match closest.min_by_key(|inside| distance(name, inside)) {
-            None => "this executable was made without parts; `courtyard bundle` makes one with parts".to_owned(),
+        let hint = match closest.min_by_key(|candidate| distance(name, candidate)) {
+            None => "this executable has no bundle; `courtyard bundle` makes one that has".to_owned(),
             Some(closest) if distance(name, closest) <= 3 => format!("did you mean `{}`?", Bundle::path_of(closest)),
-            Some(_) => "`courtyard serve --print-config` shows what is inside".to_owned(),
+            Some(_) => "`courtyard serve --print-config` shows the names in the bundle".to_owned(),
         };
-        self.wrong(span, format!("there is no {name:?} inside this executable"), Some(hint));
+        self.wrong(
+            span,
+            format!("the bundle in this executable does not have {name:?}"),
+            Some(hint),
+        );
     }
 }
 
-/// Counts the edits between two words (Levenshtein).
+/// Returns the edit distance between two words (Levenshtein).
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -58,7 +70,7 @@ pub(super) fn ms(value: Option<u64>, default: Duration) -> Duration {
     value.map_or(default, Duration::from_millis)
 }
 
-/// A limit that 0 would make no sense for.
+/// A limit for which 0 makes no sense.
 #[derive(Clone, Copy)]
 pub(super) struct AtLeastOne<T>(pub(super) T);
 
@@ -66,13 +78,13 @@ impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for AtLeas
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = T::deserialize(deserializer)?;
         if value == T::default() {
-            return Err(serde::de::Error::custom("this must be 1 at least"));
+            return Err(serde::de::Error::custom("must be at least 1"));
         }
         Ok(Self(value))
     }
 }
 
-/// Returns the value, or the default.
+/// Returns the value, or `default` if there is none.
 pub(super) fn or<T>(value: Option<AtLeastOne<T>>, default: T) -> T {
     value.map_or(default, |AtLeastOne(value)| value)
 }

@@ -1,4 +1,4 @@
-//! The file as it is written.
+//! The tables and keys of a configuration file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::blobs::BlobsTable;
-use super::checker::{AtLeastOne, Checker, distance, ms, ms_or, or};
+use super::checker::{AtLeastOne, Checker, SecretLookup, distance, ms, ms_or, or};
 use super::plugins::PluginTable;
-use super::{Admin, Config, ConfigErrors, Development, DevelopmentConversation, Listen};
+use super::{AdminConfig, Config, ConfigErrors, Development, DevelopmentConversation, Listen};
 use crate::bundle::Bundle;
 use crate::host::SessionLimits;
 use crate::net::{Files, NetLimits, StaticFolder, TlsFiles};
@@ -149,21 +149,32 @@ enum LogFormat {
 }
 
 pub(super) fn parse(text: &str, name: &str, folder: &Path, bundle: &Bundle) -> Result<Config, ConfigErrors> {
-    check(text, name, folder, bundle, false)
+    check(text, name, folder, bundle, SecretLookup::Resolve)
 }
 
-/// Finds the mistakes of a file that is to run elsewhere: where its secrets are is not looked at.
-pub(super) fn check_for_elsewhere(text: &str, name: &str, folder: &Path, bundle: &Bundle) -> Result<(), ConfigErrors> {
-    check(text, name, folder, bundle, true).map(drop)
+/// Checks a file for another machine, without reading its secrets.
+pub(super) fn check_for_other_machine(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    bundle: &Bundle,
+) -> Result<(), ConfigErrors> {
+    check(text, name, folder, bundle, SecretLookup::Skip).map(drop)
 }
 
-fn check(text: &str, name: &str, folder: &Path, bundle: &Bundle, elsewhere: bool) -> Result<Config, ConfigErrors> {
+fn check(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    bundle: &Bundle,
+    secret_lookup: SecretLookup,
+) -> Result<Config, ConfigErrors> {
     let mut checker = Checker {
         text,
         folder,
         bundle,
-        elsewhere,
-        mistakes: Vec::new(),
+        secret_lookup,
+        diagnostics: Vec::new(),
     };
     let config = match toml::from_str::<File>(text) {
         Ok(file) => Some(checker.config(file)),
@@ -174,18 +185,20 @@ fn check(text: &str, name: &str, folder: &Path, bundle: &Bundle, elsewhere: bool
         }
     };
     match config {
-        Some(config) if checker.mistakes.is_empty() => Ok(config),
+        Some(config) if checker.diagnostics.is_empty() => Ok(config),
         _ => {
-            checker.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+            checker
+                .diagnostics
+                .sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
             Err(ConfigErrors {
                 file: name.to_owned(),
-                mistakes: checker.mistakes,
+                diagnostics: checker.diagnostics,
             })
         }
     }
 }
 
-/// Finds the known key that an unknown one probably means.
+/// Returns a hint for an unknown key: the most similar known one.
 fn hint(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten()?;
@@ -193,7 +206,7 @@ fn hint(message: &str) -> Option<String> {
     if distance(unknown, closest) <= 3 {
         Some(format!("did you mean `{closest}`?"))
     } else {
-        Some("every key is in config/courtyard.toml".to_owned())
+        Some("config/courtyard.toml lists all keys".to_owned())
     }
 }
 
@@ -201,9 +214,9 @@ impl Checker<'_> {
     fn config(&mut self, file: File) -> Config {
         let default = Config::default();
         let listen: Vec<Listen> = file.listen.into_iter().filter_map(|table| self.listen(table)).collect();
-        if listen.is_empty() && self.mistakes.is_empty() {
+        if listen.is_empty() && self.diagnostics.is_empty() {
             let hint = "add `[[listen]]` with `address = \"127.0.0.1:8080\"`".to_owned();
-            self.wrong(0..0, "there is no listener".to_owned(), Some(hint));
+            self.wrong(0..0, "no listener is configured".to_owned(), Some(hint));
         }
         let plugins = self.plugins(file.plugins);
         let development = self.development(file.development, &listen);
@@ -234,14 +247,14 @@ impl Checker<'_> {
         }
     }
 
-    fn admin(&mut self, table: AdminTable) -> Option<Admin> {
-        let default = Admin::default();
+    fn admin(&mut self, table: AdminTable) -> Option<AdminConfig> {
+        let default = AdminConfig::default();
         let address = table.address.map_or(default.address, |address| {
             address.get_ref().parse().unwrap_or_else(|_| {
                 let hint = "an address looks like \"127.0.0.1:8090\"".to_owned();
                 self.wrong(
                     address.span(),
-                    format!("{:?} is no address", address.get_ref()),
+                    format!("not an address: {:?}", address.get_ref()),
                     Some(hint),
                 );
                 default.address
@@ -249,9 +262,13 @@ impl Checker<'_> {
         });
         if let Some(token) = table.token.as_ref().filter(|token| token.get_ref().len() < 16) {
             let message = "a token of fewer than 16 bytes can be guessed".to_owned();
-            self.wrong(token.span(), message, Some("leave it out to have one made".to_owned()));
+            self.wrong(
+                token.span(),
+                message,
+                Some("leave it out, and the server generates one".to_owned()),
+            );
         }
-        table.enabled.unwrap_or(true).then(|| Admin {
+        table.enabled.unwrap_or(true).then(|| AdminConfig {
             address,
             token: table.token.map(Spanned::into_inner),
         })
@@ -265,7 +282,7 @@ impl Checker<'_> {
         match table.address.get_ref().parse::<SocketAddr>() {
             Ok(address) => Some(Listen { address, tls }),
             Err(_) => {
-                let message = format!("{:?} is no address", table.address.get_ref());
+                let message = format!("not an address: {:?}", table.address.get_ref());
                 self.wrong(
                     table.address.span(),
                     message,
@@ -296,13 +313,17 @@ impl Checker<'_> {
     fn files(&mut self, path: &Spanned<PathBuf>) -> Files {
         if let Some(name) = Bundle::name_in(path.get_ref()) {
             if self.bundle.folder(name).next().is_none() {
-                self.not_inside(path.span(), name);
+                self.not_bundled(path.span(), name);
             }
             return Files::Bundled(self.bundle.clone(), name.to_owned());
         }
         let folder = self.folder.join(path.get_ref());
         if !folder.is_dir() {
-            self.wrong(path.span(), format!("there is no folder {}", folder.display()), None);
+            self.wrong(
+                path.span(),
+                format!("the folder does not exist: {}", folder.display()),
+                None,
+            );
         }
         Files::Folder(folder)
     }
@@ -332,11 +353,7 @@ impl Checker<'_> {
             .as_ref()
             .filter(|heartbeat| *heartbeat.get_ref() < 100)
         {
-            self.wrong(
-                heartbeat.span(),
-                "a heartbeat under 100 ms only burns the processor".to_owned(),
-                None,
-            );
+            self.wrong(heartbeat.span(), "a heartbeat must be at least 100 ms".to_owned(), None);
         }
         SessionLimits {
             frame_bytes: or(table.frame_bytes, default.frame_bytes),
@@ -360,7 +377,7 @@ impl Checker<'_> {
             .as_ref()
             .filter(|bytes| !(1 << 12..=1 << 30).contains(bytes.get_ref()))
         {
-            self.wrong(bytes.span(), "a segment has 4 KiB to 1 GiB".to_owned(), None);
+            self.wrong(bytes.span(), "a segment must have 4 KiB to 1 GiB".to_owned(), None);
         }
         EmbeddedOptions {
             segment_bytes: table.segment_bytes.map_or(default.segment_bytes, Spanned::into_inner),
@@ -381,7 +398,7 @@ impl Checker<'_> {
         let level = level?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(level.get_ref()) {
             let hint = "such as \"info\" or \"courtyard=debug,info\"".to_owned();
-            self.wrong(level.span(), format!("this is no log level: {error}"), Some(hint));
+            self.wrong(level.span(), format!("not a log filter: {error}"), Some(hint));
         }
         Some(level.into_inner())
     }
@@ -394,7 +411,11 @@ impl Checker<'_> {
             for member in table.members {
                 match member.get_ref().parse() {
                     Ok(actor) => members.push(actor),
-                    Err(_) => self.wrong(member.span(), "this is no actor".to_owned(), None),
+                    Err(_) => self.wrong(
+                        member.span(),
+                        "not an actor: 1 to 128 bytes of printable text are allowed".to_owned(),
+                        None,
+                    ),
                 }
             }
             match table.id.get_ref().parse() {
@@ -405,7 +426,7 @@ impl Checker<'_> {
                 }),
                 Err(_) => {
                     let hint = "an id is 26 characters of Crockford's base 32".to_owned();
-                    self.wrong(table.id.span(), "this is no conversation id".to_owned(), Some(hint));
+                    self.wrong(table.id.span(), "not a conversation id".to_owned(), Some(hint));
                 }
             }
         }
@@ -426,7 +447,7 @@ impl Checker<'_> {
 mod tests {
     use super::*;
 
-    fn mistakes(text: &str) -> String {
+    fn diagnostics(text: &str) -> String {
         parse(text, "test.toml", Path::new("."), &Bundle::default())
             .unwrap_err()
             .to_string()
@@ -443,7 +464,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_shown_with_its_line_and_the_key_that_was_meant() {
-        let shown = mistakes(&format!("{LISTEN}[limits]\nframe_byte = 5\n"));
+        let shown = diagnostics(&format!("{LISTEN}[limits]\nframe_byte = 5\n"));
         assert!(shown.contains("test.toml:4:1"), "{shown}");
         assert!(shown.contains("4 | frame_byte = 5"), "{shown}");
         assert!(shown.contains("did you mean `frame_bytes`?"), "{shown}");
@@ -451,14 +472,14 @@ mod tests {
 
     #[test]
     fn all_wrong_values_are_shown_at_once() {
-        let shown = mistakes(
+        let shown = diagnostics(
             "[[listen]]\naddress = \"nowhere\"\n[[plugins]]\nid = \"a\"\npath = \"a.wasm\"\ngrant = [\"root\"]\n[store]\nsegment_bytes = 1\n",
         );
         for part in [
             "test.toml:2:11",
-            "is no address",
+            "not an address",
             "test.toml:6:10",
-            "no capability \"root\"",
+            "unknown capability: \"root\"",
             "test.toml:8:17",
         ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
@@ -467,9 +488,9 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_is_shown_with_its_line() {
-        let shown = mistakes(&format!("{LISTEN}[limits]\nin_flight = 0\n"));
+        let shown = diagnostics(&format!("{LISTEN}[limits]\nin_flight = 0\n"));
         assert!(
-            shown.contains("test.toml:4:13") && shown.contains("1 at least"),
+            shown.contains("test.toml:4:13") && shown.contains("at least 1"),
             "{shown}"
         );
     }
@@ -477,9 +498,9 @@ mod tests {
     #[test]
     fn a_part_that_is_not_inside_is_shown_with_its_line() {
         let text = format!("{LISTEN}[[plugins]]\nid = \"a\"\npath = \"bundled:plugins/a.wasm\"\n");
-        let shown = mistakes(&text);
+        let shown = diagnostics(&text);
         assert!(
-            shown.contains("test.toml:5:8") && shown.contains("without parts"),
+            shown.contains("test.toml:5:8") && shown.contains("has no bundle"),
             "{shown}"
         );
         let mut bundle = Bundle::default();
@@ -492,7 +513,7 @@ mod tests {
 
     #[test]
     fn development_settings_are_for_loopback_only() {
-        let shown = mistakes("[[listen]]\naddress = \"0.0.0.0:1\"\n[development]\ntrust_tokens = true\n");
+        let shown = diagnostics("[[listen]]\naddress = \"0.0.0.0:1\"\n[development]\ntrust_tokens = true\n");
         assert!(shown.contains("loopback"), "{shown}");
     }
 
@@ -506,13 +527,13 @@ mod tests {
 
     #[test]
     fn a_log_level_that_means_nothing_is_shown() {
-        let shown = mistakes(&format!("{LISTEN}[log]\nlevel = \"a=b=c\"\n"));
+        let shown = diagnostics(&format!("{LISTEN}[log]\nlevel = \"a=b=c\"\n"));
         assert!(shown.contains("test.toml:4:9"), "{shown}");
     }
 
     #[test]
     fn a_type_that_does_not_fit_is_shown_with_its_line() {
-        let shown = mistakes(&format!("{LISTEN}[limits]\ndepth = \"deep\"\n"));
+        let shown = diagnostics(&format!("{LISTEN}[limits]\ndepth = \"deep\"\n"));
         assert!(shown.contains("test.toml:4:9"), "{shown}");
     }
 }

@@ -1,9 +1,9 @@
-//! TOML into checked values, every mistake with its line.
+//! From TOML to checked values. Every problem is reported with its line.
 
 mod blobs;
 mod checker;
+mod diagnostic;
 mod file;
-mod mistake;
 mod pack;
 mod plugins;
 
@@ -19,28 +19,28 @@ use crate::plugin::PluginSetup;
 use crate::store::EmbeddedOptions;
 use crate::wire::{ActorId, AppId, ConversationId};
 
-pub use mistake::{ConfigErrors, Mistake};
+pub use diagnostic::{ConfigErrors, Diagnostic};
 
 /// A listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where; port 0 lets the operating system choose.
+    /// The address; with port 0 the operating system chooses the port.
     pub address: SocketAddr,
-    /// With TLS.
+    /// The certificate and key; `None` for a listener without TLS.
     pub tls: Option<TlsFiles>,
 }
 
-/// The interface for operators.
+/// The operator interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Where; port 0 lets the operating system choose.
+pub struct AdminConfig {
+    /// The address; with port 0 the operating system chooses the port.
     pub address: SocketAddr,
-    /// What requests must bear; without one it is made anew at each start. It is kept in the data folder, in the file
-    /// `admin.json`, which only the owner can read.
+    /// The bearer token. `None` generates a new one at each start. The token in use is in `admin.json` in the data folder,
+    /// which only the owner can read.
     pub token: Option<String>,
 }
 
-impl Default for Admin {
+impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -49,26 +49,26 @@ impl Default for Admin {
     }
 }
 
-/// Where blobs are kept, and how many.
+/// The storage and the limits of blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlobsConfig {
-    /// The folder of their bytes; `blobs` in the data folder without one.
+    /// The folder for the bytes; `None` means `blobs` in the data folder.
     pub path: Option<PathBuf>,
-    /// The bucket of their bytes, instead of a folder.
+    /// The bucket for the bytes, instead of a folder.
     pub bucket: Option<Bucket>,
-    /// The file of the key that they are encrypted with: 64 hexadecimal digits. Without one, the key is made and kept in the
-    /// data folder, in the file `blobs.key`, which only the owner can read.
+    /// The file of the encryption key: 64 hexadecimal digits. `None` means `blobs.key` in the data folder, which the server
+    /// generates and only the owner can read.
     pub key_file: Option<PathBuf>,
     /// Limits of blobs.
     pub limits: BlobLimits,
 }
 
-/// Settings that take the place of plugins, on loopback only.
+/// Settings for development without plugins, on loopback only.
 #[derive(Clone, Debug, Default)]
 pub struct Development {
-    /// A token that no plugin knows is taken as the actor.
+    /// Accepts a token that no plugin recognizes as the actor's name.
     pub trust_tokens: bool,
-    /// Conversations that are there from the start.
+    /// Conversations that are created at the start, unless they exist.
     pub conversations: Vec<DevelopmentConversation>,
 }
 
@@ -79,22 +79,22 @@ pub struct DevelopmentConversation {
     pub id: ConversationId,
     /// Its kind.
     pub kind: String,
-    /// Who takes part.
+    /// The members.
     pub members: Vec<ActorId>,
 }
 
-/// Everything that can be configured. The keys and their defaults are in config/courtyard.toml.
+/// All settings. config/courtyard.toml documents the keys and their defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file that this was read from; it is read again when plugins are loaded again.
+    /// The file that the settings were read from. It is read again when plugins are reloaded.
     pub file: Option<PathBuf>,
-    /// What paths that begin with `bundled:` mean.
+    /// The bundle that paths with `bundled:` refer to.
     pub bundle: Bundle,
-    /// The folder that everything is kept in.
+    /// The data folder.
     pub data: PathBuf,
-    /// Where operators are listened to; none without an admin interface.
-    pub admin: Option<Admin>,
-    /// How often the files of plugins are looked at; a changed one is loaded again. None for never.
+    /// The operator interface; `None` disables it.
+    pub admin: Option<AdminConfig>,
+    /// The interval at which plugin files are checked; changed ones are reloaded. `None` for never.
     pub watch: Option<Duration>,
     /// The listeners.
     pub listen: Vec<Listen>,
@@ -104,25 +104,25 @@ pub struct Config {
     pub folders: Vec<StaticFolder>,
     /// The tenants.
     pub apps: Vec<AppId>,
-    /// The plugins, in the order in which they are asked.
-    pub plugins: Vec<PluginSetup>,
+    /// The plugins, in the order of their calls.
+    pub plugins: Vec<Setup>,
     /// Limits of sessions.
     pub session: SessionLimits,
     /// Limits of connections.
     pub net: NetLimits,
-    /// Methods and other slow calls at a time.
+    /// Methods and other blocking calls that run at the same time.
     pub blocking_calls: usize,
-    /// How long connections have to end when the server stops.
+    /// The time that connections have to end when the server stops.
     pub shutdown: Duration,
-    /// Where blobs are kept.
+    /// The storage of blobs.
     pub blobs: BlobsConfig,
-    /// How the store works.
+    /// Options of the embedded store.
     pub store: EmbeddedOptions,
-    /// For loopback only.
+    /// Development settings, for loopback only.
     pub development: Development,
-    /// Which lines are logged, such as `info` or `courtyard=debug`.
+    /// The filter of log lines, such as `info` or `courtyard=debug`.
     pub log_level: String,
-    /// Whether lines are JSON.
+    /// Writes log lines as JSON instead of text.
     pub log_json: bool,
 }
 
@@ -132,7 +132,7 @@ impl Default for Config {
             file: None,
             bundle: Bundle::default(),
             data: PathBuf::from("data"),
-            admin: Some(Admin::default()),
+            admin: Some(AdminConfig::default()),
             watch: None,
             listen: Vec::new(),
             origins: Vec::new(),
@@ -169,18 +169,18 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 impl Config {
-    /// Reads a file. Paths in it count from its folder.
+    /// Reads a file. Its folder is the base of relative paths in it.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// Everything that is wrong in the file.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         Self::load_with(path, &Bundle::default())
     }
 
-    /// Reads a file that may name these parts.
+    /// Reads a file that may refer to files in a bundle.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// Everything that is wrong in the file.
     pub fn load_with(path: &Path, bundle: &Bundle) -> Result<Self, ConfigErrors> {
         let (name, text) = read(path)?;
         let config = file::parse(&text, &name, folder_of(path), bundle)?;
@@ -190,30 +190,31 @@ impl Config {
         })
     }
 
-    /// Understands a text. `name` stands in the mistakes, and paths count from `folder`.
+    /// Parses a text. Diagnostics show `name`; `folder` is the base of relative paths.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// Everything that is wrong in the file.
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ConfigErrors> {
         file::parse(text, name, folder, &Bundle::default())
     }
 
-    /// Understands the configuration that is one of the parts, named [`BUNDLED`]; none if there is none. Paths in it count
-    /// from `folder`.
+    /// Parses the configuration in a bundle, named [`BUNDLED`]. Returns `None` if the bundle has none. `folder` is the base of
+    /// relative paths.
     ///
     /// # Errors
-    /// All mistakes that were found.
+    /// Everything that is wrong in the file.
     pub fn bundled(bundle: &Bundle, folder: &Path) -> Result<Option<Self>, ConfigErrors> {
         let text = bundle.part(BUNDLED).map(|bytes| String::from_utf8_lossy(bytes));
         text.map(|text| file::parse(&text, &Bundle::path_of(BUNDLED), folder, bundle))
             .transpose()
     }
 
-    /// Makes a bundle of a file and of what it names: its plugins and static files become parts, its data folder is
-    /// `data`, and every other line stays as it is. It may name parts of `bundle` itself.
+    /// Returns a bundle with a configuration, its plugins and its static files. The data folder becomes `data`; every other
+    /// line stays as it is. The configuration may refer to files in `bundle`.
     ///
     /// # Errors
-    /// All mistakes in the file, and what can't be a part: a plugin that is no Wasm file, a static file that is too large.
+    /// Everything that is wrong in the file, and what can't be bundled: plugins that aren't Wasm, and static files that are
+    /// too large.
     pub fn pack(path: &Path, bundle: &Bundle) -> Result<Bundle, ConfigErrors> {
         let (name, text) = read(path)?;
         pack::pack(&text, &name, folder_of(path), bundle)

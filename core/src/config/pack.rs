@@ -1,4 +1,4 @@
-//! A file and what it names, made into a bundle.
+//! Packing: a bundle with a configuration and the files it refers to.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -9,34 +9,34 @@ use bytes::Bytes;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{BUNDLED, ConfigErrors, Mistake, file};
+use super::{BUNDLED, ConfigErrors, Diagnostic, file};
 use crate::bundle::Bundle;
 use crate::net::MAX_FILE_BYTES;
 use crate::plugin::Artifact;
 
-/// What of a file becomes a part.
+/// The keys whose values are packed or changed.
 #[derive(Deserialize)]
-struct Named {
+struct BundledKeys {
     data: Option<Spanned<PathBuf>>,
     #[serde(default)]
-    http: NamedHttp,
+    http: BundledHttp,
     #[serde(default)]
-    plugins: Vec<NamedPlugin>,
+    plugins: Vec<BundledPlugin>,
 }
 
 #[derive(Default, Deserialize)]
-struct NamedHttp {
+struct BundledHttp {
     #[serde(default, rename = "static")]
-    folders: Vec<NamedFolder>,
+    folders: Vec<BundledFolder>,
 }
 
 #[derive(Deserialize)]
-struct NamedFolder {
+struct BundledFolder {
     folder: Spanned<PathBuf>,
 }
 
 #[derive(Deserialize)]
-struct NamedPlugin {
+struct BundledPlugin {
     id: String,
     path: Spanned<PathBuf>,
 }
@@ -46,39 +46,39 @@ struct Packer<'a> {
     folder: &'a Path,
     from: &'a Bundle,
     packed: Bundle,
-    /// What stands in place of parts of the text, in the order of the file.
+    /// Replacements of spans of the text.
     changes: Vec<(Range<usize>, String)>,
-    mistakes: Vec<Mistake>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 pub(super) fn pack(text: &str, name: &str, folder: &Path, from: &Bundle) -> Result<Bundle, ConfigErrors> {
-    file::check_for_elsewhere(text, name, folder, from)?;
+    file::check_for_other_machine(text, name, folder, from)?;
     let mut packer = Packer {
         text,
         folder,
         from,
         packed: Bundle::default(),
         changes: Vec::new(),
-        mistakes: Vec::new(),
+        diagnostics: Vec::new(),
     };
     match toml::from_str(text) {
         Ok(named) => packer.pack(named),
         Err(error) => packer.wrong(error.span().unwrap_or(0..0), error.message().to_owned()),
     }
-    if packer.mistakes.is_empty() {
+    if packer.diagnostics.is_empty() {
         let text = packer.changed();
         packer.packed.insert(BUNDLED, text);
         Ok(packer.packed)
     } else {
         Err(ConfigErrors {
             file: name.to_owned(),
-            mistakes: packer.mistakes,
+            diagnostics: packer.diagnostics,
         })
     }
 }
 
 impl Packer<'_> {
-    fn pack(&mut self, named: Named) {
+    fn pack(&mut self, named: BundledKeys) {
         if let Some(data) = named.data {
             self.change(data.span(), "data".to_owned());
         }
@@ -121,11 +121,11 @@ impl Packer<'_> {
             },
         };
         match Artifact::parse(bytes.to_vec()) {
-            Err(error) => return self.wrong(path.span(), format!("this can't be a part: {}", with_cause(&error))),
+            Err(error) => return self.wrong(path.span(), format!("this can't be bundled: {}", with_cause(&error))),
             Ok(artifact) if artifact.manifest.id != id => {
                 return self.wrong(
                     path.span(),
-                    format!("the id of this plugin is {:?}", artifact.manifest.id),
+                    format!("the manifest of this plugin has another id: {:?}", artifact.manifest.id),
                 );
             }
             Ok(_) => {}
@@ -140,10 +140,10 @@ impl Packer<'_> {
     }
 
     fn wrong(&mut self, span: Range<usize>, message: String) {
-        self.mistakes.push(Mistake::at(self.text, span, message, None));
+        self.diagnostics.push(Diagnostic::at(self.text, span, message, None));
     }
 
-    /// Returns the text with the changes in it.
+    /// Returns the changed text.
     fn changed(&mut self) -> String {
         let mut text = self.text.to_owned();
         self.changes.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
@@ -154,7 +154,7 @@ impl Packer<'_> {
     }
 }
 
-/// Names a folder by its last word, with a number if another one has that name.
+/// Returns an unused name for a folder: its last component, with a number if another folder has that name.
 fn new_name(path: &Path, taken: &mut BTreeSet<String>) -> String {
     let word = path.file_name().map_or("files".into(), |name| name.to_string_lossy());
     let numbered = (2..).map(|number| format!("static/{word}-{number}"));
@@ -167,13 +167,13 @@ fn with_cause(error: &dyn Error) -> String {
     format!("{error}{}", cause.unwrap_or_default())
 }
 
-/// Reads all files that would be served.
+/// Reads all files of a folder that the server would serve, recursively.
 fn read_folder(folder: &Path, under: &str, files: &mut Vec<(String, Bytes)>) -> Result<(), String> {
     let failed = |path: &Path, error: std::io::Error| format!("{} can't be read: {error}", path.display());
     for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, error))? {
         let path = entry.map_err(|error| failed(folder, error))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(format!("the name of {} is no text", path.display()));
+            return Err(format!("the name of {} is not UTF-8", path.display()));
         };
         let meta = std::fs::metadata(&path).map_err(|error| failed(&path, error))?;
         if name.starts_with('.') {
@@ -182,7 +182,7 @@ fn read_folder(folder: &Path, under: &str, files: &mut Vec<(String, Bytes)>) -> 
         if meta.is_dir() {
             read_folder(&path, &format!("{under}{name}/"), files)?;
         } else if meta.len() > MAX_FILE_BYTES {
-            return Err(format!("{} is over {MAX_FILE_BYTES} bytes", path.display()));
+            return Err(format!("{} is larger than {MAX_FILE_BYTES} bytes", path.display()));
         } else {
             let bytes = std::fs::read(&path).map_err(|error| failed(&path, error))?;
             files.push((format!("{under}{name}"), bytes.into()));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_become_parts_and_all_else_stays_as_it_is() {
+    fn folders_are_bundled_and_other_lines_stay_as_they_are() {
         let files = [
             ("web/page/index.html", "<p>"),
             ("web/page/deep/a.js", "1"),
@@ -238,7 +238,7 @@ mod tests {
 
         let elsewhere = tempfile::tempdir().unwrap();
         let again = pack(&text_of(&bundle), "inside", elsewhere.path(), &bundle).unwrap();
-        assert_eq!(again, bundle, "what was packed can be packed again");
+        assert_eq!(again, bundle, "a packed configuration can be packed again");
         assert!(
             super::super::Config::bundled(&bundle, elsewhere.path())
                 .unwrap()
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_a_part_is_shown_with_its_line() {
+    fn files_that_can_not_be_bundled_are_shown_with_their_line() {
         let folder = folder(&[("a.wasm", "no wasm")]);
         let named = format!(
             "{LISTEN}[[plugins]]\nid = \"a\"\npath = \"a.wasm\"\n[plugins.secrets]\nkey = {{ env = \"COURTYARD_NOT_SET\" }}\n\

@@ -1,4 +1,4 @@
-//! Plugins with what each may do, as they are written.
+//! The `[[plugins]]` tables: plugins with their grants, limits and secrets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::checker::{AtLeastOne, Checker, ms, ms_or, or};
+use super::checker::{AtLeastOne, Checker, SecretLookup, ms, ms_or, or};
 use crate::bundle::Bundle;
 use crate::fetch::{FetchLimits, Policy};
 use crate::hooks::{HealthPolicy, WhenMissing};
@@ -34,7 +34,7 @@ pub(super) struct PluginTable {
     limits: PluginLimitsTable,
 }
 
-/// Where the requests of a plugin may go.
+/// The hosts that a plugin may send requests to.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FetchTable {
@@ -46,7 +46,7 @@ struct FetchTable {
     roots: Vec<PathBuf>,
 }
 
-/// A secret, or where it is.
+/// A secret, or its source.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum SecretValue {
@@ -102,7 +102,7 @@ impl Checker<'_> {
         };
         let bytes = self.bundle.part(name).cloned();
         if bytes.is_none() {
-            self.not_inside(path.span(), name);
+            self.not_bundled(path.span(), name);
         }
         PluginSource::Bundled {
             part: name.to_owned(),
@@ -116,7 +116,11 @@ impl Checker<'_> {
         for table in tables {
             let id = table.id.get_ref().clone();
             if seen.insert(id.clone(), ()).is_some() {
-                self.wrong(table.id.span(), format!("the plugin {id:?} is configured twice"), None);
+                self.wrong(
+                    table.id.span(),
+                    format!("the plugin {id:?} is configured more than once"),
+                    None,
+                );
             }
             for grant in &table.grant {
                 let capability = grant.get_ref();
@@ -125,12 +129,8 @@ impl Checker<'_> {
                         .into_iter()
                         .filter(|known| !ALWAYS_GRANTED.contains(known))
                         .collect();
-                    let hint = format!("capabilities are {}", known.join(", "));
-                    self.wrong(
-                        grant.span(),
-                        format!("there is no capability {capability:?}"),
-                        Some(hint),
-                    );
+                    let hint = format!("the capabilities are {}", known.join(", "));
+                    self.wrong(grant.span(), format!("unknown capability: {capability:?}"), Some(hint));
                 }
             }
             let source = self.source(table.path);
@@ -177,7 +177,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads rules; those that are wrong are told and left out.
+    /// Parses rules. Invalid ones become diagnostics and are left out.
     fn rules<T>(&mut self, texts: Vec<Spanned<String>>) -> Vec<T>
     where
         T: FromStr<Err: std::fmt::Display>,
@@ -193,16 +193,16 @@ impl Checker<'_> {
     }
 
     fn secrets(&mut self, table: BTreeMap<String, Spanned<SecretValue>>) -> Secrets {
-        if self.elsewhere {
+        if self.secret_lookup == SecretLookup::Skip {
             return Secrets::default();
         }
         let found = |(name, value)| Some((name, self.secret(value)?));
         Secrets(table.into_iter().filter_map(found).collect())
     }
 
-    /// Reads a secret; one that can't be read is told.
+    /// Reads a secret. One that can't be read becomes a diagnostic.
     pub(super) fn secret(&mut self, value: Spanned<SecretValue>) -> Option<String> {
-        if self.elsewhere {
+        if self.secret_lookup == SecretLookup::Skip {
             return Some(String::new());
         }
         let span = value.span();

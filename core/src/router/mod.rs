@@ -1,4 +1,4 @@
-//! Finds the live sessions of actors and puts frames into their queues.
+//! Routes frames to the queues of the live sessions of actors.
 
 mod queue;
 
@@ -10,17 +10,17 @@ use foldhash::fast::RandomState;
 use crate::bus::{Notice, Subscriber};
 use crate::wire::{ActorId, AppId, SessionId};
 
-pub use queue::{Closing, Item, Queue};
+pub use queue::{Closing, QueueItem, SessionQueue};
 
-/// A live session, as others see it.
+/// The registration of a live session.
 #[derive(Debug)]
 pub struct Endpoint {
     /// The session.
     pub id: SessionId,
-    /// What can end it, besides the actor; may be empty.
+    /// The credential that it signed in with; ending the credential ends the session. May be empty.
     pub credential: String,
-    /// What it is to send.
-    pub queue: Arc<Queue>,
+    /// The queue of frames to its client.
+    pub queue: Arc<SessionQueue>,
 }
 
 /// The live sessions of this node.
@@ -30,7 +30,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Makes a router without sessions.
+    /// Creates a router without sessions.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -44,7 +44,7 @@ impl Router {
             .push(endpoint);
     }
 
-    /// Removes a session; nothing happens if it is not there.
+    /// Removes a session. Does nothing if it isn't registered.
     pub fn remove(&self, app: &AppId, actor: &ActorId, session: SessionId) {
         let key = (app.clone(), actor.clone());
         if let Some(mut endpoints) = self.sessions.get_mut(&key) {
@@ -53,7 +53,7 @@ impl Router {
         self.sessions.remove_if(&key, |_, endpoints| endpoints.is_empty());
     }
 
-    /// Ends the sessions of an actor, all or those of one credential.
+    /// Ends all sessions of an actor, or those of one credential.
     pub fn end(&self, app: &AppId, actor: &ActorId, credential: Option<&str>) {
         let key = (app.clone(), actor.clone());
         if let Some(endpoints) = self.sessions.get(&key) {
@@ -72,7 +72,7 @@ impl Router {
         self.sessions.contains_key(&(app.clone(), actor.clone()))
     }
 
-    /// Puts a frame into the queues of the actors' sessions.
+    /// Pushes a frame into the queues of the actors' sessions.
     pub fn deliver(&self, notice: &Notice) {
         let Notice {
             app,
@@ -82,21 +82,21 @@ impl Router {
             frame,
         } = notice;
         for actor in actors.iter() {
-            // The key of the map owns its parts; these are two counters, not texts.
+            // The key owns its ids; cloning them increments two reference counts.
             let Some(endpoints) = self.sessions.get(&(app.clone(), actor.clone())) else {
                 continue;
             };
             for endpoint in endpoints.iter().filter(|endpoint| Some(endpoint.id) != *except) {
                 endpoint.queue.push(if *ephemeral {
-                    Item::Signal(frame.clone())
+                    QueueItem::Signal(frame.clone())
                 } else {
-                    Item::Event(frame.clone())
+                    QueueItem::Event(frame.clone())
                 });
             }
         }
     }
 
-    /// Returns how many actors have live sessions.
+    /// Returns the number of actors with live sessions.
     #[must_use]
     pub fn actors(&self) -> usize {
         self.sessions.len()
@@ -115,14 +115,14 @@ mod tests {
 
     use super::*;
 
-    fn taken(queue: &Queue) -> (usize, Closing) {
+    fn drained(queue: &SessionQueue) -> (usize, Closing) {
         let mut items = std::collections::VecDeque::new();
-        let closing = queue.take(&mut items);
+        let closing = queue.swap_into(&mut items);
         (items.len(), closing)
     }
 
-    fn endpoint(id: u128, credential: &str) -> (Arc<Queue>, Endpoint) {
-        let queue = Arc::new(Queue::new(1_000));
+    fn endpoint(id: u128, credential: &str) -> (Arc<SessionQueue>, Endpoint) {
+        let queue = Arc::new(SessionQueue::new(1_000));
         (
             queue.clone(),
             Endpoint {
@@ -148,8 +148,8 @@ mod tests {
             frame: Bytes::from_static(b"x"),
         });
         assert!(router.is_online(&app, &ann));
-        assert_eq!(taken(&phone).0, 0);
-        assert_eq!(taken(&desk).0, 1);
+        assert_eq!(drained(&phone).0, 0);
+        assert_eq!(drained(&desk).0, 1);
 
         router.remove(&app, &ann, SessionId(2));
         router.remove(&app, &ann, SessionId(1));
@@ -164,7 +164,7 @@ mod tests {
         router.add(&app, &ann, phone_end);
         router.add(&app, &ann, desk_end);
         router.end(&app, &ann, Some("a"));
-        assert!(taken(&phone).1.is_some());
-        assert!(taken(&desk).1.is_none());
+        assert!(drained(&phone).1.is_some());
+        assert!(drained(&desk).1.is_none());
     }
 }

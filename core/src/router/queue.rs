@@ -1,4 +1,4 @@
-//! The bounded queue of a session.
+//! The bounded queue of frames to a session's client.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -9,18 +9,18 @@ use parking_lot::Mutex;
 
 use crate::wire::{CloseCode, reply};
 
-/// Something that a session is to send.
+/// A frame that waits to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum QueueItem {
     /// An answer to a request: never dropped.
     Answer(Bytes),
     /// An event: may be dropped, since the log has it.
     Event(Bytes),
-    /// An ephemeral frame: the first to be dropped.
+    /// An ephemeral frame: dropped first.
     Signal(Bytes),
 }
 
-impl Item {
+impl QueueItem {
     /// Returns the frame.
     #[must_use]
     pub fn frame(&self) -> &Bytes {
@@ -30,29 +30,29 @@ impl Item {
     }
 }
 
-/// Why a session is to end.
+/// The code that a session is closed with; `None` while it stays open.
 pub type Closing = Option<CloseCode>;
 
 #[derive(Debug, Default)]
-struct State {
-    items: VecDeque<Item>,
+struct QueueState {
+    items: VecDeque<QueueItem>,
     bytes: usize,
     closing: Closing,
 }
 
-/// What a session is to send, bounded in bytes.
+/// Frames that a session has to send, bounded in bytes.
 ///
-/// When it is full, signals are dropped first, then all events, in whose place the client gets one `gap`. If answers
+/// When the queue is full, signals are dropped first, then all events, and the client gets one `gap` instead. If answers
 /// alone don't fit, the session is closed as too slow.
 #[derive(Debug)]
-pub struct Queue {
-    state: Mutex<State>,
+pub struct SessionQueue {
+    state: Mutex<QueueState>,
     waker: AtomicWaker,
     limit: usize,
 }
 
-impl Queue {
-    /// Makes an empty queue for so many bytes of frames.
+impl SessionQueue {
+    /// Creates an empty queue with a limit in bytes of frames.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -62,8 +62,8 @@ impl Queue {
         }
     }
 
-    /// Adds an item, and wakes the session if it sleeps.
-    pub fn push(&self, item: Item) {
+    /// Adds an item, and wakes the session. Does nothing once the queue is closed.
+    pub fn push(&self, item: QueueItem) {
         let mut state = self.state.lock();
         if state.closing.is_some() {
             return;
@@ -72,7 +72,7 @@ impl Queue {
         state.bytes += item.frame().len();
         state.items.push_back(item);
         if state.bytes > self.limit {
-            make_room(&mut state, self.limit);
+            drop_excess(&mut state, self.limit);
         }
         let closing = state.closing.is_some();
         drop(state);
@@ -81,13 +81,13 @@ impl Queue {
         }
     }
 
-    /// Whether half of what it has room for waits.
+    /// Whether more than half of the limit is used.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
         self.state.lock().bytes > self.limit / 2
     }
 
-    /// Ends the session after what is in the queue.
+    /// Closes the session after everything in the queue was sent. The first code wins.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.state.lock();
         state.closing.get_or_insert(code);
@@ -95,21 +95,21 @@ impl Queue {
         self.waker.wake();
     }
 
-    /// Puts everything into `items`, which is empty.
-    pub fn take(&self, items: &mut VecDeque<Item>) -> Closing {
+    /// Swaps all items into `items`, which must be empty, and returns the close code.
+    pub fn swap_into(&self, items: &mut VecDeque<QueueItem>) -> Closing {
         let mut state = self.state.lock();
         state.bytes = 0;
         std::mem::swap(&mut state.items, items);
         state.closing
     }
 
-    /// Is ready when there is something to take.
+    /// Is ready when the queue has items or is closed.
     pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.has_work() {
             return Poll::Ready(());
         }
         self.waker.register(context.waker());
-        // Something may have come between the look and the registration.
+        // An item may have been added between the check and the registration.
         if self.has_work() {
             Poll::Ready(())
         } else {
@@ -123,22 +123,22 @@ impl Queue {
     }
 }
 
-fn make_room(state: &mut State, limit: usize) {
-    let keep = |state: &mut State, keep: fn(&Item) -> bool| {
+fn drop_excess(state: &mut QueueState, limit: usize) {
+    let keep = |state: &mut QueueState, keep: fn(&QueueItem) -> bool| {
         state.items.retain(keep);
         state.bytes = state.items.iter().map(|item| item.frame().len()).sum();
     };
-    keep(state, |item| !matches!(item, Item::Signal(_)));
+    keep(state, |item| !matches!(item, QueueItem::Signal(_)));
     if state.bytes <= limit {
         return;
     }
     keep(state, |item| {
-        matches!(item, Item::Answer(_)) && *item.frame() != reply::gap()
+        matches!(item, QueueItem::Answer(_)) && *item.frame() != reply::gap()
     });
-    // An answer that is large by itself is no sign of a slow client, and asking again would not make it smaller.
+    // A single large answer doesn't mean that the client is slow, and a repeated request wouldn't make it smaller.
     let newest = state.items.back().map_or(0, |item| item.frame().len());
     let is_slow = state.bytes - newest > limit || (state.bytes > limit && state.items.len() > 1);
-    state.items.push_back(Item::Answer(reply::gap()));
+    state.items.push_back(QueueItem::Answer(reply::gap()));
     if is_slow {
         state.items.clear();
         state.bytes = 0;
@@ -150,9 +150,9 @@ fn make_room(state: &mut State, limit: usize) {
 mod tests {
     use super::*;
 
-    fn taken(queue: &Queue) -> (VecDeque<Item>, Closing) {
+    fn drained(queue: &SessionQueue) -> (VecDeque<QueueItem>, Closing) {
         let mut items = VecDeque::new();
-        let closing = queue.take(&mut items);
+        let closing = queue.swap_into(&mut items);
         (items, closing)
     }
 
@@ -162,47 +162,47 @@ mod tests {
 
     #[test]
     fn one_large_answer_passes_and_two_are_too_many() {
-        let queue = Queue::new(25);
-        queue.push(Item::Event(frame(10)));
-        queue.push(Item::Answer(frame(100)));
-        let (items, closing) = taken(&queue);
+        let queue = SessionQueue::new(25);
+        queue.push(QueueItem::Event(frame(10)));
+        queue.push(QueueItem::Answer(frame(100)));
+        let (items, closing) = drained(&queue);
         assert!(closing.is_none());
         assert_eq!(items.iter().map(|item| item.frame().len()).max(), Some(100));
-        queue.push(Item::Answer(frame(20)));
-        queue.push(Item::Answer(frame(100)));
-        assert!(taken(&queue).1.is_some());
+        queue.push(QueueItem::Answer(frame(20)));
+        queue.push(QueueItem::Answer(frame(100)));
+        assert!(drained(&queue).1.is_some());
     }
 
     #[test]
     fn signals_are_dropped_before_events() {
-        let queue = Queue::new(25);
-        queue.push(Item::Signal(frame(10)));
-        queue.push(Item::Event(frame(10)));
-        queue.push(Item::Event(frame(10)));
-        let (items, closing) = taken(&queue);
-        assert_eq!(items, [Item::Event(frame(10)), Item::Event(frame(10))]);
+        let queue = SessionQueue::new(25);
+        queue.push(QueueItem::Signal(frame(10)));
+        queue.push(QueueItem::Event(frame(10)));
+        queue.push(QueueItem::Event(frame(10)));
+        let (items, closing) = drained(&queue);
+        assert_eq!(items, [QueueItem::Event(frame(10)), QueueItem::Event(frame(10))]);
         assert_eq!(closing, None);
     }
 
     #[test]
     fn dropped_events_leave_one_gap_and_answers_stay() {
-        let queue = Queue::new(25);
-        queue.push(Item::Answer(frame(5)));
+        let queue = SessionQueue::new(25);
+        queue.push(QueueItem::Answer(frame(5)));
         for _ in 0..4 {
-            queue.push(Item::Event(frame(12)));
+            queue.push(QueueItem::Event(frame(12)));
         }
-        let (items, closing) = taken(&queue);
-        assert_eq!(items[0], Item::Answer(frame(5)));
+        let (items, closing) = drained(&queue);
+        assert_eq!(items[0], QueueItem::Answer(frame(5)));
         assert_eq!(items.iter().filter(|item| *item.frame() == reply::gap()).count(), 1);
         assert_eq!(closing, None);
     }
 
     #[test]
     fn answers_that_do_not_fit_close_the_session() {
-        let queue = Queue::new(25);
+        let queue = SessionQueue::new(25);
         for _ in 0..4 {
-            queue.push(Item::Answer(frame(12)));
+            queue.push(QueueItem::Answer(frame(12)));
         }
-        assert_eq!(taken(&queue), (VecDeque::new(), Some(CloseCode::TooSlow)));
+        assert_eq!(drained(&queue), (VecDeque::new(), Some(CloseCode::TooSlow)));
     }
 }

@@ -1,28 +1,28 @@
-//! Addresses to listen on, taken before anybody can connect.
+//! Listeners that are bound before they accept connections.
 
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::StartError;
+use super::ServerError;
 
-/// Connections that wait to be accepted.
+/// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// An address that is taken, and nobody can connect to yet.
+/// A bound address that doesn't accept connections yet.
 pub(super) struct BoundListener {
     address: SocketAddr,
     socket: TcpSocket,
 }
 
 impl BoundListener {
-    pub(super) fn bind(address: SocketAddr) -> Result<Self, StartError> {
+    pub(super) fn bind(address: SocketAddr) -> Result<Self, ServerError> {
         let bound = || {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4(),
                 SocketAddr::V6(_) => TcpSocket::new_v6(),
             }?;
-            // Connections of a server that has just ended do not keep its address.
+            // Closing connections of a server that has just ended don't block its address.
             #[cfg(unix)]
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
@@ -30,17 +30,17 @@ impl BoundListener {
         };
         match bound() {
             Ok(socket) => Ok(Self { address, socket }),
-            Err(source) => Err(StartError::Listen { address, source }),
+            Err(source) => Err(ServerError::Listen { address, source }),
         }
     }
 
-    /// Lets connections in, and returns the address with the port that the system chose.
-    pub(super) fn open(self) -> Result<(TcpListener, SocketAddr), StartError> {
+    /// Starts to listen, and returns the address with the port that the system chose.
+    pub(super) fn open(self) -> Result<(TcpListener, SocketAddr), ServerError> {
         let address = self.address;
         let opened = self.socket.listen(BACKLOG).and_then(|listener| {
             let address = listener.local_addr()?;
             Ok((listener, address))
         });
-        opened.map_err(|source| StartError::Listen { address, source })
+        opened.map_err(|source| ServerError::Listen { address, source })
     }
 }

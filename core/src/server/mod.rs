@@ -31,40 +31,40 @@ use crate::wire::{ActorId, AppId, DeviceId};
 use crate::workers::Workers;
 use listener::BoundListener;
 
-/// Why a server does not start.
+/// Why a server doesn't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum ServerError {
     /// The data folder can't be opened.
     #[error("the data folder can't be opened")]
     Store(#[from] StoreError),
     /// The log can't be opened.
     #[error("the log can't be opened")]
     Log(#[from] LogError),
-    /// The folder for compiled code can't be made.
-    #[error("the folder for compiled plugins can't be made")]
+    /// The folder for compiled plugins can't be created.
+    #[error("the folder for compiled plugins can't be created")]
     Cache(#[source] std::io::Error),
-    /// There are no threads.
-    #[error("the operating system gives no threads")]
+    /// Threads can't be created.
+    #[error("the operating system can't create threads")]
     Workers(#[source] std::io::Error),
-    /// The Wasm engine does not start.
+    /// The Wasm engine doesn't start.
     #[error("the Wasm engine does not start: {0}")]
     Engine(String),
     /// An address can't be listened on.
     #[error("{address} can't be listened on")]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// Opening ended with a panic, which has been logged.
+    /// Opening panicked; the panic hook logged it.
     #[error("opening the server panicked")]
     PluginPanic,
     /// The plugins can't be installed.
     #[error("the plugins can't be installed")]
     Plugins(#[from] ManageError),
-    /// What operators need can't be kept in the data folder.
+    /// The file with the address and token of the operator interface can't be written.
     #[error("admin.json can't be written into the data folder")]
     Admin(#[source] std::io::Error),
     /// The blobs can't be opened.
@@ -75,15 +75,15 @@ pub enum StartError {
     Tls(#[from] TlsError),
 }
 
-/// There is no such app.
+/// The app doesn't exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no app {:?}", .0.as_str())]
+#[error("the app {:?} is not configured", .0.as_str())]
 pub struct UnknownApp(pub AppId);
 
 /// A running server.
 pub struct Server {
     addresses: Vec<(SocketAddr, bool)>,
-    site: Arc<HttpState>,
+    state: Arc<HttpState>,
     alive: mpsc::Sender<()>,
     admin: Option<AdminEndpoint>,
     supervisor: Arc<Supervisor>,
@@ -99,7 +99,7 @@ pub struct Server {
     shutdown: Duration,
 }
 
-/// Puts a server together: a configuration, and parts that are given as values instead of being made from it.
+/// Builds a server from a configuration, and from parts that the embedding service passes as values.
 pub struct Builder {
     config: Config,
     store: Option<Arc<dyn Store>>,
@@ -116,22 +116,22 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Keeps state in this store instead of the embedded one in the data folder. The server closes it when it stops.
+    /// Uses this store instead of the embedded one in the data folder. The server closes it when it stops.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Carries live frames over this bus instead of within the process. Nothing may be subscribed to it yet.
+    /// Uses this bus for live frames instead of one within the process. It must not have a subscriber yet.
     #[must_use]
     pub fn bus(mut self, bus: Arc<dyn Bus>) -> Self {
         self.bus = Some(bus);
         self
     }
 
-    /// Adds a plugin of this process behind those of the configuration. It is trusted: nothing ends it when it takes too
-    /// long. It gets the capabilities that it asks for and that the spec grants.
+    /// Adds a plugin of this process, called after those of the configuration. It is trusted: its calls have no deadline. It
+    /// gets the capabilities that it requests and that the spec grants.
     #[must_use]
     pub fn plugin(mut self, plugin: Arc<dyn Native>, spec: PluginSpec) -> Self {
         self.plugins.push(PluginSetup {
@@ -141,50 +141,50 @@ impl Builder {
         self
     }
 
-    /// Starts the server. Plugins that can't run say why in their status ([`Server::plugins`]); what they guard
-    /// stays closed.
+    /// Starts the server. If a plugin can't run, its status ([`Server::plugins`]) has the reason, and requests that it guards
+    /// are rejected.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub async fn start(self) -> Result<Server, StartError> {
+    /// See [`ServerError`].
+    pub async fn start(self) -> Result<Server, ServerError> {
         let Self {
             config,
             store,
             bus,
             plugins,
         } = self;
-        // Before the data folder is touched, so that a server that is started twice fails at once.
-        let admin_door = config
+        // Bound before the data folder is opened, so that a second instance fails at once.
+        let admin_listener = config
             .admin
             .as_ref()
             .map(|admin| BoundListener::bind(admin.address))
             .transpose()?;
-        let taken = |listen: &Listen| {
+        let bind = |listen: &Listen| {
             let tls = listen.tls.clone().map(TlsIdentity::load).transpose()?;
             Ok((BoundListener::bind(listen.address)?, tls))
         };
-        let doors: Vec<_> = config.listen.iter().map(taken).collect::<Result<_, StartError>>()?;
+        let listeners: Vec<_> = config.listen.iter().map(bind).collect::<Result<_, ServerError>>()?;
         let runtime = Handle::current();
-        // Opening waits for the disk, and for transactions that are told of on this runtime.
+        // Opening blocks on the disk, and on transactions whose results arrive on this runtime.
         let router = Arc::new(Router::new());
         let bus = bus.unwrap_or_else(|| Arc::new(LocalBus::new()));
         bus.subscribe(router.clone());
         let live = (router.clone(), bus.clone());
         let metrics = Metrics::default();
-        let counted = metrics.clone();
+        let plugin_metrics = metrics.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            open(&runtime, &config, plugins, store, live, counted).map(|parts| (config, parts))
+            open(&runtime, &config, plugins, store, live, plugin_metrics).map(|parts| (config, parts))
         });
         let (
             config,
-            Opened {
+            OpenedParts {
                 log,
                 hooks,
                 settlement,
                 supervisor,
                 blobs,
             },
-        ) = opened.await.map_err(|_| StartError::PluginPanic)??;
+        ) = opened.await.map_err(|_| ServerError::Panicked)??;
         let host = Arc::new(Host {
             hooks,
             log: log.clone(),
@@ -197,14 +197,14 @@ impl Builder {
             trust_tokens: config.development.trust_tokens,
         });
         let (stop, stopping) = watch::channel(false);
-        let admin = match config.admin.as_ref().zip(admin_door) {
-            Some((admin, door)) => {
-                let (listener, address) = door.open()?;
+        let admin = match config.admin.as_ref().zip(admin_listener) {
+            Some((admin, bound)) => {
+                let (listener, address) = bound.open()?;
                 let endpoint = AdminEndpoint {
                     address,
                     token: admin.token.clone().unwrap_or_else(AdminEndpoint::generate_token),
                 };
-                endpoint.write(&config.data).map_err(StartError::Admin)?;
+                endpoint.write(&config.data).map_err(ServerError::Admin)?;
                 let shared = Arc::new(AdminState {
                     supervisor: supervisor.clone(),
                     settlement: settlement.clone(),
@@ -220,7 +220,7 @@ impl Builder {
         if let Some(every) = config.watch {
             tokio::spawn(watch_files(supervisor.clone(), every, stopping.clone()));
         }
-        let site = Arc::new(HttpState {
+        let state = Arc::new(HttpState {
             host,
             origins: config.origins.clone(),
             folders: config.folders.clone(),
@@ -232,20 +232,20 @@ impl Builder {
         });
         let (alive, ended) = mpsc::channel(1);
         let (mut addresses, mut certificates) = (Vec::new(), Vec::new());
-        for (door, tls) in doors {
-            let (listener, address) = door.open()?;
+        for (bound, tls) in listeners {
+            let (listener, address) = bound.open()?;
             addresses.push((address, tls.is_some()));
             certificates.extend(tls.clone());
-            tokio::spawn(net::listen(site.clone(), listener, tls, alive.clone()));
+            tokio::spawn(net::listen(state.clone(), listener, tls, alive.clone()));
         }
-        let timers = tokio::spawn(Timers::new(site.host.hooks.clone(), log.clone(), settlement.clone()).run());
+        let timers = tokio::spawn(Timers::new(state.host.hooks.clone(), log.clone(), settlement.clone()).run());
         let expiry = tokio::spawn(expire(log.store().clone()));
         let sweep = tokio::spawn(blobs::sweep(log.store().clone(), blobs));
         let jobs = tokio::spawn(Jobs::new(settlement.clone()).run());
         let observers = tokio::spawn(Observers::new(settlement).run());
         Ok(Server {
             addresses,
-            site,
+            state,
             alive,
             admin,
             supervisor,
@@ -267,12 +267,12 @@ impl Server {
     /// Starts everything that a configuration names, as [`Builder::start`] does.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    /// See [`ServerError`].
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
         Self::builder(config).start().await
     }
 
-    /// Begins to put a server together.
+    /// Returns a builder for a server.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
         Builder {
@@ -283,57 +283,56 @@ impl Server {
         }
     }
 
-    /// Returns the address of each listener, and whether it speaks TLS.
+    /// Returns the address of each listener; `true` means TLS.
     #[must_use]
     pub fn addresses(&self) -> &[(SocketAddr, bool)] {
         &self.addresses
     }
 
     /// Returns the host as a service for another HTTP server: the WebSocket endpoint `/v1/ws`, `/health`, `/ready`,
-    /// the plugins' own parts under `/v1/plugins/` and `/v1/apps/`, and the static files.
+    /// the endpoints of plugins under `/v1/plugins/`, `/v1/blobs/` and `/v1/apps/`, and the static files.
     #[must_use]
     pub fn service(&self) -> Mounted {
-        Mounted::new(self.site.clone(), self.alive.downgrade())
+        Mounted::new(self.state.clone(), self.alive.downgrade())
     }
 
-    /// Opens a session of an actor inside this process. Who the actor is is the caller's word: no plugin is asked for
-    /// that.
+    /// Opens a session of an actor inside this process. The caller vouches for the actor: plugins don't authenticate it.
     ///
     /// # Errors
-    /// When there is no such app.
+    /// When the app isn't configured.
     pub fn session(&self, app: &AppId, actor: ActorId, device: DeviceId) -> Result<LocalSession, UnknownApp> {
-        if !self.site.host.apps.contains(app) {
+        if !self.state.host.apps.contains(app) {
             return Err(UnknownApp(app.clone()));
         }
-        let (host, stopping) = (self.site.host.clone(), self.site.stopping.clone());
+        let (host, stopping) = (self.state.host.clone(), self.state.stopping.clone());
         let who = (app.clone(), actor, device);
         Ok(LocalSession::open(host, who, self.alive.clone(), stopping))
     }
 
-    /// Returns where operators are listened to, and the token that they must bear.
+    /// Returns the address and the token of the operator interface; `None` if it is disabled.
     #[must_use]
     pub fn admin(&self) -> Option<&AdminEndpoint> {
         self.admin.as_ref()
     }
 
-    /// Returns the plugins, to look at or to change.
+    /// Returns the supervisor of the plugins, to read or change their state.
     #[must_use]
     pub fn plugins(&self) -> &Arc<Supervisor> {
         &self.supervisor
     }
 
-    /// Reads the certificates again.
+    /// Reloads the certificates of all listeners.
     ///
     /// # Errors
-    /// The first certificate that can't be used; it and those behind it stay as they were.
+    /// When a certificate can't be used. It and all later ones stay as they were.
     pub fn reload_certificates(&self) -> Result<(), TlsError> {
         self.certificates.iter().try_for_each(TlsIdentity::reload)
     }
 
-    /// Stops in order: no new connections, sessions closed with 1001, what was submitted is committed. Takes as long as
-    /// the configured time at most, plus that of the last commit.
+    /// Stops in order: no new connections, sessions closed with 1001, submitted transactions committed. Takes at most the
+    /// configured time plus that of the last commit.
     pub async fn shut_down(mut self) {
-        // Receivers that are gone have stopped already.
+        // Dropped receivers have stopped already.
         let _ = self.stop.send(true);
         drop(self.alive);
         if tokio::time::timeout(self.shutdown, self.ended.recv()).await.is_err() {
@@ -345,7 +344,7 @@ impl Server {
         self.expiry.abort();
         self.sweep.abort();
         let store = self.store;
-        // A panic in there has been told; there is nothing left to do.
+        // The panic hook already logged a panic.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
 }
@@ -358,8 +357,8 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// What waits for the disk when a server starts.
-struct Opened {
+/// The parts that block on the disk when a server starts.
+struct OpenedParts {
     log: Arc<Log>,
     hooks: Arc<Hooks>,
     settlement: Arc<Settlement>,
@@ -367,7 +366,7 @@ struct Opened {
     blobs: Arc<Blobs>,
 }
 
-/// Opens the log and installs the plugins.
+/// Opens the store, the log and the blobs, and installs the plugins. Blocking.
 fn open(
     runtime: &Handle,
     config: &Config,
@@ -375,7 +374,7 @@ fn open(
     store: Option<Arc<dyn Store>>,
     (router, bus): (Arc<Router>, Arc<dyn Bus>),
     metrics: Metrics,
-) -> Result<Opened, StartError> {
+) -> Result<OpenedParts, ServerError> {
     let store = match store {
         Some(store) => store,
         None => Arc::new(EmbeddedStore::open_on(runtime, &config.data, config.store)?),
@@ -396,7 +395,7 @@ fn open(
         config.blobs.limits,
     )?);
     let hooks = Arc::new(Hooks::new(Registry::default()));
-    let workers = Arc::new(Workers::new(config.blocking_calls).map_err(StartError::Workers)?);
+    let workers = Arc::new(Workers::new(config.blocking_calls).map_err(ServerError::Workers)?);
     let settlement = Settlement::new(hooks.clone(), log.clone(), router.clone(), bus, workers);
     let supervisor = Arc::new(Supervisor::new(
         loader(config)?
@@ -408,7 +407,7 @@ fn open(
         setups(config, values.clone()),
     ));
     supervisor.install(config.plugins.iter().cloned().chain(values).collect())?;
-    Ok(Opened {
+    Ok(OpenedParts {
         log,
         hooks,
         settlement,
@@ -417,7 +416,7 @@ fn open(
     })
 }
 
-fn loader(config: &Config) -> Result<Loader, StartError> {
+fn loader(config: &Config) -> Result<Loader, ServerError> {
     let memory_bytes = config
         .plugins
         .iter()
@@ -425,25 +424,25 @@ fn loader(config: &Config) -> Result<Loader, StartError> {
         .max();
     let mut limits = EngineLimits::default();
     limits.memory_bytes = memory_bytes.unwrap_or(0).max(limits.memory_bytes);
-    let engine = WasmEngine::new(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
-    let cache = CompiledCache::open(&config.data.join("compiled")).map_err(StartError::Cache)?;
+    let engine = WasmEngine::new(&limits).map_err(|error| ServerError::Engine(format!("{error:#}")))?;
+    let cache = CompiledCache::open(&config.data.join("compiled")).map_err(ServerError::Cache)?;
     Ok(Loader::new(engine, cache))
 }
 
-/// Where plugins are configured: in the file, as it is then, or in the values that the server was started with.
-fn setups(config: &Config, values: Vec<PluginSetup>) -> PluginSetups {
+/// Returns the source of plugin configurations: the file, read again at each call, and the values of the builder.
+fn setups(config: &Config, values: Vec<Setup>) -> Setups {
     let (file, bundle, first) = (config.file.clone(), config.bundle.clone(), config.plugins.clone());
     Box::new(move || {
         let configured = match file.as_deref().map(|file| Config::load_with(file, &bundle)) {
             Some(Ok(config)) => config.plugins,
-            Some(Err(mistakes)) => return Err(mistakes.to_string()),
+            Some(Err(errors)) => return Err(errors.to_string()),
             None => first.clone(),
         };
         Ok(configured.into_iter().chain(values.iter().cloned()).collect())
     })
 }
 
-/// Loads plugins again whose files have changed.
+/// Reloads plugins whose files have changed.
 async fn watch_files(supervisor: Arc<Supervisor>, every: Duration, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -454,9 +453,9 @@ async fn watch_files(supervisor: Arc<Supervisor>, every: Duration, mut stopping:
         let reloaded = tokio::task::spawn_blocking(move || {
             for id in supervisor.changed_files() {
                 match supervisor.reload(&id) {
-                    Ok(()) => tracing::info!(plugin = id, "a plugin's file changed; it was loaded again"),
+                    Ok(()) => tracing::info!(plugin = id, "a plugin's file changed; it was reloaded"),
                     Err(error) => {
-                        tracing::error!(plugin = id, code = error.code(), %error, "a plugin's file changed; it stays as it was");
+                        tracing::error!(plugin = id, code = error.code(), %error, "a plugin's file changed, but can't be loaded; the old generation keeps running");
                     }
                 }
             }
@@ -467,8 +466,8 @@ async fn watch_files(supervisor: Arc<Supervisor>, every: Duration, mut stopping:
     }
 }
 
-/// Makes a conversation of the development settings, unless it is there.
-fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<(), StartError> {
+/// Creates a conversation of the development settings, unless it exists.
+fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<(), ServerError> {
     let app = crate::wire::AppId::default_app();
     let id = LogId {
         app: app.clone(),

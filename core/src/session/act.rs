@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::hooks::{ATTEMPTS, Access, Call, Message};
 use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
-use crate::router::{Item, Queue};
+use crate::router::{QueueItem, SessionQueue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
 use crate::wire::{Act, ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
@@ -24,7 +24,7 @@ struct PendingAct {
     app: AppId,
     signed: SignedIn,
     session: SessionId,
-    queue: Arc<Queue>,
+    queue: Arc<SessionQueue>,
     id: String,
     conversation: ConversationId,
     target: u64,
@@ -78,7 +78,7 @@ impl Session {
                 if let Err(error) = pending.commit() {
                     pending
                         .queue
-                        .push(Item::Answer(reply::error(Some(&pending.id), &error)));
+                        .push(QueueItem::Answer(reply::error(Some(&pending.id), &error)));
                 }
             });
             if let Err(error) = done.await {
@@ -367,7 +367,7 @@ impl PendingAct {
     }
 
     fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
-        self.queue.push(Item::Answer(reply::ack(&reply::Ack {
+        self.queue.push(QueueItem::Answer(reply::ack(&reply::Ack {
             id: &self.id,
             conversation: appended.log.conversation,
             seq: appended.seq,

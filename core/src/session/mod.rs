@@ -28,7 +28,7 @@ use yawc::{Frame, OpCode, WebSocket};
 
 use crate::host::Host;
 use crate::log::Watermark;
-use crate::router::{Closing, Item, Queue};
+use crate::router::{Closing, QueueItem, SessionQueue};
 use crate::wire::reply::ClientLimits;
 use crate::wire::{
     AppId, ClientFrame, CloseCode, ConversationId, ErrorCode, FrameError, RequestError, SessionId, reply,
@@ -43,10 +43,10 @@ use send::PendingSend;
 pub(crate) struct Session {
     host: Arc<Host>,
     id: SessionId,
-    queue: Arc<Queue>,
+    queue: Arc<SessionQueue>,
     in_flight: Arc<InFlightLimit>,
     /// Always empty between uses: the buffer that the queue is swapped into.
-    items: VecDeque<Item>,
+    items: VecDeque<QueueItem>,
     app: Option<AppId>,
     signed: Option<SignedIn>,
     /// The conversation of the last typing signal, and when the next one in it may be sent.
@@ -138,7 +138,7 @@ impl Session {
     fn new(host: Arc<Host>) -> Self {
         Self {
             id: SessionId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0),
-            queue: Arc::new(Queue::new(host.limits.queue_bytes)),
+            queue: Arc::new(SessionQueue::new(host.limits.queue_bytes)),
             in_flight: Arc::new(InFlightLimit {
                 in_use: AtomicUsize::new(0),
                 limit: host.limits.in_flight,
@@ -212,7 +212,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let closing = self.queue.take(&mut self.items);
+        let closing = self.queue.swap_into(&mut self.items);
         while let Some(item) = self.items.pop_front() {
             let frame = self.render_item(item).await;
             socket.feed(frame).await.map_err(|()| SessionEnd::Gone)?;
@@ -229,7 +229,7 @@ impl Session {
 
     /// Returns the frames in the queue, and the close code if the session is to end.
     async fn drain_queue(&mut self) -> (Vec<Bytes>, Closing) {
-        let closing = self.queue.take(&mut self.items);
+        let closing = self.queue.swap_into(&mut self.items);
         let mut frames = Vec::with_capacity(self.items.len());
         while let Some(item) = self.items.pop_front() {
             frames.push(self.render_item(item).await);
@@ -238,10 +238,10 @@ impl Session {
     }
 
     /// Returns the frame of an item as this session's actor sees it.
-    async fn render_item(&self, item: Item) -> Bytes {
+    async fn render_item(&self, item: QueueItem) -> Bytes {
         match item {
-            Item::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
-            Item::Answer(frame) | Item::Event(frame) | Item::Signal(frame) => frame,
+            QueueItem::Event(frame) if self.host.hooks.renders() => self.render(frame).await,
+            QueueItem::Answer(frame) | QueueItem::Event(frame) | QueueItem::Signal(frame) => frame,
         }
     }
 
@@ -362,7 +362,7 @@ impl Session {
     }
 
     fn answer(&self, frame: Bytes) {
-        self.queue.push(Item::Answer(frame));
+        self.queue.push(QueueItem::Answer(frame));
     }
 
     fn refuse(&self, id: Option<&str>, error: &RequestError) {
@@ -407,7 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
     }
 
     /// Waits for frames, for the queue, or for the end. Cancellation loses nothing.
-    async fn next(&mut self, queue: &Queue) -> SocketInput {
+    async fn next(&mut self, queue: &SessionQueue) -> SocketInput {
         loop {
             let ready = poll_fn(|context| {
                 self.poll_frames(context);

@@ -13,7 +13,7 @@ use crate::clock::now_ms;
 use crate::hooks::{Access, Call, origin};
 use crate::host::Host;
 use crate::log::{Conversation, Draft, Log, LogError, Watermark};
-use crate::router::{Item, Queue};
+use crate::router::{QueueItem, SessionQueue};
 use crate::store::{Outcome, Submitter, Transaction};
 use crate::wire::reply::ReceiptView;
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, reply};
@@ -24,7 +24,7 @@ const TYPING_AGAIN: Duration = Duration::from_secs(1);
 /// A watermark that isn't stored yet, with everything that a rerun needs.
 struct PendingReceipt {
     host: Arc<Host>,
-    queue: Arc<Queue>,
+    queue: Arc<SessionQueue>,
     session: SessionId,
     actor: ActorId,
     conversation: Arc<Conversation>,
@@ -241,7 +241,7 @@ impl PendingReceipt {
     }
 
     fn refuse(&self, error: &RequestError) {
-        self.queue.push(Item::Answer(reply::error(Some(&self.id), error)));
+        self.queue.push(QueueItem::Answer(reply::error(Some(&self.id), error)));
     }
 
     /// Answers, and sends the receipt to the actor's other devices; to the other members too, if they may see it and
@@ -250,7 +250,7 @@ impl PendingReceipt {
         let (mark, moved) = self.moved;
         let (log, view) = (&self.conversation.log, view(&self.actor, mark));
         self.queue
-            .push(Item::Answer(reply::marked(&self.id, log.conversation, &view)));
+            .push(QueueItem::Answer(reply::marked(&self.id, log.conversation, &view)));
         if !moved {
             return;
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::hooks::{Access, Call, Hooks, origin};
 use crate::host::Host;
 use crate::log::{Conversation, Draft, Log};
-use crate::router::Item;
+use crate::router::QueueItem;
 use crate::store::{Appended, CommitError, LogId};
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, Page, RequestError, SessionId, reply};
 
@@ -85,10 +85,10 @@ impl Session {
                     let frame = reply::result(&id, value);
                     let queue = queue.clone();
                     // Sent before other effects of the call, since one of them may end this session.
-                    move || queue.push(Item::Answer(frame))
+                    move || queue.push(QueueItem::Answer(frame))
                 };
                 if let Err(error) = call_committed(&host, &app, session, signed.as_ref(), (&method, &params), answer) {
-                    queue.push(Item::Answer(reply::error(Some(&id), &error)));
+                    queue.push(QueueItem::Answer(reply::error(Some(&id), &error)));
                 }
             });
             if let Err(error) = task.await {

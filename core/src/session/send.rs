@@ -9,7 +9,7 @@ use crate::clock::now_ms;
 use crate::hooks::{Access, Call, Message, Sealed};
 use crate::host::Host;
 use crate::log::{Body, Conversation, Draft, EventType};
-use crate::router::{Item, Queue};
+use crate::router::{QueueItem, SessionQueue};
 use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
@@ -96,7 +96,7 @@ pub(super) struct PendingSend {
     host: Arc<Host>,
     sender: ActorId,
     session: SessionId,
-    queue: Arc<Queue>,
+    queue: Arc<SessionQueue>,
     /// The conversation at the position `since`.
     conversation: Arc<Conversation>,
     since: Position,
@@ -302,7 +302,7 @@ impl Submitter for PendingSend {
                 if let Some(error) = self.refusal {
                     return self
                         .queue
-                        .push(Item::Answer(reply::error(Some(self.slices.id()), &error)));
+                        .push(QueueItem::Answer(reply::error(Some(self.slices.id()), &error)));
                 }
                 // Events that plugins appended come before the message.
                 if let Some((message, before)) = appended.split_last() {
@@ -332,11 +332,11 @@ impl PendingSend {
 
     fn refuse(&self, error: &RequestError) {
         self.queue
-            .push(Item::Answer(reply::error(Some(self.slices.id()), error)));
+            .push(QueueItem::Answer(reply::error(Some(self.slices.id()), error)));
     }
 
     fn acknowledge(&self, appended: &Appended, content: Option<&[u8]>) {
-        self.queue.push(Item::Answer(reply::ack(&reply::Ack {
+        self.queue.push(QueueItem::Answer(reply::ack(&reply::Ack {
             id: self.slices.id(),
             conversation: appended.log.conversation,
             seq: appended.seq,

@@ -1,4 +1,4 @@
-//! Makes one executable of this one, a configuration, and what that names.
+//! Builds one executable from this one, a configuration, and the files it refers to.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,15 +11,15 @@ use courtyard::bundle::{Bundle, executable};
 use courtyard::config::Config;
 use sha2::{Digest, Sha256};
 
-use super::configuration::Unusable;
+use super::configuration::LoadFailure;
 
-/// What is put together, and where.
+/// Arguments of `courtyard bundle`.
 #[derive(Args)]
-pub(crate) struct Making {
-    /// The configuration; its plugins and static files come along.
+pub(crate) struct BundleArgs {
+    /// The configuration, which is bundled with its plugins and static files.
     #[arg(long)]
     config: PathBuf,
-    /// Where the executable is written to.
+    /// The path of the new executable.
     #[arg(long)]
     output: PathBuf,
     /// Writes the SHA-256 of the executable beside it, for `sha256sum --check`.
@@ -27,35 +27,35 @@ pub(crate) struct Making {
     checksum: bool,
 }
 
-pub(crate) fn run(making: &Making) -> ExitCode {
+pub(crate) fn run(args: &BundleArgs) -> ExitCode {
     let own = match Bundle::of_executable() {
         Ok(own) => own,
         Err(error) => return super::failed(&error),
     };
-    let bundle = match Config::pack(&making.config, &own) {
+    let bundle = match Config::pack(&args.config, &own) {
         Ok(bundle) => bundle,
-        Err(mistakes) => return Unusable::from(mistakes).tell(),
+        Err(errors) => return LoadFailure::from(errors).report(),
     };
-    match making.write(&bundle) {
+    match args.write(&bundle) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::failed_at(&making.output.display().to_string(), &*error),
+        Err(error) => super::failed_at(&args.output.display().to_string(), &*error),
     }
 }
 
-impl Making {
+impl BundleArgs {
     fn write(&self, bundle: &Bundle) -> Result<(), Box<dyn Error>> {
-        // Aside first, so that there is never half an executable, and one that runs can be replaced.
+        // Written to another file first: the executable is never incomplete, and a running one can be replaced.
         let aside = self.output.with_extension(format!("{}.new", std::process::id()));
         let written = write_executable(bundle, &aside).and_then(|()| Ok(std::fs::rename(&aside, &self.output)?));
         if let Err(error) = written {
-            // It may not even be there.
+            // The file may not exist.
             let _ = std::fs::remove_file(&aside);
             return Err(error);
         }
         for (name, bytes) in bundle.parts() {
-            tell!("{:>12}  {name}", bytes.len());
+            outln!("{:>12}  {name}", bytes.len());
         }
-        tell!(
+        outln!(
             "{:>12}  {}",
             std::fs::metadata(&self.output)?.len(),
             self.output.display()

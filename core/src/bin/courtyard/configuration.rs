@@ -1,4 +1,4 @@
-//! Which configuration a command means: a file, or the one inside the executable.
+//! The configuration of a command: a file, or the one in the executable.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,30 +7,30 @@ use std::process::ExitCode;
 use courtyard::bundle::{Bundle, BundleError};
 use courtyard::config::{BUNDLED, Config, ConfigErrors};
 
-/// Why there is no configuration to work with.
+/// Why a configuration can't be loaded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
+pub(crate) enum LoadFailure {
     #[error("{0}")]
-    Mistakes(#[from] ConfigErrors),
+    Invalid(#[from] ConfigErrors),
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    #[error("the current folder can't be found")]
+    #[error("the current folder can't be determined")]
     Folder(#[source] std::io::Error),
-    #[error("the configuration can't be copied")]
+    #[error("the configuration can't be printed")]
     Copy(#[source] std::io::Error),
     #[error(
-        "there is no configuration inside this executable: give one with `--config FILE`, or let `cargo xtask dist` \
-         make an executable with everything inside"
+        "this executable has no configuration: pass one with `--config FILE`, or build an executable that has one with \
+         `cargo xtask dist`"
     )]
-    NoneInside,
+    NotBundled,
 }
 
-impl Unusable {
-    /// Says why.
-    pub(crate) fn tell(&self) -> ExitCode {
+impl LoadFailure {
+    /// Prints the reason, and returns the exit code of a failure.
+    pub(crate) fn report(&self) -> ExitCode {
         match self {
-            Self::Mistakes(mistakes) => {
-                eprint!("{mistakes}");
+            Self::Invalid(errors) => {
+                eprint!("{errors}");
                 ExitCode::FAILURE
             }
             other => super::failed(other),
@@ -38,28 +38,28 @@ impl Unusable {
     }
 }
 
-/// Reads a file, or else the configuration inside the executable, whose paths count from the current folder.
-pub(crate) fn read(file: Option<&Path>) -> Result<Config, Unusable> {
+/// Reads a file, or else the configuration in the executable, whose paths count from the current folder.
+pub(crate) fn read(file: Option<&Path>) -> Result<Config, LoadFailure> {
     let bundle = Bundle::of_executable()?;
     match file {
         Some(file) => Ok(Config::load_with(file, &bundle)?),
         None => {
-            let folder = std::env::current_dir().map_err(Unusable::Folder)?;
-            Config::bundled(&bundle, &folder)?.ok_or(Unusable::NoneInside)
+            let folder = std::env::current_dir().map_err(LoadFailure::Folder)?;
+            Config::bundled(&bundle, &folder)?.ok_or(LoadFailure::NotBundled)
         }
     }
 }
 
-/// Writes the text that [`read`] understands, once it has no mistakes.
-pub(crate) fn print(file: Option<&Path>) -> Result<(), Unusable> {
+/// Prints the text of the configuration if [`read`] accepts it.
+pub(crate) fn print(file: Option<&Path>) -> Result<(), LoadFailure> {
     let config = read(file)?;
     let text = match file {
-        Some(file) => std::fs::read(file).map_err(Unusable::Copy)?.into(),
+        Some(file) => std::fs::read(file).map_err(LoadFailure::Copy)?.into(),
         None => config.bundle.part(BUNDLED).cloned().unwrap_or_default(),
     };
     match std::io::stdout().write_all(&text) {
-        // Whoever reads it has read enough, as `head` does.
+        // The reader has closed the pipe, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(Unusable::Copy),
+        written => written.map_err(LoadFailure::Copy),
     }
 }

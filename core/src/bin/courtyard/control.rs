@@ -1,4 +1,4 @@
-//! Commands for a server that runs: requests to its admin interface.
+//! Commands for a running server: requests to its operator interface.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::configuration::{self, Unusable};
+use super::configuration::{self, LoadFailure};
 
-/// Which server.
+/// Selects the server, and the format of the answer.
 #[derive(Args)]
-pub(crate) struct Target {
-    /// The configuration that the server runs with; its data folder says where it listens to operators. Without it, the one
-    /// inside this executable, or else config/courtyard.toml.
+pub(crate) struct ServerArgs {
+    /// The configuration of the server; its data folder has the address of the operator interface. Without it, the one in
+    /// this executable, or else config/courtyard.toml.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Prints the server's answer as JSON.
@@ -33,104 +33,104 @@ pub(crate) enum Control {
     /// Lists the plugins of a running server.
     List {
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Shows what a plugin does: calls, failures, memory.
+    /// Shows the state of a plugin: calls, failures, memory.
     Status {
-        /// Which.
+        /// The id of the plugin.
         id: String,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Loads a plugin again from its file and its configuration; without an id, all that changed.
+    /// Reloads a plugin from its file and its configuration; without an id, all that changed.
     Reload {
-        /// Which.
+        /// The id of the plugin.
         id: Option<String>,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Puts the generation in place that ran before the last reload.
+    /// Returns to the generation that ran before the last reload.
     Rollback {
-        /// Which.
+        /// The id of the plugin.
         id: String,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Loads a plugin that was disabled.
+    /// Loads a disabled plugin.
     Enable {
-        /// Which.
+        /// The id of the plugin.
         id: String,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Stops asking a plugin, also after a restart; what it guards stays closed.
+    /// Disables a plugin, also after a restart. Requests that it guards are rejected.
     Disable {
-        /// Which.
+        /// The id of the plugin.
         id: String,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
     /// Removes a plugin from the running server.
     Uninstall {
-        /// Which.
+        /// The id of the plugin.
         id: String,
-        /// Removes what it keeps as well.
+        /// Removes its data as well.
         #[arg(long)]
         remove_data: bool,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
-    /// Lists what a plugin could not bear or do, gives it to the plugin again, or forgets it.
+    /// Lists the dead letters of a plugin (observations and jobs that failed too often), replays or discards them.
     DeadLetters {
-        /// Whose.
+        /// The id of the plugin.
         id: String,
-        /// Shows one again, or `all`.
+        /// Replays one, or `all`.
         #[arg(long, value_name = "LETTER", conflicts_with = "discard")]
         replay: Option<String>,
-        /// Forgets one, or `all`.
+        /// Discards one, or `all`.
         #[arg(long, value_name = "LETTER")]
         discard: Option<String>,
         #[command(flatten)]
-        target: Target,
+        server: ServerArgs,
     },
 }
 
 pub(crate) fn run(control: Control) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return super::failed_at("the runtime does not start", &error),
+        Err(error) => return super::failed_at("the runtime can't be started", &error),
     };
-    match runtime.block_on(control.act()) {
+    match runtime.block_on(control.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::failed_at("the server was not asked", &*error),
+        Err(error) => super::failed_at("the command failed", &*error),
     }
 }
 
 impl Control {
-    async fn act(self) -> Result<(), Box<dyn Error>> {
+    async fn run(self) -> Result<(), Box<dyn Error>> {
         let verb = |id: &str, verb: &str| format!("/v1/plugins/{id}/{verb}");
         match self {
-            Self::List { target } => target.ask(Method::GET, "/v1/plugins", list).await,
-            Self::Status { id, target } => target.ask(Method::GET, &format!("/v1/plugins/{id}"), status).await,
-            Self::Reload { id: None, target } => target.ask(Method::POST, "/v1/plugins", list).await,
-            Self::Reload { id: Some(id), target } => target.ask(Method::POST, &verb(&id, "reload"), status).await,
-            Self::Rollback { id, target } => target.ask(Method::POST, &verb(&id, "rollback"), status).await,
-            Self::Enable { id, target } => target.ask(Method::POST, &verb(&id, "enable"), status).await,
-            Self::Disable { id, target } => target.ask(Method::POST, &verb(&id, "disable"), status).await,
+            Self::List { server } => server.send(Method::GET, "/v1/plugins", list).await,
+            Self::Status { id, server } => server.send(Method::GET, &format!("/v1/plugins/{id}"), status).await,
+            Self::Reload { id: None, server } => server.send(Method::POST, "/v1/plugins", list).await,
+            Self::Reload { id: Some(id), server } => server.send(Method::POST, &verb(&id, "reload"), status).await,
+            Self::Rollback { id, server } => server.send(Method::POST, &verb(&id, "rollback"), status).await,
+            Self::Enable { id, server } => server.send(Method::POST, &verb(&id, "enable"), status).await,
+            Self::Disable { id, server } => server.send(Method::POST, &verb(&id, "disable"), status).await,
             Self::Uninstall {
                 id,
                 remove_data,
-                target,
+                server,
             } => {
                 let data = if remove_data { "remove" } else { "keep" };
                 let path = format!("/v1/plugins/{id}?data={data}");
-                target.ask(Method::DELETE, &path, |_| tell!("{id} is removed")).await
+                server.send(Method::DELETE, &path, |_| outln!("{id} is removed")).await
             }
             Self::DeadLetters {
                 id,
                 replay,
                 discard,
-                target,
+                server,
             } => {
                 let (method, letter) = match (replay, discard) {
                     (Some(letter), _) => (Method::POST, letter),
@@ -141,21 +141,25 @@ impl Control {
                 if !letter.is_empty() && letter != "all" {
                     path = format!("{path}/{letter}");
                 }
-                target.ask(method, &path, letters).await
+                server.send(method, &path, letters).await
             }
         }
     }
 }
 
-impl Target {
-    /// Asks the server, and shows its answer.
-    async fn ask(&self, method: Method, path: &str, show: impl FnOnce(&Value)) -> Result<(), Box<dyn Error>> {
+impl ServerArgs {
+    /// Sends a request to the server, and shows the answer.
+    async fn send(&self, method: Method, path: &str, show: impl FnOnce(&Value)) -> Result<(), Box<dyn Error>> {
         let config = match configuration::read(self.config.as_deref()) {
-            Err(Unusable::NoneInside) => configuration::read(Some(Path::new("config/courtyard.toml"))),
+            Err(LoadFailure::NotBundled) => configuration::read(Some(Path::new("config/courtyard.toml"))),
             read => read,
         }?;
-        let endpoint = AdminEndpoint::read(&config.data)
-            .map_err(|error| format!("no server keeps its admin.json in {}: {error}", config.data.display()))?;
+        let endpoint = AdminEndpoint::read(&config.data).map_err(|error| {
+            format!(
+                "no admin.json of a running server in {}: {error}",
+                config.data.display()
+            )
+        })?;
         let stream = TcpStream::connect(endpoint.address)
             .await
             .map_err(|error| format!("no server listens on {}: {error}", endpoint.address))?;
@@ -177,7 +181,7 @@ impl Target {
             return Err(format!("{}: {}", text("code"), text("message")).into());
         }
         if self.json {
-            tell!("{value}");
+            outln!("{value}");
         } else {
             show(&value);
         }
@@ -186,7 +190,7 @@ impl Target {
 }
 
 fn list(answer: &Value) {
-    tell!(
+    outln!(
         "{:<20} {:<12} {:<10} {:>10} {:>8}",
         "PLUGIN",
         "STATE",
@@ -197,7 +201,7 @@ fn list(answer: &Value) {
     for plugin in answer["plugins"].as_array().into_iter().flatten() {
         let text = |key: &str| plugin[key].as_str().unwrap_or("-");
         let calls: u64 = hooks(plugin).filter_map(|hook| hook["calls"].as_u64()).sum();
-        tell!(
+        outln!(
             "{:<20} {:<12} {:<10} {:>10} {calls:>8}",
             text("id"),
             text("state"),
@@ -211,29 +215,29 @@ fn list(answer: &Value) {
 fn status(answer: &Value) {
     let plugin = &answer["plugin"];
     let text = |key: &str| plugin[key].as_str().unwrap_or("-");
-    tell!("{} {} is {}", text("id"), text("version"), text("state"));
-    tell!(
+    outln!("{} {} is {}", text("id"), text("version"), text("state"));
+    outln!(
         "  generation {}, since {} ms; before: {}",
         plugin["generation"],
         plugin["since_ms"],
         text("previous_version")
     );
     let usage = &plugin["usage"];
-    tell!(
-        "  {} instances with {} KiB; {} calls in it, {} waiting",
+    outln!(
+        "  {} instances with {} KiB; {} calls running, {} waiting",
         usage["instances"],
         usage["memory_bytes"].as_u64().unwrap_or(0) / 1024,
         plugin["entered"],
         usage["waiting"]
     );
-    tell!(
-        "  {} to observe, {} jobs to do, {} dead letters",
+    outln!(
+        "  {} pending observations, {} pending jobs, {} dead letters",
         plugin["unobserved"],
         plugin["jobs"],
         plugin["dead_letters"]
     );
     for hook in hooks(plugin) {
-        tell!(
+        outln!(
             "  {}: {} calls, failures {}",
             hook["hook"].as_str().unwrap_or_default(),
             hook["calls"],
@@ -246,7 +250,7 @@ fn status(answer: &Value) {
 fn problem(plugin: &Value) {
     let problem = &plugin["problem"];
     if let (Some(code), Some(message)) = (problem["code"].as_str(), problem["message"].as_str()) {
-        tell!("  problem: {code}: {message}");
+        outln!("  problem: {code}: {message}");
     }
 }
 
@@ -257,23 +261,23 @@ fn hooks(plugin: &Value) -> impl Iterator<Item = &Value> {
 fn letters(answer: &Value) {
     for what in ["replayed", "discarded"] {
         if let Some(count) = answer[what].as_u64() {
-            tell!("{count} {what}");
+            outln!("{count} {what}");
         }
     }
     for letter in answer["dead_letters"].as_array().into_iter().flatten() {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        tell!("{} {}", text(&letter["id"]), text(&letter["hook"]));
+        outln!("{} {}", text(&letter["id"]), text(&letter["hook"]));
         let message = &letter["message"];
         if message.is_null() {
-            tell!("  {}", letter["about"]);
+            outln!("  {}", letter["about"]);
         } else {
             let (conversation, sender) = (text(&message["conversation"]), text(&message["sender"]));
-            tell!(
+            outln!(
                 "  {conversation} {} of {sender}: {}",
                 message["seq"],
                 message["content"]
             );
         }
-        tell!("  {}", text(&letter["reason"]));
+        outln!("  {}", text(&letter["reason"]));
     }
 }

@@ -1,7 +1,7 @@
 //! The `courtyard` binary.
 
-/// Prints a line. Whoever reads it may have heard enough, as `head` does.
-macro_rules! tell {
+/// Prints a line. Ignores a closed pipe, as behind `head`.
+macro_rules! outln {
     ($($line:tt)*) => {{
         use std::io::Write;
         let _ = writeln!(std::io::stdout(), $($line)*);
@@ -36,40 +36,40 @@ struct Arguments {
 enum Command {
     /// Runs the server until it gets SIGTERM or SIGINT.
     Serve {
-        /// The configuration; without it, the one inside this executable, whose data folder is `data` in the current folder.
+        /// The configuration; without it, the one in this executable, with the data folder `data` in the current folder.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Prints the configuration with its comments instead of running.
         #[arg(long)]
         print_config: bool,
     },
-    /// Reads a configuration and shows every mistake with its line.
+    /// Checks a configuration, and reports every error with its line.
     CheckConfig {
         /// The configuration.
         config: PathBuf,
     },
-    /// Makes one executable of this one, a configuration, and the plugins and static files that it names.
-    Bundle(bundle::Making),
-    /// Works with plugins: with their files, and with those of a running server.
+    /// Builds one executable from this one, a configuration, and its plugins and static files.
+    Bundle(bundle::BundleArgs),
+    /// Commands for plugin files, and for the plugins of a running server.
     #[command(subcommand)]
     Plugin(PluginCommand),
 }
 
 #[derive(Subcommand)]
 enum PluginCommand {
-    /// Shows what a plugin declares: its hooks, its methods and what it wants to use.
+    /// Shows the manifest of a plugin: its hooks, methods and capabilities.
     Inspect {
-        /// The plugin's file, or `bundled:` with the name of a plugin inside this executable.
+        /// The file of the plugin, or `bundled:` with the name of a plugin in this executable.
         file: PathBuf,
     },
-    /// Adds a manifest to a module or a component that was made without the SDK.
+    /// Adds a manifest to a module or component that was built without the SDK.
     Pack {
         /// The module or the component.
         file: PathBuf,
         /// The manifest, JSON.
         #[arg(long)]
         manifest: PathBuf,
-        /// Where the plugin is written to.
+        /// The path of the new plugin file.
         #[arg(long)]
         output: PathBuf,
     },
@@ -85,16 +85,16 @@ fn main() -> ExitCode {
         } => serve::run(config.as_deref()),
         Command::Serve { config, .. } => match configuration::print(config.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(unusable) => unusable.tell(),
+            Err(error) => error.report(),
         },
         Command::CheckConfig { config } => match configuration::read(Some(&config)) {
             Ok(_) => {
-                tell!("{} is right", config.display());
+                outln!("{}: OK", config.display());
                 ExitCode::SUCCESS
             }
-            Err(unusable) => unusable.tell(),
+            Err(error) => error.report(),
         },
-        Command::Bundle(making) => bundle::run(&making),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect(&file),
         Command::Plugin(PluginCommand::Pack { file, manifest, output }) => pack(&file, &manifest, &output),
         Command::Plugin(PluginCommand::Control(control)) => control::run(control),
@@ -108,7 +108,7 @@ fn inspect(file: &Path) -> ExitCode {
     };
     match serde_json::to_string_pretty(&artifact.manifest) {
         Ok(json) => {
-            tell!("{json}");
+            outln!("{json}");
             ExitCode::SUCCESS
         }
         Err(error) => failed_at("the manifest can't be shown", &error),
@@ -122,7 +122,7 @@ fn read_plugin(file: &Path) -> Result<Artifact, Box<dyn Error>> {
     let bundle = Bundle::of_executable()?;
     let bytes = bundle
         .part(name)
-        .ok_or("there is no such part inside this executable")?;
+        .ok_or("the bundle in this executable does not have this file")?;
     Ok(Artifact::parse(bytes.to_vec())?)
 }
 
@@ -145,13 +145,13 @@ fn pack(file: &Path, manifest: &Path, output: &Path) -> ExitCode {
     }
 }
 
-/// Says what failed, with all causes.
+/// Prints what failed, with all causes, and returns the exit code of a failure.
 fn failed_at(what: &str, error: &dyn Error) -> ExitCode {
     eprint!("error: {what}: {error}");
     caused(error)
 }
 
-/// Says what failed, with all causes.
+/// Prints an error with all causes, and returns the exit code of a failure.
 fn failed(error: &dyn Error) -> ExitCode {
     eprint!("error: {error}");
     caused(error)

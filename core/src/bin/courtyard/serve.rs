@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use courtyard::config::Config;
-use courtyard::server::{Server, StartError};
+use courtyard::server::{Server, ServerError};
 use courtyard::store::StoreError;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ use super::configuration;
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     let config = match configuration::read(path) {
         Ok(config) => config,
-        Err(unusable) => return unusable.tell(),
+        Err(error) => return error.report(),
     };
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
@@ -33,7 +33,7 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     raise_file_limit(config.net.connections);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return super::failed_at("the runtime does not start", &error),
+        Err(error) => return super::failed_at("the runtime can't be started", &error),
     };
     let ended = runtime.block_on(serve(config));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -49,7 +49,7 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     }
 }
 
-/// Lets the process open as many files as it may: each connection is one.
+/// Raises the limit of open files to the maximum, since each connection needs one.
 fn raise_file_limit(connections: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -57,22 +57,22 @@ fn raise_file_limit(connections: usize) {
         tracing::warn!(%error, "the limit of open files can't be raised");
     }
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
-    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
         tracing::warn!(
-            "the system allows {most} open files, fewer than `connections` ({connections}); see `ulimit -Hn`"
+            "the system allows {maximum} open files, fewer than `connections` ({connections}); see `ulimit -Hn`"
         );
     }
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    // Before anything is printed: whoever reads that the server listens may stop it at once.
+    // Before the first line is printed, since its reader may stop the server at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let (data, page) = (
         config.data.clone(),
         config.folders.iter().any(|folder| folder.at == "/"),
     );
-    // The first start compiles plugins, which nobody has to wait for who wants it to stop.
+    // The first start compiles plugins; a signal to stop doesn't wait for that.
     let server = tokio::select! {
         started = Server::start(config) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -94,8 +94,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => match server.reload_certificates() {
-                Ok(()) => tracing::info!("read the certificates again"),
-                Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+                Ok(()) => tracing::info!("reloaded the certificates"),
+                Err(error) => tracing::error!(%error, "the certificates can't be reloaded; the old ones stay in use"),
             },
         }
     }
@@ -104,43 +104,43 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says where the server is found, and where it keeps everything.
+/// Prints the addresses of the server and its data folder.
 fn announce(addresses: &[(SocketAddr, bool)], page: bool, data: &Path) {
     let url = |address: &SocketAddr, secure: bool| format!("{}://{address}", if secure { "https" } else { "http" });
     for (address, secure) in addresses {
-        tell!("listening on {}", url(address, *secure));
+        outln!("listening on {}", url(address, *secure));
     }
     let shown = std::fs::canonicalize(data);
-    tell!("everything is kept in {}", shown.as_deref().unwrap_or(data).display());
+    outln!("everything is kept in {}", shown.as_deref().unwrap_or(data).display());
     if let Some((address, secure)) = addresses.first().filter(|_| page) {
         let mut address = *address;
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
-        tell!("open {}/ in a browser", url(&address, *secure));
+        outln!("open {}/ in a browser", url(&address, *secure));
     }
 }
 
-/// Says what to do about what often goes wrong.
-fn advice(error: &StartError) -> Option<&'static str> {
+/// Returns what to do about frequent problems.
+fn advice(error: &ServerError) -> Option<&'static str> {
     match error {
-        StartError::Listen { source, .. } => match source.kind() {
+        ServerError::Listen { source, .. } => match source.kind() {
             ErrorKind::AddrInUse => Some(
                 "another program listens there, perhaps this server already: stop it, or choose another `address` in the \
                  configuration (`--print-config` prints it)",
             ),
             ErrorKind::AddrNotAvailable => {
-                Some("this machine does not have that address; 0.0.0.0 means all that it has")
+                Some("this machine does not have that address; 0.0.0.0 stands for all addresses")
             }
-            ErrorKind::PermissionDenied => Some("ports under 1024 are for privileged users: choose another one"),
+            ErrorKind::PermissionDenied => Some("ports below 1024 need privileges: choose another one"),
             _ => None,
         },
-        StartError::Store(StoreError::Locked(_)) => {
+        ServerError::Store(StoreError::Locked(_)) => {
             Some("a server runs on that folder: stop it, or choose another folder with `data` in the configuration")
         }
-        StartError::Store(StoreError::Io { cause, .. }) => match cause.kind() {
+        ServerError::Store(StoreError::Io { cause, .. }) => match cause.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => Some(
-                "everything is kept there: let this user write to it, or choose another folder with `data` in the \
+                "everything is kept there: allow this user to write to it, or choose another folder with `data` in the \
                  configuration",
             ),
             _ => None,

@@ -1,39 +1,39 @@
-//! Mistakes in a configuration, shown with their line.
+//! Diagnostics: what is wrong in a configuration, with its line.
 
 use std::fmt;
 use std::ops::Range;
 
-/// One mistake.
+/// One problem in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The line, from 1; 0 if the file can't be read.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
     /// The text of the line.
     source: String,
-    /// How many characters are wrong.
+    /// The number of characters to underline.
     width: usize,
 }
 
-/// All mistakes of a file.
+/// Everything that is wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
-    /// The file.
+    /// The name of the file.
     pub file: String,
-    /// The mistakes in the order of the lines.
-    pub mistakes: Vec<Mistake>,
+    /// The problems, in the order of the lines.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl ConfigErrors {
     pub(super) fn unreadable(file: &str, error: &std::io::Error) -> Self {
-        let hint = Some("give the path of a configuration with --config".to_owned());
+        let hint = Some("pass the path of a configuration with --config".to_owned());
         let message = format!("the file can't be read: {error}");
-        let mistake = Mistake {
+        let diagnostic = Diagnostic {
             line: 0,
             column: 0,
             message,
@@ -43,12 +43,12 @@ impl ConfigErrors {
         };
         Self {
             file: file.to_owned(),
-            mistakes: vec![mistake],
+            diagnostics: vec![diagnostic],
         }
     }
 }
 
-impl Mistake {
+impl Diagnostic {
     pub(super) fn at(text: &str, span: Range<usize>, message: String, hint: Option<String>) -> Self {
         let start = span.start.min(text.len());
         let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -69,24 +69,24 @@ impl Mistake {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in &self.mistakes {
-            writeln!(f, "error: {}", mistake.message)?;
-            if mistake.line == 0 {
+        for diagnostic in &self.diagnostics {
+            writeln!(f, "error: {}", diagnostic.message)?;
+            if diagnostic.line == 0 {
                 writeln!(f, "  --> {}", self.file)?;
             } else {
-                let number = mistake.line.to_string();
+                let number = diagnostic.line.to_string();
                 let margin = " ".repeat(number.len());
-                writeln!(f, "{margin}--> {}:{}:{}", self.file, mistake.line, mistake.column)?;
+                writeln!(f, "{margin}--> {}:{}:{}", self.file, diagnostic.line, diagnostic.column)?;
                 writeln!(f, "{margin} |")?;
-                writeln!(f, "{number} | {}", mistake.source)?;
+                writeln!(f, "{number} | {}", diagnostic.source)?;
                 writeln!(
                     f,
                     "{margin} | {}{}",
-                    " ".repeat(mistake.column - 1),
-                    "^".repeat(mistake.width)
+                    " ".repeat(diagnostic.column - 1),
+                    "^".repeat(diagnostic.width)
                 )?;
             }
-            if let Some(hint) = &mistake.hint {
+            if let Some(hint) = &diagnostic.hint {
                 writeln!(f, "  hint: {hint}")?;
             }
         }
