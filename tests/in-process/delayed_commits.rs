@@ -9,8 +9,6 @@ use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
 use courtyard::store::{
     Appended, CommitError, EmbeddedStore, LogId, Outcome, Store, StoredEvent, Submitter, Transaction,
 };
-use courtyard::wire::AppId;
-use courtyard::{Config, Server};
 use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;

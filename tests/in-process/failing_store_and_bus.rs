@@ -98,7 +98,7 @@ async fn a_failing_store_acks_nothing_and_clients_resend() {
         }
     };
     let log = LogId {
-        app: courtyard::wire::AppId::default_app(),
+        app: courtyard::AppId::default_app(),
         conversation: CONVERSATION.parse().unwrap(),
     };
     assert_eq!(store.head(&log).unwrap().seq, 2);

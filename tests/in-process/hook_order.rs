@@ -1,8 +1,7 @@
 //! Several plugins at one hook: their order, what each sees of the others' changes, and the effect of a rejection or a
 //! failure of one on the others.
 
-use courtyard::plugin::PluginSpec;
-use courtyard::{Config, Server};
+use courtyard::{Config, PluginSpec, Server};
 use courtyard_plugin_sdk::native::{self, Native};
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_tests::{CONVERSATION, Client};

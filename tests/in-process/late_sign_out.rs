@@ -1,7 +1,6 @@
 //! A token revoked during its sign-in: the revocation finds no session yet, and none may remain.
 
-use courtyard::plugin::PluginSpec;
-use courtyard::{Config, Server};
+use courtyard::{Config, PluginSpec, Server};
 use courtyard_plugin_sdk::native;
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_tests::Client;

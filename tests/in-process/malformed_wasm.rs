@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use courtyard::plugin::{Artifact, LoadError};
+use courtyard::LoadError;
+use courtyard::internals::plugin::Artifact;
 use courtyard_tests::{Client, Site, operate};
 use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding};

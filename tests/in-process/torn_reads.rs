@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use courtyard::plugin::PluginSpec;
-use courtyard::{Config, Server};
+use courtyard::{Config, PluginSpec, Server};
 use courtyard_plugin_sdk::native;
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_tests::pause::Pause;

@@ -35,7 +35,7 @@ pub trait Subscriber: Send + Sync + 'static {
 /// - **Order.** Notices of one publisher arrive at each subscriber in the order of publication.
 /// - **At most once.** A notice may be lost (a node restarts, a link breaks) but never arrives twice. The log is the
 ///   truth: a session that misses an event sees a gap in the numbers and fetches the range.
-/// - **Failure.** `publish` never blocks and never fails; an implementation counts what it had to drop.
+/// - **Failure.** `publish` never blocks and never fails; an implementation counts dropped notices.
 pub trait Bus: Send + Sync + 'static {
     /// Sends a notice to every node.
     fn publish(&self, notice: Notice);

@@ -100,22 +100,22 @@ pub struct Server {
 }
 
 /// Builds a server from a configuration, and from parts that the embedding service passes as values.
-pub struct Builder {
+pub struct ServerBuilder {
     config: Config,
     store: Option<Arc<dyn Store>>,
     bus: Option<Arc<dyn Bus>>,
     plugins: Vec<PluginSetup>,
 }
 
-impl std::fmt::Debug for Builder {
+impl std::fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("ServerBuilder")
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
 
-impl Builder {
+impl ServerBuilder {
     /// Uses this store instead of the embedded one in the data folder. The server closes it when it stops.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
@@ -264,7 +264,7 @@ impl Builder {
 }
 
 impl Server {
-    /// Starts everything that a configuration names, as [`Builder::start`] does.
+    /// Starts everything that a configuration names, as [`ServerBuilder::start`] does.
     ///
     /// # Errors
     /// See [`ServerError`].
@@ -274,8 +274,8 @@ impl Server {
 
     /// Returns a builder for a server.
     #[must_use]
-    pub fn builder(config: Config) -> Builder {
-        Builder {
+    pub fn builder(config: Config) -> ServerBuilder {
+        ServerBuilder {
             config,
             store: None,
             bus: None,

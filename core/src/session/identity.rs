@@ -1,4 +1,4 @@
-//! Signing in and out: whose session it is.
+//! Signing in and out.
 
 use crate::clock::now_ms;
 use crate::hooks::{ATTEMPTS, Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
@@ -20,7 +20,7 @@ pub(super) struct SignedIn {
 }
 
 impl Host {
-    /// Asks the plugins whom a token identifies. Blocking.
+    /// Asks the plugins for the identity behind a token. Blocking.
     ///
     /// # Errors
     /// `unauthenticated`, `internal` or `unavailable`.
@@ -107,7 +107,7 @@ impl Session {
                 format!("This server speaks protocol {PROTOCOL}."),
             ))
         } else if !self.host.apps.contains(&app) {
-            Some((ErrorCode::UnknownApp, "There is no such app.".to_owned()))
+            Some((ErrorCode::UnknownApp, "The app does not exist.".to_owned()))
         } else {
             None
         };

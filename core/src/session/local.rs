@@ -191,7 +191,7 @@ impl LocalSession {
     async fn request(&self, id: String, frame: &Value) -> Result<Value, LocalError> {
         let (answer, answered) = oneshot::channel();
         let frame = frame.to_string();
-        // Checked here: the session would end on a frame over the limit, or couldn't tell whose frame was invalid.
+        // Checked here: the session would end on a frame over the limit, or couldn't assign an invalid frame to its request.
         if frame.len() > self.limits.frame_bytes {
             let message = format!("The request is larger than {} bytes.", self.limits.frame_bytes);
             return Err(RequestError::new(ErrorCode::LimitBytes, message).into());

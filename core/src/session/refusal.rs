@@ -10,6 +10,6 @@ pub(super) fn storage_failed(error: &dyn std::error::Error) -> RequestError {
 pub(super) fn unknown_conversation() -> RequestError {
     RequestError::new(
         ErrorCode::UnknownConversation,
-        "There is no such conversation, or you are no member.",
+        "The conversation does not exist, or you are not a member.",
     )
 }

@@ -1,4 +1,4 @@
-//! What a device that comes back needs: its conversations, as far as they changed.
+//! Sync: the conversations of an actor that changed since a position.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const UNREAD: usize = 100;
 /// Largest conversation whose receipts are part of the answer.
 const FEW: usize = 8;
 
-/// What the answer says about one conversation.
+/// One conversation of the answer.
 struct ConversationSummary {
     conversation: Arc<Conversation>,
     head: Head,

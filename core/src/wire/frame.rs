@@ -368,7 +368,7 @@ impl<'a> ClientFrame<'a> {
                     Some(app) => app
                         .0
                         .parse()
-                        .map_err(|_| RequestError::new(ErrorCode::UnknownApp, "There is no such app."))?,
+                        .map_err(|_| RequestError::new(ErrorCode::UnknownApp, "The app does not exist."))?,
                 },
                 credentials: match members.token {
                     None => None,
@@ -454,7 +454,7 @@ fn emoji(emoji: Option<Text<'_>>) -> Result<Cow<'_, str>, RequestError> {
 fn conversation_id(text: Option<Text<'_>>) -> Result<ConversationId, RequestError> {
     required(text, "conversation")?
         .parse()
-        .map_err(|_| RequestError::new(ErrorCode::UnknownConversation, "There is no such conversation."))
+        .map_err(|_| RequestError::new(ErrorCode::UnknownConversation, "The conversation does not exist."))
 }
 
 fn page_limit(limit: Option<u64>) -> Result<usize, RequestError> {

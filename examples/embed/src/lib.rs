@@ -14,10 +14,7 @@ use axum::extract::{Path as Param, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use courtyard::plugin::PluginSpec;
-use courtyard::session::LocalSession;
-use courtyard::wire::AppId;
-use courtyard::{Config, Server};
+use courtyard::{AppId, Config, LocalSession, PluginSpec, Server};
 use courtyard_plugin_sdk::native;
 use courtyard_plugin_sdk::prelude::*;
 use parking_lot::Mutex;
@@ -134,7 +131,7 @@ async fn order(
     State(service): State<Service>,
     Param(name): Param<String>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
-    let refused = |error: courtyard::session::LocalError| (StatusCode::BAD_GATEWAY, error.to_string());
+    let refused = |error: courtyard::LocalError| (StatusCode::BAD_GATEWAY, error.to_string());
     let room = service
         .chat
         .call("desk.room", &json!({ "name": name }))

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use courtyard::session::Incoming;
-use courtyard::wire::AppId;
+use courtyard::{AppId, Incoming};
 use courtyard_client::{Client, Error, Event, Events, LogEvent, Options, Page};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

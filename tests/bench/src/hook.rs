@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use courtyard::hooks::{Access, Call, HealthPolicy, Hooks, Message, Plugin, Registry};
-use courtyard::log::{Conversation, Conversations, Draft, Log, Record};
-use courtyard::plugin::{Artifact, CompiledCache, EngineLimits, Loader, PluginSpec, WasmEngine};
-use courtyard::store::{EmbeddedOptions, EmbeddedStore, LogId, Store};
-use courtyard::wire::AppId;
+use courtyard::internals::hooks::{Access, Call, Hooks, Message, Plugin, Registry};
+use courtyard::internals::log::{Conversation, Conversations, Draft, Log, Record};
+use courtyard::internals::plugin::{Artifact, CompiledCache, EngineLimits, Loader, WasmEngine};
+use courtyard::{AppId, EmbeddedOptions, EmbeddedStore, HealthPolicy, LogId, PluginSpec, Store};
 use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Time of a call with wasmtime alone, without Courtyard: it distinguishes a slow machine from a slow host.
 
-use courtyard::plugin::WasmEngine;
+use courtyard::internals::plugin::WasmEngine;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 

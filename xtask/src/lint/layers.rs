@@ -3,9 +3,9 @@
 use super::{Finding, Source};
 
 /// The modules of core/src from the top to the ground. A new one gets its place here.
-const ORDER: [&str; 20] = [
-    "server", "admin", "net", "session", "host", "plugin", "services", "effects", "hooks", "fetch", "bundle", "blobs",
-    "config", "log", "keys", "router", "store", "bus", "wire", "clock",
+const ORDER: [&str; 21] = [
+    "server", "config", "admin", "net", "session", "host", "plugin", "services", "effects", "hooks", "fetch", "bundle",
+    "blobs", "log", "keys", "router", "store", "bus", "wire", "workers", "clock",
 ];
 
 /// Returns each import that goes up, and each module without a place in the order.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use courtyard::bundle::{Bundle, executable};
-use courtyard::config::Config;
+use courtyard::internals::bundle::executable;
+use courtyard::{Bundle, Config};
 use sha2::{Digest, Sha256};
 
 use super::configuration::LoadFailure;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use courtyard::bundle::{Bundle, BundleError};
-use courtyard::config::{BUNDLED, Config, ConfigErrors};
+use courtyard::internals::config::BUNDLED;
+use courtyard::{Bundle, BundleError, Config, ConfigErrors};
 
 /// Why a configuration can't be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use courtyard::bundle::Bundle;
-use courtyard::plugin::Artifact;
+use courtyard::Bundle;
+use courtyard::internals::plugin::Artifact;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

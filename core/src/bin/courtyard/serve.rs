@@ -6,9 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
-use courtyard::config::Config;
-use courtyard::server::{Server, ServerError};
-use courtyard::store::StoreError;
+use courtyard::{Config, Server, ServerError, StoreError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;

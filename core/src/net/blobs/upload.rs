@@ -421,7 +421,7 @@ fn conflict() -> HttpError {
     HttpError::new(StatusCode::CONFLICT, ErrorCode::InvalidOffset, message)
 }
 
-/// Lets parts count. When they are the last, the plugin is request whether it takes the blob.
+/// Adds parts to the record. With the last part, the plugin decides whether to accept the blob.
 fn advance(
     host: &Arc<Host>,
     request: &BlobRequest,
