@@ -232,7 +232,7 @@ test("a rejected upload fails with the server's code, at its start or at its end
   }
   // A proxy that doesn't know the protocol.
   host.intercept = (request, response) => (response.writeHead(413).end("<html>"), true);
-  await assert.rejects(host.blobs().upload("files", file(10)).done, { code: "invalid_upload", retry: false });
+  await assert.rejects(host.blobs().upload("files", file(10)).done, { code: "limit_bytes", retry: false });
 });
 
 test("a part with a wrong checksum is resent a limited number of times", async () => {
