@@ -76,7 +76,7 @@ impl PluginPath {
 pub(super) struct HttpError(pub(super) StatusCode, pub(super) RequestError);
 
 impl HttpError {
-    pub(super) fn new(status: StatusCode, code: Code, message: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: &'static str) -> Self {
         Self(status, RequestError::new(code, message))
     }
 
