@@ -1,6 +1,6 @@
 //! Frames of clients: the fast parser and the complete one agree.
 
-use courtyard::wire::ClientFrame;
+use courtyard::internals::wire::ClientFrame;
 
 /// Levels of nesting, as by default.
 const DEPTH: usize = 32;

@@ -1,6 +1,6 @@
 //! Manifests of plugins, by themselves and inside of artifacts.
 
-use courtyard::plugin::Artifact;
+use courtyard::internals::plugin::Artifact;
 use courtyard_plugin_sdk::manifest::Manifest;
 
 const MANIFEST: &str = r#"{"id":"words","version":"1.2.3","description":"Words.","contract":"1.0.0","capabilities":["kv"],

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use courtyard::store::{Append, EmbeddedOptions, EmbeddedStore, LogId, Outcome, Position, Store, Transaction};
-use courtyard::wire::{AppId, ConversationId};
+use courtyard::{
+    AppId, Append, ConversationId, EmbeddedOptions, EmbeddedStore, LogId, Outcome, Position, Store, Transaction,
+};
 
 const SEGMENT: &str = "log/0000000001.seg";
 
@@ -54,6 +55,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![std::fs::read(folder.path().join(SEGMENT)).unwrap()]
 }
 
-fn open(folder: &Path) -> Result<EmbeddedStore, courtyard::store::StoreError> {
+fn open(folder: &Path) -> Result<EmbeddedStore, courtyard::StoreError> {
     EmbeddedStore::open(folder, EmbeddedOptions::default())
 }

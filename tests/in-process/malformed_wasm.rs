@@ -275,10 +275,7 @@ async fn modules_that_cannot_start_are_rejected_at_load() {
         // Code that runs before `start`.
         (module(deep), "internal"),
         (module(forever), "internal"),
-        (
-            module("(func $trap unreachable) (start $trap)"),
-            "internal",
-        ),
+        (module("(func $trap unreachable) (start $trap)"), "internal"),
         // Functions whose type differs from the contract's.
         (
             module("").replace("(param i32 i32) (result i32)\n                i32.const 64", ""),

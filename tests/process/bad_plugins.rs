@@ -246,7 +246,10 @@ async fn plugin_ids_and_method_names_are_unique() {
     // Two plugins with one id would have the same methods.
     let twice = Site::new(&(hostile("\"kv\"", "") + &hostile("\"kv\"", "")));
     let said = twice.start_fails().await;
-    assert!(said.contains("the plugin \"hostile\" is configured twice"), "{said}");
+    assert!(
+        said.contains("the plugin \"hostile\" is configured more than once"),
+        "{said}"
+    );
     // A plugin configured under another id than its own.
     let path = plugin("hostile");
     let other = Site::new(&format!(
