@@ -60,7 +60,7 @@ pub enum ServerError {
     },
     /// Opening panicked; the panic hook logged it.
     #[error("opening the server panicked")]
-    PluginPanic,
+    Panicked,
     /// The plugins can't be installed.
     #[error("the plugins can't be installed")]
     Plugins(#[from] ManageError),
