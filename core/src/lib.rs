@@ -103,7 +103,8 @@ pub use hooks::{HealthPolicy, WhenMissing};
 pub use host::SessionLimits;
 pub use net::{Files, Mounted, NetLimits, Reply, ReplyBody, StaticFolder, TlsError, TlsFiles};
 pub use plugin::{
-    LoadError, ManageError, PluginLimits, PluginSpec, PluginStatus, Problem, Running, Setup, Source, Supervisor,
+    LoadError, ManageError, PluginLimits, PluginProblem, PluginSetup, PluginSource, PluginSpec, PluginState,
+    PluginStatus, Supervisor,
 };
 pub use server::{Server, ServerBuilder, ServerError, UnknownApp};
 pub use services::{Secrets, ServiceLimits};

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use courtyard::plugin::{PluginProblem, PluginSetup, PluginSource};
-use courtyard::{Config, Server};
+use courtyard::{Config, PluginProblem, PluginSetup, PluginSource, Server};
 use courtyard_guest_watcher::Watcher;
 use courtyard_plugin_sdk::native;
 use courtyard_tests::{CONVERSATION, Client, plugin};

@@ -105,7 +105,7 @@ pub struct Config {
     /// The tenants.
     pub apps: Vec<AppId>,
     /// The plugins, in the order of their calls.
-    pub plugins: Vec<Setup>,
+    pub plugins: Vec<PluginSetup>,
     /// Limits of sessions.
     pub session: SessionLimits,
     /// Limits of connections.

@@ -430,7 +430,7 @@ fn loader(config: &Config) -> Result<Loader, ServerError> {
 }
 
 /// Returns the source of plugin configurations: the file, read again at each call, and the values of the builder.
-fn setups(config: &Config, values: Vec<Setup>) -> Setups {
+fn setups(config: &Config, values: Vec<PluginSetup>) -> PluginSetups {
     let (file, bundle, first) = (config.file.clone(), config.bundle.clone(), config.plugins.clone());
     Box::new(move || {
         let configured = match file.as_deref().map(|file| Config::load_with(file, &bundle)) {
