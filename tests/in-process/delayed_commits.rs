@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
-use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
-use courtyard::store::{
-    Appended, CommitError, EmbeddedStore, LogId, Outcome, Store, StoredEvent, Submitter, Transaction,
+use courtyard::{
+    Appended, Bus, CommitError, EmbeddedStore, LocalBus, LogId, Notice, Outcome, Store, StoredEvent, Submitter,
+    Subscriber, Transaction,
 };
 use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use courtyard::bus::{Bus, LocalBus, Notice, Subscriber};
-use courtyard::store::{CommitError, EmbeddedOptions, EmbeddedStore, LogId, Store, StoreError, Transaction};
-use courtyard::{Config, Server};
+use courtyard::{
+    Bus, CommitError, Config, EmbeddedOptions, EmbeddedStore, LocalBus, LogId, Notice, Server, Store, StoreError,
+    Subscriber, Transaction,
+};
 use courtyard_client::{Client, Event, Events, Options, Page};
 use courtyard_tests::CONVERSATION;
 use serde_json::json;

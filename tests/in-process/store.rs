@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use courtyard::store::{
+use courtyard::{
     EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Position, Store, StoreError, StoredEvent, Transaction,
 };
 
