@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use courtyard::{
-    Appended, Bus, CommitError, EmbeddedStore, LocalBus, LogId, Notice, Outcome, Store, StoredEvent, Submitter,
-    Subscriber, Transaction,
+    AppId, Appended, Bus, CommitError, Config, EmbeddedStore, LocalBus, LogId, Notice, Outcome, Server, Store,
+    StoredEvent, Submitter, Subscriber, Transaction,
 };
 use courtyard_tests::{CONVERSATION, Client};
 use serde_json::{Value, json};
