@@ -1,7 +1,7 @@
 //! A plugin in a native library: a C interface of five functions, whose arguments and results are postcard.
 //!
-//! Both sides of the border are here. A library is compiled apart from the host, maybe by another compiler, so nothing
-//! but plain C crosses: no layout of Rust's, and no panic. Bytes belong to the side that made them and are freed there.
+//! Both sides of the interface are here. A library is compiled apart from the host, maybe by another compiler, so only
+//! plain C crosses: no layout of Rust, and no panic. Bytes belong to the side that allocated them, which also frees them.
 
 #![allow(unsafe_code, reason = "a C interface is unsafe by nature; see SAFETY at each place")]
 
@@ -29,7 +29,7 @@ pub struct Slice {
     length: usize,
 }
 
-/// Bytes that go back to who made them.
+/// Bytes that the side that allocated them must free.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Buffer {
@@ -38,7 +38,7 @@ pub struct Buffer {
     capacity: usize,
 }
 
-/// What a host lends a library during a call.
+/// The functions of the host that a library may call during a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
@@ -48,7 +48,7 @@ pub struct Host {
     free: extern "C" fn(Buffer),
 }
 
-/// What a library is.
+/// The functions of a library.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
@@ -66,8 +66,8 @@ unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
 
-/// Returns how many bytes a table has.
-#[expect(clippy::cast_possible_truncation, reason = "tables have some dozens of bytes")]
+/// Returns the size of a table in bytes.
+#[expect(clippy::cast_possible_truncation, reason = "a table has some dozens of bytes")]
 const fn size<T>() -> u32 {
     size_of::<T>() as u32
 }
@@ -93,7 +93,7 @@ impl Slice {
 
 impl Buffer {
     fn of(value: &impl Serialize) -> Self {
-        // Writing into a vector has no way to fail.
+        // Serialization into a vector doesn't fail.
         let mut bytes = std::mem::ManuallyDrop::new(postcard::to_stdvec(value).unwrap_or_default());
         Self {
             start: bytes.as_mut_ptr(),
@@ -102,10 +102,10 @@ impl Buffer {
         }
     }
 
-    /// Reads the value, and gives the bytes back to who made them.
+    /// Reads the value, and frees the bytes on the side that allocated them.
     ///
     /// # Safety
-    /// It must have come from the side that `free` belongs to.
+    /// The buffer must be from the side that `free` belongs to.
     unsafe fn read<T: serde::de::DeserializeOwned>(self, free: extern "C" fn(Self)) -> Result<T, postcard::Error> {
         let slice = Slice {
             start: self.start,
@@ -118,23 +118,23 @@ impl Buffer {
     }
 }
 
-/// Frees what this side made.
+/// Frees a buffer of this side.
 extern "C" fn free(buffer: Buffer) {
-    // SAFETY: the other side gives back what `Buffer::of` made here, once.
+    // SAFETY: the other side returns each buffer of `Buffer::of` once.
     drop(unsafe { Vec::from_raw_parts(buffer.start, buffer.length, buffer.capacity) });
 }
 
-/// An answer, or what a plugin said when it panicked.
+/// The reply of a plugin, or the message of its panic.
 type CallResult = Result<Reply, String>;
 
 // --- The library's side.
 
-/// The services of a host on the other side of the border.
+/// The services of a host on the other side of the interface.
 struct RemoteServices(Host);
 
 impl Services for RemoteServices {
     fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
-        // Writing into a vector has no way to fail.
+        // Serialization into a vector doesn't fail.
         let bytes = postcard::to_stdvec(&request).unwrap_or_default();
         let answer = (self.0.serve)(Slice::of(&bytes));
         // SAFETY: the host made it, and gave its own `free`.
@@ -142,7 +142,7 @@ impl Services for RemoteServices {
     }
 }
 
-/// Makes the library of a plugin; what [`export_library!`](crate::export_library!) exports.
+/// Returns the library of a plugin, which [`export_library!`](crate::export_library!) exports.
 #[must_use]
 pub const fn library<P: Registered>() -> Library {
     Library {
@@ -195,13 +195,13 @@ extern "C" fn call(handle: u64, host: Host, request: Slice) -> Buffer {
 extern "C" fn stop(handle: u64) {
     // SAFETY: the host passes each handle once, when nothing uses it any more.
     let plugin = unsafe { Box::from_raw(handle as *mut Handle) };
-    // A panic while it is dropped must not cross the border, and nobody is left to be told.
+    // A panic of its destructor must not cross the interface, and this call returns no error.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(plugin)));
 }
 
-/// Exports a registered plugin as a native library: a crate of type `cdylib` that is built for the host's own system.
+/// Exports a registered plugin as a native library: a crate of type `cdylib`, built for the system of the host.
 ///
-/// A host loads it only if its operator wrote `trusted = true`: there is no sandbox around it.
+/// It runs without a sandbox, so a host loads it only if the operator sets `trusted = true`.
 #[macro_export]
 macro_rules! export_library {
     ($plugin:ty) => {
@@ -220,34 +220,34 @@ macro_rules! export_library {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// It returned nothing.
+    /// Its entry returned null.
     #[error("it exports no plugin")]
     Nothing,
     /// It was built for another C interface.
     #[error("it speaks version {0} of the native interface, and this host version {ABI}")]
     Abi(u32),
-    /// Its table is smaller than this version's.
+    /// Its table is smaller than that of this version.
     #[error("its table has {0} bytes, which is too few")]
     Size(u32),
     /// Its manifest is not UTF-8.
-    #[error("its manifest is no text")]
+    #[error("its manifest is not UTF-8")]
     Manifest,
 }
 
-/// A plugin behind the border.
+/// A plugin of a library.
 struct LibraryPlugin {
     library: Library,
     manifest: String,
 }
 
-/// Takes a plugin out of a library.
+/// Returns the plugin of a library.
 ///
 /// # Safety
 /// `library` must be what the library's entry returned, and the library must stay loaded for as long as the process
-/// lives. What it does is not checked in any way.
+/// lives. Nothing checks the behaviour of the library.
 ///
 /// # Errors
-/// When it was built for another interface.
+/// If it was built for another version of the interface, or its manifest is not UTF-8.
 pub unsafe fn import(library: *const Library) -> Result<Arc<dyn Native>, ImportError> {
     if library.is_null() {
         return Err(ImportError::Nothing);
@@ -277,7 +277,7 @@ const HOST: Host = Host {
     free,
 };
 
-/// Answers a plugin with the services that were lent on this thread.
+/// Runs a service of the host that entered the plugin on this thread.
 extern "C" fn serve(request: Slice) -> Buffer {
     // SAFETY: it comes from the library, for this call.
     let request = postcard::from_bytes::<ServiceRequest>(unsafe { request.bytes() });
@@ -300,7 +300,7 @@ impl Native for LibraryPlugin {
                 library: self.library,
                 handle: handle?,
             })),
-            // As if it had happened on this side of the border.
+            // Resumed, as a panic on this side of the interface.
             Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
             Err(error) => resume_unwind(Box::new(format!("the library's answer can't be read: {error}"))),
         }
@@ -313,7 +313,7 @@ impl fmt::Debug for LibraryPlugin {
     }
 }
 
-/// A started plugin behind the border.
+/// A started plugin of a library.
 struct LibraryInstance {
     library: Library,
     handle: u64,
@@ -321,13 +321,13 @@ struct LibraryInstance {
 
 impl Started for LibraryInstance {
     fn serve(&self, cx: &Context, request: &Request) -> Reply {
-        // Writing into a vector has no way to fail.
+        // Serialization into a vector doesn't fail.
         let bytes = postcard::to_stdvec(&(&cx.caller, request)).unwrap_or_default();
         let reply = (self.library.call)(self.handle, HOST, Slice::of(&bytes));
         // SAFETY: the library made it.
         match unsafe { reply.read::<CallResult>(self.library.free) } {
             Ok(Ok(reply)) => reply,
-            // As if it had happened on this side of the border.
+            // Resumed, as a panic on this side of the interface.
             Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
             Err(error) => resume_unwind(Box::new(format!("the library's answer can't be read: {error}"))),
         }

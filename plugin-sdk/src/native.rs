@@ -1,8 +1,7 @@
-//! A plugin inside the host's own process: as a value that an embedding service hands over, in a native library, or in
-//! a test.
+//! A plugin inside the host's own process: a value of an embedding service, a native library, or a test.
 //!
-//! Services are those of the host that entered the plugin on this thread. A plugin that asks for one on a thread of its
-//! own finds none.
+//! Services are those of the host that entered the plugin on this thread. On a thread of its own a plugin has none: they
+//! fail as unavailable.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -14,12 +13,12 @@ use crate::hook::{self, Reply, Request};
 use crate::request::{ServiceRequest, ServiceResult};
 use crate::{Context, Error, Registered, ServiceError};
 
-/// What a host does for a plugin during one call.
+/// The services of a host for a plugin during one call.
 pub trait Services: Any {
-    /// Answers.
+    /// Runs a service.
     ///
     /// # Errors
-    /// When the plugin may not ask for it now, or an argument breaks a limit.
+    /// If the plugin may not use the service now, or an argument breaks a limit.
     fn handle(&mut self, request: ServiceRequest) -> ServiceResult;
 }
 
@@ -27,31 +26,31 @@ thread_local! {
     static CURRENT: RefCell<Option<Box<dyn Services>>> = const { RefCell::new(None) };
 }
 
-/// A plugin panicked; what it said.
+/// The message of a plugin's panic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PluginPanic(pub String);
 
-/// Lends services to the plugin while `work` runs on this thread, and takes them back.
+/// Provides services to the plugin while `work` runs on this thread, and returns them.
 ///
 /// # Errors
-/// When the plugin panics.
+/// If the plugin panics.
 pub fn enter<S: Services, T>(services: S, work: impl FnOnce() -> T) -> (Option<S>, Result<T, PluginPanic>) {
     let outer = CURRENT.replace(Some(Box::new(services)));
     let outcome = catch_unwind(AssertUnwindSafe(work));
     let services = CURRENT.replace(outer);
     let services = services.and_then(|services| (services as Box<dyn Any>).downcast::<S>().ok());
-    let said = |panic: Box<dyn Any + Send>| {
+    let message = |panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         PluginPanic(
             text.or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default(),
         )
     };
-    (services.map(|services| *services), outcome.map_err(said))
+    (services.map(|services| *services), outcome.map_err(message))
 }
 
-/// A plugin that can be started, of whatever type.
+/// A plugin of any type that can be started.
 pub trait Native: Send + Sync + fmt::Debug {
     /// Returns the manifest, JSON.
     fn manifest(&self) -> &str;
@@ -59,17 +58,17 @@ pub trait Native: Send + Sync + fmt::Debug {
     /// Starts it with a configuration, a JSON object.
     ///
     /// # Errors
-    /// When the plugin refuses it.
+    /// If the plugin rejects the configuration.
     fn start(&self, configuration: &str) -> Result<Box<dyn Started>, Error>;
 }
 
-/// A plugin that was started, of whatever type.
+/// A started plugin of any type.
 pub trait Started: Send + Sync {
-    /// Answers what a host asks.
+    /// Calls the function that a request names.
     fn serve(&self, cx: &Context, request: &Request) -> Reply;
 }
 
-/// Keeps the started plugin, alone or with others that start the same value.
+/// A started plugin. Several of them share one value if the host starts the same value several times.
 struct SharedPlugin<P>(Arc<P>);
 
 impl<P: Registered> Started for SharedPlugin<P> {
@@ -78,7 +77,7 @@ impl<P: Registered> Started for SharedPlugin<P> {
     }
 }
 
-/// Starts plugins of a type, or goes on with one value.
+/// Starts plugins of a type, or returns one value.
 struct PluginSource<P> {
     value: Option<Arc<P>>,
 }
@@ -103,14 +102,14 @@ impl<P> fmt::Debug for PluginSource<P> {
     }
 }
 
-/// Makes a plugin of a type: the host starts it with the operator's configuration.
+/// Returns a plugin of a type. The host starts it with the operator's configuration.
 #[must_use]
 pub fn of<P: Registered>() -> Arc<dyn Native> {
     Arc::new(PluginSource::<P> { value: None })
 }
 
-/// Makes a plugin of a value, which may hold whatever the embedding service wants it to reach. It is never started; a
-/// configuration means nothing to it.
+/// Returns a plugin of a value, which may refer to any part of the embedding service. The host doesn't call `start`, and
+/// ignores its configuration.
 #[must_use]
 pub fn value<P: Registered>(plugin: P) -> Arc<dyn Native> {
     Arc::new(PluginSource {
@@ -118,15 +117,15 @@ pub fn value<P: Registered>(plugin: P) -> Arc<dyn Native> {
     })
 }
 
-/// Asks the host that entered the plugin on this thread.
+/// Sends a request to the host that entered the plugin on this thread.
 pub(crate) fn send(request: ServiceRequest) -> ServiceResult {
-    // Taken out meanwhile: a host may enter another plugin to answer.
+    // Removed during the call: to answer, a host may enter another plugin on this thread.
     let Some(mut services) = CURRENT.take() else {
         return Err(ServiceError::Unavailable);
     };
-    let answered = services.handle(request);
+    let result = services.handle(request);
     CURRENT.set(Some(services));
-    answered
+    result
 }
 
 /// The services as functions.
@@ -136,10 +135,10 @@ pub(crate) mod service {
     use crate::service::{Conversation, Entries, Level, StoredMessage};
     use crate::{Blob, Error, FetchRequest, HttpResponse, ServiceError};
 
-    /// A host answers what it was asked; anything else is as good as no answer.
+    /// The error for a response of another service, which no host sends.
     const OTHER: ServiceError = ServiceError::Unavailable;
 
-    /// Tells what is for jobs only, as the contract has it.
+    /// Converts the error of a service for jobs, as the contract defines it.
     fn outside_of_jobs(error: ServiceError) -> Error {
         match error {
             ServiceError::Unavailable => Error::new("unavailable", "This is for jobs only."),
@@ -336,7 +335,7 @@ pub(crate) mod service {
     }
 
     pub(crate) fn end(actor: &str, credential: Option<&str>) {
-        // Without a host there are no sessions to end.
+        // Without a host no session exists.
         let _ = send(ServiceRequest::EndSessions(
             actor.to_owned(),
             credential.map(str::to_owned),

@@ -1,34 +1,34 @@
-//! What the host does for a plugin. In a Wasm plugin these are imports, and those that a plugin does not use are not
-//! even there; natively they are those of the host that entered the plugin on this thread.
+//! The services of the host. In a Wasm plugin they are imports, and the linker drops those that the plugin doesn't use.
+//! Natively they are those of the host that entered the plugin on this thread.
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::native::service as host;
 #[cfg(target_arch = "wasm32")]
 use crate::wasm::service as host;
 
-/// Why a service does not do what it is asked.
+/// Why a service fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// A key or a value is over the host's limit.
+    /// A key or a value exceeds the host's limit.
     #[error("the key or the value is too large")]
     TooLarge,
     /// The key space is full.
     #[error("the key space is full")]
     Quota,
-    /// There is no transaction that may do this.
-    #[error("there is no transaction that may do this")]
+    /// The call has no transaction that may do this.
+    #[error("the call has no transaction that may do this")]
     Unavailable,
-    /// There is no such thing.
-    #[error("there is no such thing")]
+    /// The plugin has no such conversation or blob, or the message doesn't exist.
+    #[error("not found")]
     NotFound,
     /// An argument breaks a limit.
     #[error("{0}")]
     Invalid(String),
-    /// Another plugin refuses.
+    /// Another plugin rejects the change.
     #[error("{}", .0.message)]
     Refused(crate::Error),
-    /// A value is not what was expected.
+    /// A value can't be converted to or from JSON of its type.
     #[error("a value can't be read: {0}")]
     Value(String),
 }
@@ -57,7 +57,7 @@ impl Kv {
         host::set(key.as_ref(), value.as_ref())
     }
 
-    /// Sets a key until a time in milliseconds since 1970; from then on it is as if it were deleted.
+    /// Sets a key that expires at a time in milliseconds since 1970; from then on it reads as deleted.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -65,7 +65,7 @@ impl Kv {
         host::set_until(key.as_ref(), value.as_ref(), until_ms)
     }
 
-    /// Deletes a key; nothing happens if it is not there.
+    /// Deletes a key, if it exists.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -94,7 +94,7 @@ impl Kv {
         host::scan(start.as_ref(), end.as_ref(), limit, true)
     }
 
-    /// Reads a value that [`Kv::set_json`] wrote.
+    /// Reads a value that [`Kv::set_json`] or [`Kv::set_json_until`] wrote.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -110,7 +110,7 @@ impl Kv {
         self.set(key, json(value)?)
     }
 
-    /// Sets a key to a value as JSON until a time in milliseconds since 1970, as [`Kv::set_until`] does.
+    /// Sets a key to a value as JSON that expires at a time in milliseconds since 1970, as [`Kv::set_until`] does.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -139,7 +139,7 @@ pub struct Conversation {
     pub id: String,
     /// The kind.
     pub kind: String,
-    /// Who takes part.
+    /// The members.
     pub members: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ pub struct Conversation {
 pub struct Conversations;
 
 impl Conversations {
-    /// Returns the conversation at an address of the plugin; creates it if there is none.
+    /// Returns the conversation at an address of the plugin; creates it if it doesn't exist.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -172,7 +172,8 @@ impl Conversations {
         host::conversation_of(id)
     }
 
-    /// Makes actors members of a conversation of the plugin; those who are stay so. They see all of its history.
+    /// Adds members to a conversation of the plugin, without an effect on actors who are members. New members see all of its
+    /// history.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -180,7 +181,7 @@ impl Conversations {
         host::add_members(id, members)
     }
 
-    /// Takes members out of a conversation of the plugin; those who are none stay so.
+    /// Removes members from a conversation of the plugin, without an effect on actors who aren't members.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -189,7 +190,7 @@ impl Conversations {
     }
 
     /// Appends a message to a conversation of the plugin in the name of any actor, together with the transaction. Members
-    /// and observers get it after the commit; no `before_send` is asked.
+    /// and observers get it after the commit. Doesn't call `before_send`.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -204,7 +205,7 @@ impl Conversations {
         host::append(id, sender, kind, &content)
     }
 
-    /// Takes back a message of a conversation of the plugin, in the name of any actor; no `before_act` is asked.
+    /// Recalls a message of a conversation of the plugin, in the name of any actor. Doesn't call `before_act`.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -212,7 +213,7 @@ impl Conversations {
         host::recall(id, seq, actor)
     }
 
-    /// Lists up to `limit` messages behind the number `after`, in order; without those that this call appends.
+    /// Lists up to `limit` messages after the number `after`, in order, without those that this call appends.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -221,13 +222,13 @@ impl Conversations {
     }
 }
 
-/// Who takes part in conversations, also in those of other plugins.
+/// Members of conversations, also of those of other plugins.
 #[derive(Clone, Copy, Debug)]
 pub struct Memberships;
 
 impl Memberships {
-    /// Tells whether an actor is a member of a conversation of the app; nobody is one of a conversation that is not there. If
-    /// that changes before the transaction is committed, the hook runs again.
+    /// Returns whether an actor is a member of a conversation of the app; false if the conversation doesn't exist. If the
+    /// answer changes before the transaction commits, the hook runs again.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -236,16 +237,16 @@ impl Memberships {
     }
 }
 
-/// What the plugin says about messages, in any conversation of the app.
+/// Annotations of messages, in any conversation of the app.
 #[derive(Clone, Copy, Debug)]
 pub struct Annotations;
 
 impl Annotations {
-    /// Says something about a message, in the place of what the plugin said before under this name. Readers get it with the
-    /// message. A name is 1 to 64 lower-case letters, digits, `_`, `.` and `-`.
+    /// Annotates a message, and replaces the plugin's earlier value under this name. Readers get it with the message. A name
+    /// is 1 to 64 lower-case letters, digits, `_`, `.` and `-`.
     ///
     /// # Errors
-    /// See [`ServiceError`]; `NotFound` for a message that is not there or was recalled.
+    /// See [`ServiceError`]; `NotFound` for a message that doesn't exist or was recalled.
     pub fn set(
         self,
         conversation: &str,
@@ -258,23 +259,23 @@ impl Annotations {
     }
 }
 
-/// What hooks that are declared as `watched` see.
+/// The conversations that `watched` hooks see.
 #[derive(Clone, Copy, Debug)]
 pub struct Watches;
 
 impl Watches {
-    /// Watches a conversation, or stops to, with the transaction of the call.
+    /// Starts to watch a conversation, or stops it if `on` is false, with the transaction of the call.
     ///
     /// # Errors
-    /// See [`ServiceError`]; `Invalid` for what is no id of a conversation.
+    /// See [`ServiceError`]; `Invalid` if `id` is not a conversation id.
     pub fn conversation(self, id: &str, on: bool) -> Result<(), ServiceError> {
         host::watch_conversation(id, on)
     }
 
-    /// Watches all conversations of an actor, or stops to, with the transaction of the call.
+    /// Starts to watch all conversations of an actor, or stops it if `on` is false, with the transaction of the call.
     ///
     /// # Errors
-    /// See [`ServiceError`]; `Invalid` for what is no id of an actor.
+    /// See [`ServiceError`]; `Invalid` if `actor` is not an actor id.
     pub fn actor(self, actor: &str, on: bool) -> Result<(), ServiceError> {
         host::watch_actor(actor, on)
     }
@@ -285,8 +286,8 @@ impl Watches {
 pub struct Events;
 
 impl Events {
-    /// Publishes an event with the transaction of the call; plugins that want it get it after the commit. A name is 1 to 32
-    /// lower-case letters, digits and `_`.
+    /// Publishes an event with the transaction of the call. Plugins that declare a hook for it get it after the commit. A name
+    /// is 1 to 32 lower-case letters, digits and `_`.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -301,7 +302,7 @@ impl Events {
 pub struct Jobs;
 
 impl Jobs {
-    /// Adds a job that begins soon.
+    /// Adds a job that starts after the commit.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -309,7 +310,7 @@ impl Jobs {
         self.add_at(name, 0, payload)
     }
 
-    /// Adds a job that begins at a time in milliseconds since 1970, or later.
+    /// Adds a job that starts at a time in milliseconds since 1970, or later.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -319,7 +320,7 @@ impl Jobs {
     }
 }
 
-/// Calls the plugin's own `transact` in a transaction.
+/// Calls the plugin's own `transact` in a transaction of its own.
 pub(crate) fn transact(name: &str, payload: &[u8]) -> Result<Vec<u8>, crate::Error> {
     host::transact(name, payload)
 }
@@ -334,7 +335,7 @@ pub(crate) fn fetch(request: &crate::FetchRequest) -> Result<crate::HttpResponse
 pub struct Blobs;
 
 impl Blobs {
-    /// Returns what is known about a blob, also about one whose upload is not complete.
+    /// Returns the description of a blob, complete or not.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -342,7 +343,7 @@ impl Blobs {
         host::blob(id)
     }
 
-    /// Lists up to `limit` blobs behind the id `after`, in the order in which they were begun.
+    /// Lists up to `limit` blobs after the id `after`, complete or not, in the order of the start of their uploads.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -350,7 +351,7 @@ impl Blobs {
         host::blobs(after, limit)
     }
 
-    /// Keeps a blob that a job wrote; one that is not kept within an hour is removed.
+    /// Keeps a blob that a job wrote. The host removes a blob that isn't kept within an hour.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -358,7 +359,7 @@ impl Blobs {
         host::keep_blob(id)
     }
 
-    /// Removes a blob with the transaction; `before_remove` is not asked.
+    /// Removes a blob with the transaction. Doesn't call `before_remove`.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -366,17 +367,17 @@ impl Blobs {
         host::remove_blob(id)
     }
 
-    /// Reads up to `length` bytes, 4 MiB at most, of a complete blob; fewer only at its end. Only in
+    /// Reads up to `length` bytes, 4 MiB at most, of a complete blob. Returns fewer only at its end. Only in
     /// [`Plugin::action`](crate::Plugin::action).
     ///
     /// # Errors
-    /// A code that begins with `blob_`, or `unavailable` outside of jobs.
+    /// A code with the prefix `blob_`, or `unavailable` outside of jobs.
     pub fn read(self, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, crate::Error> {
         host::read_blob(id, offset, length)
     }
 
-    /// Writes a new blob of up to 4 MiB and returns its id. It is removed after an hour unless [`Blobs::keep`] is called in a
-    /// transaction. Only in [`Plugin::action`](crate::Plugin::action).
+    /// Writes a new blob of up to 4 MiB and returns its id. The host removes it after an hour unless a transaction calls
+    /// [`Blobs::keep`]. Only in [`Plugin::action`](crate::Plugin::action).
     ///
     /// # Errors
     /// As [`Blobs::read`].
@@ -390,9 +391,9 @@ impl Blobs {
 pub struct StoredMessage {
     /// Its number in the conversation.
     pub seq: u64,
-    /// When it was committed, in milliseconds since 1970.
+    /// The time of the commit, in milliseconds since 1970.
     pub time_ms: u64,
-    /// Who sent it.
+    /// The sender.
     pub sender: String,
     /// The kind of the content.
     pub kind: String,
@@ -405,12 +406,12 @@ pub struct StoredMessage {
 pub struct Methods;
 
 impl Methods {
-    /// Calls `PLUGIN.NAME` for the caller of the current call, inside its transaction; the other plugin sees who asks on the
-    /// caller's behalf. After an error nothing is left of what the other plugin wrote.
+    /// Calls `PLUGIN.NAME` for the caller of the current call, inside its transaction; the other plugin sees which plugin calls
+    /// on the caller's behalf. An error rolls back the other plugin's writes.
     ///
     /// # Errors
-    /// The other plugin's, with its id in front of the code; `methods.cycle` when that plugin is in the current call
-    /// already.
+    /// That of the other plugin, with its id in front of the code; `methods.cycle` if that plugin is already part of the current
+    /// call.
     pub fn call<R: serde::de::DeserializeOwned>(
         self,
         method: &str,
@@ -426,19 +427,19 @@ impl Methods {
 pub struct Sessions;
 
 impl Sessions {
-    /// Ends the sessions of an actor, all or those of one credential, once the call is committed.
+    /// Ends the sessions of an actor, all or those of one credential, once the call has committed.
     pub fn end(self, actor: &str, credential: Option<&str>) {
         host::end(actor, credential);
     }
 
-    /// Tells which of the actors have live sessions on this node.
+    /// Returns for each actor whether it has a live session on this node.
     #[must_use]
     pub fn online(self, actors: &[String]) -> Vec<bool> {
         host::online(actors)
     }
 
-    /// Sends a signal to the live sessions of actors once the call is committed. It is not stored, and lost for those who
-    /// are not online. A name is 1 to 32 lower-case letters, digits and `_`.
+    /// Sends a signal to the live sessions of actors once the call has committed. It is not stored: actors who are offline
+    /// miss it. A name is 1 to 32 lower-case letters, digits and `_`.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -453,7 +454,7 @@ impl Sessions {
 pub struct Timers;
 
 impl Timers {
-    /// Sets a timer for a time in milliseconds since 1970, in the place of one of the same name in this app.
+    /// Sets a timer for a time in milliseconds since 1970; replaces a timer of the same name in this app.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -462,7 +463,7 @@ impl Timers {
         host::set_timer(name, at_ms, &payload)
     }
 
-    /// Cancels a timer. Returns whether there was one.
+    /// Cancels a timer. Returns whether it existed.
     ///
     /// # Errors
     /// See [`ServiceError`].
@@ -471,7 +472,7 @@ impl Timers {
     }
 }
 
-/// Figures among those of the host, under the plugin's id. They count at once, whatever becomes of the call.
+/// Figures among the metrics of the host, under the plugin's id. They count at once, also if the call fails later.
 #[derive(Clone, Copy, Debug)]
 pub struct Metrics;
 
@@ -481,27 +482,27 @@ impl Metrics {
         host::count(name, more);
     }
 
-    /// Puts a value into a histogram whose bounds are the powers of ten from 0.001 to 1,000,000.
+    /// Adds a value to a histogram whose bounds are the powers of ten from 0.001 to 1,000,000.
     pub fn observe(self, name: &str, value: f64) {
         host::observe(name, value);
     }
 }
 
-/// Reads a secret of the operator's.
+/// Reads a secret that the operator set.
 pub(crate) fn secret(name: &str) -> Option<String> {
     host::secret(name)
 }
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Level {
-    /// Something failed.
+    /// A failure.
     Error,
-    /// Something looks wrong.
+    /// A warning.
     Warn,
-    /// Something happened.
+    /// An event of normal operation.
     Info,
-    /// For the author.
+    /// Details for the author.
     Debug,
 }
 
@@ -510,22 +511,22 @@ pub enum Level {
 pub struct Log;
 
 impl Log {
-    /// Says that something failed.
+    /// Logs a failure.
     pub fn error(self, text: &str) {
         host::log(Level::Error, text);
     }
 
-    /// Says that something looks wrong.
+    /// Logs a warning.
     pub fn warn(self, text: &str) {
         host::log(Level::Warn, text);
     }
 
-    /// Says that something happened.
+    /// Logs an event of normal operation.
     pub fn info(self, text: &str) {
         host::log(Level::Info, text);
     }
 
-    /// Says something for the author.
+    /// Logs details for the author.
     pub fn debug(self, text: &str) {
         host::log(Level::Debug, text);
     }

@@ -73,7 +73,7 @@ async fn a_job_runs_after_its_transaction_and_its_writes_are_kept() {
     let errand = json!({"name": "note", "text": "never", "at_ms": 0});
     assert_eq!(call(&mut ann, "take_back", errand).await["code"], "courier.taken_back");
     run(&mut ann, "grab", "", 0).await;
-    done(&mut ann, &["first", "there is no transaction that may do this"]).await;
+    done(&mut ann, &["first", "the call has no transaction that may do this"]).await;
     let refused = call(&mut ann, "overreach", json!({})).await;
     assert_eq!(refused["value"]["lines"], json!(["unavailable", "unavailable"]));
     server.stop().await;
@@ -106,7 +106,7 @@ async fn a_failing_job_is_retried_and_becomes_a_dead_letter() {
     let about = |name: &str| found.iter().find(|letter| letter["about"]["name"] == name).unwrap();
     assert_eq!(about("give_up")["hook"], "action");
     assert_eq!(about("give_up")["reason"], "hopeless: for ever");
-    assert_eq!(about("refused")["reason"], "refused: As told.");
+    assert_eq!(about("refused")["reason"], "refused: Rejected on request.");
     done(&mut ann, &["attempt 1", "attempt 2"]).await;
 
     // A replayed one runs again, and fails again.

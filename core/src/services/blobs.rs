@@ -1,4 +1,4 @@
-//! Blobs of a plugin: what is known about them in transactions, and their bytes in jobs.
+//! Blobs of a plugin: their descriptions in transactions, and their bytes in jobs.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::log::Draft;
 use crate::store::Store;
 use crate::wire::{AppId, ConversationId};
 
-/// Bytes that a job reads or writes at once.
+/// The most bytes that a job reads or writes at once.
 const MAX_BYTES: usize = 4 << 20;
-/// How long a blob that a job wrote waits to be kept.
+/// The time, in milliseconds, in which a transaction must keep a blob that a job wrote.
 const UNKEPT_MS: u64 = 3_600_000;
 
-/// Returns what is known about a blob.
+/// Returns the description of a blob.
 pub(super) fn get(call: &mut Call, plugin: &str, id: &str) -> Result<sdk::Blob, ServiceFailure> {
     let (name, record) = found(call, plugin, id)?;
     Ok(record.seen(&name))
 }
 
-/// Lists blobs behind an id; behind none if it is empty.
+/// Lists blobs after an id, or all from the first one if the id is empty.
 pub(super) fn list(call: &mut Call, plugin: &str, after: &str, limit: usize) -> Result<Vec<sdk::Blob>, ServiceFailure> {
     if !may_read(call.access) {
         return Err(ServiceFailure::Unavailable);
@@ -87,7 +87,7 @@ impl ServiceContext {
     /// Reads some bytes of a blob, for a job.
     ///
     /// # Errors
-    /// A code that begins with `blob_`.
+    /// A code with the prefix `blob_`.
     pub async fn read_blob(&self, app: &AppId, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, sdk::Error> {
         let (store, blobs) = self.stored_blobs()?;
         let name = BlobName::parse(app.clone(), &self.id, id).ok_or_else(not_found)?;
@@ -107,7 +107,7 @@ impl ServiceContext {
     /// Writes a new blob, for a job. Returns its id.
     ///
     /// # Errors
-    /// A code that begins with `blob_`.
+    /// A code with the prefix `blob_`.
     pub async fn write_blob(
         &self,
         app: &AppId,
@@ -129,7 +129,7 @@ impl ServiceContext {
         record.name = file;
         record.media_type = media_type;
         record.conversation = conversation;
-        // It is known before there is a part, so that nothing is left of it if this is the end.
+        // The record is written before the bytes, so the host can remove them after a crash here.
         record.until_ms = now_ms() + UNKEPT_MS;
         commit(store, &name, None, &record).await?;
         let begun = record.clone();
@@ -172,20 +172,20 @@ fn job_error(error: BlobsError) -> sdk::Error {
     match error {
         BlobsError::Damaged(_) => sdk::Error::new("blob_damaged", error.to_string()),
         error => {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "a job's blob can't be read or written");
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "a job could not read or write a blob");
             storage()
         }
     }
 }
 
 fn not_found() -> sdk::Error {
-    sdk::Error::new("blob_not_found", "There is no such blob.")
+    sdk::Error::new("blob_not_found", "This blob doesn't exist.")
 }
 
 fn too_large() -> sdk::Error {
-    sdk::Error::new("blob_too_large", "That is more than a job reads or writes at once.")
+    sdk::Error::new("blob_too_large", "A job reads or writes at most 4 MiB at once.")
 }
 
 fn storage() -> sdk::Error {
-    sdk::Error::new("blob_storage", "The blob can't be reached now.").retryable()
+    sdk::Error::new("blob_storage", "The blob store failed. Try again later.").retryable()
 }

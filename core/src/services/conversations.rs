@@ -12,38 +12,38 @@ use crate::wire::{ActorId, ConversationId, content};
 
 use super::{ServiceLimits, may_read};
 
-/// How many members a conversation can have that is opened with all of them at once.
+/// The most members with which a conversation can be opened.
 const MAX_MEMBERS: usize = 1_000;
 
-/// How many members a conversation can have.
-const MAX_MEMBERS_IN_ALL: usize = 10_000;
+/// The most members of a conversation.
+const MAX_ALL_MEMBERS: usize = 10_000;
 
-/// Why the host does not open or find a conversation.
+/// Why an operation on a conversation fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConversationsError {
-    /// There is none at the address.
-    #[error("there is no such conversation")]
+    /// The plugin has no such conversation or message.
+    #[error("the conversation or the message doesn't exist")]
     NotFound,
     /// An argument breaks a limit.
     #[error("{0}")]
     Invalid(String),
-    /// No transaction, or one that may not write.
-    #[error("there is no transaction that may do this")]
+    /// The call has no transaction, or a read-only one.
+    #[error("the call has no transaction that may do this")]
     Unavailable,
     /// The log failed; the call can't go on.
     #[error("the log failed")]
     Log(#[from] LogError),
 }
 
-/// A conversation as its plugin sees it.
+/// A conversation of a plugin, in the form that the plugin gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedConversation {
     /// The id that clients use.
     pub id: ConversationId,
     /// The kind.
     pub kind: String,
-    /// Who takes part.
+    /// The members.
     pub members: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub fn find(call: &mut Call, plugin: &str, address: &str) -> Result<OwnedConvers
     }
 }
 
-/// Returns the conversation at an address of the plugin; creates it if there is none.
+/// Returns the conversation at an address of the plugin; creates it if it doesn't exist.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -93,7 +93,7 @@ pub fn open(
         members,
     };
     Conversations::create(&mut call.draft, &call.app, id, address, &record);
-    note(call, id, &record, true, record.members.clone(), Vec::new());
+    record_change(call, id, &record, true, record.members.clone(), Vec::new());
     Ok(OwnedConversation {
         id,
         kind: record.kind,
@@ -114,7 +114,7 @@ pub fn get(call: &mut Call, plugin: &str, id: &str) -> Result<OwnedConversation,
     })
 }
 
-/// Tells whether an actor is a member of a conversation of any plugin, and relies on that.
+/// Returns whether an actor is a member of a conversation of any plugin. The transaction conflicts if that changes.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -128,7 +128,7 @@ pub fn is_member(call: &mut Call, conversation: &str, actor: &str) -> Result<boo
     Ok(Conversations::is_member(&mut call.draft, &call.app, id, &actor)?)
 }
 
-/// Makes actors members of a conversation of the plugin, and takes others out.
+/// Adds members to a conversation of the plugin, and removes others.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -164,15 +164,15 @@ pub fn change_members(
     record.members.retain(|member| !leaving.contains(member));
     let (names, joined): (Vec<String>, Vec<ActorId>) = joined.into_iter().unzip();
     record.members.extend(names.iter().cloned());
-    if record.members.len() > MAX_MEMBERS_IN_ALL {
-        let reason = format!("a conversation has up to {MAX_MEMBERS_IN_ALL} members");
+    if record.members.len() > MAX_ALL_MEMBERS {
+        let reason = format!("a conversation can have at most {MAX_ALL_MEMBERS} members");
         return Err(ConversationsError::Invalid(reason));
     }
     Conversations::change_members(&mut call.draft, &call.app, id, &record, &joined, &left);
     let gone: Vec<String> = left.iter().map(ToString::to_string).collect();
     let content = serde_json::json!({ "joined": &names, "left": &gone }).to_string();
-    // Those who left learn of it as well.
-    let told = record
+    // Removed members get the event as well.
+    let recipients = record
         .members
         .iter()
         .chain(&gone)
@@ -180,21 +180,28 @@ pub fn change_members(
     let event = PluginEvent {
         log: log_of(call, id),
         conversation_kind: record.kind.clone(),
-        members: told.collect(),
+        members: recipients.collect(),
         event: EventType::Members,
         target: 0,
-        sender: doer(call, plugin)?,
+        sender: acting_as(call, plugin)?,
         kind: String::new(),
         filtered_kind: String::new(),
         content: content.into(),
     };
     call.effects.appends.push(event);
-    note(call, id, &record, false, names, gone);
+    record_change(call, id, &record, false, names, gone);
     Ok(())
 }
 
-/// Leaves a change for those who observe it.
-fn note(call: &mut Call, id: ConversationId, record: &Record, created: bool, joined: Vec<String>, left: Vec<String>) {
+/// Records a change for observers.
+fn record_change(
+    call: &mut Call,
+    id: ConversationId,
+    record: &Record,
+    created: bool,
+    joined: Vec<String>,
+    left: Vec<String>,
+) {
     let change = Change {
         app: call.app.as_str().to_owned(),
         conversation: id.to_string(),
@@ -216,15 +223,15 @@ fn log_of(call: &Call, id: ConversationId) -> LogId {
     }
 }
 
-/// Returns in whose name a plugin acts: the caller's, or its own.
-fn doer(call: &Call, plugin: &str) -> Result<ActorId, ConversationsError> {
+/// Returns the actor in whose name a plugin acts: the caller, or the plugin itself.
+fn acting_as(call: &Call, plugin: &str) -> Result<ActorId, ConversationsError> {
     match &call.caller.actor {
         Some(actor) => Ok(actor.clone()),
         None => parsed(plugin),
     }
 }
 
-/// Takes back a message of a conversation of the plugin with the call's commit, in the name of an actor.
+/// Recalls a message of a conversation of the plugin with the call's commit, in the name of an actor.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -253,7 +260,7 @@ pub fn recall(call: &mut Call, plugin: &str, id: &str, seq: u64, actor: &str) ->
     Ok(())
 }
 
-/// Says something about a message of any conversation of the app, with the call's commit.
+/// Annotates a message of any conversation of the app, with the call's commit.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -303,7 +310,7 @@ pub fn annotate(
     Ok(())
 }
 
-/// Finds what has become of a message that is there and was not recalled, and the kind of its content.
+/// Returns the revision of a message that exists and was not recalled, and the kind of its content.
 fn revisable(call: &mut Call, log: &LogId, seq: u64) -> Result<(Revision, String), ConversationsError> {
     let found = match seq {
         0 => None,
@@ -369,8 +376,8 @@ pub fn append(
     Ok(())
 }
 
-/// Lists messages of a conversation of the plugin behind a number, in order, as they are now; without those that were
-/// recalled.
+/// Lists messages of a conversation of the plugin after a number, in order, with their current contents and without
+/// recalled messages.
 ///
 /// # Errors
 /// See [`ConversationsError`].
@@ -423,7 +430,7 @@ pub fn read(
     events.iter().filter(is_message).map(message).collect()
 }
 
-/// Finds a conversation of the plugin.
+/// Returns the record of a conversation of the plugin.
 fn owned(call: &mut Call, plugin: &str, id: &str) -> Result<(ConversationId, Record), ConversationsError> {
     if !may_read(call.access) {
         return Err(ConversationsError::Unavailable);
@@ -470,7 +477,9 @@ fn check_members(members: &[String]) -> Result<(), ConversationsError> {
             .parse::<ActorId>()
             .map_err(|error| ConversationsError::Invalid(error.to_string()))?;
         if !seen.insert(member) {
-            return Err(ConversationsError::Invalid(format!("{member:?} is a member twice")));
+            return Err(ConversationsError::Invalid(format!(
+                "the member {member:?} is listed twice"
+            )));
         }
     }
     Ok(())

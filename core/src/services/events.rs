@@ -5,13 +5,13 @@ use courtyard_plugin_sdk::Event;
 use super::{ServiceFailure, ServiceLimits};
 use crate::hooks::{Access, Call};
 
-/// How many events one call may publish.
+/// The most events that one call may publish.
 const MAX_EVENTS: usize = 1_000;
 
 /// Publishes an event with the call's commit.
 ///
 /// # Errors
-/// When the name or the payload is malformed or too large, or the call may not write.
+/// If the name or the payload is malformed or too large, or the call may not write.
 pub fn publish(
     call: &mut Call,
     plugin: &str,
@@ -30,7 +30,7 @@ pub fn publish(
     }
     if call.effects.published.len() >= MAX_EVENTS {
         return Err(ServiceFailure::Invalid(format!(
-            "a call publishes up to {MAX_EVENTS} events"
+            "a call can publish at most {MAX_EVENTS} events"
         )));
     }
     call.effects.published.push(Event {

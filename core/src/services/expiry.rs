@@ -1,4 +1,4 @@
-//! Removes keys of plugins whose time is over. They are as good as deleted already: nobody reads them.
+//! Removes expired keys of plugins. Reads treat them as deleted already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::store::{Store, StoreError};
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Keys that are removed in one transaction.
+/// The keys that one transaction removes.
 const BATCH: usize = 500;
 
-/// Removes keys until the future is dropped.
+/// Removes expired keys in rounds until the future is dropped.
 pub async fn expire(store: Arc<dyn Store>) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let store = store.clone();
         match tokio::task::spawn_blocking(move || sweep(&store)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "keys whose time is over can't be removed"),
-            // A panic has been told; the next round tries again.
+            Ok(Err(error)) => tracing::error!(%error, "expired keys could not be removed"),
+            // The panic hook already logged it. The next round tries again.
             Err(_) => {}
         }
     }
 }
 
-/// Removes what is over now.
+/// Removes all keys that have expired by now.
 fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
     let (mut start, end) = key::expired(now_ms());
     loop {
@@ -41,7 +41,7 @@ fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
             if let Some((until_ms, plugin, app, key)) = key::expiry_parts(expiry) {
                 let key = key::plugin(&app, plugin, key);
                 let stored = draft.get(key.clone())?;
-                // Its plugin may have set it anew meanwhile.
+                // Its plugin may have set it again since.
                 if stored.is_some_and(|stored| kv::until(&stored) == Some(until_ms)) {
                     draft.set(key, None);
                 }
@@ -50,7 +50,7 @@ fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
         }
         if let Err(error) = draft.commit_blocking() {
             // The next round finds them again.
-            tracing::debug!(%error, "keys whose time is over stay for now");
+            tracing::debug!(%error, "expired keys stay until the next round");
         }
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use crate::wire::AppId;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_over_is_removed_and_what_was_set_anew_stays() {
+    async fn expired_keys_are_removed_and_keys_set_again_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let runtime = tokio::runtime::Handle::current();

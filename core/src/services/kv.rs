@@ -8,15 +8,15 @@ use crate::hooks::{Access, Call};
 use crate::log::key;
 use crate::store::StoreError;
 
-/// Why the key space does not do what a plugin asks.
+/// Why an operation on the key space fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvError {
     /// The key or the value is over its limit.
     #[error("the key or the value is too large")]
     TooLarge,
-    /// No transaction, or one that may not write.
-    #[error("there is no transaction that may do this")]
+    /// The call has no transaction, or a read-only one.
+    #[error("the call has no transaction that may do this")]
     Unavailable,
     /// The store failed; the call can't go on.
     #[error("the store failed")]
@@ -40,12 +40,12 @@ pub fn get(call: &mut Call, plugin: &str, limits: &ServiceLimits, key: &[u8]) ->
     }
 }
 
-/// In front of a value that stays.
+/// The first byte of a stored value that doesn't expire.
 const STAYS: u8 = 0;
-/// In front of the time until which a value is there, eight bytes, and of the value.
+/// The first byte of a stored value that expires. Eight bytes of the time follow, then the value.
 const UNTIL: u8 = 1;
 
-/// Returns the value of what is stored; none if its time is over.
+/// Returns the value from its stored form; none if it has expired.
 fn live(stored: &Bytes) -> Result<Option<Bytes>, KvError> {
     match stored.first() {
         Some(&STAYS) => Ok(Some(stored.slice(1..))),
@@ -57,7 +57,7 @@ fn live(stored: &Bytes) -> Result<Option<Bytes>, KvError> {
     }
 }
 
-/// Returns until when a value is there; none if it stays.
+/// Returns the time at which a value expires; none if it doesn't.
 pub(super) fn until(stored: &[u8]) -> Option<u64> {
     let time = stored.strip_prefix(&[UNTIL])?.get(..8)?;
     Some(u64::from_be_bytes(time.try_into().ok()?))
@@ -80,7 +80,7 @@ pub fn set(
     Ok(())
 }
 
-/// Sets a key until a time, in milliseconds since 1970.
+/// Sets a key that expires at a time in milliseconds since 1970.
 ///
 /// # Errors
 /// See [`KvError`].
@@ -115,7 +115,7 @@ fn check(call: &Call, limits: &ServiceLimits, key: &[u8], value: Option<&[u8]>) 
 }
 
 fn put(call: &mut Call, plugin: &str, key: &[u8], stored: Option<Vec<u8>>) {
-    // Another version of the plugin may take over meanwhile: what this one writes would not fit that one's keys.
+    // If another version of the plugin takes over before the commit, this write may not fit its keys: conflict then.
     call.draft.rely_once(key::version(&call.app, plugin));
     call.draft
         .set(key::plugin(&call.app, plugin, key), stored.map(Bytes::from));
@@ -153,7 +153,7 @@ pub fn scan(
         let entries = call.draft.scan(first.clone(), last.clone(), wanted, reverse)?;
         let complete = entries.len() < wanted;
         if let Some((key, _)) = entries.last() {
-            // On from there, should some of these be over.
+            // Continue from there if some of these have expired.
             if reverse {
                 last = key.clone();
             } else {

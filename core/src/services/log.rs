@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use super::ServiceLimits;
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Something failed.
+    /// A failure.
     Error,
-    /// Something looks wrong.
+    /// A warning.
     Warn,
-    /// Something happened.
+    /// An event of normal operation.
     Info,
-    /// For the author of the plugin.
+    /// Details for the author of the plugin.
     Debug,
 }
 
@@ -44,21 +44,25 @@ impl Default for LogBudget {
 }
 
 impl LogBudget {
-    /// Writes a line, shortened to its limit; drops it when this second's lines are used up, and says later how many
-    /// were dropped.
+    /// Writes a line, shortened to its limit. Drops it if the plugin has used up the lines of this second; a later line
+    /// reports the number of dropped lines.
     pub fn write(&self, plugin: &str, limits: &ServiceLimits, level: Level, text: &str) {
         let dropped = match self.admit(limits.log_lines_per_s) {
             Some(dropped) => dropped,
             None => return,
         };
         if dropped > 0 {
-            tracing::warn!(plugin, dropped, "the plugin logs too much; lines were dropped");
+            tracing::warn!(
+                plugin,
+                dropped,
+                "the plugin exceeds its rate of log lines; lines were dropped"
+            );
         }
         let end = (0..=limits.log_line_bytes.min(text.len()))
             .rev()
             .find(|end| text.is_char_boundary(*end))
             .unwrap_or(0);
-        // A line stays a line, so that a plugin can't make up those of others.
+        // Control characters are replaced, so a plugin can't forge the lines of others.
         let line: String = text[..end]
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -71,7 +75,7 @@ impl LogBudget {
         }
     }
 
-    /// Returns how many lines were dropped before this one, or none if this one is to be dropped.
+    /// Returns the number of lines dropped before this one; none if this one exceeds the rate.
     fn admit(&self, lines_per_s: u32) -> Option<u64> {
         let mut window = self.window.lock();
         if window.start.elapsed().as_secs() >= 1 {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
-/// How many figures a plugin can have.
+/// The most figures that a plugin can have.
 const MAX_FIGURES: usize = 64;
 
-/// Upper bounds of the buckets of histograms; one more bucket has what is over them.
+/// Upper bounds of the buckets of histograms. One more bucket holds the values above them.
 pub const HISTOGRAM_BOUNDS: [f64; 10] = [
     0.001,
     0.01,
@@ -23,12 +23,12 @@ pub const HISTOGRAM_BOUNDS: [f64; 10] = [
     1_000_000.0,
 ];
 
-/// Values that were put into a histogram.
+/// The values of a histogram, counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
-    /// How many, by the upper bound; the last has none.
+    /// The number of values by upper bound; the last bucket has none.
     pub buckets: [u64; HISTOGRAM_BOUNDS.len() + 1],
-    /// Their sum.
+    /// The sum of the values.
     pub sum: f64,
 }
 
@@ -54,7 +54,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds to a counter of a plugin. What has no name, or goes beyond the limit, is dropped.
+    /// Adds to a counter of a plugin. A malformed name, or a new figure over the limit, is dropped.
     pub fn count(&self, plugin: &str, name: &str, more: u64) {
         self.change(plugin, name, |figures| {
             if let Some(counter) = figures.counters.get_mut(name) {
@@ -65,7 +65,8 @@ impl Metrics {
         });
     }
 
-    /// Puts a value into a histogram of a plugin. What has no name, is no number, or goes beyond the limit, is dropped.
+    /// Adds a value to a histogram of a plugin. A malformed name, a value that is not finite, or a new figure over the limit,
+    /// is dropped.
     pub fn observe(&self, plugin: &str, name: &str, value: f64) {
         if !value.is_finite() {
             return;

@@ -1,4 +1,4 @@
-//! What plugins may ask of the host, whatever they are made of. Each service works on the call that the plugin is in.
+//! The services of the host for plugins of any kind. Each service works on the plugin's current call.
 
 mod blobs;
 pub mod conversations;
@@ -36,7 +36,7 @@ use crate::router::Router;
 use crate::store::Store;
 use crate::wire::RequestError;
 
-/// What a plugin may use up. Every limit has a key under `[plugins.limits]` in the configuration.
+/// The limits of a plugin's calls of services. Every limit has a key under `[plugins.limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
     /// Calls of services in one call of the plugin.
@@ -45,11 +45,11 @@ pub struct ServiceLimits {
     pub key_bytes: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
-    /// Bytes of all keys and values of one app, and bytes of all jobs that wait; see [`Quota`].
+    /// Bytes of all keys and values of one app, and bytes of all waiting jobs; see [`Quota`].
     pub quota_bytes: u64,
     /// Entries of one scan.
     pub scan_entries: u32,
-    /// Lines that the plugin may log each second.
+    /// Lines that the plugin may log per second.
     pub log_lines_per_s: u32,
     /// Bytes of a line.
     pub log_line_bytes: usize,
@@ -73,7 +73,7 @@ fn may_read(access: Access) -> bool {
     matches!(access, Access::Read | Access::Write)
 }
 
-/// What services use of the host besides the transaction.
+/// The parts of the host that services use besides the transaction.
 #[derive(Clone, Default)]
 pub struct HostServices {
     hooks: Weak<Hooks>,
@@ -83,7 +83,7 @@ pub struct HostServices {
 }
 
 impl HostServices {
-    /// Names the parts of a host. They hold the plugins, so this does not hold them.
+    /// Refers to the parts of a host. The references are weak, since these parts own the plugins.
     #[must_use]
     pub fn new(hooks: &Arc<Hooks>, router: &Arc<Router>, metrics: Metrics) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl HostServices {
         }
     }
 
-    /// Lets jobs read and write blobs.
+    /// Adds the blobs that jobs read and write.
     #[must_use]
     pub fn with_blobs(self, store: Arc<dyn Store>, blobs: Arc<Blobs>) -> Self {
         Self {
@@ -110,20 +110,20 @@ impl std::fmt::Debug for HostServices {
     }
 }
 
-/// Why a service does not do what it is asked.
+/// Why a service fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceFailure {
-    /// There is no transaction that may do this.
+    /// The call has no transaction that may do this.
     Unavailable,
     /// A key or a value is over its limit.
     TooLarge,
     /// The key space is full.
     Quota,
-    /// There is no such thing of this plugin.
+    /// This plugin has no such conversation, message or blob.
     NotFound,
     /// An argument breaks a limit.
     Invalid(String),
-    /// Another plugin refuses.
+    /// Another plugin rejects the change.
     Rejected(sdk::Error),
     /// The store failed; the call can't go on.
     Store(String),
@@ -180,28 +180,28 @@ impl ServiceFailure {
     }
 }
 
-/// What one plugin asks with.
+/// The context of one plugin's calls of services.
 #[derive(Debug)]
 pub struct ServiceContext {
-    /// The plugin.
+    /// The id of the plugin.
     pub id: Arc<str>,
-    /// What it may use up.
+    /// Its limits.
     pub limits: ServiceLimits,
-    /// Its lines in the log.
+    /// The rate of its log lines.
     pub log: LogBudget,
-    /// What it keeps.
+    /// The bytes of its keys and values.
     pub quota: Quota,
-    /// Its jobs that wait.
+    /// The bytes of its waiting jobs.
     pub jobs: Quota,
     /// The host around it.
     pub host: HostServices,
-    /// Texts that the operator keeps for it.
+    /// Its secrets, which the operator sets.
     pub secrets: Secrets,
-    /// What sends its requests to other servers, if it may.
+    /// Sends its requests to other servers; none without the capability `fetch`.
     pub fetcher: Option<Fetcher>,
 }
 
-/// Texts by name, which nobody sees but the plugin.
+/// Texts by name. `Debug` shows the names alone.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(pub BTreeMap<String, String>);
 
@@ -212,7 +212,7 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl ServiceContext {
-    /// Answers what a plugin asks in a call; none during `start`. Hands the call back.
+    /// Runs a service in a call, which is none during `start`. Returns the call and the result.
     pub fn answer(
         &self,
         call: Option<Box<Call>>,
@@ -257,7 +257,7 @@ impl ServiceContext {
     /// Sends a request of the plugin to another server.
     ///
     /// # Errors
-    /// A code that begins with `fetch_`.
+    /// A code with the prefix `fetch_`.
     pub async fn fetch(&self, request: sdk::FetchRequest) -> Result<sdk::HttpResponse, sdk::Error> {
         let Some(fetcher) = &self.fetcher else {
             return Err(sdk::Error::new("unavailable", "The capability `fetch` is not granted."));
@@ -321,7 +321,7 @@ impl ServiceContext {
                 ServiceResponse::Done
             }
             ServiceRequest::SetUntil(key, value, until_ms) => {
-                // It has an entry for its time as well.
+                // The index of expiry times holds the key as well.
                 let (store, bytes) = (call.draft.store(), 2 * key.len() + value.len());
                 let range = || key::plugin_space(&call.app, id);
                 if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
@@ -414,7 +414,7 @@ impl ServiceContext {
             ServiceRequest::AddJob(name, at_ms, payload) => {
                 check_timer(call, limits, &name, &payload)?;
                 let (store, bytes) = (call.draft.store(), name.len() + payload.len());
-                // Those of all apps are in one queue.
+                // The jobs of all apps are in one queue.
                 let range = || key::jobs(id, u64::MAX);
                 if !self.jobs.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(ServiceFailure::Quota);
@@ -438,7 +438,7 @@ impl ServiceContext {
             ServiceRequest::IsMember(conversation, actor) => {
                 ServiceResponse::Flags(vec![conversations::is_member(call, &conversation, &actor)?])
             }
-            // Those of the action lane need no call.
+            // Handled before this: they need no call, belong to the action lane, or change the call as a whole.
             ServiceRequest::Transact(..)
             | ServiceRequest::ReadBlob(..)
             | ServiceRequest::WriteBlob { .. }
@@ -467,7 +467,7 @@ impl ServiceContext {
         let Ok(params) = std::str::from_utf8(params) else {
             return (
                 call,
-                Err(ServiceFailure::Invalid("the parameters are no JSON".to_owned())),
+                Err(ServiceFailure::Invalid("the parameters are not UTF-8".to_owned())),
             );
         };
         if call.access != Access::Write {
@@ -479,7 +479,7 @@ impl ServiceContext {
     }
 }
 
-/// Makes of a refusal what a plugin is told.
+/// Converts the error of another plugin for the calling plugin.
 fn sdk_error(error: RequestError) -> sdk::Error {
     sdk::Error {
         code: error.code.into_owned(),

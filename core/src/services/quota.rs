@@ -1,8 +1,8 @@
-//! How much a plugin keeps: in its key space, in its timers, in its jobs.
+//! The bytes that a plugin stores: in its key space, and in its jobs.
 //!
-//! Counting what each write changes would make all writers of a plugin conflict over one counter. So a write only adds to
-//! an estimate; when that goes over the limit, the key space is counted in the background, and writes are refused once the
-//! count itself is over. A plugin may go over by what it writes during a count.
+//! An exact counter would make all writers of a plugin conflict. So a write only adds to an estimate. When the estimate
+//! exceeds the limit, a background thread counts the key space, and writes fail once the count itself exceeds the limit. A
+//! plugin may exceed the limit by its writes during a count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ pub struct Quota {
 
 #[derive(Debug, Default)]
 struct Space {
-    /// The last count, and what was written since; what is written during a count may be missing.
+    /// The last count plus the bytes written since. Bytes written during a count may be missing.
     estimate: AtomicU64,
     over: AtomicBool,
     counting: AtomicBool,
@@ -37,7 +37,7 @@ struct Space {
 }
 
 impl Quota {
-    /// Admits a write of so many bytes. Returns whether there is room.
+    /// Adds a write of `bytes` to the estimate. Returns false if the last count exceeds the limit.
     pub(super) fn admit(
         &self,
         store: &Arc<dyn Store>,
@@ -59,7 +59,7 @@ impl Quota {
             let count = move || counted.count(&*store, range, limit);
             let spawned = std::thread::Builder::new().name("kv-quota".to_owned()).spawn(count);
             if let Err(error) = spawned {
-                tracing::warn!(%error, "a key space can't be counted");
+                tracing::warn!(%error, "a key space could not be counted");
                 space.counting.store(false, Ordering::Release);
             }
         }
@@ -69,11 +69,11 @@ impl Quota {
 
 impl Space {
     fn was_counted(&self) -> bool {
-        // One that is being counted for the first time is as good as counted.
+        // The first count has started: no need for another one.
         self.counting.load(Ordering::Relaxed) || self.counted.lock().is_some()
     }
 
-    /// Whether it is time for a count, which this caller is to begin then.
+    /// Returns whether a count is due. The caller must then start it.
     fn may_count(&self) -> bool {
         let rested = self.counted.lock().is_none_or(|counted| counted.elapsed() >= PAUSE);
         rested && !self.counting.swap(true, Ordering::Acquire)
@@ -85,7 +85,7 @@ impl Space {
                 self.estimate.store(bytes, Ordering::Relaxed);
                 self.over.store(bytes > limit, Ordering::Relaxed);
             }
-            Err(error) => tracing::warn!(%error, "a key space can't be counted"),
+            Err(error) => tracing::warn!(%error, "a key space could not be counted"),
         }
         *self.counted.lock() = Some(Instant::now());
         self.counting.store(false, Ordering::Release);

@@ -6,28 +6,28 @@ use super::{HostServices, ServiceFailure};
 use crate::hooks::{Access, Call, SessionEnd, Signal};
 use crate::wire::{ActorId, reply};
 
-/// How many actors one call may name.
+/// The most actors that one call may name.
 const MAX_ACTORS: usize = 10_000;
 
 /// Ends the sessions of an actor once the call is committed, all of them or those of one credential.
 ///
 /// # Errors
-/// When the call may not write.
+/// If the call has no transaction.
 pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(), ServiceFailure> {
     if call.access == Access::None {
         return Err(ServiceFailure::Unavailable);
     }
-    // An id that no actor can have has no sessions.
+    // A malformed id has no sessions.
     if let Ok(actor) = actor.parse() {
         call.effects.ends.push(SessionEnd { actor, credential });
     }
     Ok(())
 }
 
-/// Tells which actors have live sessions on this node.
+/// Returns for each actor whether it has a live session on this node.
 ///
 /// # Errors
-/// When there is no call.
+/// If the host is stopping.
 pub fn online(call: &Call, host: &HostServices, actors: &[String]) -> Result<Vec<bool>, ServiceFailure> {
     let router = host.router.upgrade().ok_or(ServiceFailure::Unavailable)?;
     let is_online = |actor: &String| {
@@ -40,7 +40,7 @@ pub fn online(call: &Call, host: &HostServices, actors: &[String]) -> Result<Vec
 /// Sends a signal once the call is committed.
 ///
 /// # Errors
-/// When the name, the value or an actor is malformed, or the call may not write.
+/// If the name, the value or an actor is malformed, or the call may not write.
 pub fn signal(
     call: &mut Call,
     plugin: &str,

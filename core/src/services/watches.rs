@@ -1,25 +1,25 @@
-//! What a plugin wants to observe.
+//! The conversations that a plugin's `watched` hooks see.
 
 use super::ServiceFailure;
 use crate::hooks::{Access, Call};
 use crate::log::Watches;
 use crate::wire::{ActorId, ConversationId};
 
-/// Watches a conversation, or stops to.
+/// Starts to watch a conversation, or stops it if `on` is false.
 pub(super) fn conversation(call: &mut Call, plugin: &str, id: &str, on: bool) -> Result<(), ServiceFailure> {
     let id: ConversationId = id
         .parse()
-        .map_err(|_| ServiceFailure::Invalid("this is no id of a conversation".to_owned()))?;
+        .map_err(|_| ServiceFailure::Invalid(format!("not a conversation id: {id:?}")))?;
     writable(call)?;
     Watches::set_conversation(&mut call.draft, &call.app, plugin, id, on);
     Ok(())
 }
 
-/// Watches all conversations of an actor, or stops to.
+/// Starts to watch all conversations of an actor, or stops it if `on` is false.
 pub(super) fn actor(call: &mut Call, plugin: &str, actor: &str, on: bool) -> Result<(), ServiceFailure> {
     let actor: ActorId = actor
         .parse()
-        .map_err(|_| ServiceFailure::Invalid("this is no id of an actor".to_owned()))?;
+        .map_err(|_| ServiceFailure::Invalid(format!("not an actor id: {actor:?}")))?;
     writable(call)?;
     Watches::set_actor(&mut call.draft, &call.app, plugin, &actor, on);
     Ok(())
