@@ -1,4 +1,4 @@
-//! Indexes: second ways to the rows of a table.
+//! Indexes of tables.
 
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
@@ -8,7 +8,9 @@ use super::scan::{RowSource, Scan};
 use super::{Row, TableError, encoded, read, space};
 use crate::Kv;
 
-/// A second way to the rows of a table. It is named in [`Row::Indexes`], and every write of a row keeps it right.
+/// An index of a table, listed in [`Row::Indexes`]. Every write of a row updates it.
+///
+/// [`table!`](crate::table!) implements it. By hand:
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -64,16 +66,16 @@ pub trait Index {
     const NAME: &'static str;
     /// The rows.
     type Row: Row;
-    /// What they are found by.
+    /// The type of its keys.
     type Key: Key;
-    /// [`Unique`] if no two rows may have the same key, else [`Many`].
+    /// [`Unique`] if at most one row may have a key, else [`Many`].
     type Kind: IndexKind;
 
-    /// Returns the keys under which a row is found: none, one as `[key]`, or several. They may depend on the row alone.
+    /// Returns the keys of a row: none, one as `[key]`, or several. They must depend only on the row.
     fn keys(row: &Self::Row) -> impl IntoIterator<Item = Self::Key>;
 }
 
-/// Whether several rows may have the same key in an index.
+/// How many rows an index allows for one key: [`Unique`] or [`Many`].
 pub trait IndexKind: sealed::IndexKind {
     #[doc(hidden)]
     const UNIQUE: bool;
@@ -83,7 +85,7 @@ pub trait IndexKind: sealed::IndexKind {
 #[derive(Debug)]
 pub enum Unique {}
 
-/// Several rows may have the same key in the index; they are ordered by the keys of the table then.
+/// Several rows may have the same key in the index. They sort by the keys of the table.
 #[derive(Debug)]
 pub enum Many {}
 
@@ -103,7 +105,7 @@ mod sealed {
     pub trait Indexes {}
 }
 
-/// The indexes of a table: a tuple of up to six, `()` if there are none.
+/// The indexes of a table: a tuple of up to six, `()` for none.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` are not the indexes of `{R}`",
     note = "write a tuple of indexes whose `Row` this is: `()`, `(ByName,)`, `(ByName, ByAge)`"
@@ -112,13 +114,13 @@ pub trait Indexes<R>: sealed::Indexes {
     #[doc(hidden)]
     const NAMES: &'static [&'static str];
 
-    /// Tells the entries of a row, whose encoded key is given.
+    /// Passes each entry of a row to `add`; `key` is the encoded key of the row.
     #[doc(hidden)]
     fn entries(row: &R, key: &[u8], add: &mut dyn FnMut(IndexEntry));
 }
 
-/// What an index keeps for a row. In an index of many the encoded key of the row stands behind that of the index, in a
-/// unique one in the value.
+/// The entry of a row in an index. In an index of [`Many`] its key is the key of the index followed by that of the row. In a
+/// [`Unique`] one its value is the key of the row.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct IndexEntry {
@@ -128,14 +130,14 @@ pub struct IndexEntry {
     pub(super) value: Vec<u8>,
 }
 
-/// Says that an index is one of a table's.
+/// Implemented by the indexes of a table for each of them.
 #[diagnostic::on_unimplemented(
-    message = "`{I}` is no index of this table",
-    note = "name it in `type Indexes` of the row"
+    message = "`{I}` is not an index of this table",
+    note = "list it in `table!`, or in `type Indexes` of the row"
 )]
 pub trait HasIndex<I, P> {}
 
-/// The place of an index in a tuple.
+/// The position of an index in a tuple.
 #[derive(Debug)]
 pub enum IndexAt<const N: usize> {}
 
@@ -204,7 +206,7 @@ impl<I: Index> By<I> {
         Self { kv, index: PhantomData }
     }
 
-    /// Looks for the row of a key.
+    /// Returns the row of a key, if it exists.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -218,19 +220,19 @@ impl<I: Index> By<I> {
         read(self.kv, &of_row)?.ok_or_else(corrupt::<I>).map(Some)
     }
 
-    /// All rows that the index has, in its order.
+    /// Returns all rows of the index, in its order.
     #[must_use]
     pub fn all(&self) -> Scan<I::Row> {
         Scan::all(self.kv, view::<I>())
     }
 
-    /// The rows whose keys in the index begin so, in its order.
+    /// Returns the rows whose keys in the index start with a prefix, in its order.
     pub fn scan(&self, prefix: impl AsPrefix<I::Key>) -> Scan<I::Row> {
         Scan::prefix(self.kv, view::<I>(), &prefix)
     }
 
-    /// The rows whose keys in the index are inside bounds, in its order. A bound may be a prefix and stands for all keys
-    /// that begin so.
+    /// Returns the rows whose keys in the index are inside bounds, in its order. A bound may be a prefix, which means all keys
+    /// that start with it.
     pub fn range<P: AsPrefix<I::Key>>(&self, bounds: impl RangeBounds<P>) -> Scan<I::Row> {
         Scan::range(self.kv, view::<I>(), &bounds)
     }
@@ -247,7 +249,7 @@ fn view<I: Index>() -> RowSource<I::Row> {
     }
 }
 
-/// Splits an entry, without the bytes of its space, into the keys of the index and of the row.
+/// Splits an entry, without the prefix of its space, into the keys of the index and of the row.
 fn split<'a, I: Index>(key: &'a [u8], value: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), TableError> {
     let mut rest = key;
     I::Key::decode(&mut rest).ok_or_else(corrupt::<I>)?;
@@ -255,7 +257,7 @@ fn split<'a, I: Index>(key: &'a [u8], value: &'a [u8]) -> Result<(&'a [u8], &'a 
     Ok((of_index, if I::Kind::UNIQUE { value } else { rest }))
 }
 
-/// Reads the row of an entry; none if the row or the entry was changed since the entry was read.
+/// Reads the row of an entry; none if the row or the entry has changed since the entry was read.
 fn row_of<I: Index>(kv: Kv, key: &[u8], value: &[u8]) -> Result<Option<I::Row>, TableError> {
     let (of_index, of_row) = split::<I>(key, value)?;
     let row = read(kv, of_row)?;

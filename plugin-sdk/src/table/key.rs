@@ -1,12 +1,12 @@
-//! Keys as bytes, in the order of the values.
+//! Keys as bytes that sort like the values.
 
-/// What a row is found by: `String`, `Vec<u8>`, `[u8; N]`, `bool`, `u8` to `u64`, `i64`, an `Option` of these, or a tuple
-/// of two to four of these.
+/// The key of a row or an index: `String`, `Vec<u8>`, `[u8; N]`, `bool`, `u8` to `u64`, `i64`, an `Option` of these, or a
+/// tuple of two to four of these.
 ///
-/// The bytes of two keys of one type are ordered as the keys are, and those of one are never the beginning of those of
-/// another, so that keys can stand end to end. Texts are ordered by their bytes, and none is before some.
+/// The bytes of two keys of one type sort like the keys. The bytes of one key are never a prefix of those of another, so
+/// keys can be concatenated. Texts sort by their bytes, and `None` sorts before `Some`.
 ///
-/// An id with a type of its own is a key if it does as what it is made of does:
+/// An id with a type of its own is a key if it delegates to its contents:
 ///
 /// ```
 /// use courtyard_plugin_sdk::table::{AsKey, Key};
@@ -31,39 +31,38 @@
     note = "keys are `String`, `Vec<u8>`, `[u8; N]`, `bool`, `u8` to `u64`, `i64`, `Option`s and tuples of two to four of these"
 )]
 pub trait Key: AsKey<Self> + Sized {
-    /// Takes a key off the beginning of the bytes; none if they don't begin with one.
+    /// Removes a key from the start of the bytes and returns it; none if they don't start with a key.
     fn decode(bytes: &mut &[u8]) -> Option<Self>;
 }
 
-/// What stands for a key of type `K`: the key itself, a reference to it, or what it can be borrowed as (`&str` for
-/// `String`).
+/// A value in place of a key of type `K`: the key itself, a reference to it, or its borrowed form (`&str` for `String`).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no key of this table or index",
-    note = "its keys are of type `{K}`, and `&str` stands for `String`"
+    message = "`{Self}` is not a key of this table or index",
+    note = "its keys are of type `{K}`; `&str` may replace `String`"
 )]
 pub trait AsKey<K> {
     /// Appends the bytes of the key.
     fn encode(&self, bytes: &mut Vec<u8>);
 }
 
-/// What keys of type `K` begin with: a whole key, or for keys that are tuples the first parts, as in `("ann",)`. The last
-/// part may be [`KeyPrefix`].
+/// A prefix of keys of type `K`: a whole key, or the first parts of a tuple, as in `("ann",)`. The last part may be a
+/// [`KeyPrefix`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what keys of this table or index begin with",
+    message = "`{Self}` is not a prefix of keys of this table or index",
     note = "its keys are of type `{K}`; one part of a tuple is written `(part,)`"
 )]
 pub trait AsPrefix<K> {
-    /// Appends the bytes that all of these keys begin with.
+    /// Appends the bytes with which all of these keys start.
     fn encode_prefix(&self, bytes: &mut Vec<u8>);
 }
 
-/// All texts that begin with this one, as the last part of a prefix.
+/// All texts that start with this one, as the last part of a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPrefix<'a>(pub &'a str);
 
-/// Ends a text or a list of bytes, and sorts before all that one can go on with.
+/// Ends a text or a list of bytes. It sorts before each byte with which a longer one continues.
 const END: u8 = 0;
-/// Stands before what would be taken for one of these two, which is written one higher then.
+/// Precedes a byte of the value that equals `END` or `ESCAPE`, which is written one higher.
 const ESCAPE: u8 = 1;
 
 fn escape(plain: &[u8], bytes: &mut Vec<u8>) {
@@ -174,7 +173,7 @@ macro_rules! unsigned {
 
 unsigned!(u8 u16 u32 u64);
 
-/// Puts negative numbers before the others.
+/// The bit to invert, so that negative numbers sort before the others.
 const SIGN: u64 = 1 << 63;
 
 impl AsKey<i64> for i64 {

@@ -1,8 +1,8 @@
 //! Typed tables with indexes over the plugin's key space.
 //!
-//! A table is a type of rows. [`Row`] says what it is called, what a row is found by, and which indexes it has;
-//! [`Context::table`] then reads and writes it inside the transaction of the call. Every write keeps the indexes right,
-//! and the compiler refuses keys of the wrong type and indexes of other tables.
+//! A table is a type of rows. [`table!`](crate::table!) declares its name, its key and its indexes, and implements [`Row`]
+//! and [`Index`]. [`Context::table`] then reads and writes it inside the transaction of the call. Every write updates the
+//! indexes, and the compiler rejects keys of the wrong type and indexes of other tables.
 //!
 //! ```
 //! use courtyard_plugin_sdk::prelude::*;
@@ -51,26 +51,25 @@
 //! ```
 //!
 //! # When rows change
-//! Rows are JSON objects: a plugin has the code for it anyway, operators can read them, and a row says itself which fields
-//! it has. So a new version of a plugin reads old rows if new fields have `#[serde(default)]`, and a roll-back reads new
-//! rows, since fields that a type does not have are passed over, and are lost when it writes the row. (Types made with
-//! `record!` refuse such fields.)
+//! Rows are JSON objects: a plugin has the code for it anyway, operators can read them, and a row names its fields. So a new
+//! version of a plugin reads old rows if new fields have `#[serde(default)]`. A roll-back reads new rows: it ignores unknown
+//! fields, and loses them when it writes the row. (Types of `record!` reject unknown fields.)
 //!
-//! Anything else is done in [`Plugin::migrate`](crate::Plugin::migrate). Where a type, a key or a meaning changes, keep the
-//! old type beside the new one, give the new table another name, and move row by row: [`Table::remove`] through the old
-//! type, [`Table::insert`] through the new one. Where indexes come, go or get other keys, call
-//! [`Table::rebuild_indexes`], whichever version comes before: an index that was added is empty, and one that an earlier
-//! version did not know is stale after a roll-back.
+//! All other changes need [`Plugin::migrate`](crate::Plugin::migrate). If a type, a key or a meaning changes, keep the old
+//! type beside the new one, give the new table another name, and move row by row: [`Table::remove`] through the old type,
+//! [`Table::insert`] through the new one. If an index is added or removed, or its keys change, call
+//! [`Table::rebuild_indexes`] for any previous version: a new index is empty, and after a roll-back an index that the other
+//! version didn't have is stale.
 //!
-//! # What stands in the key space
-//! Keys of tables begin with a zero byte, so keep your own keys from doing so. The key of a row is a zero, the name of the
-//! table, two zeros and the encoded [`Key`]; in an entry of an index the index's name stands between the two. Names have
-//! no zeros, and so no table or index reaches into another. Two types with the same [`Row::TABLE`] are the same table,
-//! which nothing but `migrate` should want.
+//! # The layout of the key space
+//! Keys of tables start with a zero byte, so don't start your own keys with one. The key of a row is a zero, the name of the
+//! table, two zeros and the encoded [`Key`]. In an entry of an index the name of the index is between these two zeros. Names
+//! contain no zeros, so tables and indexes can't overlap. Two types with the same [`Row::TABLE`] are the same table: use that
+//! only in `migrate`.
 //!
-//! One row and each of its entries in indexes must fit the host's limits `key_bytes` and `value_bytes`. Of the host's
-//! calls, a scan takes one for some hundred rows, by an index one more for each row; a write takes two, and one or two
-//! more for each index key that comes or goes.
+//! One row and each of its entries in indexes must fit the host's limits `key_bytes` and `value_bytes`. A scan uses one call
+//! of the host for some hundred rows, and by an index one more for each row. A write uses two, and one or two more for each
+//! key of an index that is added or removed.
 
 mod index;
 mod key;
@@ -96,20 +95,20 @@ use scan::{EntryScan, RowSource};
 pub trait Row: Serialize + DeserializeOwned {
     /// The name of the table, unique in the plugin: 1 to 32 lower-case letters, digits and `_`.
     const TABLE: &'static str;
-    /// What a row is found by.
+    /// The type of the key of a row.
     type Key: Key;
     /// The indexes of the table: `()`, `(ByName,)`, `(ByName, ByAge)`.
     type Indexes: Indexes<Self>;
 
-    /// Returns what the row is found by.
+    /// Returns the key of the row.
     fn key(&self) -> Self::Key;
 }
 
-/// Why a table does not do what it is asked. Nothing was written then.
+/// Why an operation on a table fails. It has then written nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// There is a row with this key.
+    /// The table has a row with this key.
     #[error("table `{table}` has a row with this key")]
     Exists {
         /// The table.
@@ -123,14 +122,14 @@ pub enum TableError {
         /// The index.
         index: &'static str,
     },
-    /// A row is not found any more by what it was found by: an update changed its key, or another version of the plugin
-    /// made keys in another way.
+    /// The key of a row differs from the key under which it is stored: an update changed it, or another version of the plugin
+    /// computes keys differently.
     #[error("a row of table `{table}` has another key than before")]
     KeyChanged {
         /// The table.
         table: &'static str,
     },
-    /// A row can't become JSON, or what is kept is not such a row.
+    /// A row can't be written as JSON, or a stored value is not a row of this type.
     #[error("a row of table `{table}` does not fit its type")]
     Json {
         /// The table.
@@ -139,7 +138,7 @@ pub enum TableError {
         #[source]
         cause: serde_json::Error,
     },
-    /// An index does not fit its rows, or a key its type; [`Table::rebuild_indexes`] may help.
+    /// An index doesn't match its rows, or a key its type; [`Table::rebuild_indexes`] may help.
     #[error("the index `{index}` of table `{table}` does not fit the rows")]
     Corrupt {
         /// The table.
@@ -147,13 +146,13 @@ pub enum TableError {
         /// The index; empty for the table itself.
         index: &'static str,
     },
-    /// The key space does not do what it is asked.
+    /// An operation on the key space failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
-/// Gives the codes `exists`, `not_unique`, `table`, and for the key space its own. A method that foresees one of the first
-/// two had better say itself what it means.
+/// Has the code `exists`, `not_unique` or `table`, or that of the error of the key space. A method that expects one of the
+/// first two should return an error with its own meaning instead.
 impl From<TableError> for Error {
     fn from(error: TableError) -> Self {
         let code = match &error {
@@ -170,7 +169,7 @@ impl From<TableError> for Error {
 impl Context {
     /// Returns a table of the plugin. Capability `kv`.
     ///
-    /// Names that break the rules do not compile:
+    /// Invalid names don't compile:
     ///
     /// ```compile_fail,E0080
     /// # use courtyard_plugin_sdk::{Context, table::Row};
@@ -202,7 +201,7 @@ pub struct Table<R> {
 }
 
 impl<R: Row> Table<R> {
-    /// Reads the row of a key.
+    /// Returns the row of a key, if it exists.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -210,7 +209,7 @@ impl<R: Row> Table<R> {
         read(self.kv, &encoded(Vec::new(), &key))
     }
 
-    /// Tells whether there is a row of a key.
+    /// Returns whether a row of a key exists.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -219,11 +218,11 @@ impl<R: Row> Table<R> {
         Ok(found.is_some())
     }
 
-    /// Adds a row.
+    /// Inserts a new row.
     ///
     /// # Errors
-    /// [`TableError::Exists`] when there is a row of its key, [`TableError::NotUnique`] when a unique index does not take
-    /// it; see [`TableError`].
+    /// [`TableError::Exists`] if the table has a row of its key, [`TableError::NotUnique`] if another row has its key in a
+    /// unique index; see [`TableError`].
     pub fn insert(&self, row: &R) -> Result<(), TableError> {
         let key = row.key();
         if self.contains(&key)? {
@@ -232,10 +231,10 @@ impl<R: Row> Table<R> {
         self.write(&encoded(Vec::new(), &key), None, row)
     }
 
-    /// Adds a row, or puts it in the place of the one of its key. Returns that one.
+    /// Inserts a row, or replaces the row of its key. Returns the replaced row.
     ///
     /// # Errors
-    /// [`TableError::NotUnique`] when a unique index does not take it; see [`TableError`].
+    /// [`TableError::NotUnique`] if another row has its key in a unique index; see [`TableError`].
     pub fn put(&self, row: &R) -> Result<Option<R>, TableError> {
         let key = encoded(Vec::new(), &row.key());
         let old = read(self.kv, &key)?;
@@ -243,10 +242,10 @@ impl<R: Row> Table<R> {
         Ok(old)
     }
 
-    /// Changes the row of a key, but not the key. Returns what it is now; none if there is no such row.
+    /// Changes the row of a key, but not the key. Returns the changed row; none if it doesn't exist.
     ///
     /// # Errors
-    /// [`TableError::KeyChanged`]; [`TableError::NotUnique`] when a unique index does not take it; see [`TableError`].
+    /// [`TableError::KeyChanged`]; [`TableError::NotUnique`] if another row has its key in a unique index; see [`TableError`].
     pub fn update(&self, key: impl AsKey<R::Key>, change: impl FnOnce(&mut R)) -> Result<Option<R>, TableError> {
         let key = encoded(Vec::new(), &key);
         let Some(mut row) = read::<R>(self.kv, &key)? else {
@@ -261,7 +260,7 @@ impl<R: Row> Table<R> {
         Ok(Some(row))
     }
 
-    /// Removes the row of a key. Returns it if there was one.
+    /// Removes the row of a key. Returns it if it existed.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -277,27 +276,27 @@ impl<R: Row> Table<R> {
         Ok(row)
     }
 
-    /// All rows, in the order of their keys.
+    /// Returns all rows, in the order of their keys.
     #[must_use]
     pub fn all(&self) -> Scan<R> {
         Scan::all(self.kv, view())
     }
 
-    /// The rows whose keys begin so, in the order of the keys: `("ann",)` for all keys of two texts of which the first is
-    /// `ann`, `KeyPrefix("an")` for all texts that begin with `an`.
+    /// Returns the rows whose keys start with a prefix, in the order of the keys: `("ann",)` for all keys of two texts of which the first is
+    /// `ann`, `KeyPrefix("an")` for all texts that start with `an`.
     pub fn scan(&self, prefix: impl AsPrefix<R::Key>) -> Scan<R> {
         Scan::prefix(self.kv, view(), &prefix)
     }
 
-    /// The rows whose keys are inside bounds, in the order of the keys. A bound may be a prefix and stands for all keys
-    /// that begin so: `("ann",)..=("bob",)` has all of both and of everyone between them.
+    /// Returns the rows whose keys are inside bounds, in the order of the keys. A bound may be a prefix, which means all keys
+    /// that start with it: `("ann",)..=("bob",)` has all of both and of everyone between them.
     pub fn range<P: AsPrefix<R::Key>>(&self, bounds: impl RangeBounds<P>) -> Scan<R> {
         Scan::range(self.kv, view(), &bounds)
     }
 
-    /// Looks at the table by one of its indexes.
+    /// Returns the rows by one of the table's indexes.
     ///
-    /// Others do not compile:
+    /// An index of another table doesn't compile:
     ///
     /// ```compile_fail,E0277
     /// # use courtyard_plugin_sdk::{Context, table::{Index, Many, Row}};
@@ -327,14 +326,14 @@ impl<R: Row> Table<R> {
         By::new(self.kv)
     }
 
-    /// Makes all indexes of the table anew, also removes those that it does not have any more. For
-    /// [`Plugin::migrate`](crate::Plugin::migrate), which is to fail if this does: it may have done a part.
+    /// Rebuilds all indexes of the table, and removes those that it no longer has. For
+    /// [`Plugin::migrate`](crate::Plugin::migrate), which must return the error if this fails: it may have written a part.
     ///
     /// # Errors
-    /// [`TableError::NotUnique`] when a unique index does not take all rows, [`TableError::KeyChanged`] when rows make
-    /// their keys in another way than before; see [`TableError`].
+    /// [`TableError::NotUnique`] if several rows have the same key in a unique index, [`TableError::KeyChanged`] if the key of a
+    /// row differs from the one under which it is stored; see [`TableError`].
     pub fn rebuild_indexes(&self) -> Result<(), TableError> {
-        // Behind the rows: the name of an index is not empty.
+        // Indexes sort after the rows: the name of an index is not empty.
         let start = key::behind(space(R::TABLE, ROWS));
         let mut end = start.clone();
         end.pop();
@@ -358,8 +357,8 @@ impl<R: Row> Table<R> {
         self.replace(key, before, row)
     }
 
-    /// Writes a row whose entries were `before`. After an error everything is as it was, so that indexes are right also
-    /// where a plugin goes on from an error.
+    /// Writes a row whose entries were `before`. An error leaves all keys unchanged, so indexes stay consistent if the plugin
+    /// continues after it.
     fn replace(&self, key: &[u8], mut before: BTreeMap<Vec<u8>, IndexEntry>, row: &R) -> Result<(), TableError> {
         let table = R::TABLE;
         let json = serde_json::to_vec(row).map_err(|cause| TableError::Json { table, cause })?;
@@ -370,8 +369,8 @@ impl<R: Row> Table<R> {
                 return Err(TableError::NotUnique { table, index });
             }
         }
-        // Only what adds bytes can be refused. That comes first, what replaces a row last among it; so nothing that was
-        // there is ever to be written again.
+        // Only writes that add bytes can fail. They come first, and the write that replaces the row is the last of them: so
+        // a rollback only deletes new keys.
         let mut set = Vec::new();
         let mut add = |entry: Vec<u8>, value: &[u8]| {
             let done = self.kv.set(&entry, value);
@@ -382,7 +381,7 @@ impl<R: Row> Table<R> {
         let done = all.try_for_each(|(entry, IndexEntry { value, .. })| add(entry, &value));
         if let Err(error) = done.and_then(|()| self.kv.set(row_key::<R>(key), json)) {
             for entry in &set {
-                // What was refused is not there, and deleting it does nothing or is refused as well.
+                // The write that failed left no key: deleting it has no effect, or fails as well.
                 let _ = self.kv.delete(entry);
             }
             return Err(error.into());
@@ -394,10 +393,10 @@ impl<R: Row> Table<R> {
     }
 }
 
-/// The name that rows have among the indexes.
+/// The name of the rows in the place of an index's name.
 const ROWS: &str = "";
 
-/// What all keys of the rows or of an index of a table begin with.
+/// Returns the prefix of all keys of the rows, or of an index, of a table.
 fn space(table: &str, index: &str) -> Vec<u8> {
     [b"\0", table.as_bytes(), b"\0", index.as_bytes(), b"\0"].concat()
 }
@@ -421,7 +420,7 @@ fn parse<R: Row>(json: &[u8]) -> Result<R, TableError> {
     serde_json::from_slice(json).map_err(|cause| TableError::Json { table, cause })
 }
 
-/// Returns what the indexes keep for a row, by the whole key of each entry.
+/// Returns the entries of a row in all indexes, by their full keys.
 fn entries<R: Row>(row: &R, key: &[u8]) -> BTreeMap<Vec<u8>, IndexEntry> {
     let mut entries = BTreeMap::new();
     R::Indexes::entries(row, key, &mut |mut entry| {

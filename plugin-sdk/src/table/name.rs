@@ -1,6 +1,6 @@
 //! Names of tables and indexes.
 
-/// Stops the compiler where a name of a table or an index breaks the rules that keep tables apart.
+/// Stops the compiler at a name of a table or an index that breaks the rules which separate tables.
 pub(super) const fn check(table: &str, indexes: &[&str]) {
     assert!(
         is_name(table),
@@ -52,7 +52,7 @@ mod tests {
     use super::check;
 
     #[test]
-    fn names_are_short_plain_and_different() {
+    fn names_are_short_plain_and_unique() {
         let is_good = |table: &str, indexes: &[&str]| catch_unwind(|| check(table, indexes)).is_ok();
         assert!(is_good("a", &[]) && is_good("friends_2", &["state", "states", "stat"]));
         assert!(is_good(

@@ -1,4 +1,4 @@
-//! Rows in order: all at once, page by page, or counted.
+//! Scans of rows: iterated, by pages, or counted.
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -10,26 +10,26 @@ use super::key::{AsPrefix, behind};
 use super::{Row, TableError};
 use crate::{Kv, Schema};
 
-/// EntryScan that are read at a time. The host may give fewer.
+/// The entries that one call of the host reads. The host may return fewer.
 const BATCH: u32 = 200;
 
-/// Makes a row of a key, without the space, and a value; none if it is gone since they were read.
+/// Returns the row of an entry: its key, without the prefix of the space, and its value. None if the row was removed since.
 pub(super) type ToRow<R> = fn(Kv, &[u8], &[u8]) -> Result<Option<R>, TableError>;
-/// Makes the key of a row of a key, without the space, and a value.
+/// Returns the key of the row of an entry: its key, without the prefix of the space, and its value.
 pub(super) type ToKey<K> = fn(&[u8], &[u8]) -> Result<K, TableError>;
 
-/// How the entries of a table or an index become rows.
+/// The entries of a table or an index, and how to convert them to rows.
 pub(super) struct RowSource<R: Row> {
-    /// What all keys begin with.
+    /// The prefix of all keys.
     pub(super) space: Vec<u8>,
     pub(super) row: ToRow<R>,
     pub(super) key: ToKey<R::Key>,
 }
 
-/// Rows in the order of a table or an index. Nothing is read before one asks for them, and then some hundred at a time.
+/// Rows in the order of a table or an index. Reads nothing until it is used, and then some hundred entries at a time.
 ///
-/// In a `for` loop it gives rows or errors. The loop may write to the table: rows that it removes are not shown any more,
-/// rows that it adds may be.
+/// In a `for` loop it yields rows or errors. The loop may write to the table: it doesn't yield rows that it has removed, and
+/// may yield rows that it has added.
 pub struct Scan<R: Row> {
     kv: Kv,
     view: RowSource<R>,
@@ -77,7 +77,7 @@ impl<R: Row> Scan<R> {
         }
     }
 
-    /// Turns the order around.
+    /// Reverses the order.
     #[must_use]
     pub fn descending(self) -> Self {
         Self {
@@ -86,14 +86,14 @@ impl<R: Row> Scan<R> {
         }
     }
 
-    /// Goes on behind the last row of an earlier page, also if that row is gone. A cursor from somewhere else, such as one
-    /// that a client made up, never leads out of what is scanned.
+    /// Continues after the last row of an earlier page, also if that row was removed. A foreign cursor, such as a forged one of
+    /// a client, never leads outside the scanned range.
     #[must_use]
     pub fn after(self, cursor: Option<Cursor>) -> Self {
         Self { after: cursor, ..self }
     }
 
-    /// Reads the first row.
+    /// Returns the first row, if any.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -101,7 +101,7 @@ impl<R: Row> Scan<R> {
         self.rows(1).next().transpose()
     }
 
-    /// Reads up to `limit` rows (one at least), and tells where the next ones begin, if there are any.
+    /// Returns up to `limit` rows (at least one), and the cursor of the next page if more rows exist.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -123,7 +123,7 @@ impl<R: Row> Scan<R> {
         })
     }
 
-    /// Counts the rows, but not beyond `bound`.
+    /// Counts the rows up to `bound`.
     ///
     /// # Errors
     /// See [`TableError`].
@@ -136,7 +136,7 @@ impl<R: Row> Scan<R> {
         Ok(count)
     }
 
-    /// Reads the keys of the rows alone. By an index that is a great deal less work than to read the rows.
+    /// Returns only the keys of the rows. By an index that costs much less than to read the rows.
     pub fn keys(self) -> impl Iterator<Item = Result<R::Key, TableError>> {
         let (space, key) = (self.view.space.len(), self.view.key);
         self.entries(usize::MAX).map(move |entry| {
@@ -159,7 +159,7 @@ impl<R: Row> Scan<R> {
         let (mut start, mut end) = (self.start, self.end);
         if let Some(Cursor(last)) = self.after {
             let last = [self.view.space, last].concat();
-            // No key goes on from another, so that what is behind all that begin so is behind the key.
+            // No key is a prefix of another, so the end of that prefix is the position after the key.
             if self.descending {
                 end = end.min(last);
             } else {
@@ -196,7 +196,7 @@ fn position<R: Row, K>(view: &RowSource<R>, prefix: &impl AsPrefix<K>) -> Vec<u8
     bytes
 }
 
-/// Rows of a [`Scan`], one by one. Nothing follows an error of the host.
+/// Iterates over the rows of a [`Scan`]. An error of the host ends the iteration.
 #[derive(Debug)]
 pub struct Rows<R> {
     kv: Kv,
@@ -225,7 +225,7 @@ impl<R> Iterator for Rows<R> {
     }
 }
 
-/// EntryScan of the key space, some hundred at a time.
+/// Iterates over entries of the key space. Reads some hundred at a time.
 #[derive(Debug)]
 pub(super) struct EntryScan {
     kv: Kv,
@@ -237,8 +237,8 @@ pub(super) struct EntryScan {
 }
 
 impl EntryScan {
-    /// `start` and `end` as in [`Kv::scan`]; no key between them may go on from another. Reads no more than `wanted` at a
-    /// time.
+    /// Takes `start` and `end` as [`Kv::scan`] does; no key between them may be a prefix of another. Reads at most `wanted`
+    /// entries at a time.
     pub(super) fn new(kv: Kv, start: Vec<u8>, end: Vec<u8>, descending: bool, wanted: usize) -> Self {
         Self {
             kv,
@@ -250,7 +250,7 @@ impl EntryScan {
         }
     }
 
-    /// Reads the next ones. Only when none come it is sure that there are no more: the operator's limit may be any.
+    /// Reads the next entries. Only an empty result proves the end, since the operator sets the limit of one call.
     fn read_on(&mut self) -> Result<(), TableError> {
         if self.start >= self.end {
             return Ok(());
@@ -284,17 +284,17 @@ impl Iterator for EntryScan {
     }
 }
 
-/// Some rows, and where the next ones begin.
+/// Some rows, and the cursor of the next page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<R> {
     /// The rows.
     pub rows: Vec<R>,
-    /// What to give to [`Scan::after`] for the next page; none if this was the last one.
+    /// The argument of [`Scan::after`] for the next page; none if this is the last one.
     pub next: Option<Cursor>,
 }
 
-/// A place in a scan; a text in JSON and in `record!`, so that it can go to clients and come back. Those who can read hex
-/// digits read the key of the last row in it.
+/// A position in a scan. In JSON and in `record!` it is a text, which can go to clients and return. It contains the key of
+/// the last row in hex digits, readable for everybody who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Vec<u8>);
 
