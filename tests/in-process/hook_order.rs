@@ -81,7 +81,7 @@ plugin!(first, First, "first", after: [], transform, |cx, message| append_letter
 plugin!(breaking, Breaking, "breaking", after: ["first"], transform, |cx, message| {
     let verdict = append_letter(cx, message, '!');
     match message.content_as::<Text>().unwrap().text.contains("break") {
-        true => panic!("as told"),
+        true => panic!("on request"),
         false => verdict,
     }
 });

@@ -61,7 +61,7 @@ async fn a_guard_rejects_and_replaces() {
     let refused = answer(&mut ann, "m1", "do:reject").await;
     assert_eq!(
         (&refused["code"], &refused["message"]),
-        (&json!("hostile.because"), &json!("I don't like it."))
+        (&json!("hostile.because"), &json!("Rejected on request."))
     );
     let acked = answer(&mut ann, "m2", "do:replace").await;
     assert_eq!(

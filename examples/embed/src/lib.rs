@@ -1,8 +1,8 @@
 //! A shop with chat inside. Its axum service
 //! - mounts the chat's WebSocket endpoint under `/chat`,
 //! - calls the chat in process to tell customers about their orders,
-//! - has a plugin of its own, a plain Rust value: it signs in whoever is signed in to the shop, opens the conversation
-//!   between a customer and the shop, and keeps card numbers out of messages.
+//! - has a plugin of its own, a plain Rust value: it signs in the users of the shop, opens the conversation between a
+//!   customer and the shop, and rejects messages with card numbers.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -20,7 +20,7 @@ use courtyard_plugin_sdk::prelude::*;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-/// What the shop knows, and its plugin as well.
+/// The state of the shop, which its plugin shares.
 #[derive(Debug, Default)]
 pub struct Shop {
     /// Customers by the token of their login.
@@ -33,19 +33,19 @@ struct Desk {
 }
 
 record! {
-    /// Whom to talk to.
+    /// The other member.
     struct Customer { name: String }
 }
 
 record! {
-    /// Where to talk.
+    /// The conversation.
     struct Room { conversation: String }
 }
 
 impl Plugin for Desk {
     fn start(_configuration: &str) -> Result<Self, Error> {
-        // It is a value of this process, made with what it needs.
-        Err(Error::new("no_shop", "The desk belongs to a shop."))
+        // The host gets a value of this process, and never calls this.
+        Err(Error::new("no_shop", "The desk only runs as a value inside the shop."))
     }
 
     fn authenticate(&self, _cx: &Context, _app: &str, token: &str) -> Result<Option<Identity>, Error> {
@@ -86,14 +86,14 @@ register! {
 #[derive(Clone)]
 struct Service {
     shop: Arc<Shop>,
-    /// The shop speaks in the chat as itself.
+    /// The session of the shop's own actor.
     chat: LocalSession,
 }
 
 /// Starts the chat on a data folder and returns it with the shop's routes.
 ///
 /// # Errors
-/// When the chat does not start.
+/// If the chat doesn't start.
 pub async fn shop(data: &Path) -> Result<(Router, Server), Box<dyn StdError>> {
     let shop = Arc::new(Shop::default());
     let config = Config {
@@ -126,17 +126,17 @@ async fn login(State(service): State<Service>, Param(name): Param<String>) -> Js
     Json(json!({ "token": token }))
 }
 
-/// Takes an order, and tells the customer in the chat.
+/// Receives an order, and notifies the customer in the chat.
 async fn order(
     State(service): State<Service>,
     Param(name): Param<String>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
-    let refused = |error: courtyard::LocalError| (StatusCode::BAD_GATEWAY, error.to_string());
+    let failed = |error: courtyard::LocalError| (StatusCode::BAD_GATEWAY, error.to_string());
     let room = service
         .chat
         .call("desk.room", &json!({ "name": name }))
         .await
-        .map_err(refused)?;
+        .map_err(failed)?;
     let conversation = room["conversation"].as_str().unwrap_or_default();
     let text = json!({ "text": format!("Thank you, {name}, your order is on its way.") });
     let id = format!("order-{name}");
@@ -144,7 +144,7 @@ async fn order(
         .chat
         .send(&id, conversation, "text", &text)
         .await
-        .map_err(refused)?;
+        .map_err(failed)?;
     Ok(Json(json!({ "conversation": conversation, "seq": sent.seq })))
 }
 

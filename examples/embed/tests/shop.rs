@@ -53,8 +53,8 @@ async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
     let (client, mut events) = Client::connect(options);
     // What is older than the first sync is history.
     while !matches!(event(&mut events).await, Event::Synced(_)) {}
-    let told = post(&address, "/orders/ann").await;
-    let conversation = told["conversation"].as_str().unwrap();
+    let order = post(&address, "/orders/ann").await;
+    let conversation = order["conversation"].as_str().unwrap();
     let thanks = message(&mut events).await;
     assert_eq!(
         (thanks.sender.as_str(), thanks.seq, &thanks.content["text"]),
@@ -76,7 +76,7 @@ async fn a_service_mounts_the_chat_calls_it_and_has_a_plugin_of_its_own() {
         .await
         .unwrap();
     let Some(Incoming::Event(event)) = timeout(Duration::from_secs(30), incoming.next()).await.unwrap() else {
-        panic!("the shop was not told");
+        panic!("the shop got no message");
     };
     assert_eq!(
         (&event["sender"], &event["content"]["text"]),

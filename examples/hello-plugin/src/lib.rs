@@ -1,4 +1,4 @@
-//! The smallest plugin: it keeps shouting out, and says hello.
+//! The smallest plugin: it rejects shouting, and says hello.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -6,7 +6,7 @@ use courtyard_plugin_sdk::prelude::*;
 pub struct Hello;
 
 record! {
-    /// Whom to greet.
+    /// The name to greet.
     struct Greet { name: String }
 }
 record! {
@@ -38,7 +38,7 @@ impl Hello {
 register! {
     plugin: Hello,
     id: "hello",
-    description: "Keeps shouting out, and says hello.",
+    description: "Rejects shouting, and says hello.",
     capabilities: [],
     hooks: [before_send(guard) { contents: ["text"] }],
     methods: [greet(anonymous)],

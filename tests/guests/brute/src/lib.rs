@@ -1,4 +1,4 @@
-//! A plugin that has every hook and breaks down in one of them, for the host's tests.
+//! A plugin that declares every hook and fails in one of them, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -23,7 +23,7 @@ impl Brute {
             return Ok(());
         }
         match &*self.plan.deed {
-            "trap" => panic!("as told"),
+            "trap" => panic!("on request"),
             "loop" => loop {
                 std::hint::black_box(hook);
             },
@@ -146,7 +146,7 @@ impl Plugin for Brute {
 register! {
     plugin: Brute,
     id: "brute",
-    description: "Has every hook, and breaks down in one.",
+    description: "Declares every hook, and fails in one.",
     capabilities: [kv, events, timers, jobs, http, blobs],
     hooks: [
         authenticate, before_send(guard), after_send, render, connected, disconnected, before_act, after_act,

@@ -1,4 +1,4 @@
-//! A plugin that tests replace by other versions of itself while it guards and counts messages.
+//! A plugin that guards and counts messages while tests replace it by other versions of itself.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -58,7 +58,7 @@ impl Plugin for Changeling {
             return Verdict::Accept;
         };
         if text.starts_with("trap") {
-            panic!("as told");
+            panic!("on request");
         }
         if text.starts_with("forbidden") {
             return Verdict::reject("forbidden", "Not this.");

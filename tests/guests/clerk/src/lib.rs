@@ -1,4 +1,4 @@
-//! A plugin that does with the services what its callers say, for the host's tests.
+//! A plugin that calls services as its callers request, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_plugin_sdk::serde_json::Value;
@@ -63,12 +63,12 @@ record! {
 
 record! {
     /// A method of another plugin, with its parameter `deed`.
-    struct Ask { method: String, deed: String }
+    struct CallOther { method: String, deed: String }
 }
 
 record! {
-    /// What came of it: a code, or `ok`; and who asked, as the plugin that was asked sees it.
-    struct Asked { outcome: String, plugin: String, actor: String }
+    /// The outcome, a code or `ok`, and the caller that the other plugin sees.
+    struct OtherCalled { outcome: String, plugin: String, actor: String }
 }
 
 record! {
@@ -141,7 +141,7 @@ impl Plugin for Clerk {
         let fails_until_ms: u64 = courtyard_plugin_sdk::serde_json::from_slice(payload)
             .map_err(|error| Error::new("bad_payload", error.to_string()))?;
         if cx.now_ms() < fails_until_ms {
-            return Err(Error::new("not_yet", "I was told to fail."));
+            return Err(Error::new("not_yet", "Fails on request."));
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Plugin for Clerk {
             .conversations()
             .append(message.conversation(), "clerk", "text", &notice)
         {
-            Ok(()) if text == "refused" => Verdict::reject("refused", "As told."),
+            Ok(()) if text == "refused" => Verdict::reject("refused", "Rejected on request."),
             Ok(()) => Verdict::Accept,
             Err(error) => Verdict::Reject(error.into()),
         }
@@ -272,11 +272,11 @@ impl Clerk {
         Ok(Nothing {})
     }
 
-    fn ask(&self, cx: &Context, ask: Ask) -> Result<Asked, Error> {
+    fn ask(&self, cx: &Context, ask: CallOther) -> Result<OtherCalled, Error> {
         cx.kv().set("asked", &ask.method)?;
         let params = courtyard_plugin_sdk::serde_json::json!({ "deed": ask.deed });
         let outcome = cx.methods().call::<Value>(&ask.method, &params);
-        Ok(Asked {
+        Ok(OtherCalled {
             outcome: outcome.map_or_else(|error| error.code, |_| "ok".to_owned()),
             plugin: cx.caller.plugin.clone(),
             actor: cx.caller.actor.clone(),
@@ -317,7 +317,7 @@ impl Clerk {
 register! {
     plugin: Clerk,
     id: "clerk",
-    description: "Does with the services what its callers say.",
+    description: "Calls services as its callers request.",
     capabilities: [kv, conversations, memberships, sessions, methods, timers, annotations, events, secrets],
     hooks: [before_send(guard) { conversations: ["desk"] }, timer, connected, disconnected],
     methods: [open, members, is_member, change, note, read, remark, withdraw, announce, lease, leased, secret, who, ping, ask, remind, forget, fired, comings, last],

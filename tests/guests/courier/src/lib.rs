@@ -1,4 +1,4 @@
-//! A plugin that does jobs as its callers say, for the host's tests.
+//! A plugin that runs jobs as its callers request, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 use courtyard_plugin_sdk::serde_json::Value;
@@ -36,22 +36,22 @@ impl Plugin for Courier {
         let keep = |line: String| cx.transact::<Nothing>("keep", &Line { text: line }).map(drop);
         match &*job.name {
             "note" => keep(text),
-            // It has no transaction of its own.
+            // A job has no transaction.
             "grab" => match cx.kv().set("grabbed", &text) {
                 Ok(()) => keep("grabbed".to_owned()),
                 Err(error) => keep(error.to_string()),
             },
-            // It fails until an attempt, and what it handed over before stays.
+            // Fails until an attempt. The writes of earlier transactions stay.
             "try" => {
                 keep(format!("attempt {}", job.attempt))?;
                 if job.attempt.to_string() == text {
                     return Ok(());
                 }
-                Err(Error::new("not_yet", "I was told to fail.").retryable())
+                Err(Error::new("not_yet", "Fails on request.").retryable())
             }
             "give_up" => Err(Error::new("hopeless", text)),
             "refused" => cx.transact::<Nothing>("refuse", &text).map(drop),
-            "trap" => panic!("as told"),
+            "trap" => panic!("on request"),
             "loop" => loop {
                 std::hint::black_box(&text);
             },
@@ -70,7 +70,7 @@ impl Plugin for Courier {
                 };
                 keep(line)
             }
-            _ => Err(Error::new("unknown_job", "There is no such job.")),
+            _ => Err(Error::new("unknown_job", "This job doesn't exist.")),
         }
     }
 
@@ -84,9 +84,9 @@ impl Plugin for Courier {
             }
             "refuse" => {
                 keep(cx, "this must not stay")?;
-                Err(Error::new("refused", "As told."))
+                Err(Error::new("refused", "Rejected on request."))
             }
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Courier {
     /// Adds a job and fails, so that there is none.
     fn take_back(&self, cx: &Context, errand: Errand) -> Result<Nothing, Error> {
         cx.jobs().add(&errand.name, &errand.text)?;
-        Err(Error::new("taken_back", "As told."))
+        Err(Error::new("taken_back", "Rejected on request."))
     }
 
     /// Tries in a transaction what only jobs may do.
@@ -131,7 +131,7 @@ impl Courier {
 register! {
     plugin: Courier,
     id: "courier",
-    description: "Does jobs as its callers say.",
+    description: "Runs jobs as its callers request.",
     capabilities: [kv, jobs, fetch],
     hooks: [action],
     methods: [run, take_back, overreach, done],

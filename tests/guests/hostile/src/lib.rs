@@ -26,7 +26,7 @@ impl Plugin for Hostile {
             .map_err(|error| Error::new("bad_configuration", error.to_string()))?;
         match start.start.as_deref() {
             None => Ok(Self),
-            Some("refuse") => Err(Error::new("not_today", "I do not start.")),
+            Some("refuse") => Err(Error::new("not_today", "This plugin doesn't start.")),
             Some(deed) => {
                 misbehave(&Context::default(), deed);
                 Ok(Self)
@@ -41,7 +41,7 @@ impl Plugin for Hostile {
         match text.split("do:").nth(1).and_then(|rest| rest.split('"').next()) {
             Some("garbage") => Verdict::Replace(b"no JSON".to_vec()),
             Some("kind") => Verdict::Replace(b"{}".to_vec()),
-            Some("reject") => Verdict::reject("because", "I don't like it."),
+            Some("reject") => Verdict::reject("because", "Rejected on request."),
             Some("replace") => Verdict::Replace(br#"{"text":"replaced"}"#.to_vec()),
             Some("huge") => Verdict::Replace(vec![b' '; 4 << 20]),
             Some(deed) => {
@@ -87,7 +87,7 @@ fn misbehave(cx: &Context, deed: &str) {
         "loop" => loop {
             std::hint::black_box(0);
         },
-        "trap" => panic!("as told"),
+        "trap" => panic!("on request"),
         "memory" => {
             let mut hoard: Vec<Vec<u8>> = Vec::new();
             loop {
@@ -117,7 +117,7 @@ fn recurse() -> u64 {
 register! {
     plugin: Hostile,
     id: "hostile",
-    description: "Misbehaves as told.",
+    description: "Misbehaves on request.",
     capabilities: [kv],
     hooks: [before_send(guard)],
     methods: [act(anonymous), last(anonymous)],

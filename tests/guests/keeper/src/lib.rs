@@ -1,4 +1,4 @@
-//! A plugin that keeps blobs, for the host's tests.
+//! A plugin with blobs, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -25,13 +25,15 @@ impl Plugin for Keeper {
         Ok(Self)
     }
 
-    /// Whoever names a conversation must be a member.
+    /// Rejects a blob for a conversation of which the caller is not a member.
     fn before_upload(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
         note(cx, &format!("begin {} {} {}", blob.name, blob.media_type, blob.length))?;
         match &*blob.name {
-            "refused.txt" => Err(Error::new("unwanted", "I don't want it.")),
-            "broken.txt" => panic!("as told"),
-            _ if !blob.conversation.is_empty() && !is_member => Err(Error::new("stranger", "You are no member.")),
+            "refused.txt" => Err(Error::new("unwanted", "This file is unwanted.")),
+            "broken.txt" => panic!("on request"),
+            _ if !blob.conversation.is_empty() && !is_member => {
+                Err(Error::new("stranger", "You aren't a member of this conversation."))
+            }
             _ => Ok(()),
         }
     }
@@ -59,7 +61,7 @@ impl Plugin for Keeper {
         if blob.uploader == cx.caller.actor {
             return Ok(());
         }
-        Err(Error::new("not_yours", "It is not yours."))
+        Err(Error::new("not_yours", "This blob belongs to another user."))
     }
 
     /// Makes a blob of the first bytes of another.
@@ -89,7 +91,7 @@ impl Plugin for Keeper {
                 note(cx, &format!("unkept {}", cx.blobs().get(&unkept)?.length))?;
                 Ok(Nothing {})
             }),
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            _ => Err(Error::new("unknown_transaction", "This transaction doesn't exist.")),
         }
     }
 }
@@ -142,7 +144,7 @@ impl Keeper {
 register! {
     plugin: Keeper,
     id: "keeper",
-    description: "Keeps blobs.",
+    description: "Stores blobs.",
     capabilities: [kv, jobs, blobs],
     hooks: [before_upload, complete_upload, before_download, before_remove, action],
     methods: [cut, greedy, discard, overreach, noted],

@@ -1,4 +1,4 @@
-//! A plugin that chooses while it runs what it is asked about and what it observes, for the host's tests.
+//! A plugin whose watched hooks see the conversations that its callers choose at run time, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -76,7 +76,7 @@ impl Lookout {
 register! {
     plugin: Lookout,
     id: "lookout",
-    description: "Observes what it is told to.",
+    description: "Watches what its callers choose.",
     capabilities: [kv, watches],
     hooks: [before_send(guard) { watched }, before_act { watched }, after_send { watched }, after_act { watched }],
     methods: [watch_conversation, watch_actor, seen],

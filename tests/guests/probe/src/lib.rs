@@ -1,4 +1,4 @@
-//! A plugin that does one thing with each message, as its configuration says, for the benchmarks.
+//! A plugin that performs one operation per message, chosen by its configuration, for the benchmarks.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -34,14 +34,14 @@ impl Plugin for Probe {
             "replace" => Deed::Replace,
             "read" => Deed::Read,
             "trap" => Deed::Trap,
-            _ => return Err(Error::new("bad_configuration", "There is no such deed.")),
+            _ => return Err(Error::new("bad_configuration", "This operation doesn't exist.")),
         };
         Ok(Self { deed })
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
         match self.deed {
-            // As a guard does: it looks at who writes to whom before it decides.
+            // Like a real guard, it reads the sender and the receiver before it decides.
             Deed::Accept if message.sender() == message.receiver() => Verdict::reject("alone", "To whom?"),
             Deed::Accept => Verdict::Accept,
             Deed::Replace => Verdict::Replace(message.content().to_vec()),
@@ -64,7 +64,7 @@ impl Probe {
 register! {
     plugin: Probe,
     id: "probe",
-    description: "Does one thing with each message.",
+    description: "Performs one operation per message.",
     capabilities: [kv],
     hooks: [before_send(guard) { conversations: ["direct"] }],
     methods: [nothing],

@@ -1,4 +1,4 @@
-//! A plugin that has a say in what others do, and keeps what it is shown, for the host's tests.
+//! A plugin that guards acts and changes of others, and records what it observes, for the host's tests.
 
 use courtyard_plugin_sdk::prelude::*;
 
@@ -32,7 +32,7 @@ impl Plugin for Steward {
                 keep(cx, "this must not stay".to_owned())?;
                 Err(Error::new("no_such_emoji", "Not here."))
             }
-            "💥" => panic!("as told"),
+            "💥" => panic!("on request"),
             _ => Ok(()),
         }
     }
@@ -98,7 +98,7 @@ impl Plugin for Steward {
                 Ok(response)
             }
             ("GET", "/refuse") => Err(Error::new("closed", "Come back tomorrow.").retryable()),
-            ("GET", "/trap") => panic!("as told"),
+            ("GET", "/trap") => panic!("on request"),
             _ => Ok(HttpResponse::new(404, "text/plain", "")),
         }
     }
@@ -117,7 +117,7 @@ impl Steward {
 register! {
     plugin: Steward,
     id: "steward",
-    description: "Has a say in what others do, and keeps what it is shown.",
+    description: "Guards acts and changes of others, and records what it observes.",
     after: ["clerk"],
     capabilities: [kv, events, http],
     hooks: [

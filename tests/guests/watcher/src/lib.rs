@@ -32,7 +32,7 @@ impl Plugin for Watcher {
         if text == "trap" {
             // What was written before the trap must not be kept.
             let _ = cx.kv().set("trapped", "yes");
-            panic!("as told");
+            panic!("on request");
         }
         if text.contains("teh") {
             return Verdict::replace(&Text {
@@ -57,7 +57,7 @@ impl Plugin for Watcher {
         let render = |message: &Message<'_>| {
             let text = message.content_as::<Text>().ok()?.text;
             if text == "trap render" {
-                panic!("as told");
+                panic!("on request");
             }
             (viewer != message.sender()).then(|| format!(r#"{{"text":"{text}, {viewer}"}}"#).into_bytes())
         };
