@@ -1,4 +1,4 @@
-//! Tables: what plugins find again, in which order, and that no write leaves an index wrong.
+//! Tables: reads, order, and the consistency of indexes after each write.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails a test")]
 
@@ -18,7 +18,7 @@ struct Friend {
     other: String,
     state: u8,
     since_ms: u64,
-    /// What only one of all may have.
+    /// A code that at most one friend may have.
     code: Option<String>,
     tags: Vec<String>,
 }
@@ -52,7 +52,7 @@ fn others(friends: impl IntoIterator<Item = Result<Friend, TableError>>) -> Resu
     friends.into_iter().map(|friend| Ok(friend?.other)).collect()
 }
 
-/// A table whose name is the beginning of another's, and whose index is called as that one's.
+/// A table whose name is a prefix of another's, with an index of the same name.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Fr {
     id: u64,
@@ -65,7 +65,7 @@ table! {
 }
 
 record! {
-    /// Whose friends, behind which.
+    /// The owner of the friends, and the cursor of a page.
     struct Whose { owner: String, after: Option<Cursor> }
 }
 record! {
@@ -126,15 +126,15 @@ fn dump(kv: Kv) -> Entries {
 
 /// A host with the limits that an operator may set.
 #[derive(Default)]
-struct Narrow {
+struct LimitedHost {
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
     key_bytes: usize,
     scan_entries: u32,
-    /// How many more keys there is room for.
+    /// The number of keys that it still accepts.
     sets: usize,
 }
 
-impl Services for Narrow {
+impl Services for LimitedHost {
     fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
         match request {
             ServiceRequest::Get(key) => Ok(ServiceResponse::Value(self.keys.get(&key).cloned())),
@@ -166,7 +166,7 @@ impl Services for Narrow {
     }
 }
 
-fn run_in(narrow: Narrow, work: impl FnOnce(&Context) -> Result<(), Error>) -> Narrow {
+fn run_with_limits(narrow: LimitedHost, work: impl FnOnce(&Context) -> Result<(), Error>) -> LimitedHost {
     let (narrow, outcome) = native::enter(narrow, || work(&Context::default()));
     outcome.unwrap().unwrap();
     narrow.unwrap()
@@ -254,14 +254,14 @@ fn indexes_follow_every_write() {
 }
 
 #[test]
-fn a_unique_index_refuses_a_second_row_and_lets_go_of_old_keys() {
+fn a_unique_index_rejects_a_second_row_and_releases_old_keys() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         let bob = with_code(friend("ann", "bob", 1), "x");
         friends.insert(&bob)?;
         let cleo = friend("ann", "cleo", 1);
         friends.insert(&cleo)?;
-        friends.insert(&friend("ann", "dan", 1))?; // Several may have none.
+        friends.insert(&friend("ann", "dan", 1))?; // Several rows may have no code.
         assert_eq!(friends.by(ByCode).get("x")?.as_ref(), Some(&bob));
         assert_eq!(friends.by(ByCode).get("y")?, None);
 
@@ -281,7 +281,7 @@ fn a_unique_index_refuses_a_second_row_and_lets_go_of_old_keys() {
         let take = |friend: &mut Friend| friend.code = Some("x".to_owned());
         assert!(refused(friends.update(("ann", "cleo"), take).map(drop)));
 
-        // The row that has it may be written again, and gives it up when it changes or goes.
+        // The owner of a code may be written again, and releases the code when it changes or is removed.
         friends.put(&bob)?;
         friends.update(("ann", "bob"), |friend| friend.code = Some("y".to_owned()))?;
         friends.update(("ann", "cleo"), take)?;
@@ -293,7 +293,7 @@ fn a_unique_index_refuses_a_second_row_and_lets_go_of_old_keys() {
 }
 
 #[test]
-fn a_row_is_in_an_index_once_for_each_of_its_keys() {
+fn an_index_has_one_entry_for_each_key_of_a_row() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
@@ -316,7 +316,7 @@ fn a_row_is_in_an_index_once_for_each_of_its_keys() {
 }
 
 #[test]
-fn ranges_hold_what_their_bounds_say() {
+fn ranges_respect_their_bounds() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         for owner in ["a", "b", "c"] {
@@ -347,7 +347,7 @@ fn ranges_hold_what_their_bounds_say() {
 }
 
 #[test]
-fn pages_go_on_where_the_last_one_ended_in_both_directions() {
+fn pages_continue_after_the_last_row_in_both_directions() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         let mut names: Vec<String> = (0..7).map(|at| format!("f{at}")).collect();
@@ -387,7 +387,7 @@ fn pages_go_on_where_the_last_one_ended_in_both_directions() {
 }
 
 #[test]
-fn a_page_goes_on_behind_a_row_that_is_gone() {
+fn a_page_continues_after_a_removed_row() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         for other in ["bob", "cleo", "dan"] {
@@ -402,7 +402,7 @@ fn a_page_goes_on_behind_a_row_that_is_gone() {
 }
 
 #[test]
-fn cursors_travel_through_methods_and_never_lead_out_of_the_scan() {
+fn cursors_pass_through_methods_and_never_lead_outside_the_scan() {
     let host = host();
     host.run(|cx| {
         for (owner, other) in [
@@ -444,7 +444,7 @@ fn cursors_travel_through_methods_and_never_lead_out_of_the_scan() {
 }
 
 #[test]
-fn errors_become_errors_of_methods_and_leave_nothing_behind() {
+fn errors_become_errors_of_methods_and_roll_back_writes() {
     let host = host();
     let params = serde_json::json!({ "owner": "ann", "after": null });
     let error = host.call(&Default::default(), "add_twice", &params).unwrap_err();
@@ -499,7 +499,7 @@ fn tables_and_indexes_and_other_keys_never_overlap() {
 }
 
 #[test]
-fn every_app_has_its_own_rows() {
+fn each_app_has_its_own_rows() {
     let host = host();
     host.run(|cx| Ok(cx.table().insert(&friend("ann", "bob", 1))?)).unwrap();
     host.enter_app("other");
@@ -526,7 +526,7 @@ fn keys_are_read_without_rows() {
 }
 
 #[test]
-fn a_loop_may_change_and_remove_the_rows_that_it_goes_over() {
+fn a_loop_may_change_and_remove_the_rows_of_its_scan() {
     run(|cx| {
         let friends = cx.table::<Friend>();
         for at in 0..500 {
@@ -537,7 +537,7 @@ fn a_loop_may_change_and_remove_the_rows_that_it_goes_over() {
             let row = row?;
             assert_eq!(row.other, format!("{:03}", seen * 2));
             friends.update(row.key(), |friend| friend.state = 1)?;
-            // The entry of the next one has been read already.
+            // The scan has already read the entry of the next row.
             let next = ("ann", format!("{:03}", seen * 2 + 1));
             if seen % 2 == 0 {
                 friends.remove(next)?;
@@ -554,15 +554,15 @@ fn a_loop_may_change_and_remove_the_rows_that_it_goes_over() {
 }
 
 #[test]
-fn a_scan_sees_everything_whatever_the_host_gives_at_a_time() {
+fn a_scan_is_complete_for_any_limit_of_the_host() {
     for scan_entries in [1, 2, 7, 1_000] {
-        let narrow = Narrow {
+        let narrow = LimitedHost {
             key_bytes: 1_024,
             scan_entries,
             sets: usize::MAX,
-            ..Narrow::default()
+            ..LimitedHost::default()
         };
-        run_in(narrow, |cx| {
+        run_with_limits(narrow, |cx| {
             let friends = cx.table::<Friend>();
             for at in 0..300 {
                 friends.insert(&friend("ann", &format!("{at:03}"), at))?;
@@ -583,19 +583,19 @@ fn a_scan_sees_everything_whatever_the_host_gives_at_a_time() {
 }
 
 #[test]
-fn a_key_of_the_longest_length_is_scanned_like_others() {
-    // A zero, `friends`, two zeros, two texts with a zero behind each.
+fn a_key_of_the_maximum_length_is_scanned_like_others() {
+    // A zero, `friends`, two zeros, and two texts with a zero after each.
     let longest = friend("a", &"x".repeat(100 - 10 - 2 - 1), 1);
-    let narrow = Narrow {
+    let narrow = LimitedHost {
         key_bytes: 130,
         scan_entries: 1,
         sets: usize::MAX,
-        ..Narrow::default()
+        ..LimitedHost::default()
     };
-    let mut narrow = run_in(narrow, |cx| Ok(cx.table().insert(&longest)?));
-    // Entries of indexes are longer; here it is only the row's own key that matters.
+    let mut narrow = run_with_limits(narrow, |cx| Ok(cx.table().insert(&longest)?));
+    // Entries of indexes are longer; this test is only about the key of the row.
     narrow.key_bytes = 100;
-    run_in(narrow, |cx| {
+    run_with_limits(narrow, |cx| {
         let friends = cx.table::<Friend>();
         assert_eq!(friends.all().count(5)?, 1);
         let page = friends.all().page(1)?;
@@ -604,14 +604,14 @@ fn a_key_of_the_longest_length_is_scanned_like_others() {
     });
 }
 
-/// A plugin may go on from an error, and its transaction is kept then.
+/// A plugin may continue after an error, and its transaction then commits.
 #[test]
-fn a_write_that_the_host_refuses_half_way_leaves_everything_as_it_was() {
-    let wide = || Narrow {
+fn a_write_that_fails_half_way_changes_nothing() {
+    let wide = || LimitedHost {
         key_bytes: 1_024,
         scan_entries: 1_000,
         sets: usize::MAX,
-        ..Narrow::default()
+        ..LimitedHost::default()
     };
     let old = Friend {
         tags: vec!["old".to_owned()],
@@ -622,39 +622,39 @@ fn a_write_that_the_host_refuses_half_way_leaves_everything_as_it_was() {
         state: 1,
         ..with_code(friend("ann", "bob", 1), "new")
     };
-    let full = run_in(wide(), |cx| Ok(cx.table().insert(&old)?));
+    let full = run_with_limits(wide(), |cx| Ok(cx.table().insert(&old)?));
     // Three entries and the row itself.
     for sets in 0..4 {
-        let narrow = Narrow {
+        let narrow = LimitedHost {
             sets,
             keys: full.keys.clone(),
             ..wide()
         };
-        let narrow = run_in(narrow, |cx| {
+        let narrow = run_with_limits(narrow, |cx| {
             let refused = cx.table().put(&new);
             assert!(matches!(refused, Err(TableError::Service(ServiceError::Quota))));
             Ok(())
         });
         assert_eq!(narrow.keys, full.keys, "room for {sets}");
 
-        let narrow = run_in(Narrow { sets, ..wide() }, |cx| {
+        let narrow = run_with_limits(LimitedHost { sets, ..wide() }, |cx| {
             assert!(cx.table().insert(&new).is_err());
             Ok(())
         });
         assert!(narrow.keys.is_empty(), "room for {sets}");
     }
-    let narrow = run_in(Narrow { sets: 4, ..wide() }, |cx| Ok(cx.table().insert(&new)?));
-    let replaced = Narrow {
+    let narrow = run_with_limits(LimitedHost { sets: 4, ..wide() }, |cx| Ok(cx.table().insert(&new)?));
+    let replaced = LimitedHost {
         sets: 4,
         keys: full.keys,
         ..wide()
     };
-    let replaced = run_in(replaced, |cx| Ok(cx.table().put(&new).map(drop)?));
+    let replaced = run_with_limits(replaced, |cx| Ok(cx.table().put(&new).map(drop)?));
     assert_eq!(replaced.keys, narrow.keys);
 
-    // Also when an entry is too long where the row is not.
+    // The same if an entry is too long, but the row is not.
     let long = with_code(friend("ann", "bob", 1), &"x".repeat(2_000));
-    let narrow = run_in(wide(), |cx| {
+    let narrow = run_with_limits(wide(), |cx| {
         let refused = cx.table().insert(&long);
         assert!(matches!(refused, Err(TableError::Service(ServiceError::TooLarge))));
         Ok(())
@@ -662,9 +662,9 @@ fn a_write_that_the_host_refuses_half_way_leaves_everything_as_it_was() {
     assert!(narrow.keys.is_empty());
 }
 
-/// Does the same to a table and to a map, in an order that is as good as any, and compares.
+/// Applies the same pseudo-random operations to a table and to a map, and compares them.
 #[test]
-fn a_table_does_what_a_map_does_and_its_indexes_are_those_of_its_rows() {
+fn a_table_behaves_like_a_map_with_consistent_indexes() {
     let mut state = 7_u64;
     let mut random = move |below: u64| {
         state = state
@@ -732,7 +732,7 @@ fn a_table_does_what_a_map_does_and_its_indexes_are_those_of_its_rows() {
     });
 }
 
-/// The same table in versions of a plugin: one field fewer, none of the indexes.
+/// The same table in an earlier version of the plugin: without a field, and without indexes.
 mod before {
     use super::*;
 
@@ -779,7 +779,7 @@ fn a_new_version_reads_old_rows_and_rebuilds_indexes_and_an_old_one_reads_new_ro
         assert_eq!(new.by(ByRole).scan(0).count(10)?, 2);
         new.update("ann", |member| member.role = 1)?;
 
-        // A roll-back knows neither the field nor the index, and has the index removed.
+        // A roll-back has neither the field nor the index, and removes the index.
         assert_eq!(old.get("ann")?.map(|member| member.actor).as_deref(), Some("ann"));
         old.remove("ann")?;
         let stale = new.by(ByRole).all().into_iter().find_map(Result::err);
@@ -797,7 +797,7 @@ fn a_new_version_reads_old_rows_and_rebuilds_indexes_and_an_old_one_reads_new_ro
 }
 
 #[test]
-fn what_does_not_fit_the_type_is_told() {
+fn values_of_another_type_are_errors() {
     #[derive(Debug, Serialize, Deserialize)]
     struct Wrong {
         actor: String,
