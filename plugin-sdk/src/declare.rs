@@ -213,7 +213,7 @@ impl Chosen for Choice<false> {
     type Context = NotDeclared;
 }
 
-/// A hook with what [`register!`](crate::register!) writes behind it.
+/// A hook with its class and filters in [`register!`](crate::register!).
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Declaration {

@@ -46,7 +46,7 @@ macro_rules! hooks {
             }
         }
 
-        /// A function for each hook, under the name that `register!` takes.
+        /// A function for each hook, under its name in `register!`.
         #[doc(hidden)]
         pub mod hook_names {
             $(
@@ -70,11 +70,11 @@ macro_rules! property {
 
 /// What else the list of hooks says about one.
 struct HookProperties {
-    /// Whether it sees, at least once, what is committed.
+    /// True if the hook observes committed events at least once.
     observed: bool,
-    /// Whether it takes the filter `watched`.
+    /// True if the hook takes the filter `watched`.
     watched: bool,
-    /// Whether it is missing among the hooks of a manifest.
+    /// True if the hook is not listed in a manifest.
     undeclared: bool,
     capability: Option<&'static str>,
 }
@@ -137,7 +137,7 @@ hooks! {
 }
 
 impl HookName {
-    /// Returns whether the hook sees, at least once, what is committed.
+    /// Returns whether the hook observes committed events at least once.
     #[must_use]
     pub const fn is_observed(self) -> bool {
         self.properties().observed
@@ -168,7 +168,7 @@ macro_rules! capabilities {
         /// interface.
         pub const CAPABILITIES: [&str; [$(stringify!($capability)),*].len()] = [$(stringify!($capability)),*];
 
-        /// A function for each capability, under the name that `register!` takes.
+        /// A function for each capability, under its name in `register!`.
         #[doc(hidden)]
         pub mod capability_names {
             $(
@@ -205,7 +205,7 @@ capabilities! {
 /// The capabilities that every plugin has without a grant.
 pub const ALWAYS_GRANTED: [&str; 4] = ["clock", "random", "log", "metrics"];
 
-/// A function for each class of `before_send`, under the name that `register!` takes.
+/// A function for each class of `before_send`, under its name in `register!`.
 #[doc(hidden)]
 pub mod class_names {
     #[must_use]

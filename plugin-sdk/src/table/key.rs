@@ -304,7 +304,7 @@ beginnings! {
     (X A 0, Y B 1, Z C 2; 3)
 }
 
-/// Returns the first bytes behind all that begin with these; none are behind bytes that are all 255.
+/// Returns the first bytes after all that start with `prefix`; empty, which ends the key space, if its bytes are all 255.
 pub(super) fn behind(mut prefix: Vec<u8>) -> Vec<u8> {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// Holds for all pairs: bytes are ordered as values are, and none begin with those of another value. Each comes back
-    /// from its bytes, also with others behind them.
+    /// from its bytes, also with others after them.
     fn check<K: Key + Ord + Debug>(keys: &[K]) {
         for key in keys {
             let own = bytes(key);

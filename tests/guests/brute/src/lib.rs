@@ -8,7 +8,7 @@ pub struct Brute {
 }
 
 record! {
-    /// In which hook, and how.
+    /// The hook that fails, and the kind of failure.
     struct Plan { hook: String, deed: String }
 }
 
@@ -27,7 +27,7 @@ impl Brute {
             "loop" => loop {
                 std::hint::black_box(hook);
             },
-            // No host may pass this on.
+            // A host must not forward this.
             "garble" => Err(Error::new("garbled", garbled())),
             _ => Ok(()),
         }
@@ -44,7 +44,7 @@ impl Brute {
 
 #[allow(unsafe_code, reason = "to see what a host makes of a text that is none")]
 fn garbled() -> String {
-    // SAFETY: it is not sound, which is what this is for: the text only goes to the host.
+    // SAFETY: unsound on purpose: only the host reads the text, and must reject it.
     unsafe { String::from_utf8_unchecked(vec![0xff, 0xfe, 0xfd]) }
 }
 

@@ -8,11 +8,11 @@ pub struct Changeling {
 }
 
 record! {
-    /// What the operator sets.
+    /// The operator's configuration.
     struct Settings {
         /// Shown by `state`.
         tag: Option<String>,
-        /// Whether keys of another version are refused.
+        /// True to fail the migration of keys of another version.
         refuse: Option<bool>,
     }
 }
@@ -28,13 +28,13 @@ record! {
 }
 
 record! {
-    /// What the plugin knows.
+    /// The state of the plugin.
     struct State {
         /// The tag of the configuration.
         tag: String,
-        /// The version that left the keys; empty if there was none.
+        /// The version from which the keys were migrated; empty if none.
         from: String,
-        /// How many messages passed.
+        /// The number of accepted messages.
         passed: u64,
     }
 }

@@ -17,7 +17,7 @@ record! {
 }
 
 record! {
-    /// Who is a member.
+    /// The members.
     struct Members { members: Vec<String> }
 }
 
@@ -27,7 +27,7 @@ record! {
 }
 
 record! {
-    /// Who joins and who leaves.
+    /// The members to add and to remove.
     struct Change { conversation: String, join: Vec<String>, leave: Vec<String> }
 }
 
@@ -47,12 +47,12 @@ record! {
 }
 
 record! {
-    /// Whom to ask for.
+    /// The actors to look up.
     struct Who { actors: Vec<String> }
 }
 
 record! {
-    /// Whether each is online.
+    /// For each actor, whether it is online.
     struct Online { online: Vec<bool> }
 }
 
@@ -82,7 +82,7 @@ record! {
 }
 
 record! {
-    /// Whether there was one.
+    /// True if the timer existed.
     struct Found { found: bool }
 }
 
@@ -97,17 +97,17 @@ record! {
 }
 
 record! {
-    /// Something to say about a message.
+    /// An annotation of a message.
     struct Remark { conversation: String, seq: u64, name: String, text: String }
 }
 
 record! {
-    /// A text that is kept until a time.
+    /// A text that expires at a time.
     struct Lease { name: String, text: String, until_ms: u64 }
 }
 
 record! {
-    /// A text, if there is one.
+    /// A text, if it exists.
     struct Maybe { text: Option<String> }
 }
 
@@ -150,7 +150,7 @@ impl Plugin for Clerk {
         let Ok(Text { text }) = message.content_as() else {
             return Verdict::Accept;
         };
-        // A notice that stands before the message, or goes with it.
+        // A notice that precedes the message, and is rolled back with it.
         let notice = Text {
             text: format!("{} is about to speak", message.sender()),
         };

@@ -7,17 +7,17 @@ use courtyard_plugin_sdk::serde_json::Value;
 pub struct Courier;
 
 record! {
-    /// A job: what it is to do, and with what.
+    /// A job: its name and its payload.
     struct Errand { name: String, text: String, at_ms: u64 }
 }
 
 record! {
-    /// What was done, in order.
+    /// The work that was done, in order.
     struct Done { lines: Vec<String> }
 }
 
 record! {
-    /// One line of what was done.
+    /// One line of the work that was done.
     struct Line { text: String }
 }
 
@@ -103,13 +103,13 @@ impl Courier {
         Ok(Nothing {})
     }
 
-    /// Adds a job and fails, so that there is none.
+    /// Adds a job and fails, which rolls the job back.
     fn take_back(&self, cx: &Context, errand: Errand) -> Result<Nothing, Error> {
         cx.jobs().add(&errand.name, &errand.text)?;
         Err(Error::new("taken_back", "Rejected on request."))
     }
 
-    /// Tries in a transaction what only jobs may do.
+    /// Calls in a transaction the services that only jobs may call.
     fn overreach(&self, cx: &Context, _nothing: Nothing) -> Result<Done, Error> {
         let fetched = cx.fetch(&FetchRequest::get("http://127.0.0.1:1/"));
         let transacted = cx.transact::<Value>("keep", &Nothing {});

@@ -6,17 +6,17 @@ use courtyard_plugin_sdk::prelude::*;
 pub struct Hostile;
 
 record! {
-    /// How to misbehave in `start`; a plugin without one behaves.
+    /// The misbehaviour in `start`, if any.
     struct Start { start: Option<String> }
 }
 
 record! {
-    /// What the method is to do.
+    /// The misbehaviour of the method.
     struct Deed { deed: String }
 }
 
 record! {
-    /// Says that it was done.
+    /// The result of the method.
     struct Done { done: bool }
 }
 

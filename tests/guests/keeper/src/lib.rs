@@ -11,7 +11,7 @@ record! {
 }
 
 record! {
-    /// What was noted about blobs, in order, and what there is of them.
+    /// The notes about blobs, in order, and the existing blobs.
     struct Noted { lines: Vec<String>, blobs: Vec<String> }
 }
 
@@ -41,13 +41,13 @@ impl Plugin for Keeper {
     fn complete_upload(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         note(cx, &format!("complete {}", blob.name))?;
         match &*blob.name {
-            "late.txt" => Err(Error::new("unwanted", "I don't want it any more.")),
+            "late.txt" => Err(Error::new("unwanted", "This file is no longer wanted.")),
             "tired.txt" => Err(Error::new("tired", "Not now.").retryable()),
             _ => Ok(()),
         }
     }
 
-    /// Blobs of a conversation are for its members, those of nobody for everybody, and others for their uploader.
+    /// Allows members to download blobs of a conversation, everybody those without an uploader, and uploaders their own.
     fn before_download(&self, cx: &Context, blob: &Blob, is_member: bool) -> Result<(), Error> {
         let is_open = blob.uploader.is_empty() || blob.uploader == cx.caller.actor;
         if is_member || is_open {
@@ -64,7 +64,7 @@ impl Plugin for Keeper {
         Err(Error::new("not_yours", "This blob belongs to another user."))
     }
 
-    /// Makes a blob of the first bytes of another.
+    /// Writes a blob with the first bytes of another.
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         let id: String = job.payload_as()?;
         if job.name == "greedy" {
@@ -114,13 +114,13 @@ impl Keeper {
         Ok(Nothing {})
     }
 
-    /// Removes a blob, without asking anybody.
+    /// Removes a blob without a call of `before_remove`.
     fn discard(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
         cx.blobs().remove(&named.id)?;
         Ok(Nothing {})
     }
 
-    /// Tries in a transaction what only jobs may do.
+    /// Calls in a transaction the services that only jobs may call.
     fn overreach(&self, cx: &Context, named: Named) -> Result<Nothing, Error> {
         cx.blobs().read(&named.id, 0, 1).map(|_| Nothing {})
     }
@@ -128,7 +128,7 @@ impl Keeper {
     fn noted(&self, cx: &Context, _nothing: Nothing) -> Result<Noted, Error> {
         let lines = cx.kv().scan("line/", "line0", 1_000)?;
         let text = |(_, line): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&line).into_owned();
-        // One at a time, so that pages are shown to work.
+        // One blob per page, to test paging.
         let (mut blobs, mut after) = (Vec::new(), String::new());
         while let Some(blob) = cx.blobs().list(&after, 1)?.pop() {
             blobs.push(format!("{} {} {}", blob.name, blob.length, blob.uploader));

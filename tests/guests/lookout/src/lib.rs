@@ -11,12 +11,12 @@ record! {
 }
 
 record! {
-    /// A conversation or an actor, and whether it is to be watched.
+    /// A conversation or an actor, and whether to watch it.
     struct Watch { id: String, on: bool }
 }
 
 record! {
-    /// What was observed, in the order in which it came.
+    /// The observations, in order.
     struct Seen { seen: Vec<String> }
 }
 

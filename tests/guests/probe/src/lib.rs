@@ -16,7 +16,7 @@ enum Deed {
 }
 
 record! {
-    /// What to do with each message: accept, replace, read or trap.
+    /// The operation per message: accept, replace, read or trap.
     struct Settings { deed: String }
 }
 

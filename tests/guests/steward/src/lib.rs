@@ -6,7 +6,7 @@ use courtyard_plugin_sdk::prelude::*;
 pub struct Steward;
 
 record! {
-    /// What was seen, in order.
+    /// The observations, in order.
     struct Seen { lines: Vec<String> }
 }
 
@@ -90,7 +90,7 @@ impl Plugin for Steward {
             ("GET", "/whoami") => Ok(HttpResponse::json(200, &cx.caller.actor)),
             ("POST", "/keep") => {
                 keep(cx, String::from_utf8_lossy(&request.body).into_owned())?;
-                // A status from 400 on leaves nothing behind.
+                // A status of 400 or above rolls back the writes.
                 let status = request.query.parse().unwrap_or(200);
                 let signature = request.header("x-signature").unwrap_or_default();
                 let mut response = HttpResponse::new(status, "text/plain", signature);

@@ -16,7 +16,7 @@ record! {
 }
 
 record! {
-    /// The numbers of the messages that were observed, in the order in which they came.
+    /// The numbers of the observed messages, in order.
     struct Seen { seqs: Vec<u64> }
 }
 
@@ -30,7 +30,7 @@ impl Plugin for Watcher {
             return Verdict::Accept;
         };
         if text == "trap" {
-            // What was written before the trap must not be kept.
+            // The trap must roll back the writes before it.
             let _ = cx.kv().set("trapped", "yes");
             panic!("on request");
         }
