@@ -179,7 +179,7 @@ impl Driver {
         let actor = self.actor.clone();
         let others = receipts.iter().filter(|receipt| Some(&receipt.actor) != actor.as_ref());
         self.change_marks(conversation, |marks| {
-            others.for_each(|receipt| marks.apply_receipt(receipt))
+            others.for_each(|receipt| marks.apply_receipt(receipt));
         })
         .await;
         // The caller may have stopped waiting.
