@@ -264,6 +264,7 @@ impl Session {
         outcome
     }
 
+    #[expect(clippy::vec_box, reason = "a message moves between threads, and is large")]
     async fn receive_one(&mut self, bytes: &Bytes, messages: &mut Vec<Box<PendingSend>>) -> Result<(), CloseCode> {
         if bytes.len() > self.host.limits.frame_bytes {
             return Err(CloseCode::TooBig);

@@ -116,6 +116,7 @@ pub(super) struct PendingSend {
 
 impl Session {
     /// Submits messages in order. Each is answered when it is durable.
+    #[expect(clippy::vec_box, reason = "a message moves between threads, and is large")]
     pub(super) async fn submit(&self, messages: &mut Vec<Box<PendingSend>>) {
         if messages.is_empty() {
             return;
