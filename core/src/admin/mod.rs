@@ -131,7 +131,7 @@ pub async fn listen(admin: Arc<AdminState>, listener: TcpListener, mut stopping:
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type AdminResponse = Response<Full<Bytes>>;
 
 /// An error of the operator interface.
 struct AdminError {
@@ -172,7 +172,7 @@ impl From<ManageError> for AdminError {
 }
 
 impl AdminState {
-    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> AdminResponse {
         if request.uri().path() == "/health" {
             return json_answer(StatusCode::OK, &json!({"status": "ok"}));
         }
@@ -215,7 +215,7 @@ impl AdminState {
             .is_some_and(|token| hash(token) == hash(self.token.as_bytes()))
     }
 
-    fn route(&self, method: &Method, path: &str, query: &str) -> Result<Answer, AdminError> {
+    fn route(&self, method: &Method, path: &str, query: &str) -> Result<AdminResponse, AdminError> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let supervisor = &self.supervisor;
         match (method.as_str(), &parts[..]) {
@@ -283,13 +283,13 @@ impl AdminState {
         }
     }
 
-    fn status(&self, id: &str) -> Result<Answer, AdminError> {
+    fn status(&self, id: &str) -> Result<AdminResponse, AdminError> {
         let status = self.supervisor.status_of(id)?;
         Ok(json_answer(StatusCode::OK, &json!({"plugin": status})))
     }
 }
 
-fn count_answer(key: &str, filter: &[&str], count: usize) -> Result<Answer, AdminError> {
+fn count_answer(key: &str, filter: &[&str], count: usize) -> Result<AdminResponse, AdminError> {
     if count == 0 && !filter.is_empty() {
         let message = "The dead letter does not exist.";
         return Err(AdminError::new(
@@ -314,12 +314,12 @@ fn unknown_route() -> AdminError {
     AdminError::new(StatusCode::NOT_FOUND, ErrorCode::UnknownRoute, message)
 }
 
-fn error_answer(error: &AdminError) -> Answer {
+fn error_answer(error: &AdminError) -> AdminResponse {
     let AdminError { status, code, message } = error;
     json_answer(*status, &json!({"error": {"code": code, "message": message}}))
 }
 
-fn json_answer(status: StatusCode, value: &Value) -> Answer {
+fn json_answer(status: StatusCode, value: &Value) -> AdminResponse {
     let mut answer = Response::new(Full::new(Bytes::from(value.to_string())));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json");

@@ -90,7 +90,7 @@ const KEPT_ITEMS: usize = 16;
 const FRAMES_AT_ONCE: usize = 32;
 
 /// Why a session ends.
-enum SessionEnd {
+enum CloseReason {
     /// The server closes the connection with this code.
     Close(CloseCode),
     /// The connection is closed already: nothing more can be sent.
@@ -113,11 +113,11 @@ where
         let end = tokio::select! {
             end = session.run(&mut socket) => end,
             _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => {
-                SessionEnd::Close(CloseCode::GoingAway)
+                CloseReason::Close(CloseCode::GoingAway)
             }
         };
         session.sign_out();
-        if let SessionEnd::Close(code) = end {
+        if let CloseReason::Close(code) = end {
             // The peer may be gone; a second suffices for one that isn't.
             let _ = timeout(Duration::from_secs(1), socket.close(code)).await;
         }
@@ -131,7 +131,7 @@ enum SocketInput {
     /// The queue has items to send, or asks to end the session.
     Queue,
     /// The connection ended, or must be closed.
-    End(SessionEnd),
+    End(CloseReason),
 }
 
 impl Session {
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    async fn run<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> SessionEnd
+    async fn run<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> CloseReason
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -164,7 +164,7 @@ impl Session {
             let input = if self.app.is_none() {
                 match tokio::time::timeout_at(hello_by, next).await {
                     Ok(input) => input,
-                    Err(_) => return SessionEnd::Close(CloseCode::Violation),
+                    Err(_) => return CloseReason::Close(CloseCode::Violation),
                 }
             } else {
                 next.await
@@ -187,7 +187,11 @@ impl Session {
 
     /// Handles frames. Once the queue is half full, it is sent before more frames are handled, so that a client with
     /// many requests isn't closed as too slow.
-    async fn handle_frames<S>(&mut self, socket: &mut HeartbeatSocket<S>, mut texts: &[Bytes]) -> Result<(), SessionEnd>
+    async fn handle_frames<S>(
+        &mut self,
+        socket: &mut HeartbeatSocket<S>,
+        mut texts: &[Bytes],
+    ) -> Result<(), CloseReason>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -197,7 +201,7 @@ impl Session {
                 Err(code) => {
                     // Sends the error that explains the close code.
                     let _ = self.flush_queue(socket).await;
-                    return Err(SessionEnd::Close(code));
+                    return Err(CloseReason::Close(code));
                 }
             }
             if !texts.is_empty() {
@@ -208,21 +212,21 @@ impl Session {
     }
 
     /// Sends everything in the queue with one flush.
-    async fn flush_queue<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> Result<(), SessionEnd>
+    async fn flush_queue<S>(&mut self, socket: &mut HeartbeatSocket<S>) -> Result<(), CloseReason>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let closing = self.queue.swap_into(&mut self.items);
         while let Some(item) = self.items.pop_front() {
             let frame = self.render_item(item).await;
-            socket.feed(frame).await.map_err(|()| SessionEnd::Gone)?;
+            socket.feed(frame).await.map_err(|()| CloseReason::Gone)?;
         }
         if self.items.capacity() > KEPT_ITEMS {
             self.items = VecDeque::new();
         }
-        socket.flush().await.map_err(|()| SessionEnd::Gone)?;
+        socket.flush().await.map_err(|()| CloseReason::Gone)?;
         match closing {
-            Some(code) => Err(SessionEnd::Close(code)),
+            Some(code) => Err(CloseReason::Close(code)),
             None => Ok(()),
         }
     }
@@ -391,7 +395,7 @@ struct HeartbeatSocket<S> {
     pinged: bool,
     /// Received frames that `next` hasn't returned yet.
     texts: Vec<Bytes>,
-    end: Option<SessionEnd>,
+    end: Option<CloseReason>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
@@ -429,11 +433,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
                 Wakeup::Silence => {
                     if !std::mem::take(&mut self.heard) {
                         if self.pinged {
-                            return SocketInput::End(SessionEnd::Close(CloseCode::HeartbeatTimeout));
+                            return SocketInput::End(CloseReason::Close(CloseCode::HeartbeatTimeout));
                         }
                         self.pinged = true;
                         if self.feed_frame(Frame::ping("")).await.is_err() || self.flush().await.is_err() {
-                            return SocketInput::End(SessionEnd::Gone);
+                            return SocketInput::End(CloseReason::Gone);
                         }
                     } else {
                         self.pinged = false;
@@ -452,13 +456,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
             };
             (self.heard, self.pinged) = (true, false);
             let Some(frame) = frame else {
-                self.end = Some(SessionEnd::Gone);
+                self.end = Some(CloseReason::Gone);
                 return;
             };
             match frame.opcode() {
                 OpCode::Text => self.texts.push(frame.into_payload()),
-                OpCode::Binary | OpCode::Continuation => self.end = Some(SessionEnd::Close(CloseCode::Unsupported)),
-                OpCode::Close => self.end = Some(SessionEnd::Gone),
+                OpCode::Binary | OpCode::Continuation => self.end = Some(CloseReason::Close(CloseCode::Unsupported)),
+                OpCode::Close => self.end = Some(CloseReason::Gone),
                 OpCode::Ping | OpCode::Pong => {}
             }
         }
@@ -498,7 +502,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> HeartbeatSocket<S> {
                 self.timer.as_mut().reset(Instant::now() + self.heartbeat);
             }
             match self.end {
-                Some(SessionEnd::Gone) => Poll::Ready(Err(())),
+                Some(CloseReason::Gone) => Poll::Ready(Err(())),
                 _ => Poll::Pending,
             }
         })
