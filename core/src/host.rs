@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::hooks::{Hooks, Settlement};
+use crate::effects::Settlement;
+use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::router::Router;
 use crate::wire::AppId;

@@ -77,9 +77,12 @@ mod bundle;
 mod bus;
 mod clock;
 mod config;
+mod effects;
+mod error_chain;
 mod fetch;
 mod hooks;
 mod host;
+mod keys;
 mod log;
 mod net;
 mod plugin;
@@ -110,8 +113,9 @@ pub use server::{Server, ServerBuilder, ServerError, UnknownApp};
 pub use services::{Secrets, ServiceLimits};
 pub use session::{Incoming, IncomingEvents, LocalError, LocalSession, Sent};
 pub use store::{
-    Append, Appended, CommitError, Dedup, EmbeddedOptions, EmbeddedStore, Found, Head, KeyRange, LogId, Outcome,
-    Position, Read, Store, StoreError, StoredEvent, Submitter, Transaction, Write, conformance as store_conformance,
+    Append, Appended, CommitError, CommitResult, Dedup, DedupEntry, EmbeddedOptions, EmbeddedStore, KeyRange, LogHead,
+    LogId, Position, Read, Store, StoreError, StoredEvent, Submitter, Transaction, Write,
+    conformance as store_conformance,
 };
 pub use wire::{
     ActorId, AppId, CloseCode, ConversationId, DeviceId, ErrorCode, EventId, InvalidId, RequestError, SessionId,
@@ -129,7 +133,7 @@ pub mod internals {
     }
 
     modules! {
-        admin blobs bundle bus clock config fetch hooks host log net plugin router server services session store wire
+        admin blobs bundle bus clock config effects error_chain fetch hooks host keys log net plugin router server services session store wire
         workers
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use courtyard::{
-    AppId, Append, ConversationId, EmbeddedOptions, EmbeddedStore, LogId, Outcome, Position, Store, Transaction,
+    AppId, Append, CommitResult, ConversationId, EmbeddedOptions, EmbeddedStore, LogId, Position, Store, Transaction,
 };
 
 const SEGMENT: &str = "log/0000000001.seg";
@@ -46,7 +46,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
                 dedup: None,
             }],
             touches: Vec::new(),
-            submitter: Box::new(move |outcome: Outcome<'_>| sender.send(outcome.is_ok()).unwrap()),
+            submitter: Box::new(move |outcome: CommitResult<'_>| sender.send(outcome.is_ok()).unwrap()),
         });
         assert!(receiver.recv().unwrap());
     }

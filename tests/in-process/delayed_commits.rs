@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use courtyard::{
-    AppId, Appended, Bus, CommitError, Config, EmbeddedStore, LocalBus, LogId, Notice, Outcome, Server, Store,
+    AppId, Appended, Bus, CommitError, CommitResult, Config, EmbeddedStore, LocalBus, LogId, Notice, Server, Store,
     StoredEvent, Submitter, Subscriber, Transaction,
 };
 use courtyard_tests::{CONVERSATION, Client};
@@ -33,7 +33,7 @@ struct HeldSubmitter {
 }
 
 impl Submitter for HeldSubmitter {
-    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+    fn finish(self: Box<Self>, outcome: CommitResult<'_>) {
         let outcome = outcome.map(<[Appended]>::to_vec);
         self.held.outcomes.lock().unwrap().push((self.submitter, outcome));
         self.held.count.send_modify(|count| *count += 1);
@@ -62,7 +62,7 @@ impl DelayedStore {
         *self.fault.written.lock().unwrap() = None;
         let outcomes = std::mem::take(&mut *self.fault.outcomes.lock().unwrap());
         for (submitter, outcome) in outcomes {
-            submitter.settled(outcome.as_deref().map_err(Clone::clone));
+            submitter.finish(outcome.as_deref().map_err(Clone::clone));
         }
     }
 }
@@ -76,7 +76,7 @@ impl Fault for Arc<Held> {
     fn submit_all(&self, store: &EmbeddedStore, transactions: &mut Vec<Transaction>) {
         if self.written.lock().unwrap().is_some() {
             for transaction in transactions.iter_mut() {
-                let submitter = std::mem::replace(&mut transaction.submitter, Box::new(|_: Outcome<'_>| {}));
+                let submitter = std::mem::replace(&mut transaction.submitter, Box::new(|_: CommitResult<'_>| {}));
                 let held = self.clone();
                 transaction.submitter = Box::new(HeldSubmitter { submitter, held });
             }

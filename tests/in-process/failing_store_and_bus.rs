@@ -52,7 +52,7 @@ impl Fault for Broken {
         }
         for transaction in transactions.drain(..) {
             let failure = CommitError::Failed("no space left on the device".to_owned());
-            transaction.submitter.settled(Err(failure));
+            transaction.submitter.finish(Err(failure));
         }
     }
 }

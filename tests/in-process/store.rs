@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use courtyard::{
-    EmbeddedOptions, EmbeddedStore, Found, Head, LogId, Position, Store, StoreError, StoredEvent, Transaction,
+    DedupEntry, EmbeddedOptions, EmbeddedStore, LogHead, LogId, Position, Store, StoreError, StoredEvent, Transaction,
 };
 
 /// Behaviour that a test puts between the server and its store.
@@ -49,7 +49,7 @@ impl<F: Fault> Store for FaultyStore<F> {
         self.store.scan(start, end, limit, reverse)
     }
 
-    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
+    fn head(&self, log: &LogId) -> Result<LogHead, StoreError> {
         self.store.head(log)
     }
 
@@ -65,7 +65,7 @@ impl<F: Fault> Store for FaultyStore<F> {
         Ok(events)
     }
 
-    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
+    fn find(&self, key: u128) -> Result<Option<DedupEntry>, StoreError> {
         self.store.find(key)
     }
 

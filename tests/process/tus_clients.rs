@@ -272,7 +272,7 @@ async fn an_unusable_bucket_stops_the_start() {
     ] {
         let said = Site::new(&configuration(port, name)).start_fails().await;
         assert!(
-            said.contains(&format!("the bucket \"{name}\" can't be written and read")),
+            said.contains(&format!("can't write and read the bucket \"{name}\"")),
             "{said}"
         );
         assert!(said.contains(reason), "{said}");

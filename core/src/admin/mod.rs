@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::hooks::Settlement;
+use crate::effects::Settlement;
 use crate::net::stopped;
 use crate::plugin::{ManageError, Supervisor};
 use crate::router::Router;

@@ -1,7 +1,8 @@
-//! Blobs: bytes that belong to plugins. What is known about one is in the store, its bytes are sealed parts in an object
-//! store, and clients stream them past the plugins.
+//! Blobs: bytes that belong to plugins. The record of a blob is in the store; its bytes are sealed parts in an object store,
+//! which clients stream without passing through plugins.
 //!
-//! A part is an object that is written once, before the transaction that counts it; what no record counts is never read.
+//! A part is an object that is written once, before the transaction that adds it to a record. A part without a record is
+//! never read.
 
 mod objects;
 mod record;
@@ -17,32 +18,32 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::log::{Draft, key};
-use crate::store::{CommitError, Store, StoreError};
+use crate::keys;
+use crate::store::{CommitError, Draft, Store, StoreError};
 
 pub use objects::{Bucket, BucketKeys, bucket, folder};
-pub use record::{BlobName, Part, Record, find, list, put, remove};
+pub use record::{BlobName, BlobPart, BlobRecord, find, list, put, remove};
 use seal::{BlobKey, MasterKey, SEGMENT, TAG};
 pub use sweep::sweep;
 
-/// Bytes that are read at once.
+/// The bytes that are read at once.
 const PIECE: usize = 16 * SEGMENT;
 
-/// Bytes of the name of a file.
+/// The longest name of a file, in bytes.
 pub const NAME_BYTES: usize = 255;
-/// Bytes of a media type.
+/// The longest media type, in bytes.
 pub const MEDIA_TYPE_BYTES: usize = 127;
 
 /// Limits of blobs. Every one has a key under `[blobs]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobLimits {
-    /// Bytes of one blob.
+    /// The bytes of one blob.
     pub bytes: u64,
-    /// Bytes of one part; an upload that is broken off loses less than that.
+    /// The bytes of one part; an interrupted upload loses less than that.
     pub part_bytes: usize,
-    /// How long an upload may take until it is removed.
+    /// The time after which an unfinished upload is removed.
     pub unfinished: Duration,
-    /// Requests that upload at a time; others are told to come again.
+    /// The number of uploading requests at a time; others are refused as retryable.
     pub uploads: usize,
 }
 
@@ -61,34 +62,34 @@ impl Default for BlobLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobsError {
-    /// The object store refuses.
+    /// The object store failed.
     #[error("the object store failed")]
     Objects(#[from] object_store::Error),
     /// A bucket can't be used.
-    #[error("the bucket {bucket:?} can't be written and read")]
+    #[error("can't write and read the bucket {bucket:?}")]
     Bucket {
-        /// Its name.
+        /// The name of the bucket.
         bucket: String,
-        /// Why.
+        /// The error of the object store.
         source: object_store::Error,
     },
-    /// Connections to a bucket can't be made.
-    #[error("connections to the bucket can't be set up")]
+    /// The connections to a bucket can't be configured.
+    #[error("can't configure connections to the bucket")]
     Connections(#[from] crate::fetch::FetcherError),
-    /// The store refuses.
+    /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// The transaction did not hold.
-    #[error("it can't be committed")]
+    /// The commit failed.
+    #[error("the commit failed")]
     Commit(#[from] CommitError),
-    /// Bytes are not what was written.
+    /// Bytes differ from those that were written.
     #[error("the blob is damaged: {0}")]
     Damaged(&'static str),
     /// The master key can't be used.
     #[error("the key of the blobs can't be used: {0}")]
     Key(String),
-    /// There are blobs under another master key.
-    #[error("the blobs were written with another key")]
+    /// The store has blobs under another master key.
+    #[error("the blobs were written with another key; configure that one")]
     OtherKey,
 }
 
@@ -108,29 +109,29 @@ impl std::fmt::Debug for Blobs {
 }
 
 impl Blobs {
-    /// Keeps the bytes in an object store. The key is read from a file; without one, `made` is read, and made if there is none.
-    /// Waits for the disk.
+    /// Opens the blobs in an object store. The master key is read from the file `given`. Without it, the file `generated` is
+    /// read, or created with a new key. Waits for the disk.
     ///
     /// # Errors
-    /// When the key can't be used, or there are blobs under another key.
+    /// When the key can't be used, or the store has blobs under another key.
     pub fn open(
         store: &Arc<dyn Store>,
         objects: Arc<dyn ObjectStore>,
         given: Option<&Path>,
-        made: &Path,
+        generated: &Path,
         limits: BlobLimits,
     ) -> Result<Self, BlobsError> {
         let master = match given {
             Some(path) => MasterKey::read(path)?,
-            None => MasterKey::read_or_make(made)?,
+            None => MasterKey::read_or_create(generated)?,
         };
         let mut draft = Draft::new(store.clone());
-        match draft.get(key::BLOB_KEY)? {
+        match draft.get(keys::blobs::SECRET)? {
             Some(known) if known[..] != master.fingerprint()[..] => return Err(BlobsError::OtherKey),
             Some(_) => {}
             None => {
                 draft.set(
-                    Bytes::from_static(key::BLOB_KEY),
+                    Bytes::from_static(keys::blobs::SECRET),
                     Some(Bytes::copy_from_slice(master.fingerprint())),
                 );
                 draft.commit_blocking()?;
@@ -149,14 +150,14 @@ impl Blobs {
         &self.limits
     }
 
-    /// Makes the record of a blob that begins.
+    /// Creates the record of a new blob.
     ///
     /// # Errors
-    /// When no key can be made.
-    pub fn begin(&self, name: &BlobName, length: u64) -> Result<Record, BlobsError> {
+    /// When its key can't be created.
+    pub fn begin(&self, name: &BlobName, length: u64) -> Result<BlobRecord, BlobsError> {
         let now_ms = crate::clock::now_ms();
         let unfinished_ms = u64::try_from(self.limits.unfinished.as_millis()).unwrap_or(u64::MAX);
-        Ok(Record {
+        Ok(BlobRecord {
             name: String::new(),
             media_type: String::new(),
             length,
@@ -165,7 +166,7 @@ impl Blobs {
             created_ms: now_ms,
             until_ms: now_ms.saturating_add(unfinished_ms),
             complete: false,
-            key: self.master.make_blob_key(name.id)?,
+            key: self.master.new_blob_key(name.id)?,
             parts: Vec::new(),
         })
     }
@@ -174,14 +175,14 @@ impl Blobs {
     ///
     /// # Errors
     /// See [`BlobsError`].
-    pub async fn write(&self, name: &BlobName, record: &Record, bytes: Bytes) -> Result<Part, BlobsError> {
+    pub async fn write(&self, name: &BlobName, record: &BlobRecord, bytes: Bytes) -> Result<BlobPart, BlobsError> {
         let key = self.master.blob_key(name.id, &record.key)?;
         let nonce: u64 = rand::random();
         let length = u32::try_from(bytes.len()).map_err(|_| BlobsError::Damaged("a part is too large"))?;
-        // Megabytes are sealed in milliseconds, which is too long for the threads of connections.
+        // Sealing megabytes takes milliseconds, too long for the threads of connections.
         let sealed = tokio::task::spawn_blocking(move || key.seal(nonce, &bytes)).await;
-        let sealed = sealed.map_err(|_| BlobsError::Damaged("sealing it panicked"))??;
-        let part = Part { nonce, length };
+        let sealed = sealed.map_err(|_| BlobsError::Damaged("sealing panicked"))??;
+        let part = BlobPart { nonce, length };
         self.objects.put(&object(name, part), PutPayload::from(sealed)).await?;
         Ok(part)
     }
@@ -193,7 +194,7 @@ impl Blobs {
     pub fn read(
         self: &Arc<Self>,
         name: &BlobName,
-        record: &Record,
+        record: &BlobRecord,
         range: Range<u64>,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobsError>> + Send + 'static, BlobsError> {
         let key = Arc::new(self.master.blob_key(name.id, &record.key)?);
@@ -205,7 +206,7 @@ impl Blobs {
             if wanted.start < wanted.end {
                 let mut at = wanted.start - start;
                 while at < wanted.end - start {
-                    // Up to the next multiple, so that no segment is opened twice.
+                    // Up to the next multiple of a piece, so that no segment is opened twice.
                     let next = (at / PIECE as u64 + 1) * PIECE as u64;
                     let to = next.min(wanted.end - start);
                     pieces.push((*part, at..to));
@@ -226,7 +227,7 @@ impl Blobs {
         &self,
         name: &BlobName,
         key: Arc<BlobKey>,
-        part: Part,
+        part: BlobPart,
         range: Range<u64>,
     ) -> Result<Bytes, BlobsError> {
         let (segment, sealed) = (SEGMENT as u64, (SEGMENT + TAG) as u64);
@@ -237,21 +238,21 @@ impl Blobs {
         let expected = wanted.end - wanted.start;
         let bytes = self.objects.get_range(&object(name, part), wanted).await?;
         if bytes.len() as u64 != expected {
-            return Err(BlobsError::Damaged("bytes of it are missing"));
+            return Err(BlobsError::Damaged("some bytes are missing"));
         }
-        // What is in memory fits into a usize.
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let opened = tokio::task::spawn_blocking(move || key.open(part.nonce, place(first), &bytes)).await;
-        let opened = Bytes::from(opened.map_err(|_| BlobsError::Damaged("opening it panicked"))??);
-        let skipped = place(range.start - first * segment);
-        Ok(opened.slice(skipped..skipped + place(range.end - range.start)))
+        // Sizes in memory fit into a usize.
+        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let opened = tokio::task::spawn_blocking(move || key.open(part.nonce, index(first), &bytes)).await;
+        let opened = Bytes::from(opened.map_err(|_| BlobsError::Damaged("opening panicked"))??);
+        let skipped = index(range.start - first * segment);
+        Ok(opened.slice(skipped..skipped + index(range.end - range.start)))
     }
 
-    /// Removes parts that no record counts.
+    /// Removes parts that no record contains.
     ///
     /// # Errors
     /// When the object store fails.
-    pub async fn erase_parts(&self, name: &BlobName, parts: &[Part]) -> Result<(), BlobsError> {
+    pub async fn erase_parts(&self, name: &BlobName, parts: &[BlobPart]) -> Result<(), BlobsError> {
         for part in parts {
             self.objects.delete(&object(name, *part)).await?;
         }
@@ -261,9 +262,9 @@ impl Blobs {
     /// Removes all objects of a blob.
     ///
     /// # Errors
-    /// When the object store fails; what is left can be removed by another try.
+    /// When the object store fails; another call removes the remaining objects.
     pub async fn erase(&self, name: &BlobName) -> Result<(), BlobsError> {
-        let found: Vec<_> = self.objects.list(Some(&place(name))).try_collect().await?;
+        let found: Vec<_> = self.objects.list(Some(&prefix(name))).try_collect().await?;
         for object in found {
             match self.objects.delete(&object.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -274,13 +275,13 @@ impl Blobs {
     }
 }
 
-/// Where the objects of a blob are.
-fn place(name: &BlobName) -> object_store::path::Path {
+/// Returns the path of the objects of a blob.
+fn prefix(name: &BlobName) -> object_store::path::Path {
     [name.app.as_str(), &name.plugin, &name.text()].into_iter().collect()
 }
 
-fn object(name: &BlobName, part: Part) -> object_store::path::Path {
-    place(name).join(format!("{:016x}", part.nonce))
+fn object(name: &BlobName, part: BlobPart) -> object_store::path::Path {
+    prefix(name).join(format!("{:016x}", part.nonce))
 }
 
 #[cfg(test)]

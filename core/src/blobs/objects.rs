@@ -1,4 +1,4 @@
-//! Where objects are: a folder, or a bucket of S3 or of what speaks its protocol.
+//! Object stores: a folder, or a bucket of S3 or a compatible server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,36 +24,36 @@ use super::BlobsError;
 use crate::fetch::{FetcherError, tls_config};
 use crate::store::StoreError;
 
-/// How long a connection to a bucket may take to be made.
+/// The time to establish a connection to a bucket.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long connections to a bucket are kept for the next request.
+/// How long an idle connection to a bucket stays open.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often a request to a bucket is sent again, and until when it may be.
+/// How often a request to a bucket is repeated, and until when.
 const RETRIES: usize = 4;
 const RETRIED: Duration = Duration::from_secs(20);
 
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// Its name.
+    /// The name of the bucket.
     pub name: String,
-    /// Where it is.
+    /// The region.
     pub region: String,
-    /// The server, with `http://` or `https://`; that of AWS without one.
+    /// The server, with `http://` or `https://`; none for AWS.
     pub endpoint: Option<String>,
-    /// What the names of all objects begin with; may be empty.
+    /// The prefix of the names of all objects; may be empty.
     pub prefix: String,
-    /// What requests are signed with. Without them they are those of the role of the machine, which AWS tells it.
+    /// The keys that sign requests; none for those of the machine's role, from the metadata service of AWS.
     pub keys: Option<BucketKeys>,
-    /// Whether the endpoint is that of the bucket alone (`https://BUCKET.HOST`), instead of its path beginning with the bucket.
+    /// Whether the endpoint is that of the bucket (`https://BUCKET.HOST`). Otherwise paths begin with the bucket.
     pub virtual_hosted: bool,
-    /// Files of root certificates that are trusted besides those of the system.
+    /// Files with root certificates that are trusted besides those of the system.
     pub roots: Vec<PathBuf>,
-    /// How long a request may take.
+    /// The time of a request.
     pub timeout: Duration,
 }
 
-/// What requests to a bucket are signed with.
+/// The keys that sign requests to a bucket.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BucketKeys {
     /// The id of the key.
@@ -68,14 +68,14 @@ impl std::fmt::Debug for BucketKeys {
     }
 }
 
-/// Opens a folder, which is made if need be. Waits for the disk.
+/// Opens a folder; creates it if it doesn't exist. Waits for the disk.
 ///
 /// # Errors
 /// When it can't be used.
 pub fn folder(path: &Path) -> Result<Arc<dyn ObjectStore>, BlobsError> {
     let failed = |error: std::io::Error| {
         BlobsError::Store(StoreError::Io {
-            context: format!("making {}", path.display()),
+            context: format!("creating {}", path.display()),
             cause: error,
         })
     };
@@ -86,10 +86,10 @@ pub fn folder(path: &Path) -> Result<Arc<dyn ObjectStore>, BlobsError> {
     Ok(Arc::new(objects))
 }
 
-/// Opens a bucket, and sees whether it can be written and read.
+/// Opens a bucket, and checks that it can be written and read.
 ///
 /// # Errors
-/// When it can't be reached or used.
+/// When it can't be reached, written or read.
 pub async fn bucket(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, BlobsError> {
     let unusable = |source: object_store::Error| BlobsError::Bucket {
         bucket: bucket.name.clone(),
@@ -105,9 +105,9 @@ pub async fn bucket(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, BlobsError>
         .with_region(&bucket.region)
         .with_virtual_hosted_style_request(bucket.virtual_hosted)
         .with_retry(retry)
-        .with_http_connector(Connector::new(bucket)?);
+        .with_http_connector(BucketConnector::new(bucket)?);
     if let Some(endpoint) = &bucket.endpoint {
-        // Whether that may be `http` is the configuration's to say.
+        // The configuration decides whether `http` is allowed.
         builder = builder.with_endpoint(endpoint).with_allow_http(true);
     }
     if let Some(keys) = &bucket.keys {
@@ -120,30 +120,30 @@ pub async fn bucket(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, BlobsError>
     Ok(Arc::new(objects))
 }
 
-/// Writes an object, reads it, and removes it.
+/// Writes an object, reads it, and deletes it.
 async fn check(objects: &dyn ObjectStore) -> Result<(), object_store::Error> {
-    // Others may be starting at the same time.
-    let place = object_store::path::Path::from(format!("check/{:032x}", rand::random::<u128>()));
-    objects.put(&place, PutPayload::from_static(b"courtyard")).await?;
-    let written = objects.get_range(&place, 0..9).await?;
-    objects.delete(&place).await?;
+    // A random name, since other hosts may start at the same time.
+    let path = object_store::path::Path::from(format!("check/{:032x}", rand::random::<u128>()));
+    objects.put(&path, PutPayload::from_static(b"courtyard")).await?;
+    let written = objects.get_range(&path, 0..9).await?;
+    objects.delete(&path).await?;
     if &written[..] == b"courtyard" {
         return Ok(());
     }
     Err(object_store::Error::Generic {
         store: "S3",
-        source: "what was written is not what is read".into(),
+        source: "the bytes that were read differ from those that were written".into(),
     })
 }
 
-/// Sends the requests of the object store over the same parts as everything else here.
+/// Sends the requests of the object store through the HTTP client of the core.
 #[derive(Clone, Debug)]
-struct Connector {
+struct BucketConnector {
     client: Client<HttpsConnector<Plain>, HttpRequestBody>,
     timeout: Duration,
 }
 
-impl Connector {
+impl BucketConnector {
     fn new(bucket: &Bucket) -> Result<Self, FetcherError> {
         let is_plain = bucket.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
         let tls = if is_plain {
@@ -183,7 +183,7 @@ impl Connector {
             HttpError::new(kind, error)
         })?;
         let (parts, body) = response.into_parts();
-        // Parts are read in pieces of a megabyte, so that nothing large is kept here.
+        // Parts are read in pieces of a megabyte, so that nothing large stays in memory.
         let body = body.collect().await;
         let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error))?;
         let body = Full::new(body.to_bytes()).map_err(|never| match never {});
@@ -191,14 +191,14 @@ impl Connector {
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for BucketConnector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))
     }
 }
 
 #[async_trait]
-impl HttpService for Connector {
+impl HttpService for BucketConnector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let late = |error| HttpError::new(HttpErrorKind::Timeout, error);
         tokio::time::timeout(self.timeout, self.send(request))

@@ -1,33 +1,33 @@
-//! What the store knows about a blob.
+//! The records of blobs in the store.
 
 use bytes::Bytes;
 use courtyard_plugin_sdk as sdk;
 use serde::{Deserialize, Serialize};
 
 use super::BlobsError;
-use crate::log::{Draft, key};
-use crate::store::StoreError;
+use crate::keys;
+use crate::store::{Draft, StoreError, encode};
 use crate::wire::{AppId, ConversationId};
 
-/// Names a blob: its app, the plugin that it belongs to, and its id.
+/// Identifies a blob: by its app, the plugin that owns it, and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BlobName {
     /// The tenant.
     pub app: AppId,
     /// The plugin.
     pub plugin: String,
-    /// Unique in the host; sorts by when it was begun.
+    /// Unique in the host; sorts by the time of creation.
     pub id: u128,
 }
 
 impl BlobName {
-    /// Names a blob that begins now.
+    /// Returns a new name.
     #[must_use]
     pub fn new(app: AppId, plugin: &str) -> Self {
         Self {
             app,
             plugin: plugin.to_owned(),
-            id: ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0,
+            id: crate::clock::new_ulid().0,
         }
     }
 
@@ -37,10 +37,10 @@ impl BlobName {
         ulid::Ulid(self.id).to_string()
     }
 
-    /// Reads an id as clients and plugins write it.
+    /// Parses an id as clients and plugins write it.
     #[must_use]
     pub fn parse(app: AppId, plugin: &str, id: &str) -> Option<Self> {
-        // The one spelling that `text` gives, so that a blob has one address.
+        // Only the spelling of `text`, so that a blob has one address.
         let parsed = ulid::Ulid::from_string(id)
             .ok()
             .filter(|parsed| parsed.to_string() == id)?;
@@ -51,55 +51,55 @@ impl BlobName {
         })
     }
 
-    /// Returns where the record is.
+    /// Returns the key of the record.
     #[must_use]
     pub fn key(&self) -> Bytes {
-        key::blob(&self.app, &self.plugin, self.id)
+        keys::blobs::record(&self.app, &self.plugin, self.id)
     }
 }
 
-/// Some of the bytes of a blob: one object.
+/// A part of a blob: one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Names the object, and is what its nonces begin with: no two parts of a blob have the same.
+pub struct BlobPart {
+    /// The number of the part. Names the object, and begins the nonces of its segments; unique in the blob.
     pub nonce: u64,
-    /// How many bytes, before they are sealed.
+    /// The length in bytes, before sealing.
     pub length: u32,
 }
 
-/// What is known about a blob: postcard.
+/// The record of a blob: postcard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct BlobRecord {
     /// The name of the file; may be empty.
     pub name: String,
-    /// As whoever uploads it says; may be empty.
+    /// The media type by the uploader; may be empty.
     pub media_type: String,
-    /// How many bytes it has, or will have.
+    /// The length in bytes, once the blob is complete.
     pub length: u64,
-    /// The actor who uploads it; empty for one that the plugin wrote.
+    /// The uploading actor; empty if the plugin wrote the blob.
     pub uploader: String,
-    /// The conversation that it is for.
+    /// The conversation of the blob.
     pub conversation: Option<u128>,
-    /// When it was begun, in milliseconds since 1970.
+    /// The time of creation, in milliseconds since 1970.
     pub created_ms: u64,
-    /// When it is removed, in milliseconds since 1970; 0 for never.
+    /// The time of expiry, in milliseconds since 1970; 0 for never.
     pub until_ms: u64,
-    /// Whether all bytes are there and the plugin took it.
+    /// Whether all bytes were stored and the plugin accepted the blob.
     pub complete: bool,
-    /// The key of its bytes, under the master key.
+    /// The key of its bytes, sealed under the master key.
     pub key: Vec<u8>,
-    /// Where its bytes are, in order.
-    pub parts: Vec<Part>,
+    /// The parts, in order.
+    pub parts: Vec<BlobPart>,
 }
 
-impl Record {
-    /// Returns how many bytes are there.
+impl BlobRecord {
+    /// Returns the number of stored bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.parts.iter().map(|part| u64::from(part.length)).sum()
     }
 
-    /// Returns the conversation that it is for, as clients write it; empty for none.
+    /// Returns the conversation as clients write it; empty for none.
     #[must_use]
     pub fn conversation_text(&self) -> String {
         let text = |id| ConversationId(id).to_string();
@@ -122,16 +122,15 @@ impl Record {
     }
 
     fn encode(&self) -> Bytes {
-        // Writing into a vector has no way to fail.
-        postcard::to_stdvec(self).unwrap_or_default().into()
+        encode(self)
     }
 
-    /// Reads a record.
+    /// Decodes a record.
     ///
     /// # Errors
-    /// When the bytes are none.
+    /// When the bytes are damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, BlobsError> {
-        postcard::from_bytes(bytes).map_err(|_| BlobsError::Damaged("the record can't be read"))
+        postcard::from_bytes(bytes).map_err(|_| BlobsError::Damaged("the record is damaged"))
     }
 }
 
@@ -139,15 +138,15 @@ impl Record {
 ///
 /// # Errors
 /// When the store fails, or the record is damaged.
-pub fn find(draft: &mut Draft, name: &BlobName) -> Result<Option<Record>, BlobsError> {
+pub fn find(draft: &mut Draft, name: &BlobName) -> Result<Option<BlobRecord>, BlobsError> {
     let stored = draft.get(name.key())?;
-    stored.map(|stored| Record::decode(&stored)).transpose()
+    stored.map(|stored| BlobRecord::decode(&stored)).transpose()
 }
 
-/// Writes what is known about a blob in a transaction; `before` is what was known.
-pub fn put(draft: &mut Draft, name: &BlobName, before: Option<&Record>, now: &Record) {
-    let expiry = |record: &Record| {
-        (record.until_ms != 0).then(|| key::blob_expiry(record.until_ms, &name.app, &name.plugin, name.id))
+/// Writes the record of a blob in a transaction; `before` is the record that it replaces.
+pub fn put(draft: &mut Draft, name: &BlobName, before: Option<&BlobRecord>, now: &BlobRecord) {
+    let expiry = |record: &BlobRecord| {
+        (record.until_ms != 0).then(|| keys::blobs::expiry(record.until_ms, &name.app, &name.plugin, name.id))
     };
     let (was, is) = (before.and_then(expiry), expiry(now));
     if was != is {
@@ -161,19 +160,22 @@ pub fn put(draft: &mut Draft, name: &BlobName, before: Option<&Record>, now: &Re
     draft.set(name.key(), Some(now.encode()));
 }
 
-/// Removes a blob in a transaction; its objects are removed afterwards.
-pub fn remove(draft: &mut Draft, name: &BlobName, record: &Record) {
+/// Removes the record of a blob in a transaction; the sweep removes the objects later.
+pub fn remove(draft: &mut Draft, name: &BlobName, record: &BlobRecord) {
     if record.until_ms != 0 {
         draft.set(
-            key::blob_expiry(record.until_ms, &name.app, &name.plugin, name.id),
+            keys::blobs::expiry(record.until_ms, &name.app, &name.plugin, name.id),
             None,
         );
     }
     draft.set(name.key(), None);
-    draft.set(key::garbage(&name.app, &name.plugin, name.id), Some(Bytes::new()));
+    draft.set(
+        keys::blobs::garbage(&name.app, &name.plugin, name.id),
+        Some(Bytes::new()),
+    );
 }
 
-/// Lists up to `limit` blobs of a plugin behind an id, in the order in which they were begun.
+/// Lists up to `limit` blobs of a plugin after an id, in the order of their creation.
 ///
 /// # Errors
 /// When the store fails, or a record is damaged.
@@ -183,22 +185,23 @@ pub fn list(
     plugin: &str,
     after: Option<u128>,
     limit: usize,
-) -> Result<Vec<(BlobName, Record)>, BlobsError> {
-    let (first, end) = key::blobs(app, plugin);
+) -> Result<Vec<(BlobName, BlobRecord)>, BlobsError> {
+    let (first, end) = keys::blobs::records(app, plugin);
     let start = match after {
         Some(u128::MAX) => return Ok(Vec::new()),
-        Some(after) => key::blob(app, plugin, after + 1),
+        Some(after) => keys::blobs::record(app, plugin, after + 1),
         None => first,
     };
     let found = draft.scan(start, end, limit, false)?;
     let blob = |(key, value): (Bytes, Bytes)| {
-        let id = key::id_of_blob(&key).ok_or(StoreError::Index("a key of a blob is too short".to_owned()))?;
+        let id =
+            keys::blobs::id_of_record(&key).ok_or(StoreError::Index("the key of a blob is too short".to_owned()))?;
         let name = BlobName {
             app: app.clone(),
             plugin: plugin.to_owned(),
             id,
         };
-        Ok((name, Record::decode(&value)?))
+        Ok((name, BlobRecord::decode(&value)?))
     };
     found.into_iter().map(blob).collect()
 }

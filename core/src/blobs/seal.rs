@@ -1,29 +1,30 @@
-//! Encryption of the bytes of blobs: AES-256-GCM (NIST SP 800-38D), one key for each blob, which is kept under a master key.
+//! Encryption of the bytes of blobs: AES-256-GCM (NIST SP 800-38D), with one key for each blob, sealed under a master key.
 //!
-//! A part is sealed in segments of [`SEGMENT`] bytes, so that a range is read without the rest. The nonce of a segment is the
-//! number of its part, which is random, and its place in the part; nothing is ever sealed twice under one nonce.
+//! A part is sealed in segments of [`SEGMENT`] bytes, so that a range can be read alone. The nonce of a segment is the random
+//! number of its part and its index in the part; no nonce is used twice with one key.
 
 use std::io::Write;
 use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 
 use super::BlobsError;
 
-/// Bytes that are sealed together.
+/// The bytes of a segment, before sealing.
 pub(super) const SEGMENT: usize = 64 << 10;
-/// Bytes that sealing adds to each segment.
+/// The bytes that sealing adds to each segment.
 pub(super) const TAG: usize = 16;
-/// Bytes of a key.
+/// The bytes of a key.
 const KEY: usize = 32;
 
 fn aes(key: &[u8]) -> Result<LessSafeKey, BlobsError> {
-    let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| BlobsError::Damaged("a key has another length"))?;
+    let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| BlobsError::Damaged("a key has a wrong length"))?;
     Ok(LessSafeKey::new(key))
 }
 
-/// The key that the keys of all blobs are kept under.
+/// The key that seals the keys of all blobs.
 pub(super) struct MasterKey {
     aes: LessSafeKey,
     fingerprint: [u8; 32],
@@ -43,24 +44,20 @@ impl MasterKey {
     /// Reads the key from a file of 64 hexadecimal digits.
     pub(super) fn read(path: &Path) -> Result<Self, BlobsError> {
         let text = std::fs::read_to_string(path).map_err(|error| BlobsError::Key(error.to_string()))?;
-        let wrong = || BlobsError::Key("it is no 64 hexadecimal digits".to_owned());
-        let text = text.trim().as_bytes();
-        let mut key = [0; KEY];
-        if text.len() != 2 * KEY {
-            return Err(wrong());
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
+        match bytes.and_then(|bytes| <[u8; KEY]>::try_from(bytes).ok()) {
+            Some(key) => Self::new(&key),
+            None => Err(BlobsError::Key(
+                "the file must contain 64 hexadecimal digits".to_owned(),
+            )),
         }
-        for (byte, digits) in key.iter_mut().zip(text.chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Self::new(&key)
     }
 
-    /// Reads the key from a file; makes the file, with a new key, if there is none.
-    pub(super) fn read_or_make(path: &Path) -> Result<Self, BlobsError> {
+    /// Reads the key from a file; creates the file with a new key if it doesn't exist.
+    pub(super) fn read_or_create(path: &Path) -> Result<Self, BlobsError> {
         if !path.exists() {
             let key: [u8; KEY] = rand::random();
-            let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = HEXLOWER.encode(&key);
             let mut options = std::fs::OpenOptions::new();
             options.write(true).create_new(true);
             #[cfg(unix)]
@@ -74,13 +71,13 @@ impl MasterKey {
         Self::read(path)
     }
 
-    /// Returns what tells this key from others, and does not tell the key.
+    /// Returns a hash that identifies the key without revealing it.
     pub(super) fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
 
-    /// Makes the key of a blob; returns it as the record keeps it.
-    pub(super) fn make_blob_key(&self, id: u128) -> Result<Vec<u8>, BlobsError> {
+    /// Creates the key of a blob; returns it sealed, for the record.
+    pub(super) fn new_blob_key(&self, id: u128) -> Result<Vec<u8>, BlobsError> {
         let mut key: Vec<u8> = rand::random::<[u8; KEY]>().to_vec();
         let nonce: [u8; NONCE_LEN] = rand::random();
         let sealed = self.aes.seal_in_place_append_tag(
@@ -92,10 +89,10 @@ impl MasterKey {
         Ok([&nonce[..], &key].concat())
     }
 
-    /// Reads the key of a blob from what the record keeps.
-    pub(super) fn blob_key(&self, id: u128, kept: &[u8]) -> Result<BlobKey, BlobsError> {
+    /// Opens the sealed key of a blob.
+    pub(super) fn blob_key(&self, id: u128, sealed_key: &[u8]) -> Result<BlobKey, BlobsError> {
         const DAMAGED: BlobsError = BlobsError::Damaged("its key can't be opened");
-        let (nonce, sealed) = kept.split_at_checked(NONCE_LEN).ok_or(DAMAGED)?;
+        let (nonce, sealed) = sealed_key.split_at_checked(NONCE_LEN).ok_or(DAMAGED)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DAMAGED)?;
         let mut sealed = sealed.to_vec();
         let aad = Aad::from(id.to_be_bytes());
@@ -131,7 +128,7 @@ impl BlobKey {
         Ok(sealed)
     }
 
-    /// Opens whole segments of a part, the first of which has a number.
+    /// Opens whole segments of a part, the first of which has the index `first`.
     pub(super) fn open(&self, part: u64, first: usize, sealed: &[u8]) -> Result<Vec<u8>, BlobsError> {
         let mut bytes = Vec::with_capacity(sealed.len());
         for (index, segment) in sealed.chunks(SEGMENT + TAG).enumerate() {
@@ -139,7 +136,7 @@ impl BlobKey {
             let opened = self
                 .0
                 .open_in_place(nonce(part, first + index), Aad::empty(), &mut segment);
-            bytes.extend_from_slice(opened.map_err(|_| BlobsError::Damaged("its bytes are not what was written"))?);
+            bytes.extend_from_slice(opened.map_err(|_| BlobsError::Damaged("its bytes were changed"))?);
         }
         Ok(bytes)
     }
@@ -150,23 +147,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_shows_nothing_and_opens_from_any_segment() {
+    fn sealed_bytes_reveal_nothing_and_open_from_any_segment() {
         let master = MasterKey::new(&[7; 32]).unwrap();
-        let kept = master.make_blob_key(1).unwrap();
-        let key = master.blob_key(1, &kept).unwrap();
+        let sealed_key = master.new_blob_key(1).unwrap();
+        let key = master.blob_key(1, &sealed_key).unwrap();
         let bytes: Vec<u8> = (0..=250).cycle().take(3 * SEGMENT + 5).collect();
         let sealed = key.seal(9, &bytes).unwrap();
         assert!(!sealed.windows(16).any(|window| window == &bytes[..16]));
         assert_eq!(key.open(9, 0, &sealed).unwrap(), bytes);
-        let behind = 2 * (SEGMENT + TAG);
-        assert_eq!(key.open(9, 2, &sealed[behind..]).unwrap(), &bytes[2 * SEGMENT..]);
+        let after = 2 * (SEGMENT + TAG);
+        assert_eq!(key.open(9, 2, &sealed[after..]).unwrap(), &bytes[2 * SEGMENT..]);
     }
 
     #[test]
-    fn what_was_changed_moved_or_cut_does_not_open() {
+    fn changed_moved_or_truncated_bytes_do_not_open() {
         let master = MasterKey::new(&[7; 32]).unwrap();
-        let kept = master.make_blob_key(1).unwrap();
-        let key = master.blob_key(1, &kept).unwrap();
+        let sealed_key = master.new_blob_key(1).unwrap();
+        let key = master.blob_key(1, &sealed_key).unwrap();
         let sealed = key.seal(9, &vec![1; SEGMENT + 5]).unwrap();
         let mut flipped = sealed.clone();
         flipped[100] ^= 1;
@@ -174,21 +171,21 @@ mod tests {
         assert!(key.open(8, 0, &sealed).is_err());
         assert!(key.open(9, 1, &sealed).is_err());
         assert!(key.open(9, 0, &sealed[..sealed.len() - 1]).is_err());
-        // The key of one blob is none of another, nor under another master key.
-        assert!(master.blob_key(2, &kept).is_err());
-        assert!(MasterKey::new(&[8; 32]).unwrap().blob_key(1, &kept).is_err());
+        // A sealed key opens only for its blob and under its master key.
+        assert!(master.blob_key(2, &sealed_key).is_err());
+        assert!(MasterKey::new(&[8; 32]).unwrap().blob_key(1, &sealed_key).is_err());
     }
 
     #[test]
-    fn a_key_file_is_made_once_and_must_be_one() {
+    fn a_key_file_is_created_once_and_must_be_valid() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blobs.key");
-        let made = MasterKey::read_or_make(&path).unwrap();
+        let made = MasterKey::read_or_create(&path).unwrap();
         assert_eq!(
-            MasterKey::read_or_make(&path).unwrap().fingerprint(),
+            MasterKey::read_or_create(&path).unwrap().fingerprint(),
             made.fingerprint()
         );
         std::fs::write(&path, "short").unwrap();
-        assert!(matches!(MasterKey::read_or_make(&path), Err(BlobsError::Key(_))));
+        assert!(matches!(MasterKey::read_or_create(&path), Err(BlobsError::Key(_))));
     }
 }

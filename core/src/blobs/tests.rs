@@ -4,13 +4,13 @@ use super::*;
 use crate::store::{EmbeddedOptions, EmbeddedStore};
 use crate::wire::AppId;
 
-struct Place {
+struct TestBlobs {
     folder: tempfile::TempDir,
     store: Arc<dyn Store>,
     blobs: Arc<Blobs>,
 }
 
-async fn place() -> Place {
+async fn open_blobs() -> TestBlobs {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let runtime = tokio::runtime::Handle::current();
@@ -24,10 +24,10 @@ async fn place() -> Place {
     })
     .await
     .unwrap();
-    Place { folder, store, blobs }
+    TestBlobs { folder, store, blobs }
 }
 
-impl Place {
+impl TestBlobs {
     async fn commit(&self, work: impl FnOnce(&mut Draft) + Send + 'static) {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || {
@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// Writes a blob in parts of these lengths.
-    async fn blob(&self, lengths: &[usize]) -> (BlobName, Record, Vec<u8>) {
+    async fn blob(&self, lengths: &[usize]) -> (BlobName, BlobRecord, Vec<u8>) {
         let name = BlobName::new(AppId::default_app(), "files");
         let whole: usize = lengths.iter().sum();
         let bytes: Vec<u8> = (0..=250).cycle().take(whole).collect();
@@ -55,7 +55,7 @@ impl Place {
         (name, record, bytes)
     }
 
-    async fn read(&self, name: &BlobName, record: &Record, range: Range<u64>) -> Result<Vec<u8>, BlobsError> {
+    async fn read(&self, name: &BlobName, record: &BlobRecord, range: Range<u64>) -> Result<Vec<u8>, BlobsError> {
         let mut stream = Box::pin(self.blobs.read(name, record, range)?);
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await {
@@ -82,9 +82,9 @@ impl Place {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_range_is_what_was_written() {
-    let place = place().await;
-    let (name, record, bytes) = place.blob(&[PIECE + 7, 1, SEGMENT, 2 * PIECE - 1]).await;
+async fn any_range_can_be_read() {
+    let test = open_blobs().await;
+    let (name, record, bytes) = test.blob(&[PIECE + 7, 1, SEGMENT, 2 * PIECE - 1]).await;
     let whole = bytes.len() as u64;
     let piece = PIECE as u64;
     for range in [
@@ -99,7 +99,7 @@ async fn any_range_is_what_was_written() {
     ] {
         let index = |at: u64| usize::try_from(at).unwrap();
         let (from, to) = (index(range.start), index(range.end));
-        let read = place.read(&name, &record, range.clone()).await.unwrap();
+        let read = test.read(&name, &record, range.clone()).await.unwrap();
         assert!(read == bytes[from..to], "{range:?}");
     }
     assert_eq!(record.offset(), whole);
@@ -107,54 +107,53 @@ async fn any_range_is_what_was_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_show_no_plain_bytes_and_a_flipped_bit_is_an_error() {
-    let place = place().await;
-    let (name, record, bytes) = place.blob(&[100_000]).await;
-    let files = place.files();
+    let test = open_blobs().await;
+    let (name, record, bytes) = test.blob(&[100_000]).await;
+    let files = test.files();
     assert_eq!(files.len(), 1);
     let mut stored = std::fs::read(&files[0]).unwrap();
     assert!(!stored.windows(32).any(|window| window == &bytes[..32]));
     stored[90_000] ^= 4;
     std::fs::write(&files[0], &stored).unwrap();
-    // The first segment is as it was.
-    assert!(place.read(&name, &record, 0..10).await.is_ok());
+    // The first segment is unchanged.
+    assert!(test.read(&name, &record, 0..10).await.is_ok());
     assert!(matches!(
-        place.read(&name, &record, 0..100_000).await,
+        test.read(&name, &record, 0..100_000).await,
         Err(BlobsError::Damaged(_))
     ));
     std::fs::write(&files[0], &stored[..70_000]).unwrap();
-    assert!(place.read(&name, &record, 0..100_000).await.is_err());
+    assert!(test.read(&name, &record, 0..100_000).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_removed_or_over_leaves_no_files() {
-    let place = place().await;
-    let (removed, record, _) = place.blob(&[10, 10]).await;
-    let (over, late, _) = place.blob(&[10]).await;
-    let (stays, ..) = place.blob(&[10]).await;
-    assert_eq!(place.files().len(), 4);
+async fn removed_and_expired_blobs_leave_no_files() {
+    let test = open_blobs().await;
+    let (removed, record, _) = test.blob(&[10, 10]).await;
+    let (over, late, _) = test.blob(&[10]).await;
+    let (stays, ..) = test.blob(&[10]).await;
+    assert_eq!(test.files().len(), 4);
     let (name, other) = (removed.clone(), over.clone());
-    place
-        .commit(move |draft| {
-            remove(draft, &name, &record);
-            let now = Record {
-                until_ms: 1,
-                ..late.clone()
-            };
-            put(draft, &other, Some(&late), &now);
-        })
-        .await;
-    sweep::round(&place.store, &place.blobs).await.unwrap();
-    assert_eq!(place.files().len(), 1);
+    test.commit(move |draft| {
+        remove(draft, &name, &record);
+        let now = BlobRecord {
+            until_ms: 1,
+            ..late.clone()
+        };
+        put(draft, &other, Some(&late), &now);
+    })
+    .await;
+    sweep::sweep_once(&test.store, &test.blobs).await.unwrap();
+    assert_eq!(test.files().len(), 1);
     for (name, there) in [(&removed, false), (&over, false), (&stays, true)] {
-        assert_eq!(place.store.get(&name.key()).unwrap().is_some(), there);
+        assert_eq!(test.store.get(&name.key()).unwrap().is_some(), there);
     }
-    assert!(place.store.scan(b"g", b"h", 9, false).unwrap().is_empty());
+    assert!(test.store.scan(b"g", b"h", 9, false).unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_of_another_key_are_not_opened() {
-    let place = place().await;
-    let (store, path) = (place.store.clone(), place.folder.path().to_owned());
+    let test = open_blobs().await;
+    let (store, path) = (test.store.clone(), test.folder.path().to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         let other = path.join("other.key");
         let objects = super::folder(&path.join("blobs")).unwrap();

@@ -1,4 +1,4 @@
-//! Which addresses are on the public internet, and what the operator opens besides.
+//! Which addresses are on the public internet, and which others the operator opens.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Host;
 
-/// Whom an address belongs to.
+/// The kind of network that an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Anybody on the internet.
+    /// The internet.
     Public,
     /// This machine or its network.
     Local,
-    /// What no name should lead to: link-local addresses, metadata services, tunnels, reserved ranges.
+    /// Addresses that no name should resolve to: link-local, metadata services, tunnels, reserved ranges.
     Special,
-    /// Nobody: it stands for several machines or for none.
+    /// Addresses of several machines or of none: multicast, broadcast, unspecified.
     Never,
 }
 
@@ -27,7 +27,7 @@ const V4: [(Ipv4Net, Scope); 20] = [
     v4([0, 0, 0, 0], 8, Never),
     v4([224, 0, 0, 0], 4, Never),
     v4([255, 255, 255, 255], 32, Never),
-    // Metadata services of Alibaba and Azure outside of the link-local range: before the ranges that they are in.
+    // Metadata services of Alibaba and Azure outside of the link-local range; before the ranges that contain them.
     v4([100, 100, 100, 200], 32, Special),
     v4([168, 63, 129, 16], 32, Special),
     v4([10, 0, 0, 0], 8, Local),
@@ -75,7 +75,7 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], bits: u8, scope: Scope) -> (Ipv6
     (Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits), scope)
 }
 
-/// Says whom an address belongs to; IPv4 in IPv6 counts as what a packet would reach.
+/// Returns the kind of an address. IPv4 in IPv6 counts as the IPv4 address that a packet would reach.
 pub(super) fn scope(address: IpAddr) -> Scope {
     match address.to_canonical() {
         IpAddr::V4(address) => scope_v4(address),
@@ -101,45 +101,45 @@ fn scope_v4(address: Ipv4Addr) -> Scope {
     listed.map_or(Scope::Public, |(_, scope)| *scope)
 }
 
-/// Opens addresses that are not public to hosts that are granted as well. On its own it grants nothing.
+/// Opens addresses that aren't public to granted hosts. On its own it grants nothing.
 ///
-/// | text | what a granted host may lead to |
+/// | text | a granted host may resolve to |
 /// |---|---|
 /// | `10.0.0.0/8`, `fd00::/8` | any address of this network |
 /// | `10.1.2.3`, `10.1.2.3:8080`, `[fd00::1]:8080` | this address, on any or one port |
-/// | `db.internal`, `localhost:9000` | whatever *this name* resolves to, if it is loopback, private (RFC 1918), carrier-grade or unique-local |
+/// | `db.internal`, `localhost:9000` | all addresses of *this name* that are loopback, private (RFC 1918), carrier-grade or unique-local |
 ///
 /// Link-local addresses, metadata services, documentation, benchmarking, tunnel and reserved ranges open only to a network
-/// or an address; multicast, broadcast and unspecified addresses never do.
+/// or an address. Multicast, broadcast and unspecified addresses never open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateRule {
-    to: To,
+    to: PrivateTarget,
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum To {
+enum PrivateTarget {
     Net(IpNet),
     Name(String),
 }
 
-/// Why a text is no [`PrivateRule`].
+/// Why a text is not a [`PrivateRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateError {
-    /// What is before the slash or after it is wrong.
-    #[error("{0:?} is no network; write an address and the number of its bits, as in \"10.0.0.0/8\"")]
+    /// The part before or after the slash is invalid.
+    #[error("{0:?} is not a network; write an address and the number of its bits, as in \"10.0.0.0/8\"")]
     Network(String),
     /// The address has bits outside of the network.
-    #[error("{0:?} is an address within a network; the network is {1}")]
+    #[error("{0:?} is an address within a network; write the network {1}")]
     HostBits(String, IpNet),
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("{0:?} has no port from 1 to 65535 after the colon")]
     Port(String),
     /// The host is neither an address nor a name.
     #[error("{0:?} is neither a network nor an address nor a name; write as in \"10.0.0.0/8\" or \"localhost:9000\"")]
     Host(String),
-    /// The address stands for several machines or for none.
+    /// The address is multicast, broadcast or unspecified.
     #[error("{0} is a multicast, broadcast or unspecified address, which can't be opened")]
     Never(IpAddr),
 }
@@ -154,7 +154,7 @@ impl FromStr for PrivateRule {
                 return Err(PrivateError::HostBits(text.to_owned(), net.trunc()));
             }
             return Ok(Self {
-                to: To::Net(net),
+                to: PrivateTarget::Net(net),
                 port: None,
             });
         }
@@ -176,7 +176,7 @@ impl FromStr for PrivateRule {
         };
         match Host::parse(name) {
             Ok(Host::Domain(name)) if !name.contains('*') && !name.is_empty() => Ok(Self {
-                to: To::Name(name.strip_suffix('.').unwrap_or(&name).to_owned()),
+                to: PrivateTarget::Name(name.strip_suffix('.').unwrap_or(&name).to_owned()),
                 port,
             }),
             _ => Err(PrivateError::Host(text.to_owned())),
@@ -189,19 +189,19 @@ impl PrivateRule {
         match scope(address) {
             Never => Err(PrivateError::Never(address)),
             _ => Ok(Self {
-                to: To::Net(address.to_canonical().into()),
+                to: PrivateTarget::Net(address.to_canonical().into()),
                 port,
             }),
         }
     }
 
-    /// Whether a name may lead to an address that is not public.
+    /// Returns whether this opens an address that isn't public to a name.
     pub(super) fn opens(&self, name: &str, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let scope = scope(ip);
         let opened = match &self.to {
-            To::Net(net) => net.contains(&ip) && scope != Never,
-            To::Name(opened) => opened == name && scope == Local,
+            PrivateTarget::Net(net) => net.contains(&ip) && scope != Never,
+            PrivateTarget::Name(opened) => opened == name && scope == Local,
         };
         opened && self.port.is_none_or(|port| port == address.port())
     }
@@ -210,10 +210,10 @@ impl PrivateRule {
 impl fmt::Display for PrivateRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.to, self.port) {
-            (To::Net(net), None) => write!(f, "{net}"),
-            (To::Net(net), Some(port)) => write!(f, "{}", SocketAddr::new(net.addr(), port)),
-            (To::Name(name), None) => f.write_str(name),
-            (To::Name(name), Some(port)) => write!(f, "{name}:{port}"),
+            (PrivateTarget::Net(net), None) => write!(f, "{net}"),
+            (PrivateTarget::Net(net), Some(port)) => write!(f, "{}", SocketAddr::new(net.addr(), port)),
+            (PrivateTarget::Name(name), None) => f.write_str(name),
+            (PrivateTarget::Name(name), Some(port)) => write!(f, "{name}:{port}"),
         }
     }
 }

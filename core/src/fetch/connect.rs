@@ -1,4 +1,4 @@
-//! Connections to addresses that were checked, and to no others.
+//! Connections, only to checked addresses.
 
 use std::future::Future;
 use std::io;
@@ -29,10 +29,10 @@ pub trait Resolve: Send + Sync {
     fn resolve(&self, name: String, port: u16) -> Resolving;
 }
 
-/// The addresses of a name, once they are found.
+/// The pending addresses of a name.
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// As the operating system does.
+/// The resolver of the operating system.
 pub(super) struct System;
 
 impl Resolve for System {
@@ -41,21 +41,21 @@ impl Resolve for System {
     }
 }
 
-/// Bytes both ways.
+/// A stream of bytes in both directions.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A connection, plain or TLS.
-pub(super) struct Link(TokioIo<Box<dyn Stream>>);
+pub(super) struct FetchConnection(TokioIo<Box<dyn Stream>>);
 
-impl Connection for Link {
+impl Connection for FetchConnection {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl hyper::rt::Read for Link {
+impl hyper::rt::Read for FetchConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl hyper::rt::Read for Link {
     }
 }
 
-impl hyper::rt::Write for Link {
+impl hyper::rt::Write for FetchConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
@@ -79,16 +79,16 @@ impl hyper::rt::Write for Link {
     }
 }
 
-/// Makes connections within a policy.
+/// Establishes connections within a policy.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(super) struct FetchConnector {
     policy: Arc<Policy>,
     resolver: Arc<dyn Resolve>,
-    /// Only if https is granted anywhere.
+    /// None if no grant needs https.
     tls: Option<TlsConnector>,
 }
 
-impl Connector {
+impl FetchConnector {
     pub(super) fn new(policy: Arc<Policy>, resolver: Arc<dyn Resolve>) -> Result<Self, FetcherError> {
         let needs_tls = policy.hosts.iter().any(super::HostRule::is_https);
         let tls = needs_tls.then(|| tls_config(&policy.roots)).transpose()?;
@@ -96,7 +96,7 @@ impl Connector {
         Ok(Self { policy, resolver, tls })
     }
 
-    async fn connect(self, uri: Uri) -> Result<Link, FetchError> {
+    async fn connect(self, uri: Uri) -> Result<FetchConnection, FetchError> {
         let https = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default().to_owned();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -106,14 +106,14 @@ impl Connector {
             let stream = open(&host, &addresses).await?;
             match &self.tls {
                 Some(tls) if https => secure(tls, &host, stream).await,
-                _ => Ok(Link(TokioIo::new(Box::new(stream)))),
+                _ => Ok(FetchConnection(TokioIo::new(Box::new(stream)))),
             }
         };
         let late = |_| timeout(limit);
         tokio::time::timeout(limit, connecting).await.map_err(late)?
     }
 
-    /// Finds the addresses of a host, all of which may be connected to.
+    /// Returns the addresses of a host. Fails unless all of them are allowed.
     async fn addresses(&self, host: &str, https: bool, port: u16) -> Result<Vec<SocketAddr>, FetchError> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let literal: Option<IpAddr> = bare.unwrap_or(host).parse().ok();
@@ -142,7 +142,7 @@ impl Connector {
             let opened = self.policy.private.iter().any(|rule| rule.opens(host, *address));
             scope(address.ip()) == Scope::Public || named || opened
         };
-        // One bad address among good ones is a trick, or a mistake.
+        // One forbidden address among allowed ones is an attack or a mistake.
         match found.iter().find(|address| !allowed(address)) {
             Some(address) => Err(FetchError::PrivateAddress {
                 host: host.to_owned(),
@@ -166,7 +166,7 @@ async fn open(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, FetchEr
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // Requests are written in one go; without this their ends may wait.
+                // Requests are written in one piece; Nagle's algorithm would delay their ends.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -179,7 +179,7 @@ async fn open(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, FetchEr
     })
 }
 
-async fn secure(tls: &TlsConnector, host: &str, stream: TcpStream) -> Result<Link, FetchError> {
+async fn secure(tls: &TlsConnector, host: &str, stream: TcpStream) -> Result<FetchConnection, FetchError> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let name = ServerName::try_from(bare.unwrap_or(host).to_owned());
     let name = name.map_err(|error| FetchError::BadUrl(error.to_string()))?;
@@ -197,16 +197,16 @@ async fn secure(tls: &TlsConnector, host: &str, stream: TcpStream) -> Result<Lin
         }
     };
     let stream = tls.connect(name, stream).await.map_err(failed)?;
-    Ok(Link(TokioIo::new(Box::new(stream))))
+    Ok(FetchConnection(TokioIo::new(Box::new(stream))))
 }
 
-/// Sets up TLS with the root certificates of the system and those of some files.
+/// Configures TLS with the root certificates of the system and those of some files.
 ///
 /// # Errors
-/// When a file can't be used, or there are no certificates at all.
+/// When a file can't be used, or no certificate exists at all.
 pub(crate) fn tls_config(files: &[PathBuf]) -> Result<ClientConfig, FetcherError> {
     let mut roots = RootCertStore::empty();
-    // Some of the system's may be unreadable or malformed; the others still count.
+    // Unreadable or malformed certificates of the system are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for path in files {
         add_roots(&mut roots, path)?;
@@ -236,14 +236,14 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), FetcherError>
     if any {
         Ok(())
     } else {
-        Err(failed("there is none".to_owned()))
+        Err(failed("it contains no certificate".to_owned()))
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = Link;
+impl Service<Uri> for FetchConnector {
+    type Response = FetchConnection;
     type Error = FetchError;
-    type Future = Pin<Box<dyn Future<Output = Result<Link, FetchError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<FetchConnection, FetchError>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), FetchError>> {
         Poll::Ready(Ok(()))

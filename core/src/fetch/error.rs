@@ -1,4 +1,4 @@
-//! Why a request has no response.
+//! Why a request failed.
 
 use std::error::Error;
 use std::io;
@@ -7,49 +7,49 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a [`Fetcher`](super::Fetcher) can't be made of.
+/// Why a [`Fetcher`](super::Fetcher) can't be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetcherError {
     /// The id of the plugin can't be part of a header.
     #[error("the plugin id {0:?} can't be part of a header")]
     Id(String),
-    /// A file of root certificates can't be read, or has none.
+    /// A file of root certificates can't be read or contains none.
     #[error("the root certificates in {path} can't be used: {reason}")]
     Roots {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         reason: String,
     },
-    /// There is an https grant, and no certificate authority to trust.
+    /// An https grant exists, but no root certificate.
     #[error("the system has no root certificates, which https needs; install them (ca-certificates) or name a file")]
     NoRoots,
-    /// The TLS library refuses its configuration.
+    /// The TLS library rejects its configuration.
     #[error("TLS can't be set up")]
     Tls(#[from] rustls::Error),
 }
 
-/// Why a request has no response. [`code`](Self::code) is stable; none of the texts holds a path, a query or a body, where
-/// secrets may be.
+/// Why a request failed. [`code`](Self::code) is stable. No message contains a path, a query or a body, which may contain
+/// secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
     /// The URL can't be requested.
     #[error("the URL can't be requested: {0}")]
     BadUrl(String),
-    /// There is no such method.
-    #[error("{0:?} is no method; there are GET, HEAD, POST, PUT, PATCH and DELETE")]
+    /// The method is unknown.
+    #[error("{0:?} is not a method; use GET, HEAD, POST, PUT, PATCH or DELETE")]
     BadMethod(String),
     /// A header can't be sent.
     #[error("the header {name:?} can't be sent: {reason}")]
     BadHeader {
-        /// Its name.
+        /// The name of the header.
         name: String,
         /// Why.
         reason: &'static str,
     },
-    /// The operator grants no such request.
+    /// The operator doesn't grant the request.
     #[error("{method} to {origin} is not granted, or not for this path")]
     NotGranted {
         /// The method.
@@ -57,34 +57,34 @@ pub enum FetchError {
         /// Scheme, host and port.
         origin: String,
     },
-    /// The host leads to an address that is not public. The text leaves the address out: plugins need not know it.
-    #[error("{host:?} leads to an address that is not public, which the operator has to open separately")]
+    /// The host resolves to an address that isn't public. The message omits the address, since plugins needn't know it.
+    #[error("{host:?} resolves to an address that isn't public; the operator must open it")]
     PrivateAddress {
         /// The name or the address in the URL.
         host: String,
         /// The first such address.
         address: IpAddr,
     },
-    /// The body or the headers of the request are over a limit.
-    #[error("the {what} of the request are over {limit}")]
+    /// The body or the headers of the request exceed a limit.
+    #[error("the {what} of the request exceed {limit}")]
     RequestTooLarge {
-        /// Which limit.
+        /// The limited quantity.
         what: &'static str,
-        /// Its value.
+        /// The limit.
         limit: usize,
     },
-    /// The body or the headers of the response are over a limit.
-    #[error("the {what} of the response are over {limit}")]
+    /// The body or the headers of the response exceed a limit.
+    #[error("the {what} of the response exceed {limit}")]
     ResponseTooLarge {
-        /// Which limit.
+        /// The limited quantity.
         what: &'static str,
-        /// Its value.
+        /// The limit.
         limit: usize,
     },
-    /// It took too long.
+    /// The request or the connection took too long.
     #[error("{what} took longer than {limit:?}")]
     Timeout {
-        /// The request or the connection.
+        /// What took too long.
         what: &'static str,
         /// The limit.
         limit: Duration,
@@ -94,7 +94,7 @@ pub enum FetchError {
     Dns {
         /// The name.
         host: String,
-        /// Why, if the resolver said so.
+        /// The error of the resolver, if any.
         source: Option<Arc<io::Error>>,
     },
     /// None of the addresses accepts a connection.
@@ -102,27 +102,27 @@ pub enum FetchError {
     Connect {
         /// The name or the address.
         host: String,
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         source: Arc<io::Error>,
     },
     /// The TLS handshake failed, for instance because of the certificate.
-    #[error("there is no secure connection to {host:?}")]
+    #[error("the TLS handshake with {host:?} failed")]
     Tls {
         /// The name or the address.
         host: String,
         /// Why.
         source: Arc<rustls::Error>,
     },
-    /// The connection ended before the response did.
-    #[error("the connection ended before the response did")]
+    /// The connection ended before the response was complete.
+    #[error("the connection ended before the response was complete")]
     Closed(#[source] Arc<dyn Error + Send + Sync>),
-    /// The host does not keep to HTTP.
-    #[error("the host does not keep to HTTP")]
+    /// The host violates HTTP.
+    #[error("the response violates HTTP")]
     Protocol(#[source] Arc<dyn Error + Send + Sync>),
-    /// One redirect follows the other.
-    #[error("there are more than {0} redirects")]
+    /// More redirects than the limit.
+    #[error("more than {0} redirects")]
     TooManyRedirects(usize),
-    /// A redirect leads to no URL.
+    /// The location of a redirect is not a valid URL.
     #[error("a redirect can't be followed: {0}")]
     BadRedirect(String),
     /// A redirect leads from https to http.
@@ -154,8 +154,8 @@ impl FetchError {
         }
     }
 
-    /// Whether the same request may succeed later. It may also have been carried out already: with a timeout or an ended
-    /// connection, only the host knows.
+    /// Returns whether the same request may succeed later. After a timeout or an ended connection, the host may have processed
+    /// the request already.
     #[must_use]
     pub fn retry(&self) -> bool {
         matches!(
@@ -164,8 +164,8 @@ impl FetchError {
         )
     }
 
-    /// Tells what the client library ended with.
-    pub(super) fn of(error: impl Error + Send + Sync + 'static, header_bytes: usize) -> Self {
+    /// Converts an error of the client library.
+    pub(super) fn from_client(error: impl Error + Send + Sync + 'static, header_bytes: usize) -> Self {
         let mut next: Option<&(dyn Error + 'static)> = Some(&error);
         while let Some(cause) = next {
             if let Some(own) = cause.downcast_ref::<Self>() {

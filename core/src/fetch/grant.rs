@@ -1,4 +1,4 @@
-//! What the operator grants: methods, an origin and a path.
+//! Grants of the operator: methods, an origin and a path.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,9 +8,9 @@ use hyper::Method;
 use url::{Host, Url};
 
 use super::address::{Scope, scope};
-use super::target::Target;
+use super::request_url::RequestUrl;
 
-/// The methods there are.
+/// All supported methods.
 pub(super) const METHODS: [Method; 6] = [
     Method::GET,
     Method::HEAD,
@@ -24,8 +24,8 @@ pub(super) const METHODS: [Method; 6] = [
 ///
 /// - `https://api.example.com`: every method, every path, port 443.
 /// - `https://*.example.com:8443`: every name under `example.com`, at any depth, but not `example.com`.
-/// - `GET,POST https://api.example.com/v1`: only these methods, only `/v1` and what is beneath it, but not `/v10`; with a
-///   slash at the end, only what is beneath.
+/// - `GET,POST https://api.example.com/v1`: only these methods, only `/v1` and paths beneath it, but not `/v10`; with a
+///   slash at the end, only paths beneath.
 /// - `http://127.0.0.1:9999`: an address. Only this form opens an address that is not public; a name never does, see
 ///   [`PrivateRule`](super::PrivateRule).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,54 +33,54 @@ pub struct HostRule {
     text: String,
     methods: Vec<Method>,
     https: bool,
-    host: Granted,
+    host: GrantedHost,
     port: u16,
     /// `None` for all paths.
     path: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Granted {
+enum GrantedHost {
     Name(String),
     Under(String),
     Address(IpAddr),
 }
 
-/// Why a text is no [`HostRule`].
+/// Why a text is not a [`HostRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
-    /// There is something else than methods and a URL.
+    /// The text has other parts than methods and a URL.
     #[error("a grant is a URL, or methods and a URL, as in \"GET,POST https://api.example.com/v1\"")]
     Form,
-    /// A method that does not exist.
-    #[error("{0:?} is no method; there are GET, HEAD, POST, PUT, PATCH and DELETE, with commas between them")]
+    /// An unknown method.
+    #[error("{0:?} is not a method; use GET, HEAD, POST, PUT, PATCH and DELETE, separated by commas")]
     Method(String),
-    /// The scheme is missing or another.
-    #[error("it does not begin with \"https://\" or \"http://\"")]
+    /// The scheme is missing or unknown.
+    #[error("the URL doesn't begin with \"https://\" or \"http://\"")]
     Scheme,
-    /// The URL can't be read.
-    #[error("it is no URL: {0}")]
+    /// The URL is invalid.
+    #[error("not a valid URL: {0}")]
     Url(#[from] url::ParseError),
     /// A name and a password in front of the host.
-    #[error("credentials don't belong in a grant")]
+    #[error("a grant can't contain credentials")]
     Credentials,
     /// A query or a fragment.
     #[error("a grant ends with the path; it can't have a query or a fragment")]
     Query,
     /// The port 0.
-    #[error("there is no port 0")]
+    #[error("the port can't be 0")]
     Port,
-    /// A star somewhere else than in front of a name.
+    /// A star that isn't the first label of a name.
     #[error("a star is only possible in front of a name, as in \"https://*.example.com\"")]
     Star,
     /// A star in front of a whole top-level domain.
     #[error("\"*.{0}\" is too wide; name at least two labels, as in \"https://*.example.com\"")]
     TooWide(String),
-    /// An address that is written in another way than usual.
-    #[error("the address is {0}: write it so")]
+    /// An address in an unusual spelling.
+    #[error("unusual spelling of an address; write {0}")]
     Spelling(IpAddr),
-    /// The address stands for several machines or for none.
+    /// The address is multicast, broadcast or unspecified.
     #[error("{0} is a multicast, broadcast or unspecified address, which can't be granted")]
     Never(IpAddr),
 }
@@ -130,15 +130,15 @@ fn parse_methods(text: &str) -> Result<Vec<Method>, GrantError> {
         .collect()
 }
 
-fn parse_host(host: Option<Host<&str>>, star: bool, rest: &str) -> Result<Granted, GrantError> {
+fn parse_host(host: Option<Host<&str>>, star: bool, rest: &str) -> Result<GrantedHost, GrantError> {
     let address = match host {
         None => return Err(url::ParseError::EmptyHost.into()),
         Some(Host::Domain(name)) => {
             let name = name.strip_suffix('.').unwrap_or(name).to_owned();
             return match star {
-                false => Ok(Granted::Name(name)),
+                false => Ok(GrantedHost::Name(name)),
                 true if !name.contains('.') => Err(GrantError::TooWide(name)),
-                true => Ok(Granted::Under(name)),
+                true => Ok(GrantedHost::Under(name)),
             };
         }
         Some(Host::Ipv4(address)) if !star && rest.split([':', '/']).next() != Some(&address.to_string()) => {
@@ -150,21 +150,21 @@ fn parse_host(host: Option<Host<&str>>, star: bool, rest: &str) -> Result<Grante
     match scope(address) {
         _ if star => Err(GrantError::Star),
         Scope::Never => Err(GrantError::Never(address)),
-        _ => Ok(Granted::Address(address)),
+        _ => Ok(GrantedHost::Address(address)),
     }
 }
 
 impl HostRule {
-    /// Whether this grants a request.
-    pub(super) fn covers(&self, method: &Method, target: &Target) -> bool {
+    /// Returns whether this grants a request.
+    pub(super) fn covers(&self, method: &Method, target: &RequestUrl) -> bool {
         let host = match (&self.host, target.host()) {
-            (Granted::Name(granted), Host::Domain(name)) => granted == name,
-            (Granted::Under(granted), Host::Domain(name)) => name
+            (GrantedHost::Name(granted), Host::Domain(name)) => granted == name,
+            (GrantedHost::Under(granted), Host::Domain(name)) => name
                 .strip_suffix(granted.as_str())
                 .and_then(|name| name.strip_suffix('.'))
                 .is_some_and(|labels| !labels.is_empty()),
-            (Granted::Address(granted), Host::Ipv4(address)) => *granted == address,
-            (Granted::Address(granted), Host::Ipv6(address)) => *granted == IpAddr::from(address).to_canonical(),
+            (GrantedHost::Address(granted), Host::Ipv4(address)) => *granted == address,
+            (GrantedHost::Address(granted), Host::Ipv6(address)) => *granted == IpAddr::from(address).to_canonical(),
             _ => false,
         };
         host && self.https == target.is_https()
@@ -173,33 +173,34 @@ impl HostRule {
             && self.path.as_deref().is_none_or(|path| is_beneath(path, target.path()))
     }
 
-    /// Whether this names an address itself.
+    /// Returns whether this grants an address by itself, not by a name.
     pub(super) fn names(&self, https: bool, address: IpAddr, port: u16) -> bool {
-        self.https == https && self.port == port && self.host == Granted::Address(address.to_canonical())
+        self.https == https && self.port == port && self.host == GrantedHost::Address(address.to_canonical())
     }
 
-    /// Whether this needs TLS.
+    /// Returns whether this needs TLS.
     pub(super) fn is_https(&self) -> bool {
         self.https
     }
 }
 
-/// Whether a path is a granted one or beneath it, also for servers that decode more than the URL standard does.
+/// Returns whether a path is the granted one or beneath it, also for servers that decode more than the URL standard does.
 fn is_beneath(granted: &str, path: &str) -> bool {
     let beneath = path.strip_prefix(granted);
-    let on_border = |rest: &str| rest.is_empty() || granted.ends_with('/') || rest.starts_with('/');
-    beneath.is_some_and(on_border) && !climbs(path)
+    let at_boundary = |rest: &str| rest.is_empty() || granted.ends_with('/') || rest.starts_with('/');
+    beneath.is_some_and(at_boundary) && !has_dot_segment(path)
 }
 
-/// Whether a server that decodes `%2f`, `%5c`, `%2e`, even repeatedly, or cuts parameters off segments, sees a `..`.
-fn climbs(path: &str) -> bool {
+/// Returns whether a server that decodes `%2f`, `%5c`, `%2e`, even repeatedly, or removes parameters of segments, sees a
+/// `.` or `..` segment.
+fn has_dot_segment(path: &str) -> bool {
     let mut path = path.as_bytes().to_vec();
     loop {
-        let climbs = |segment: &[u8]| {
+        let has_dot_segment = |segment: &[u8]| {
             let name = segment.split(|byte| *byte == b';').next();
             name.is_some_and(|name| name == b"." || name == b"..")
         };
-        if path.split(|byte| matches!(byte, b'/' | b'\\')).any(climbs) {
+        if path.split(|byte| matches!(byte, b'/' | b'\\')).any(has_dot_segment) {
             return true;
         }
         let decoded = decode_percent(&path);

@@ -1,11 +1,11 @@
-//! Requests of plugins to other servers: only to what the operator grants, and never to an address that is not public
-//! unless it is opened for that.
+//! Requests of plugins to other servers: only granted ones, and to addresses that aren't public only if the operator opens
+//! them.
 
 mod address;
 mod connect;
 mod error;
 mod grant;
-mod target;
+mod request_url;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,27 +26,27 @@ pub use connect::{Resolve, Resolving};
 pub use error::{FetchError, FetcherError};
 pub use grant::{GrantError, HostRule};
 
-use connect::Connector;
+use connect::FetchConnector;
 pub(crate) use connect::tls_config;
 use grant::METHODS;
-use target::Target;
+use request_url::RequestUrl;
 
-/// What requests of a plugin may take up. Every limit has a key under `[plugins.limits]` in the configuration.
+/// The limits of a plugin's requests. Every limit has a key under `[plugins.limits]` in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// How long a request may take, with its redirects and the wait for a place.
+    /// The time of a request, with its redirects and the wait for a permit.
     pub time: Duration,
-    /// How long a connection may take to be made.
+    /// The time to establish a connection.
     pub connect: Duration,
-    /// Bytes of the body of a request.
+    /// The bytes of the body of a request.
     pub request_bytes: usize,
-    /// Bytes of the body of a response.
+    /// The bytes of the body of a response.
     pub response_bytes: usize,
-    /// Bytes of all headers, of a request and of a response.
+    /// The bytes of all headers, of a request and of a response.
     pub header_bytes: usize,
-    /// Redirects that are followed.
+    /// The number of redirects that are followed.
     pub redirects: usize,
-    /// Requests at a time; others wait.
+    /// The number of requests at a time; others wait.
     pub requests: usize,
 }
 
@@ -64,25 +64,25 @@ impl Default for FetchLimits {
     }
 }
 
-/// Bytes of a URL.
+/// The longest URL, in bytes.
 const URL_BYTES: usize = 8 << 10;
-/// How long a connection that nobody uses is kept.
+/// How long an idle connection stays open.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What one plugin may reach.
+/// The permissions of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// What requests may go to.
+    /// The granted hosts.
     pub hosts: Vec<HostRule>,
-    /// Addresses that are not public and may be led to all the same.
+    /// The opened addresses that aren't public.
     pub private: Vec<PrivateRule>,
     /// Files with root certificates (PEM) that are trusted besides those of the system.
     pub roots: Vec<PathBuf>,
-    /// What requests may take up.
+    /// The limits of requests.
     pub limits: FetchLimits,
 }
 
-/// Headers that are the client's own, or would reach beyond one request (RFC 9110, section 7.6.1).
+/// Headers that the client sets itself, or that affect more than one request (RFC 9110, section 7.6.1).
 const WITHHELD: [HeaderName; 10] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -98,10 +98,10 @@ const WITHHELD: [HeaderName; 10] = [
 
 /// Sends the requests of one plugin.
 pub struct Fetcher {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<FetchConnector, Full<Bytes>>,
     policy: Arc<Policy>,
     agent: HeaderValue,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 impl fmt::Debug for Fetcher {
@@ -112,16 +112,16 @@ impl fmt::Debug for Fetcher {
     }
 }
 
-/// A request on its way, which redirects change.
-struct Going {
+/// A request in progress, which redirects change.
+struct PendingRequest {
     method: Method,
-    target: Target,
+    target: RequestUrl,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Fetcher {
-    /// Makes a fetcher for a plugin.
+    /// Creates the fetcher of a plugin.
     ///
     /// # Errors
     /// When the certificates can't be used.
@@ -129,7 +129,7 @@ impl Fetcher {
         Self::resolving_with(plugin, policy, Arc::new(connect::System))
     }
 
-    /// Makes a fetcher that finds the addresses of names in its own way.
+    /// Creates the fetcher of a plugin, with a resolver of names.
     ///
     /// # Errors
     /// When the certificates can't be used.
@@ -137,19 +137,19 @@ impl Fetcher {
         let agent = format!("courtyard/{} ({plugin})", env!("CARGO_PKG_VERSION"));
         let agent = HeaderValue::from_str(&agent).map_err(|_| FetcherError::Id(plugin.to_owned()))?;
         let policy = Arc::new(policy);
-        let connector = Connector::new(policy.clone(), resolver)?;
+        let connector = FetchConnector::new(policy.clone(), resolver)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(policy.limits.requests)
-            // The client's own tries would be a second request that nobody asked for.
+            // A retry by the client would be a second request that the plugin doesn't know of.
             .retry_canceled_requests(false)
             // The smallest that hyper allows is 8 KiB.
             .http1_max_buf_size(policy.limits.header_bytes.max(8 << 10))
             .build(connector);
         Ok(Self {
             client,
-            places: Semaphore::new(policy.limits.requests),
+            permits: Semaphore::new(policy.limits.requests),
             policy,
             agent,
         })
@@ -162,15 +162,15 @@ impl Fetcher {
     pub async fn fetch(&self, request: FetchRequest) -> Result<HttpResponse, FetchError> {
         let limit = self.policy.limits.time;
         let fetched = async {
-            // It is never closed.
-            let _place = self.places.acquire().await;
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await;
             let follow = request.follow;
-            let mut going = self.checked(request)?;
+            let mut pending = self.checked(request)?;
             for _ in 0..=self.policy.limits.redirects {
-                let response = self.send(&going).await?;
-                let next = if follow { going.redirected(&response)? } else { None };
+                let response = self.send(&pending).await?;
+                let next = if follow { pending.redirected(&response)? } else { None };
                 match next {
-                    Some(next) => going = next,
+                    Some(next) => pending = next,
                     None => return self.read(response).await,
                 }
             }
@@ -183,7 +183,7 @@ impl Fetcher {
         tokio::time::timeout(limit, fetched).await.map_err(late)?
     }
 
-    fn checked(&self, request: FetchRequest) -> Result<Going, FetchError> {
+    fn checked(&self, request: FetchRequest) -> Result<PendingRequest, FetchError> {
         let limits = &self.policy.limits;
         let FetchRequest {
             method,
@@ -201,9 +201,9 @@ impl Fetcher {
         if bytes > limits.header_bytes {
             return Err(too_large("bytes of the headers", limits.header_bytes));
         }
-        Ok(Going {
+        Ok(PendingRequest {
             method: known.ok_or(FetchError::BadMethod(method))?,
-            target: Target::parse(&url, URL_BYTES).map_err(FetchError::BadUrl)?,
+            target: RequestUrl::parse(&url, URL_BYTES).map_err(FetchError::BadUrl)?,
             headers: self.headers(headers)?,
             body: body.into(),
         })
@@ -216,7 +216,7 @@ impl Fetcher {
                 name: name.clone(),
                 reason,
             };
-            let parsed: HeaderName = name.parse().map_err(|_| wrong("it is no name of a header"))?;
+            let parsed: HeaderName = name.parse().map_err(|_| wrong("it is not a valid header name"))?;
             if WITHHELD.contains(&parsed) || parsed.as_str() == "keep-alive" {
                 return Err(wrong("the host sets it"));
             }
@@ -224,25 +224,25 @@ impl Fetcher {
             headers.append(parsed, value);
         }
         headers.entry(header::USER_AGENT).or_insert(self.agent.clone());
-        // Nothing is decoded here, so that no small body becomes a large one.
+        // Bodies aren't decompressed, so that a small one can't become a large one.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(headers)
     }
 
-    /// Sends a request to where it goes now.
-    async fn send(&self, going: &Going) -> Result<Response<hyper::body::Incoming>, FetchError> {
-        let granted = |rule: &HostRule| rule.covers(&going.method, &going.target);
+    /// Sends a request to its present URL.
+    async fn send(&self, pending: &PendingRequest) -> Result<Response<hyper::body::Incoming>, FetchError> {
+        let granted = |rule: &HostRule| rule.covers(&pending.method, &pending.target);
         if !self.policy.hosts.iter().any(granted) {
             return Err(FetchError::NotGranted {
-                method: going.method.to_string(),
-                origin: going.target.origin().ascii_serialization(),
+                method: pending.method.to_string(),
+                origin: pending.target.origin().ascii_serialization(),
             });
         }
-        let mut request = Request::new(Full::new(going.body.clone()));
-        *request.method_mut() = going.method.clone();
-        *request.uri_mut() = going.target.uri().clone();
-        *request.headers_mut() = going.headers.clone();
-        let failed = |error| FetchError::of(error, self.policy.limits.header_bytes);
+        let mut request = Request::new(Full::new(pending.body.clone()));
+        *request.method_mut() = pending.method.clone();
+        *request.uri_mut() = pending.target.uri().clone();
+        *request.headers_mut() = pending.headers.clone();
+        let failed = |error| FetchError::from_client(error, self.policy.limits.header_bytes);
         self.client.request(request).await.map_err(failed)
     }
 
@@ -258,7 +258,7 @@ impl Fetcher {
             Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
             Err(error) => {
                 return Err(match error.downcast::<hyper::Error>() {
-                    Ok(error) => FetchError::of(*error, limits.header_bytes),
+                    Ok(error) => FetchError::from_client(*error, limits.header_bytes),
                     Err(error) => FetchError::Closed(error.into()),
                 });
             }
@@ -272,9 +272,9 @@ impl Fetcher {
     }
 }
 
-impl Going {
-    /// Returns the request that a response asks for instead, as the Fetch standard has it ("HTTP-redirect fetch"); none if
-    /// it asks for none.
+impl PendingRequest {
+    /// Returns the request that a redirect leads to, by the Fetch standard ("HTTP-redirect fetch"); none if the response is
+    /// not a redirect.
     fn redirected<B>(&self, response: &Response<B>) -> Result<Option<Self>, FetchError> {
         let (status, headers) = (response.status(), response.headers());
         let Some(location) = headers.get(header::LOCATION).filter(|_| is_redirect(status)) else {
@@ -282,7 +282,7 @@ impl Going {
         };
         let location = location
             .to_str()
-            .map_err(|_| FetchError::BadRedirect("its location is no text".to_owned()))?;
+            .map_err(|_| FetchError::BadRedirect("its location is not text".to_owned()))?;
         let target = self.target.join(location, URL_BYTES).map_err(FetchError::BadRedirect)?;
         if self.target.is_https() && !target.is_https() {
             return Err(FetchError::InsecureRedirect);

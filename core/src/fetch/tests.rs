@@ -12,21 +12,21 @@ use tokio_rustls::TlsAcceptor;
 use super::connect::Resolving;
 use super::*;
 
-/// What a request was, and what the server is to answer.
-type Answers = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+/// Returns the response to a request.
+type Responses = Arc<dyn Fn(&str) -> TestResponse + Send + Sync>;
 
-enum Answer {
-    /// These bytes, and the end of the connection.
+enum TestResponse {
+    /// Send these bytes and close the connection.
     Bytes(Vec<u8>),
-    /// Nothing, for ever.
+    /// Never respond.
     Silence,
 }
 
 /// Starts a server; returns its port.
-async fn serve(answers: impl Fn(&str) -> Answer + Send + Sync + 'static) -> u16 {
+async fn serve(answers: impl Fn(&str) -> TestResponse + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answers: Answers = Arc::new(answers);
+    let answers: Responses = Arc::new(answers);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream, answers.clone()));
@@ -35,7 +35,7 @@ async fn serve(answers: impl Fn(&str) -> Answer + Send + Sync + 'static) -> u16 
     port
 }
 
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Answers) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Responses) {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -54,26 +54,28 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answers: Answer
         }
     }
     match answers(&String::from_utf8_lossy(&request)) {
-        Answer::Bytes(bytes) => {
+        TestResponse::Bytes(bytes) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
         }
-        Answer::Silence => std::future::pending().await,
+        TestResponse::Silence => std::future::pending().await,
     }
 }
 
-fn ok(body: &str) -> Answer {
+fn ok(body: &str) -> TestResponse {
     let length = body.len();
-    Answer::Bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into())
+    TestResponse::Bytes(
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into(),
+    )
 }
 
-fn redirect(status: u16, to: &str) -> Answer {
-    Answer::Bytes(
+fn redirect(status: u16, to: &str) -> TestResponse {
+    TestResponse::Bytes(
         format!("HTTP/1.1 {status} Moved\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").into(),
     )
 }
 
-/// Names with the addresses that they resolve to, whatever the port.
+/// Names with the addresses that they resolve to, on any port.
 #[derive(Default)]
 struct Names(HashMap<&'static str, Vec<&'static str>>);
 
@@ -124,7 +126,7 @@ fn local(port: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_granted_request_is_sent_with_what_belongs_to_it() {
+async fn a_granted_request_is_sent_with_its_headers_and_body() {
     let port = serve(ok_echo).await;
     let fetcher = fetcher(policy(&[local(port)], &[]));
     let mut request = FetchRequest::post_json(format!("{}/path?a=b", local(port)), &7);
@@ -144,12 +146,12 @@ async fn a_granted_request_is_sent_with_what_belongs_to_it() {
     }
 }
 
-fn ok_echo(request: &str) -> Answer {
+fn ok_echo(request: &str) -> TestResponse {
     ok(request)
 }
 
 #[tokio::test]
-async fn what_is_not_granted_is_not_sent() {
+async fn a_request_without_a_grant_is_not_sent() {
     let port = serve(ok_echo).await;
     let fetcher = fetcher(policy(&[format!("GET http://127.0.0.1:{port}/v1")], &[]));
     assert_eq!(code(&fetcher, &format!("{}/v1/a", local(port))).await, "ok");
@@ -258,20 +260,20 @@ async fn every_redirect_is_checked_as_the_first_request_was() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_too_slow_is_cut_off() {
+async fn a_message_that_is_too_large_or_too_slow_is_cut_off() {
     let port = serve(|request| match request.split(' ').nth(1).unwrap() {
         "/large" => ok(&"x".repeat(2_000)),
-        "/endless" => Answer::Bytes(
+        "/endless" => TestResponse::Bytes(
             [
                 b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec(),
                 vec![b'x'; 5_000],
             ]
             .concat(),
         ),
-        "/heads" => Answer::Bytes(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(20_000)).into()),
-        "/nonsense" => Answer::Bytes(b"SMTP ready\r\n\r\n".to_vec()),
-        "/cut" => Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec()),
-        _ => Answer::Silence,
+        "/heads" => TestResponse::Bytes(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(20_000)).into()),
+        "/nonsense" => TestResponse::Bytes(b"SMTP ready\r\n\r\n".to_vec()),
+        "/cut" => TestResponse::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec()),
+        _ => TestResponse::Silence,
     })
     .await;
     let mut policy = policy(&[local(port)], &[]);
@@ -314,7 +316,7 @@ async fn what_is_too_large_or_too_slow_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_may_be_tried_again() {
+async fn an_unreachable_host_is_retryable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -382,7 +384,7 @@ async fn https_needs_a_certificate_that_the_operator_trusts() {
         Err(FetcherError::Roots { .. })
     ));
     policy.roots.clear();
-    // Where the system has no roots at all, there is not even a fetcher.
+    // On a system without any root certificate, the fetcher can't be created.
     if let Ok(names) = Fetcher::resolving_with(
         "courier",
         policy,
@@ -393,20 +395,20 @@ async fn https_needs_a_certificate_that_the_operator_trusts() {
 }
 
 #[tokio::test]
-async fn no_more_requests_run_at_a_time_than_may() {
-    let port = serve(|_| Answer::Silence).await;
+async fn the_number_of_requests_at_a_time_is_limited() {
+    let port = serve(|_| TestResponse::Silence).await;
     let mut policy = policy(&[local(port)], &[]);
     policy.limits.requests = 1;
     policy.limits.time = Duration::from_millis(200);
     let fetcher = fetcher(policy);
     let url = local(port);
-    // The second one waits for the place of the first, and that counts towards its time.
+    // The second one waits for the permit of the first, which counts towards its time.
     let both = tokio::join!(code(&fetcher, &url), code(&fetcher, &url));
     assert_eq!(both, ("fetch_timeout", "fetch_timeout"));
 }
 
 #[test]
-fn grants_that_can_not_be_are_told() {
+fn an_invalid_grant_is_refused_with_the_reason() {
     for text in [
         "",
         "api.example.com",
@@ -450,7 +452,7 @@ fn grants_that_can_not_be_are_told() {
 }
 
 #[test]
-fn addresses_that_are_not_public_are_known_in_every_form() {
+fn addresses_that_are_not_public_are_recognized_in_every_form() {
     use super::address::{Scope, scope};
     for text in [
         "127.0.0.1",

@@ -1,4 +1,4 @@
-//! Whether a plugin is fit to be entered: strikes, quarantine, probe.
+//! The health of a plugin: strikes, quarantine, probe.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Failure;
+use super::{Failure, OriginId};
 
-/// Whose requests are remembered at a time because the plugin failed on them.
+/// The number of origins whose failures are remembered at a time.
 const ORIGINS: usize = 10_000;
 
-/// When a plugin is left alone.
+/// When a plugin is quarantined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthPolicy {
-    /// Failures in a row that lead to quarantine.
+    /// The number of failures in a row that lead to quarantine.
     pub strikes: u32,
-    /// From how many actors they must come before the plugin is left alone for everybody. Failures on the requests of
-    /// fewer are held against these requests: the plugin is then left alone for those actors only.
+    /// The number of origins that they must come from before the plugin is quarantined for all. Failures on the requests
+    /// of fewer origins quarantine the plugin for these origins only.
     pub strike_actors: u32,
     /// How long the first quarantine lasts. Each further one lasts twice as long.
     pub quarantine: Duration,
-    /// How long a quarantine lasts at most.
+    /// The longest duration of a quarantine.
     pub max_quarantine: Duration,
 }
 
@@ -36,55 +36,55 @@ impl Default for HealthPolicy {
     }
 }
 
-/// Who is to be left alone: one actor's requests, or everybody's.
+/// A quarantine that a failure began, with its duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quarantine {
-    /// The plugin is not entered for this actor's requests.
-    Actor(Duration),
-    /// The plugin is not entered at all.
+    /// The plugin is not called for requests of this origin.
+    Origin(Duration),
+    /// The plugin is not called at all.
     Plugin(Duration),
 }
 
-/// Failures in a row, and the quarantine that they led to.
+/// The failures in a row of a plugin or an origin, and the quarantine.
 #[derive(Debug, Default)]
-struct Record {
+struct FailureHistory {
     strikes: u32,
     quarantines: u32,
     until: Option<Instant>,
-    /// The last strike.
+    /// The time of the last strike.
     last: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Records {
-    plugin: Record,
-    /// On whose requests the plugin failed since it last succeeded, as many as matter.
-    actors: Vec<u64>,
-    origins: HashMap<u64, Record>,
+struct Histories {
+    plugin: FailureHistory,
+    /// The origins whose requests failed since the last success, up to [`HealthPolicy::strike_actors`].
+    actors: Vec<OriginId>,
+    origins: HashMap<OriginId, FailureHistory>,
 }
 
-/// Counts failures in a row. While something is in quarantine the plugin is not entered; when the time is over one call
-/// is the probe, and one more failure means a longer quarantine.
+/// Counts failures in a row. During a quarantine the plugin is not called. When it has expired, one call is the probe; if
+/// it fails, a longer quarantine begins.
 #[derive(Debug)]
 pub struct Health {
     policy: HealthPolicy,
-    /// Whether there is any record: without one nothing is locked.
-    troubled: AtomicBool,
-    records: Mutex<Records>,
+    /// Whether any failure is recorded; while `false`, calls take no lock.
+    has_failures: AtomicBool,
+    histories: Mutex<Histories>,
 }
 
-impl Record {
+impl FailureHistory {
     fn admit(&mut self, policy: &HealthPolicy, now: Instant) -> Result<(), Failure> {
         let Some(until) = self.until else { return Ok(()) };
         if now < until {
             return Err(Failure::Quarantined);
         }
-        // One caller probes; the others wait until it has reported, or for as long as a quarantine.
+        // This caller probes; the others are refused until its outcome is known, or for the length of a quarantine.
         self.until = Some(now + policy.length(self.quarantines));
         Ok(())
     }
 
-    /// Returns how long the quarantine is that begins with this failure.
+    /// Records a failure. Returns the duration of the quarantine that begins with it, if any.
     fn strike(&mut self, policy: &HealthPolicy, now: Instant) -> Option<Duration> {
         self.strikes += 1;
         self.last = Some(now);
@@ -99,11 +99,11 @@ impl Record {
     }
 }
 
-impl Records {
-    /// Forgets strikes that are longer ago than the longest quarantine.
-    fn forget(&mut self, policy: &HealthPolicy, now: Instant) {
-        self.origins.retain(|_, record| {
-            record
+impl Histories {
+    /// Removes the histories of origins whose last strike is longer ago than the longest quarantine.
+    fn remove_expired(&mut self, policy: &HealthPolicy, now: Instant) {
+        self.origins.retain(|_, history| {
+            history
                 .last
                 .is_some_and(|last| now.duration_since(last) <= policy.max_quarantine)
         });
@@ -119,85 +119,86 @@ impl HealthPolicy {
 }
 
 impl Health {
-    /// Makes a healthy state.
+    /// Creates a state without failures.
     #[must_use]
     pub fn new(policy: HealthPolicy) -> Self {
         Self {
             policy,
-            troubled: AtomicBool::new(false),
-            records: Mutex::default(),
+            has_failures: AtomicBool::new(false),
+            histories: Mutex::default(),
         }
     }
 
-    /// Refuses a call while the plugin, or whoever makes the request, is in quarantine.
+    /// Refuses a call while the plugin is quarantined for all or for the origin.
     ///
     /// # Errors
     /// [`Failure::Quarantined`].
     #[inline]
-    pub fn admit(&self, origin: impl FnOnce() -> u64) -> Result<(), Failure> {
-        if self.troubled.load(Ordering::Relaxed) {
-            self.admit_in_trouble(origin())
+    pub fn admit(&self, origin: impl FnOnce() -> OriginId) -> Result<(), Failure> {
+        if self.has_failures.load(Ordering::Relaxed) {
+            self.admit_with_failures(origin())
         } else {
             Ok(())
         }
     }
 
     #[cold]
-    fn admit_in_trouble(&self, origin: u64) -> Result<(), Failure> {
-        let (mut records, now) = (self.records.lock(), Instant::now());
-        records.plugin.admit(&self.policy, now)?;
-        match records.origins.get_mut(&origin) {
-            Some(record) => record.admit(&self.policy, now),
+    fn admit_with_failures(&self, origin: OriginId) -> Result<(), Failure> {
+        let (mut histories, now) = (self.histories.lock(), Instant::now());
+        histories.plugin.admit(&self.policy, now)?;
+        match histories.origins.get_mut(&origin) {
+            Some(history) => history.admit(&self.policy, now),
             None => Ok(()),
         }
     }
 
-    /// Notes that a call succeeded.
+    /// Records the success of a call.
     #[inline]
-    pub fn succeeded(&self, origin: impl FnOnce() -> u64) {
-        if self.troubled.load(Ordering::Relaxed) {
+    pub fn succeeded(&self, origin: impl FnOnce() -> OriginId) {
+        if self.has_failures.load(Ordering::Relaxed) {
             self.recover(origin());
         }
     }
 
     #[cold]
-    fn recover(&self, origin: u64) {
-        let mut records = self.records.lock();
-        records.plugin = Record::default();
-        records.actors.clear();
-        records.origins.remove(&origin);
-        records.forget(&self.policy, Instant::now());
-        self.troubled.store(!records.origins.is_empty(), Ordering::Relaxed);
+    fn recover(&self, origin: OriginId) {
+        let mut histories = self.histories.lock();
+        histories.plugin = FailureHistory::default();
+        histories.actors.clear();
+        histories.origins.remove(&origin);
+        histories.remove_expired(&self.policy, Instant::now());
+        self.has_failures
+            .store(!histories.origins.is_empty(), Ordering::Relaxed);
     }
 
-    /// Notes that a call failed. Returns who is now left alone, if it led to that.
-    pub fn failed(&self, origin: u64, failure: &Failure) -> Option<Quarantine> {
+    /// Records the failure of a call. Returns the quarantine that begins with it, if any.
+    pub fn failed(&self, origin: OriginId, failure: &Failure) -> Option<Quarantine> {
         if !failure.is_strike() {
             return None;
         }
-        let (mut records, now) = (self.records.lock(), Instant::now());
-        self.troubled.store(true, Ordering::Relaxed);
-        if records.origins.len() >= ORIGINS {
-            records.origins.clear();
+        let (mut histories, now) = (self.histories.lock(), Instant::now());
+        self.has_failures.store(true, Ordering::Relaxed);
+        if histories.origins.len() >= ORIGINS {
+            histories.origins.clear();
         }
-        let of_origin = records.origins.entry(origin).or_default().strike(&self.policy, now);
+        let origin_quarantine = histories.origins.entry(origin).or_default().strike(&self.policy, now);
         let enough = self.policy.strike_actors as usize;
-        if records.actors.len() < enough && !records.actors.contains(&origin) {
-            records.actors.push(origin);
+        if histories.actors.len() < enough && !histories.actors.contains(&origin) {
+            histories.actors.push(origin);
         }
-        records.plugin.strikes += 1;
-        if records.plugin.strikes >= self.policy.strikes && records.actors.len() >= enough {
-            return Some(Quarantine::Plugin(records.plugin.quarantine(&self.policy, now)));
+        histories.plugin.strikes += 1;
+        if histories.plugin.strikes >= self.policy.strikes && histories.actors.len() >= enough {
+            return Some(Quarantine::Plugin(histories.plugin.quarantine(&self.policy, now)));
         }
-        of_origin.map(Quarantine::Actor)
+        origin_quarantine.map(Quarantine::Origin)
     }
 
-    /// Whether the plugin is left alone for everybody.
+    /// Returns whether the plugin is quarantined for all.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
-        self.troubled.load(Ordering::Relaxed)
+        self.has_failures.load(Ordering::Relaxed)
             && self
-                .records
+                .histories
                 .lock()
                 .plugin
                 .until
@@ -209,7 +210,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const ANN: u64 = 1;
+    const ANN: OriginId = OriginId(1);
 
     fn trap() -> Failure {
         Failure::Trap(String::new())
@@ -224,29 +225,29 @@ mod tests {
     }
 
     #[test]
-    fn strikes_in_a_row_on_one_actor_lead_to_a_quarantine_for_that_actor_alone() {
+    fn strikes_in_a_row_of_one_origin_quarantine_the_plugin_for_that_origin_only() {
         let health = Health::new(policy(2, Duration::from_secs(1)));
         assert_eq!(health.failed(ANN, &trap()), None);
         health.succeeded(|| ANN);
         assert_eq!(health.failed(ANN, &trap()), None);
         let quarantined = health.failed(ANN, &trap());
-        assert_eq!(quarantined, Some(Quarantine::Actor(Duration::from_secs(1))));
+        assert_eq!(quarantined, Some(Quarantine::Origin(Duration::from_secs(1))));
         assert_eq!(health.admit(|| ANN), Err(Failure::Quarantined));
-        assert_eq!(health.admit(|| 2), Ok(()));
+        assert_eq!(health.admit(|| OriginId(2)), Ok(()));
         assert!(!health.is_quarantined());
     }
 
     #[test]
-    fn failures_on_the_requests_of_several_actors_are_the_plugins_own() {
+    fn strikes_of_several_origins_quarantine_the_plugin_for_all() {
         let health = Health::new(policy(5, Duration::from_secs(1)));
-        let reports: Vec<_> = (0..5).map(|call| health.failed(call % 3, &trap())).collect();
+        let reports: Vec<_> = (0..5).map(|call| health.failed(OriginId(call % 3), &trap())).collect();
         assert_eq!(reports[4], Some(Quarantine::Plugin(Duration::from_secs(1))));
-        assert_eq!(health.admit(|| 9), Err(Failure::Quarantined));
+        assert_eq!(health.admit(|| OriginId(9)), Err(Failure::Quarantined));
         assert!(health.is_quarantined());
     }
 
     #[test]
-    fn after_the_quarantine_one_call_probes_and_success_forgets() {
+    fn after_the_quarantine_one_call_probes_and_success_clears_the_history() {
         let health = Health::new(HealthPolicy {
             max_quarantine: Duration::ZERO,
             ..policy(1, Duration::ZERO)
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(health.admit(|| ANN), Ok(()));
         health.succeeded(|| ANN);
         assert_eq!(health.admit(|| ANN), Ok(()));
-        assert!(!health.troubled.load(Ordering::Relaxed));
+        assert!(!health.has_failures.load(Ordering::Relaxed));
     }
 
     #[test]
@@ -267,12 +268,12 @@ mod tests {
         let lengths: Vec<_> = (0..3).map(|_| health.failed(ANN, &trap()).unwrap()).collect();
         assert_eq!(
             lengths,
-            [1, 2, 3].map(|length| Quarantine::Actor(Duration::from_secs(length)))
+            [1, 2, 3].map(|length| Quarantine::Origin(Duration::from_secs(length)))
         );
     }
 
     #[test]
-    fn what_is_not_the_plugins_fault_is_no_strike() {
+    fn a_failure_that_is_not_the_plugins_fault_is_no_strike() {
         let health = Health::new(policy(1, Duration::from_secs(1)));
         assert_eq!(health.failed(ANN, &Failure::Busy), None);
         assert_eq!(health.admit(|| ANN), Ok(()));

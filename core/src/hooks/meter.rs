@@ -1,4 +1,4 @@
-//! What operators see of a plugin's calls: counts, failures by kind, and a sample of their durations.
+//! The figures of a plugin's calls for operators: counts, failures by kind, and a sample of their durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use courtyard_plugin_sdk::manifest::HookName;
 
 use super::Failure;
 
-/// Upper bounds of the duration buckets, in nanoseconds; one more bucket has what took longer.
+/// Upper bounds of the duration buckets, in nanoseconds; one more bucket counts longer calls.
 pub const BUCKETS_NS: [u64; 12] = [
     1_000,
     2_000,
@@ -23,10 +23,10 @@ pub const BUCKETS_NS: [u64; 12] = [
     1_000_000_000,
 ];
 
-/// One call in so many has its duration taken: reading the clock twice would cost a fifth of a call.
+/// One call in this many is timed: reading the clock twice would cost a fifth of a call.
 const SAMPLED: u64 = 16;
 
-/// What is counted at one hook.
+/// The counters of one hook.
 #[derive(Debug, Default)]
 struct Counts {
     calls: AtomicU64,
@@ -41,43 +41,43 @@ pub struct Meter {
     hooks: [Counts; HookName::ALL.len()],
 }
 
-/// A call that is being measured.
+/// When a call began, if it is timed.
 #[derive(Debug)]
-pub(super) struct Measured(Option<Instant>);
+pub(super) struct CallTimer(Option<Instant>);
 
-/// What was counted at one hook.
+/// The figures of one hook.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct HookCounts {
-    /// Which.
+    /// The name of the hook.
     pub hook: &'static str,
-    /// Calls that were asked for.
+    /// The number of calls, with those that were refused.
     pub calls: u64,
-    /// Kinds of failures with their counts, without those that never happened.
+    /// The number of failures of each kind that happened.
     pub failures: Vec<(&'static str, u64)>,
-    /// Calls whose duration was taken, by the upper bound in nanoseconds; the last has no bound.
+    /// The number of timed calls in each bucket of [`BUCKETS_NS`]; the last bucket has no upper bound.
     #[serde(skip)]
     pub buckets: [u64; BUCKETS_NS.len() + 1],
-    /// The sum of those durations.
+    /// The sum of the durations of the timed calls, in nanoseconds.
     #[serde(skip)]
     pub sampled_ns: u64,
 }
 
 impl Meter {
     #[inline]
-    pub(super) fn begin(&self, hook: HookName) -> Measured {
+    pub(super) fn begin(&self, hook: HookName) -> CallTimer {
         let call = self.hooks[hook as usize].calls.fetch_add(1, Ordering::Relaxed);
-        Measured(call.is_multiple_of(SAMPLED).then(Instant::now))
+        CallTimer(call.is_multiple_of(SAMPLED).then(Instant::now))
     }
 
     #[inline]
-    pub(super) fn end(&self, hook: HookName, measured: &Measured, failure: Option<&Failure>) {
-        if measured.0.is_some() || failure.is_some() {
-            self.note(hook, measured.0, failure);
+    pub(super) fn end(&self, hook: HookName, timer: &CallTimer, failure: Option<&Failure>) {
+        if timer.0.is_some() || failure.is_some() {
+            self.record(hook, timer.0, failure);
         }
     }
 
     #[cold]
-    fn note(&self, hook: HookName, begun: Option<Instant>, failure: Option<&Failure>) {
+    fn record(&self, hook: HookName, begun: Option<Instant>, failure: Option<&Failure>) {
         let counts = &self.hooks[hook as usize];
         if let Some(failure) = failure {
             counts.failures[failure.kind()].fetch_add(1, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Meter {
         }
     }
 
-    /// Returns what was counted at every hook that was entered.
+    /// Returns the figures of every hook that was called.
     #[must_use]
     pub fn counts(&self) -> Vec<HookCounts> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -127,8 +127,8 @@ mod tests {
     fn calls_and_failures_are_counted_by_hook_and_kind() {
         let meter = Meter::default();
         for failure in [None, Some(Failure::Busy), Some(Failure::Timeout(5))] {
-            let measured = meter.begin(HookName::BeforeSend);
-            meter.end(HookName::BeforeSend, &measured, failure.as_ref());
+            let timer = meter.begin(HookName::BeforeSend);
+            meter.end(HookName::BeforeSend, &timer, failure.as_ref());
         }
         let counts = meter.counts();
         assert_eq!(counts.len(), 1);

@@ -1,4 +1,4 @@
-//! The plugins of a host, sorted by what they want to be asked.
+//! The plugins of a host, and the chain of each hook.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,30 +6,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use courtyard_plugin_sdk::manifest::{Class, HookName, Manifest};
 
-use super::guest::{self, Judged, Objection, Taken, Transact};
-use super::meter::Measured;
+use super::chains::namespaced;
+use super::meter::CallTimer;
+use super::reply::{self, ReplyResult};
 use super::{
-    Answer, Call, Failure, Guest, Health, HealthPolicy, Message, Meter, PluginError, Quarantine, Usage, namespaced,
+    Call, CallOutcome, Deviation, Failure, Health, HealthPolicy, JobTransactions, Message, Meter, OriginId,
+    PluginBackend, PluginError, Quarantine, SendOutcome, Usage,
 };
 use crate::log::{Conversation, EventType, Watches};
 use crate::wire::{AppId, ErrorCode, RequestError};
 
-/// What happened to a session.
+/// A change of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionChange {
-    /// A client has signed in.
+    /// A client signed in.
     Connected,
-    /// Its connection has ended.
+    /// Its connection ended.
     Disconnected,
 }
 
-/// What becomes of messages when a plugin could not be loaded and nobody knows what it would have guarded.
+/// What happens to messages when a plugin could not be loaded and its manifest is unknown, so that it might be a guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenMissing {
-    /// Messages are refused: the plugin might have been a guard.
+    /// Reject messages.
     #[default]
     Reject,
-    /// Messages pass: the operator says that the plugin guards nothing.
+    /// Accept messages: the operator states that the plugin guards nothing.
     Skip,
 }
 
@@ -38,24 +40,29 @@ pub enum WhenMissing {
 pub struct Plugin {
     /// The id in the configuration.
     pub id: Arc<str>,
-    /// What it declares; none when it could not be read.
+    /// Its manifest; none when it could not be read.
     manifest: Option<Manifest>,
-    guest: Option<Arc<dyn Guest>>,
+    backend: Option<Arc<dyn PluginBackend>>,
     health: Health,
     meter: Arc<Meter>,
     when_missing: WhenMissing,
-    /// Calls that are in the plugin now.
+    /// The number of calls that are in the plugin now.
     entered: AtomicUsize,
 }
 
 impl Plugin {
-    /// Makes a plugin that runs.
+    /// Creates a running plugin.
     #[must_use]
-    pub fn running(manifest: Manifest, guest: Arc<dyn Guest>, policy: HealthPolicy, meter: Arc<Meter>) -> Self {
+    pub fn running(
+        manifest: Manifest,
+        backend: Arc<dyn PluginBackend>,
+        policy: HealthPolicy,
+        meter: Arc<Meter>,
+    ) -> Self {
         Self {
             id: manifest.id.as_str().into(),
             manifest: Some(manifest),
-            guest: Some(guest),
+            backend: Some(backend),
             health: Health::new(policy),
             meter,
             when_missing: WhenMissing::Reject,
@@ -63,14 +70,14 @@ impl Plugin {
         }
     }
 
-    /// Makes a plugin that does not run: it could not be loaded, or an operator disabled it. If its manifest is known,
+    /// Creates a plugin that does not run: it could not be loaded, or an operator disabled it. If its manifest is known,
     /// its guards reject; if not, `when_missing` decides.
     #[must_use]
     pub fn missing(id: &str, manifest: Option<Manifest>, when_missing: WhenMissing, meter: Arc<Meter>) -> Self {
         Self {
             id: id.into(),
             manifest,
-            guest: None,
+            backend: None,
             health: Health::new(HealthPolicy::default()),
             meter,
             when_missing,
@@ -78,13 +85,13 @@ impl Plugin {
         }
     }
 
-    /// Returns the same generation without its strikes.
+    /// Returns the same generation with an empty failure history.
     #[must_use]
     pub fn renewed(&self, policy: HealthPolicy) -> Self {
         Self {
             id: self.id.clone(),
             manifest: self.manifest.clone(),
-            guest: self.guest.clone(),
+            backend: self.backend.clone(),
             health: Health::new(policy),
             meter: self.meter.clone(),
             when_missing: self.when_missing,
@@ -92,194 +99,195 @@ impl Plugin {
         }
     }
 
-    /// Returns what can be entered, if it runs.
+    /// Returns the backend, if the plugin runs.
     #[must_use]
-    pub fn guest(&self) -> Option<Arc<dyn Guest>> {
-        self.guest.clone()
+    pub fn backend(&self) -> Option<Arc<dyn PluginBackend>> {
+        self.backend.clone()
     }
 
-    /// Returns what it declares, if that could be read.
+    /// Returns the manifest, if it could be read.
     #[must_use]
     pub fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_ref()
     }
 
-    /// Whether it declares a hook.
+    /// Returns whether it declares a hook.
     #[must_use]
     pub fn declares(&self, wanted: HookName) -> bool {
         let manifest = self.manifest.as_ref();
         manifest.is_some_and(|manifest| manifest.hooks.iter().any(|hook| hook.hook == wanted))
     }
 
-    /// Whether it runs.
+    /// Returns whether it runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.guest.is_some()
+        self.backend.is_some()
     }
 
-    /// Whether it is left alone for everybody, since it broke down too often.
+    /// Returns whether it is quarantined for all callers, since it failed too often.
     #[must_use]
     pub fn is_quarantined(&self) -> bool {
         self.health.is_quarantined()
     }
 
-    /// Returns how many calls are in it now.
+    /// Returns the number of calls that are in it now.
     #[must_use]
     pub fn entered(&self) -> usize {
         self.entered.load(Ordering::Relaxed)
     }
 
-    /// Returns what counts its calls.
+    /// Returns the meter of its calls.
     #[must_use]
     pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
-    /// Returns what it takes up.
+    /// Returns the resources in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.guest.as_ref().map(|guest| guest.usage()).unwrap_or_default()
+        self.backend.as_ref().map(|guest| guest.usage()).unwrap_or_default()
     }
 
-    /// Gives back what it holds for calls to come.
-    pub fn rest(&self) {
-        if let Some(guest) = &self.guest {
-            guest.rest();
+    /// Releases idle instances; the next call takes longer.
+    pub fn shrink_idle(&self) {
+        if let Some(guest) = &self.backend {
+            guest.shrink_idle();
         }
     }
 
     pub(super) fn is_slow(&self) -> bool {
-        self.guest.as_ref().is_some_and(|guest| guest.is_slow())
+        self.backend.as_ref().is_some_and(|guest| guest.is_slow())
     }
 
-    /// Lets the plugin change the keys of one app from what another version left.
-    pub fn migrate(&self, call: Box<Call>, from: &str) -> Answer<Result<(), PluginError>> {
-        self.enter(call, Request::Migrate { from: from.to_owned() }, guest::done)
+    /// Calls `migrate`: the plugin converts its keys of one app from those of version `from`.
+    pub fn migrate(&self, call: Box<Call>, from: &str) -> CallOutcome<Result<(), PluginError>> {
+        self.enter(call, Request::Migrate { from: from.to_owned() }, reply::done)
     }
 
-    /// Tells the plugin that a session has begun, or that it has ended.
-    pub fn session(&self, call: Box<Call>, change: SessionChange) -> Answer<Result<(), PluginError>> {
+    /// Calls `connected` or `disconnected` for a session.
+    pub fn session(&self, call: Box<Call>, change: SessionChange) -> CallOutcome<Result<(), PluginError>> {
         let request = match change {
             SessionChange::Connected => Request::Connected,
             SessionChange::Disconnected => Request::Disconnected,
         };
-        self.enter(call, request, guest::done)
+        self.enter(call, request, reply::done)
     }
 
-    /// Asks the plugin if it is fit, takes out of its reply what was asked for, and notes how that ended.
-    pub(super) fn enter<T>(
+    /// Calls the plugin unless it is quarantined, converts the reply, and records the outcome in its health and meter.
+    pub(crate) fn enter<T>(
         &self,
         call: Box<Call>,
         request: Request,
-        take: impl FnOnce(Reply) -> Taken<T>,
-    ) -> Answer<T> {
+        convert: impl FnOnce(Reply) -> ReplyResult<T>,
+    ) -> CallOutcome<T> {
         let hook = request.hook();
         let entry = match self.begin(hook, &call) {
             Ok(entry) => entry,
             Err(failure) => return (call, Err(failure)),
         };
-        let (call, reply) = entry.guest.serve(call, request);
-        let outcome = reply.and_then(take);
+        let (call, reply) = entry.backend.serve(call, request);
+        let outcome = reply.and_then(convert);
         self.end(entry, &call, outcome.as_ref().err());
         (call, outcome)
     }
 
-    /// Asks the plugin about a message if it is fit, holds its objection against what it may object, and notes how that ended.
+    /// Calls `before_send` unless the plugin is quarantined, applies `check` to a deviation, and records the outcome in its
+    /// health and meter.
     pub(super) fn before_send(
         &self,
         call: Box<Call>,
         message: &Message<'_>,
-        check: impl FnOnce(Box<Objection>) -> Box<Objection>,
-    ) -> Judged {
+        check: impl FnOnce(Box<Deviation>) -> Box<Deviation>,
+    ) -> SendOutcome {
         let entry = match self.begin(HookName::BeforeSend, &call) {
             Ok(entry) => entry,
-            Err(failure) => return (call, Objection::of(Err(failure))),
+            Err(failure) => return (call, Deviation::from_verdict(Err(failure))),
         };
-        let (call, judgement) = entry.guest.before_send(call, message);
-        let judgement = judgement.map_err(check);
-        let failure = judgement.as_ref().err().and_then(|objection| objection.failure());
+        let (call, outcome) = entry.backend.before_send(call, message);
+        let outcome = outcome.map_err(check);
+        let failure = outcome.as_ref().err().and_then(|deviation| deviation.failure());
         self.end(entry, &call, failure);
-        (call, judgement)
+        (call, outcome)
     }
 
-    /// Begins to enter the plugin, if it is fit.
+    /// Begins a call unless the plugin is quarantined or not running.
     #[inline]
-    fn begin(&self, hook: HookName, call: &Call) -> Result<Entry<'_>, Failure> {
-        let measured = self.meter.begin(hook);
+    fn begin(&self, hook: HookName, call: &Call) -> Result<EnteredCall<'_>, Failure> {
+        let timer = self.meter.begin(hook);
         let admitted = self.health.admit(|| call.origin());
-        let refused = match (&self.guest, admitted) {
+        let refused = match (&self.backend, admitted) {
             (Some(guest), Ok(())) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                return Ok(Entry {
+                return Ok(EnteredCall {
                     hook,
-                    measured,
-                    guest: &**guest,
+                    timer,
+                    backend: &**guest,
                 });
             }
             (None, _) => Failure::NotRunning,
-            // What was not even entered says nothing new.
+            // A call that never entered the plugin doesn't affect its health.
             (_, Err(failure)) => failure,
         };
-        self.meter.end(hook, &measured, Some(&refused));
+        self.meter.end(hook, &timer, Some(&refused));
         Err(refused)
     }
 
-    /// Notes how entering the plugin ended.
+    /// Records the outcome of a call.
     #[inline]
-    fn end(&self, entry: Entry<'_>, call: &Call, failure: Option<&Failure>) {
+    fn end(&self, entry: EnteredCall<'_>, call: &Call, failure: Option<&Failure>) {
         self.entered.fetch_sub(1, Ordering::Relaxed);
-        self.meter.end(entry.hook, &entry.measured, failure);
+        self.meter.end(entry.hook, &entry.timer, failure);
         match failure {
             None => self.health.succeeded(|| call.origin()),
             Some(failure) => self.blame(entry.hook, call.origin(), failure),
         }
     }
 
-    /// Asks the plugin to do a job in the action lane, and notes how that ended. Failures are held against the jobs of this
-    /// name before they are held against the plugin.
-    pub(super) async fn act(
+    /// Runs a job in the action lane, and records the outcome in the plugin's health and meter. Failures count against the
+    /// jobs of this name in this app before they count against the plugin.
+    pub(crate) async fn run_job(
         &self,
         app: &AppId,
         job: &str,
         request: Request,
-        transact: Arc<dyn Transact>,
+        transactions: Arc<dyn JobTransactions>,
     ) -> Result<Result<(), PluginError>, Failure> {
         let (hook, origin) = (request.hook(), super::origin(app, job));
-        let measured = self.meter.begin(hook);
-        let outcome = match (&self.guest, self.health.admit(|| origin)) {
+        let timer = self.meter.begin(hook);
+        let outcome = match (&self.backend, self.health.admit(|| origin)) {
             (None, _) => Err(Failure::NotRunning),
             (_, Err(failure)) => Err(failure),
-            (Some(guest), Ok(())) => guest.clone().act(request, transact).await.and_then(guest::done),
+            (Some(guest), Ok(())) => guest.clone().run_job(request, transactions).await.and_then(reply::done),
         };
-        self.meter.end(hook, &measured, outcome.as_ref().err());
+        self.meter.end(hook, &timer, outcome.as_ref().err());
         match &outcome {
             Ok(_) => self.health.succeeded(|| origin),
-            // What was not even entered says nothing new.
+            // A call that never entered the plugin doesn't affect its health.
             Err(Failure::NotRunning | Failure::Quarantined) => {}
             Err(failure) => self.blame(hook, origin, failure),
         }
         outcome
     }
 
-    /// Returns how many jobs it may do at a time.
-    pub(super) fn actions(&self) -> usize {
-        self.guest.as_ref().map_or(0, |guest| guest.actions())
+    /// Returns how many jobs may run at a time.
+    pub(crate) fn max_jobs(&self) -> usize {
+        self.backend.as_ref().map_or(0, |guest| guest.max_jobs())
     }
 
-    /// Returns how often a job may fail before it is given up.
-    pub(super) fn job_attempts(&self) -> u32 {
-        self.guest.as_ref().map_or(1, |guest| guest.job_attempts())
+    /// Returns how often a job is attempted before it becomes a dead letter.
+    pub(crate) fn job_attempts(&self) -> u32 {
+        self.backend.as_ref().map_or(1, |guest| guest.job_attempts())
     }
 
-    /// Notes a failure and tells the operator.
-    fn blame(&self, hook: HookName, origin: u64, failure: &Failure) {
+    /// Records a failure in the plugin's health, and logs it.
+    fn blame(&self, hook: HookName, origin: OriginId, failure: &Failure) {
         tracing::warn!(plugin = %self.id, hook = hook.name(), %failure, "a plugin failed");
         match self.health.failed(origin, failure) {
             None => {}
-            Some(Quarantine::Actor(length)) => tracing::warn!(
+            Some(Quarantine::Origin(length)) => tracing::warn!(
                 plugin = %self.id,
                 seconds = length.as_secs_f32(),
-                "an actor is quarantined: the plugin fails on all of that actor's requests"
+                "a plugin is quarantined for one origin: it failed on that origin's requests only"
             ),
             Some(Quarantine::Plugin(length)) => {
                 tracing::error!(plugin = %self.id, seconds = length.as_secs_f32(), "a plugin is quarantined");
@@ -287,7 +295,7 @@ impl Plugin {
         }
     }
 
-    /// Makes of a guard's answer whether the request goes on.
+    /// Converts a guard's outcome: `Ok(())` lets the request continue.
     pub(super) fn allowed(
         &self,
         hook: &str,
@@ -300,34 +308,34 @@ impl Plugin {
         }
     }
 
-    /// Makes the answer to a client whose request the plugin refused.
+    /// Converts an error of the plugin for a client.
     pub(super) fn error(&self, error: PluginError) -> RequestError {
         namespaced(&self.id, error)
     }
 
-    /// Makes the answer to a client whose request needed the plugin. `hook` is the hook or the method.
+    /// Converts a failure of the plugin for a client. `hook` is the hook or the method.
     pub(super) fn failure(&self, hook: &str, failure: &Failure) -> RequestError {
         let id = &self.id;
         match failure {
             Failure::Quarantined | Failure::NotRunning | Failure::Busy => {
-                let message = format!("The plugin {id} can't be asked ({hook}): {failure}.");
+                let message = format!("The plugin {id} is unavailable ({hook}): {failure}.");
                 RequestError::new(ErrorCode::Unavailable, message)
             }
             Failure::Store(_) => RequestError::new(ErrorCode::Unavailable, "The server can't read its data."),
-            _ => RequestError::new(ErrorCode::Internal, format!("The plugin {id} broke down ({hook}).")),
+            _ => RequestError::new(ErrorCode::Internal, format!("The plugin {id} failed ({hook}).")),
         }
     }
 }
 
-/// A plugin that is being entered.
-struct Entry<'a> {
+/// A call that is in a plugin.
+struct EnteredCall<'a> {
     hook: HookName,
-    measured: Measured,
-    guest: &'a dyn Guest,
+    timer: CallTimer,
+    backend: &'a dyn PluginBackend,
 }
 
-/// Puts each plugin behind those that it declares to come after, and leaves the order as it is otherwise. Those that wait
-/// for each other stay in their order.
+/// Moves each plugin after those of its manifest's `after`, and keeps the order otherwise. Plugins in a cycle keep their
+/// order.
 fn ordered(mut waiting: Vec<Arc<Plugin>>) -> Vec<Arc<Plugin>> {
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
@@ -337,7 +345,7 @@ fn ordered(mut waiting: Vec<Arc<Plugin>>) -> Vec<Arc<Plugin>> {
             !after.iter().any(waits_for)
         };
         let next = waiting.iter().position(is_free).unwrap_or_else(|| {
-            tracing::warn!(plugin = %waiting[0].id, "plugins declare to come after each other; they stay in their order");
+            tracing::warn!(plugin = %waiting[0].id, "plugins declare to come after each other; they keep the order of the configuration");
             0
         });
         ordered.push(waiting.remove(next));
@@ -345,65 +353,66 @@ fn ordered(mut waiting: Vec<Arc<Plugin>>) -> Vec<Arc<Plugin>> {
     ordered
 }
 
-/// A plugin at a hook, with the filters that its manifest declares.
+/// A plugin in the chain of a hook, with the filters of its manifest.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ChainEntry {
     pub(super) plugin: Arc<Plugin>,
-    /// Whether a failure skips this plugin alone.
+    /// Whether a failure skips only this plugin, and the chain continues.
     pub(super) fails_open: bool,
     conversation_kinds: Vec<String>,
     content_kinds: Vec<String>,
     events: Vec<String>,
-    /// Whether only conversations that it watches are for it.
+    /// Whether it is called only for conversations that it watches.
     watched: bool,
 }
 
-impl Link {
-    /// Whether the plugin asked for such conversations.
+impl ChainEntry {
+    /// Returns whether the filters match a kind of conversation.
     pub(super) fn wants_conversation(&self, kind: &str) -> bool {
         self.conversation_kinds.is_empty() || self.conversation_kinds.iter().any(|listed| listed == kind)
     }
 
-    /// Whether a call is about a conversation that the plugin watches, or the plugin need not watch it to be asked.
-    pub(super) fn is_for(&self, call: &mut Call, conversation: &Conversation) -> bool {
-        // A store that can't be read commits nothing either; if it does, a guard is better asked once too often.
-        !self.watched || Watches::relied_on(&mut call.draft, &self.plugin.id, conversation).unwrap_or(true)
+    /// Returns whether the plugin watches the conversation, or is called without watching. The transaction depends on the
+    /// result.
+    pub(super) fn applies_to(&self, call: &mut Call, conversation: &Conversation) -> bool {
+        // If the store can't be read, calling a guard too often is safe; the commit will probably fail as well.
+        !self.watched || Watches::includes_and_depend(&mut call.draft, &self.plugin.id, conversation).unwrap_or(true)
     }
 
-    /// Whether the plugin asked for such messages.
+    /// Returns whether the filters match a kind of conversation and a kind of content.
     pub(super) fn matches(&self, conversation_kind: &str, content_kind: &str) -> bool {
         let any_or = |list: &[String], kind: &str| list.is_empty() || list.iter().any(|listed| listed == kind);
         any_or(&self.conversation_kinds, conversation_kind) && any_or(&self.content_kinds, content_kind)
     }
 }
 
-/// The plugins, in the order of the configuration, and the chains of each hook.
+/// The plugins, in the order of the configuration, and the chain of each hook.
 #[derive(Debug, Default)]
 pub struct Registry {
     plugins: Vec<Arc<Plugin>>,
     pub(super) authenticate: Vec<Arc<Plugin>>,
-    pub(super) before_send: Vec<Link>,
-    pub(super) after_send: Vec<Link>,
-    pub(super) render: Vec<Link>,
+    pub(super) before_send: Vec<ChainEntry>,
+    pub(super) after_send: Vec<ChainEntry>,
+    pub(super) render: Vec<ChainEntry>,
     pub(super) connected: Vec<Arc<Plugin>>,
     pub(super) disconnected: Vec<Arc<Plugin>>,
-    pub(super) before_act: Vec<Link>,
-    pub(super) before_change: Vec<Link>,
-    after_act: Vec<Link>,
-    after_change: Vec<Link>,
-    push: Vec<Link>,
-    event: Vec<Link>,
-    /// Those of which nobody knows what they declare.
+    pub(super) before_act: Vec<ChainEntry>,
+    pub(super) before_change: Vec<ChainEntry>,
+    after_act: Vec<ChainEntry>,
+    after_change: Vec<ChainEntry>,
+    push: Vec<ChainEntry>,
+    event: Vec<ChainEntry>,
+    /// Plugins without a known manifest that might be guards.
     pub(super) unknown: Vec<Arc<Plugin>>,
-    /// Those that are shown something after its commit.
+    /// Plugins that observe commits.
     observing: Vec<Arc<Plugin>>,
-    /// Those that do jobs.
-    acting: Vec<Arc<Plugin>>,
+    /// Plugins that run jobs.
+    job_runners: Vec<Arc<Plugin>>,
 }
 
 impl Registry {
-    /// Sorts plugins into the chains of the hooks that they declare: in the given order, but each behind those that it
-    /// declares to come after.
+    /// Adds plugins to the chains of the hooks that they declare: in the given order, but each after those of its
+    /// manifest's `after`.
     #[must_use]
     pub fn new(plugins: impl IntoIterator<Item = Arc<Plugin>>) -> Self {
         let mut registry = Self::default();
@@ -417,9 +426,9 @@ impl Registry {
     fn add(&mut self, plugin: &Arc<Plugin>) {
         let Some(manifest) = &plugin.manifest else {
             if plugin.when_missing == WhenMissing::Reject {
-                // It may have been any guard.
+                // It might be any guard.
                 for chain in [&mut self.before_send, &mut self.before_act, &mut self.before_change] {
-                    chain.push(Link {
+                    chain.push(ChainEntry {
                         plugin: plugin.clone(),
                         fails_open: false,
                         conversation_kinds: Vec::new(),
@@ -433,7 +442,7 @@ impl Registry {
             return;
         };
         for hook in &manifest.hooks {
-            let link = Link {
+            let entry = ChainEntry {
                 plugin: plugin.clone(),
                 fails_open: hook.class == Some(Class::Transform),
                 conversation_kinds: hook.conversation_kinds.clone(),
@@ -446,17 +455,17 @@ impl Registry {
             }
             match hook.hook {
                 HookName::Authenticate => self.authenticate.push(plugin.clone()),
-                HookName::BeforeSend => self.before_send.push(link),
-                HookName::AfterSend => self.after_send.push(link),
-                HookName::Render => self.render.push(link),
-                HookName::BeforeAct => self.before_act.push(link),
-                HookName::AfterAct => self.after_act.push(link),
-                HookName::BeforeChange => self.before_change.push(link),
-                HookName::AfterChange => self.after_change.push(link),
-                HookName::Push => self.push.push(link),
-                HookName::Event => self.event.push(link),
-                HookName::Action => self.acting.push(plugin.clone()),
-                // Whoever asks names the plugin.
+                HookName::BeforeSend => self.before_send.push(entry),
+                HookName::AfterSend => self.after_send.push(entry),
+                HookName::Render => self.render.push(entry),
+                HookName::BeforeAct => self.before_act.push(entry),
+                HookName::AfterAct => self.after_act.push(entry),
+                HookName::BeforeChange => self.before_change.push(entry),
+                HookName::AfterChange => self.after_change.push(entry),
+                HookName::Push => self.push.push(entry),
+                HookName::Event => self.event.push(entry),
+                HookName::Action => self.job_runners.push(plugin.clone()),
+                // The caller names the plugin; no chain exists.
                 HookName::Timer
                 | HookName::Http
                 | HookName::BeforeUpload
@@ -484,24 +493,25 @@ impl Registry {
         self.plugins.iter().find(|plugin| &*plugin.id == id)
     }
 
-    /// Returns the plugins that are shown something after its commit.
-    pub(super) fn observing(&self) -> &[Arc<Plugin>] {
+    /// Returns the plugins that observe commits.
+    pub(crate) fn observing(&self) -> &[Arc<Plugin>] {
         &self.observing
     }
 
-    /// Returns the plugins that do jobs.
-    pub(super) fn acting(&self) -> &[Arc<Plugin>] {
-        &self.acting
+    /// Returns the plugins that run jobs.
+    pub(crate) fn job_runners(&self) -> &[Arc<Plugin>] {
+        &self.job_runners
     }
 
-    /// Returns the hooks that want to see such an event of the log; and whether only if the plugin watches the conversation.
-    pub(super) fn observers<'a>(
+    /// Returns the observing plugins of an event of the log, with the hook; and whether the plugin must watch the
+    /// conversation.
+    pub(crate) fn observers<'a>(
         &'a self,
         event: EventType,
         conversation_kind: &'a str,
         kind: &'a str,
     ) -> impl Iterator<Item = (&'a Arc<Plugin>, HookName, bool)> {
-        let (shown, pushed): (&[Link], &[Link]) = match event {
+        let (observing, pushed): (&[ChainEntry], &[ChainEntry]) = match event {
             EventType::Message => (&self.after_send, &self.push),
             EventType::Edit => (&self.after_send, &[]),
             EventType::Recall | EventType::Reaction => (&self.after_act, &[]),
@@ -511,34 +521,34 @@ impl Registry {
             EventType::Message | EventType::Edit => HookName::AfterSend,
             _ => HookName::AfterAct,
         };
-        let shown = shown.iter().map(move |link| (link, hook));
-        let pushed = pushed.iter().map(|link| (link, HookName::Push));
-        shown
+        let observing = observing.iter().map(move |entry| (entry, hook));
+        let pushed = pushed.iter().map(|entry| (entry, HookName::Push));
+        observing
             .chain(pushed)
-            .filter(move |(link, _)| link.matches(conversation_kind, kind))
-            .map(|(link, hook)| (&link.plugin, hook, link.watched))
+            .filter(move |(entry, _)| entry.matches(conversation_kind, kind))
+            .map(|(entry, hook)| (&entry.plugin, hook, entry.watched))
     }
 
-    /// Returns the plugins that want to see a change of such a conversation.
-    pub(super) fn change_observers<'a>(&'a self, conversation_kind: &'a str) -> impl Iterator<Item = &'a Arc<Plugin>> {
+    /// Returns the plugins that observe changes of conversations of a kind.
+    pub(crate) fn change_observers<'a>(&'a self, conversation_kind: &'a str) -> impl Iterator<Item = &'a Arc<Plugin>> {
         let wanted = self
             .after_change
             .iter()
-            .filter(|link| link.wants_conversation(conversation_kind));
-        wanted.map(|link| &link.plugin)
+            .filter(|entry| entry.wants_conversation(conversation_kind));
+        wanted.map(|entry| &entry.plugin)
     }
 
-    /// Returns the plugins that want to see an event of another plugin.
-    pub(super) fn event_observers<'a>(
+    /// Returns the plugins that observe an event of another plugin.
+    pub(crate) fn event_observers<'a>(
         &'a self,
         plugin: &'a str,
         name: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Plugin>> {
         let named = |wanted: &String| wanted.split_once('.') == Some((plugin, name));
-        let wanted = self.event.iter().filter(move |link| {
-            *link.plugin.id != *plugin && (link.events.is_empty() || link.events.iter().any(named))
+        let wanted = self.event.iter().filter(move |entry| {
+            *entry.plugin.id != *plugin && (entry.events.is_empty() || entry.events.iter().any(named))
         });
-        wanted.map(|link| &link.plugin)
+        wanted.map(|entry| &entry.plugin)
     }
 }
 
@@ -559,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_stand_in_the_order_of_the_configuration_but_behind_those_that_they_come_after() {
+    fn plugins_keep_the_order_of_the_configuration_but_come_after_those_that_they_declare() {
         assert_eq!(order(&[("a", &[]), ("b", &[]), ("c", &[])]), "abc");
         assert_eq!(order(&[("a", &["c"]), ("b", &[]), ("c", &[])]), "bca");
         assert_eq!(order(&[("a", &["b"]), ("b", &["c"]), ("c", &[])]), "cba");
@@ -567,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_that_wait_for_each_other_stay_in_their_order() {
+    fn plugins_in_a_cycle_keep_their_order() {
         assert_eq!(order(&[("a", &["b"]), ("b", &["a"]), ("c", &["a"])]), "abc");
     }
 }

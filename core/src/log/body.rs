@@ -1,4 +1,4 @@
-//! What the store keeps of an event.
+//! The bodies of events in the store.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use crate::store::StoredEvent;
 use crate::wire::reply::EventView;
 use crate::wire::{ConversationId, EventId};
 
-/// An event's bytes are not what this version writes.
+/// The body of an event is damaged, or was written by another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bytes are no event")]
+#[error("the body of the event is damaged")]
 pub struct BodyError;
 
-/// What an event is.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EventType {
     /// A message.
     #[default]
     Message,
-    /// Another content for an earlier message.
+    /// A new content of an earlier message.
     Edit,
-    /// An earlier message is taken back.
+    /// The recall of an earlier message.
     Recall,
-    /// An emoji for an earlier message, or its end.
+    /// An emoji that is added to an earlier message or removed.
     Reaction,
-    /// What a plugin says about an earlier message.
+    /// An annotation of an earlier message by a plugin.
     Annotation,
-    /// Who joined and who left.
+    /// A change of the members.
     Members,
 }
 
@@ -40,12 +40,12 @@ impl EventType {
         Self::Members,
     ];
 
-    /// Returns the byte that bodies of this type begin with.
+    /// Returns the first byte of bodies of this type.
     fn byte(self) -> u8 {
         self as u8 + 1
     }
 
-    fn of(byte: u8) -> Option<Self> {
+    fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.byte() == byte)
     }
 
@@ -63,29 +63,29 @@ impl EventType {
     }
 }
 
-/// What an event says, apart from what the store knows about it.
+/// The body of an event: everything but number, id and time, which the store assigns.
 ///
-/// On the disk: one byte for the type, the target of an event that has one, then the rest; all postcard.
+/// In the store: one byte for the type, the target unless the type is message, then the other fields; all postcard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Body<'a> {
-    /// What it is.
+    /// The type of the event.
     pub event: EventType,
-    /// The number of the message that it is about; 0 if it is about none.
+    /// The number of the target message; 0 for none.
     pub target: u64,
-    /// Whose it is.
+    /// The sender.
     pub sender: &'a str,
     /// The other member, in a conversation of two.
     pub receiver: Option<&'a str>,
-    /// The sender's id for it.
+    /// The sender's id for the event.
     pub client_id: &'a str,
-    /// The kind of the content; of an annotation the name; may be empty.
+    /// The kind of the content; the name of an annotation; may be empty.
     pub kind: &'a str,
     /// A JSON object.
     pub content: &'a [u8],
 }
 
 #[derive(Deserialize)]
-struct Rest<'a> {
+struct BodyFields<'a> {
     sender: &'a str,
     receiver: Option<&'a str>,
     client_id: &'a str,
@@ -94,9 +94,9 @@ struct Rest<'a> {
     content: &'a [u8],
 }
 
-/// [`Rest`] up to its content: postcard writes the length of bytes as it writes a number.
+/// [`BodyFields`] up to the content: postcard encodes the length of bytes like a number.
 #[derive(Serialize)]
-struct Head<'a> {
+struct BodyHeader<'a> {
     sender: &'a str,
     receiver: Option<&'a str>,
     client_id: &'a str,
@@ -105,10 +105,10 @@ struct Head<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Encodes the event for the store, all but the content: that comes right behind these bytes.
+    /// Encodes the body without the content, which must follow these bytes directly.
     #[must_use]
     pub fn encode_head(&self) -> Bytes {
-        let head = Head {
+        let head = BodyHeader {
             sender: self.sender,
             receiver: self.receiver,
             client_id: self.client_id,
@@ -130,35 +130,35 @@ impl<'a> Body<'a> {
             EventType::Message => 0,
             _ => varint_bytes(self.target),
         };
-        // Just as much as it takes: bytes with room behind them are shared by way of one more allocation.
+        // The exact length: sharing bytes with spare capacity would cost one more allocation.
         let length = 1 + target + 1 + texts - absent + varint_bytes(self.content.len() as u64);
         let mut bytes = Vec::with_capacity(length);
         bytes.push(self.event.byte());
         if self.event != EventType::Message {
-            // Writing into a vector has no way to fail; that goes for the rest as well.
+            // Writing into a vector can't fail, here and below.
             bytes = postcard::to_extend(&self.target, bytes).unwrap_or_default();
         }
         postcard::to_extend(&head, bytes).unwrap_or_default().into()
     }
 
-    /// Encodes the event for the store.
+    /// Encodes the body.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         [&self.encode_head()[..], self.content].concat().into()
     }
 
-    /// Decodes what [`Body::encode`] wrote.
+    /// Decodes a body that [`Body::encode`] wrote.
     ///
     /// # Errors
-    /// When the bytes are something else.
+    /// For any other bytes.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, BodyError> {
         let (byte, mut rest) = bytes.split_first().ok_or(BodyError)?;
-        let event = EventType::of(*byte).ok_or(BodyError)?;
+        let event = EventType::from_byte(*byte).ok_or(BodyError)?;
         let mut target = 0;
         if event != EventType::Message {
             (target, rest) = postcard::take_from_bytes(rest).map_err(|_| BodyError)?;
         }
-        let rest: Rest<'a> = postcard::from_bytes(rest).map_err(|_| BodyError)?;
+        let rest: BodyFields<'a> = postcard::from_bytes(rest).map_err(|_| BodyError)?;
         Ok(Self {
             event,
             target,
@@ -170,13 +170,13 @@ impl<'a> Body<'a> {
         })
     }
 
-    /// Joins the event with what the store knows about it.
+    /// Combines the body with the stored event.
     #[must_use]
     pub fn view(&self, conversation: ConversationId, event: &StoredEvent) -> EventView<'a> {
         self.view_at(conversation, event.seq, event.id, event.time_ms)
     }
 
-    /// Joins the event with where it went.
+    /// Combines the body with the number, id and time of the event.
     #[must_use]
     pub fn view_at(&self, conversation: ConversationId, seq: u64, id: EventId, time_ms: u64) -> EventView<'a> {
         EventView {
@@ -196,7 +196,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Returns how many bytes postcard writes a number in.
+/// Returns the length of a number in postcard, in bytes.
 fn varint_bytes(number: u64) -> usize {
     (64 - number.max(1).leading_zeros() as usize).div_ceil(7)
 }
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_comes_back_as_it_was() {
+    fn a_body_decodes_to_what_was_encoded() {
         let body = Body {
             sender: "ann",
             receiver: Some("bob"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_takes_as_many_bytes_as_postcard_writes() {
+    fn the_length_of_a_number_is_that_of_postcard() {
         for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(
                 varint_bytes(number),

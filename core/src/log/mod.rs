@@ -1,9 +1,7 @@
-//! Conversations and their messages: what the core keeps in the store, and under which keys.
+//! Conversations and their messages, as the core stores them.
 
 mod body;
 mod conversation;
-mod draft;
-pub mod key;
 mod revision;
 mod watches;
 mod watermark;
@@ -15,13 +13,13 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
-use crate::store::{CommitError, Dedup, Found, Head, LogId, Store, StoreError, StoredEvent};
+use crate::keys;
+use crate::store::{CommitError, Dedup, DedupEntry, Draft, LogHead, LogId, Store, StoreError, StoredEvent};
 use crate::wire::{ActorId, AppId, ConversationId, Page};
 
 pub use body::{Body, BodyError, EventType};
-pub use conversation::{Conversation, Conversations, Memberships, Record};
-pub use draft::{Draft, Mark};
-pub use revision::{Edit, Full, Revision};
+pub use conversation::{Conversation, ConversationRecord, Conversations, Memberships};
+pub use revision::{Edit, Revision, RevisionFull};
 pub use watches::{Watched, Watches};
 pub use watermark::Watermark;
 
@@ -29,32 +27,32 @@ pub use watermark::Watermark;
 pub struct Log {
     store: Arc<dyn Store>,
     conversations: Conversations,
-    /// Secret, so that nobody can choose ids that collide with another's.
+    /// Secret, so that nobody can choose a client id whose hash collides with another's.
     hash_key: [u8; 16],
 }
 
-/// Why the log can't answer.
+/// Why an operation of the log failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// A record is not what this version writes.
-    #[error("the record of {0} can't be read")]
-    Record(ConversationId),
-    /// A message is not what this version writes.
-    #[error("message {seq} of {conversation} can't be read")]
+    /// A record of a conversation is damaged, or was written by another version.
+    #[error("a record of the conversation {0} is damaged")]
+    DamagedRecord(ConversationId),
+    /// A message is damaged, or was written by another version.
+    #[error("message {seq} of the conversation {conversation} is damaged")]
     Message {
-        /// Where.
+        /// The conversation.
         conversation: ConversationId,
-        /// Which.
+        /// The number of the message.
         seq: u64,
     },
 }
 
 impl Log {
-    /// Opens the log of a store. The first time, it draws the secret that client ids are hashed with.
+    /// Opens the log of a store. The first time, creates the secret that client ids are hashed with.
     ///
     /// # Errors
     /// When the store fails.
@@ -67,7 +65,7 @@ impl Log {
         })
     }
 
-    /// Returns the store below.
+    /// Returns the store of the log.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -79,7 +77,7 @@ impl Log {
         &self.conversations
     }
 
-    /// Returns what makes a message idempotent: the sender's id for it and what it says.
+    /// Returns the idempotency key of a message, from the sender's id for it, and the fingerprint of its parts.
     #[must_use]
     pub fn dedup(&self, app: &AppId, sender: &ActorId, client_id: &str, message: [&[u8]; 3]) -> Dedup {
         let mut key = SipHasher13x128::new_with_key(&self.hash_key);
@@ -102,15 +100,15 @@ impl Log {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn find(&self, dedup: Dedup) -> Result<Option<Found>, StoreError> {
+    pub fn find(&self, dedup: Dedup) -> Result<Option<DedupEntry>, StoreError> {
         self.store.find(dedup.key)
     }
 
-    /// Reads messages in ascending order, with the head of the log.
+    /// Reads a page of at most `limit` events in ascending order, with the head of the log.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn read(&self, log: &LogId, page: Page, limit: usize) -> Result<(Head, Vec<StoredEvent>), LogError> {
+    pub fn read(&self, log: &LogId, page: Page, limit: usize) -> Result<(LogHead, Vec<StoredEvent>), LogError> {
         let head = self.store.head(log)?;
         let (range, newest_first) = match page {
             Page::After(after) => (after.saturating_add(1)..=head.seq, false),
@@ -122,10 +120,8 @@ impl Log {
         }
         Ok((head, self.store.events(log, range, limit, newest_first)?))
     }
-}
 
-impl Log {
-    /// Returns what became of the messages of a range of numbers, those without any change left out.
+    /// Returns the revisions of the messages from `first` to `last`. Messages without a revision are left out.
     ///
     /// # Errors
     /// When the store fails.
@@ -135,10 +131,13 @@ impl Log {
         first: u64,
         last: u64,
     ) -> Result<HashMap<u64, Revision>, LogError> {
-        let (start, end) = (key::revision(log, first), key::revision(log, last.saturating_add(1)));
+        let (start, end) = (
+            keys::log::revision(log, first),
+            keys::log::revision(log, last.saturating_add(1)),
+        );
         let found = store.scan(&start, &end, usize::MAX, false)?;
         let decoded = found.iter().map(|(key, value)| {
-            let seq = key::seq_of_revision(key).unwrap_or_default();
+            let seq = keys::log::seq_of_revision(key).unwrap_or_default();
             let damaged = LogError::Message {
                 conversation: log.conversation,
                 seq,
@@ -148,7 +147,7 @@ impl Log {
         decoded.collect()
     }
 
-    /// Returns what became of one message, inside a transaction.
+    /// Returns the revision of one message in a transaction; an empty one if the message was never revised.
     ///
     /// # Errors
     /// When the store fails.
@@ -157,18 +156,18 @@ impl Log {
             conversation: log.conversation,
             seq,
         };
-        match draft.get(key::revision(log, seq))? {
+        match draft.get(keys::log::revision(log, seq))? {
             Some(bytes) => Revision::decode(&bytes).ok_or(damaged),
             None => Ok(Revision::default()),
         }
     }
 
-    /// Keeps what became of one message, inside a transaction.
+    /// Writes the revision of one message in a transaction.
     pub fn revise(draft: &mut Draft, log: &LogId, seq: u64, revision: &Revision) {
-        draft.set(key::revision(log, seq), Some(revision.encode().into()));
+        draft.set(keys::log::revision(log, seq), Some(revision.encode()));
     }
 
-    /// Reads one event; none if there is no such number.
+    /// Reads one event; none if the number doesn't exist.
     ///
     /// # Errors
     /// When the store fails.
@@ -186,17 +185,24 @@ impl std::fmt::Debug for Log {
     }
 }
 
+/// Decodes arbitrary bytes as the body of an event and as a revision. Must never panic; for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_records(bytes: &[u8]) {
+    let _ = Body::decode(bytes);
+    let _ = Revision::decode(bytes);
+}
+
 fn load_hash_key(store: &Arc<dyn Store>) -> Result<[u8; 16], LogError> {
-    if let Some(found) = store.get(key::HASH_KEY)?
+    if let Some(found) = store.get(keys::log::HASH_KEY)?
         && let Ok(secret) = <[u8; 16]>::try_from(&found[..])
     {
         return Ok(secret);
     }
     let secret: [u8; 16] = rand::random();
     let mut draft = Draft::new(store.clone());
-    // Two nodes that start at once must agree on one secret: the second one's transaction conflicts.
-    draft.get(key::HASH_KEY)?;
-    draft.set(key::HASH_KEY.into(), Some(secret.to_vec().into()));
+    // Two nodes that start together must use one secret: the second transaction conflicts.
+    draft.get(keys::log::HASH_KEY)?;
+    draft.set(keys::log::HASH_KEY.into(), Some(secret.to_vec().into()));
     match draft.commit_blocking() {
         Ok(_) => Ok(secret),
         Err(CommitError::Conflict) => load_hash_key(store),

@@ -1,49 +1,51 @@
-//! What has become of a message since it was sent.
+//! Revisions: the changes of a message since it was sent.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::store::encode;
 use crate::wire::reply::{Annotation, Reaction, Revised};
 
-/// Edits, recall, reactions and annotations of one message, folded into what readers see. The events that led to it stay
+/// The sum of all edits, recalls, reactions and annotations of one message, as readers see it. The events themselves stay
 /// in the log.
 ///
-/// On the disk: postcard.
+/// In the store: postcard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     /// The last edit.
     pub edit: Option<Edit>,
-    /// Whether its sender took it back: nobody reads it any more.
+    /// Whether the message was recalled; readers then get no content.
     pub recalled: bool,
-    /// Who reacted, in the order of the first of each emoji.
+    /// The reactions, in the order of the first of each emoji.
     pub reactions: Vec<Reaction>,
-    /// What plugins said about it.
+    /// The annotations of plugins.
     pub annotations: Vec<Annotation>,
 }
 
-/// The content that stands in the place of the first one.
+/// The content that replaces the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
-    /// When, in milliseconds since 1970.
+    /// The time of the edit, in milliseconds since 1970.
     pub time_ms: u64,
     /// A JSON object.
     #[serde(with = "serde_bytes")]
     pub content: Vec<u8>,
 }
 
-/// How many different emoji a message can have.
+/// The number of different emoji that a message can have.
 const MAX_EMOJI: usize = 50;
-/// How many reactions a message can have.
+/// The number of reactions that a message can have.
 const MAX_REACTIONS: usize = 5_000;
-/// How many annotations a message can have.
+/// The number of annotations that a message can have.
 const MAX_ANNOTATIONS: usize = 100;
 
-/// A message has as many reactions or annotations as it can have.
+/// A message has the largest number of reactions or annotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the message has as many of them as it can have")]
-pub struct Full;
+#[error("the message has the largest number of reactions or annotations")]
+pub struct RevisionFull;
 
 impl Revision {
-    /// Decodes what [`Revision::encode`] wrote; none for other bytes.
+    /// Decodes a revision; none unless [`Revision::encode`] can have written the bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes).ok()
@@ -51,12 +53,11 @@ impl Revision {
 
     /// Encodes it for the store.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        // Writing into a vector has no way to fail.
-        postcard::to_stdvec(self).unwrap_or_default()
+    pub fn encode(&self) -> Bytes {
+        encode(self)
     }
 
-    /// Puts a content in the place of the last one.
+    /// Replaces the content.
     pub fn edit(&mut self, time_ms: u64, content: &[u8]) {
         self.edit = Some(Edit {
             time_ms,
@@ -64,7 +65,7 @@ impl Revision {
         });
     }
 
-    /// Takes the message back, with all that was said about it.
+    /// Recalls the message, which removes its edit, reactions and annotations.
     pub fn recall(&mut self) {
         *self = Self {
             recalled: true,
@@ -72,17 +73,17 @@ impl Revision {
         };
     }
 
-    /// Adds a reaction, or takes it away. Returns whether that changed anything.
+    /// Adds or removes a reaction. Returns whether anything changed.
     ///
     /// # Errors
-    /// When the message has as many as it can have.
-    pub fn react(&mut self, actor: &str, emoji: &str, on: bool) -> Result<bool, Full> {
-        let place = self.reactions.iter().position(|reaction| reaction.emoji == emoji);
-        match (place, on) {
+    /// When the message has the largest number of them.
+    pub fn react(&mut self, actor: &str, emoji: &str, on: bool) -> Result<bool, RevisionFull> {
+        let index = self.reactions.iter().position(|reaction| reaction.emoji == emoji);
+        match (index, on) {
             (None, false) => Ok(false),
             (None, true) => {
                 if self.reactions.len() >= MAX_EMOJI || self.count() >= MAX_REACTIONS {
-                    return Err(Full);
+                    return Err(RevisionFull);
                 }
                 self.reactions.push(Reaction {
                     emoji: emoji.to_owned(),
@@ -90,18 +91,18 @@ impl Revision {
                 });
                 Ok(true)
             }
-            (Some(place), on) => {
+            (Some(index), on) => {
                 let count = self.count();
-                let actors = &mut self.reactions[place].actors;
+                let actors = &mut self.reactions[index].actors;
                 let known = actors.iter().position(|known| known == actor);
                 match (known, on) {
-                    (None, true) if count >= MAX_REACTIONS => return Err(Full),
+                    (None, true) if count >= MAX_REACTIONS => return Err(RevisionFull),
                     (None, true) => actors.push(actor.to_owned()),
                     (Some(at), false) => drop(actors.remove(at)),
                     (Some(_), true) | (None, false) => return Ok(false),
                 }
                 if actors.is_empty() {
-                    self.reactions.remove(place);
+                    self.reactions.remove(index);
                 }
                 Ok(true)
             }
@@ -112,11 +113,16 @@ impl Revision {
         self.reactions.iter().map(|reaction| reaction.actors.len()).sum()
     }
 
-    /// Sets what a plugin says about the message under a name.
+    /// Sets an annotation of a plugin, under a name.
     ///
     /// # Errors
-    /// When the message has as many as it can have.
-    pub fn annotate(&mut self, plugin: &str, name: &str, value: &serde_json::value::RawValue) -> Result<(), Full> {
+    /// When the message has the largest number of them.
+    pub fn annotate(
+        &mut self,
+        plugin: &str,
+        name: &str,
+        value: &serde_json::value::RawValue,
+    ) -> Result<(), RevisionFull> {
         let value = value.get().to_owned();
         let mut own = self.annotations.iter_mut();
         if let Some(known) = own.find(|known| known.plugin == plugin && known.name == name) {
@@ -124,7 +130,7 @@ impl Revision {
             return Ok(());
         }
         if self.annotations.len() >= MAX_ANNOTATIONS {
-            return Err(Full);
+            return Err(RevisionFull);
         }
         self.annotations.push(Annotation {
             plugin: plugin.to_owned(),
@@ -134,7 +140,7 @@ impl Revision {
         Ok(())
     }
 
-    /// Returns what readers see of it besides the content.
+    /// Returns the revision as readers see it, without the content.
     #[must_use]
     pub fn view(&self) -> Revised<'_> {
         Revised {
@@ -151,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reaction_counts_once_for_each_actor_and_goes_with_the_last() {
+    fn a_reaction_counts_once_for_each_actor_and_disappears_with_the_last() {
         let mut revision = Revision::default();
         assert_eq!(revision.react("ann", "👍", true), Ok(true));
         assert_eq!(revision.react("ann", "👍", true), Ok(false));
@@ -169,17 +175,17 @@ mod tests {
         for index in 0..MAX_EMOJI {
             assert_eq!(revision.react("ann", &index.to_string(), true), Ok(true));
         }
-        assert_eq!(revision.react("ann", "more", true), Err(Full));
+        assert_eq!(revision.react("ann", "more", true), Err(RevisionFull));
         let value = serde_json::value::to_raw_value(&1).unwrap();
         for index in 0..MAX_ANNOTATIONS {
             assert_eq!(revision.annotate("p", &index.to_string(), &value), Ok(()));
         }
         assert_eq!(revision.annotate("p", "0", &value), Ok(()));
-        assert_eq!(revision.annotate("p", "more", &value), Err(Full));
+        assert_eq!(revision.annotate("p", "more", &value), Err(RevisionFull));
     }
 
     #[test]
-    fn a_recall_leaves_nothing_of_what_was_said() {
+    fn a_recall_removes_edit_reactions_and_annotations() {
         let mut revision = Revision::default();
         revision.edit(5, b"{}");
         revision.react("ann", "👍", true).unwrap();

@@ -1,22 +1,23 @@
-//! Up to where members have received and read a conversation.
+//! Watermarks: how far members have received and read a conversation.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draft, Log, LogError, key};
-use crate::store::LogId;
+use super::{Log, LogError};
+use crate::keys;
+use crate::store::{Draft, LogId, encode};
 use crate::wire::ActorId;
 
-/// Up to where a member has received and read a conversation. Both only grow; what was read was received.
+/// How far a member has received and read a conversation. Both numbers only grow, and `delivered` is at least `read`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
-    /// The number of the newest event that some device of the member has.
+    /// The number of the newest event that some device of the member received.
     pub delivered: u64,
     /// The number of the newest event that the member has read.
     pub read: u64,
 }
 
 impl Watermark {
-    /// Returns the later of both in each respect.
+    /// Returns the maximum of both, for each number.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {
         let read = self.read.max(other.read);
@@ -27,23 +28,23 @@ impl Watermark {
     }
 
     fn decode(bytes: &[u8], log: &LogId) -> Result<Self, LogError> {
-        postcard::from_bytes(bytes).map_err(|_| LogError::Record(log.conversation))
+        postcard::from_bytes(bytes).map_err(|_| LogError::DamagedRecord(log.conversation))
     }
 }
 
 impl Log {
-    /// Returns the watermark of a member; zeros if there is none yet.
+    /// Returns the watermark of a member; zeros if none is stored.
     ///
     /// # Errors
     /// When the store fails, or the record is damaged.
     pub fn watermark(&self, log: &LogId, actor: &ActorId) -> Result<Watermark, LogError> {
-        match self.store().get(&key::watermark(log, actor))? {
+        match self.store().get(&keys::log::watermark(log, actor))? {
             Some(bytes) => Watermark::decode(&bytes, log),
             None => Ok(Watermark::default()),
         }
     }
 
-    /// Lists up to `limit` watermarks, in the order of the members' ids behind `after`.
+    /// Lists up to `limit` watermarks, in the order of the members' ids, of those after `after`.
     ///
     /// # Errors
     /// When the store fails, or a record is damaged.
@@ -53,16 +54,16 @@ impl Log {
         after: Option<&ActorId>,
         limit: usize,
     ) -> Result<Vec<(ActorId, Watermark)>, LogError> {
-        let (start, end) = key::watermarks(log, after);
+        let (start, end) = keys::log::watermarks(log, after);
         let found = self.store().scan(&start, &end, limit, false)?;
         let decoded = found.iter().map(|(key, value)| {
-            let actor = key::actor_of_watermark(key, log).ok_or(LogError::Record(log.conversation))?;
+            let actor = keys::log::actor_of_watermark(key, log).ok_or(LogError::DamagedRecord(log.conversation))?;
             Ok((actor, Watermark::decode(value, log)?))
         });
         decoded.collect()
     }
 
-    /// Moves the watermark of a member, inside a transaction. Returns it as it is then, and whether it moved.
+    /// Advances the watermark of a member in a transaction. Returns the new watermark, and whether it advanced.
     ///
     /// # Errors
     /// When the store fails, or the record is damaged.
@@ -72,7 +73,7 @@ impl Log {
         actor: &ActorId,
         to: Watermark,
     ) -> Result<(Watermark, bool), LogError> {
-        let key = key::watermark(log, actor);
+        let key = keys::log::watermark(log, actor);
         let before = match draft.get(key.clone())? {
             Some(bytes) => Watermark::decode(&bytes, log)?,
             None => Watermark::default(),
@@ -81,9 +82,7 @@ impl Log {
         if merged == before {
             return Ok((before, false));
         }
-        // Writing into a vector has no way to fail.
-        let bytes = postcard::to_stdvec(&merged).unwrap_or_default();
-        draft.set(key, Some(bytes.into()));
+        draft.set(key, Some(encode(&merged)));
         draft.touch(log.clone());
         Ok((merged, true))
     }
@@ -94,7 +93,7 @@ mod tests {
     use super::Watermark;
 
     #[test]
-    fn watermarks_only_grow_and_what_was_read_was_received() {
+    fn watermarks_only_grow_and_delivered_is_at_least_read() {
         let mark = |delivered, read| Watermark { delivered, read };
         assert_eq!(mark(5, 3).merged(mark(4, 2)), mark(5, 3));
         assert_eq!(mark(5, 3).merged(mark(0, 7)), mark(7, 7));

@@ -58,7 +58,7 @@ impl StaticFolder {
         let relative = self.relative(path)?;
         let bytes = self.files.read(relative).await?;
         let hash = Sha256::digest(&bytes);
-        let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let tag: String = data_encoding::HEXLOWER.encode(&hash[..12]);
         let tag = HeaderValue::from_str(&format!("\"{tag}\"")).ok()?;
         let fresh = headers.get(IF_NONE_MATCH) == Some(&tag);
         let mut response = Response::new(ReplyBody::Left(Full::new(if fresh { Bytes::new() } else { bytes })));

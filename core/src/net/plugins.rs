@@ -10,7 +10,7 @@ use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
-use crate::hooks::Access;
+use crate::hooks::StoreAccess;
 use crate::host::Host;
 use crate::wire::ErrorCode;
 
@@ -123,7 +123,7 @@ fn call_committed(
 ) -> Result<Reply, HttpError> {
     let identity = path.identify(host, token)?;
     host.settlement.run(|| {
-        let call = path.call(host, Access::Write, identity.as_ref());
+        let call = path.call(host, StoreAccess::Write, identity.as_ref());
         let (mut call, outcome) = host.hooks.http(call, &path.plugin, request.clone());
         let Some(outcome) = outcome else {
             let message = "The plugin does not exist, or has no HTTP endpoint.";
@@ -131,7 +131,7 @@ fn call_committed(
         };
         let response = outcome.flatten().map_err(HttpError::from).and_then(|answer| {
             if answer.status >= 400 {
-                call.forget();
+                call.discard();
             }
             convert(&path.plugin, &answer)
         });

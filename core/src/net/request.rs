@@ -8,10 +8,9 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::{Reply, ReplyBody};
-use crate::hooks::{Access, Call, CallerName, Identity, origin};
+use crate::hooks::{Call, CallerName, Identity, StoreAccess, origin};
 use crate::host::Host;
-use crate::log::Draft;
-use crate::store::CommitError;
+use crate::store::{CommitError, Draft};
 use crate::wire::{AppId, ErrorCode, RequestError};
 
 /// The path of a request to a plugin: the app, the plugin's id, and the rest.
@@ -46,7 +45,7 @@ impl PluginPath {
     }
 
     /// Creates a call to the plugin on behalf of the sender.
-    pub(super) fn call(&self, host: &Host, access: Access, identity: Option<&Identity>) -> Box<Call> {
+    pub(super) fn call(&self, host: &Host, access: StoreAccess, identity: Option<&Identity>) -> Box<Call> {
         let mut call = Call::new(self.app.clone(), access, Draft::new(host.log.store().clone()));
         match identity {
             Some(identity) => {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use courtyard_plugin_sdk::hook::{Reply, Request};
 use parking_lot::{Condvar, Mutex};
 
-use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
-use crate::log::key;
+use crate::hooks::{Call, CallOutcome, Failure, JobFuture, JobTransactions, PluginBackend};
+use crate::keys;
 
 /// A backend whose calls wait until it is decided which generation serves them.
 #[derive(Clone, Debug)]
@@ -16,11 +16,11 @@ pub(super) struct Gate(Arc<GateState>);
 #[derive(Debug)]
 struct GateState {
     /// The generation that has run until now.
-    old: Arc<dyn Guest>,
+    old: Arc<dyn PluginBackend>,
     /// The generation that takes over once its keys are migrated.
-    next: Arc<dyn Guest>,
+    next: Arc<dyn PluginBackend>,
     /// The generation that serves all calls, once that is decided.
-    serving: Mutex<Option<Arc<dyn Guest>>>,
+    serving: Mutex<Option<Arc<dyn PluginBackend>>>,
     opened: Condvar,
     patience: Duration,
     id: Arc<str>,
@@ -31,8 +31,8 @@ impl Gate {
     /// Creates a closed gate. A call that waits longer than `patience` fails with [`Failure::Busy`].
     pub(super) fn new(
         (id, next_version): (Arc<str>, String),
-        old: Arc<dyn Guest>,
-        next: Arc<dyn Guest>,
+        old: Arc<dyn PluginBackend>,
+        next: Arc<dyn PluginBackend>,
         patience: Duration,
     ) -> Self {
         Self(Arc::new(GateState {
@@ -47,12 +47,12 @@ impl Gate {
     }
 
     /// Lets all calls through to a generation.
-    pub(super) fn open(&self, serving: Arc<dyn Guest>) {
+    pub(super) fn open(&self, serving: Arc<dyn PluginBackend>) {
         *self.0.serving.lock() = Some(serving);
         self.0.opened.notify_all();
     }
 
-    fn wait(&self) -> Result<Arc<dyn Guest>, Failure> {
+    fn wait(&self) -> Result<Arc<dyn PluginBackend>, Failure> {
         let until = Instant::now() + self.0.patience;
         let mut serving = self.0.serving.lock();
         loop {
@@ -67,20 +67,24 @@ impl Gate {
 
     /// Returns the generation whose keys the store has now. Calls inside the committer use it: the migration commits there
     /// as well, so the answer stays the same during the call.
-    fn now(&self, call: &mut Call) -> Result<Arc<dyn Guest>, Failure> {
+    fn now(&self, call: &mut Call) -> Result<Arc<dyn PluginBackend>, Failure> {
         if let Some(guest) = &*self.0.serving.lock() {
             return Ok(guest.clone());
         }
-        let version = call.draft.get(key::version(&call.app, &self.0.id));
+        let version = call.draft.get(keys::plugins::version(&call.app, &self.0.id));
         let version = version.map_err(|error| Failure::Store(error.to_string()))?;
         let migrated = version.as_deref() == Some(self.0.next_version.as_bytes());
         Ok(if migrated { &self.0.next } else { &self.0.old }.clone())
     }
 }
 
-impl Guest for Gate {
-    fn serve(&self, mut call: Box<Call>, request: Request) -> Answer<Reply> {
-        let guest = if call.patient { self.wait() } else { self.now(&mut call) };
+impl PluginBackend for Gate {
+    fn serve(&self, mut call: Box<Call>, request: Request) -> CallOutcome<Reply> {
+        let guest = if call.may_block {
+            self.wait()
+        } else {
+            self.now(&mut call)
+        };
         match guest {
             Ok(guest) => guest.serve(call, request),
             Err(failure) => (call, Err(failure)),
@@ -88,7 +92,7 @@ impl Guest for Gate {
     }
 
     /// Fails with [`Failure::Busy`]: a job is retried later.
-    fn act(self: Arc<Self>, _request: Request, _transact: Arc<dyn Transact>) -> Acting {
+    fn run_job(self: Arc<Self>, _request: Request, _transact: Arc<dyn JobTransactions>) -> JobFuture {
         Box::pin(async { Err(Failure::Busy) })
     }
 

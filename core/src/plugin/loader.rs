@@ -10,7 +10,7 @@ use super::native::NativePlugin;
 use super::wasm::{CompiledCache, WasmEngine, WasmLoader};
 use super::{Artifact, LoadError, PluginSpec};
 use crate::fetch::Fetcher;
-use crate::hooks::Guest;
+use crate::hooks::PluginBackend;
 use crate::services::{ALWAYS_GRANTED, HostServices, LogBudget, Quota, ServiceContext};
 
 /// Loads plugins into one engine.
@@ -40,7 +40,7 @@ impl Loader {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Arc<dyn Guest>, LoadError> {
+    pub fn load(&self, artifact: &Artifact, spec: &PluginSpec) -> Result<Arc<dyn PluginBackend>, LoadError> {
         let manifest = &artifact.manifest;
         check_manifest(manifest, spec)?;
         match &artifact.code {

@@ -15,9 +15,10 @@ use crate::admin::{self, AdminEndpoint, AdminState};
 use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
 use crate::config::{Config, Listen};
-use crate::hooks::{Hooks, Jobs, Observers, Registry, Settlement, Timers};
+use crate::effects::{Jobs, Observers, Settlement, Timers};
+use crate::hooks::{Hooks, Registry};
 use crate::host::Host;
-use crate::log::{Conversations, Draft, Log, LogError, Record};
+use crate::log::{ConversationRecord, Conversations, Log, LogError};
 use crate::net::{self, HttpState, Mounted, TlsError, TlsIdentity};
 use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSetup, PluginSetups, PluginSource, PluginSpec, Supervisor,
@@ -26,7 +27,7 @@ use crate::plugin::{
 use crate::router::Router;
 use crate::services::{HostServices, Metrics, expire};
 use crate::session::LocalSession;
-use crate::store::{EmbeddedStore, LogId, Store, StoreError};
+use crate::store::{Draft, EmbeddedStore, LogId, Store, StoreError};
 use crate::wire::{ActorId, AppId, DeviceId};
 use crate::workers::Workers;
 use listener::BoundListener;
@@ -477,7 +478,7 @@ fn seed(log: &Log, wanted: &crate::config::DevelopmentConversation) -> Result<()
         return Ok(());
     }
     let mut draft = Draft::new(log.store().clone());
-    let record = Record {
+    let record = ConversationRecord {
         kind: wanted.kind.clone(),
         owner: "development".to_owned(),
         members: wanted.members.iter().map(ToString::to_string).collect(),

@@ -7,11 +7,10 @@ use courtyard_plugin_sdk as sdk;
 use futures_util::TryStreamExt;
 
 use super::{ServiceContext, ServiceFailure, may_read};
-use crate::blobs::{self, BlobName, Blobs, BlobsError, Record};
+use crate::blobs::{self, BlobName, BlobRecord, Blobs, BlobsError};
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call};
-use crate::log::Draft;
-use crate::store::Store;
+use crate::hooks::{Call, StoreAccess};
+use crate::store::{Draft, Store};
 use crate::wire::{AppId, ConversationId};
 
 /// The most bytes that a job reads or writes at once.
@@ -50,7 +49,7 @@ pub(super) fn keep(call: &mut Call, plugin: &str, id: &str) -> Result<(), Servic
     if !record.complete {
         return Err(ServiceFailure::NotFound);
     }
-    let kept = Record {
+    let kept = BlobRecord {
         until_ms: 0,
         ..record.clone()
     };
@@ -66,7 +65,7 @@ pub(super) fn remove(call: &mut Call, plugin: &str, id: &str) -> Result<(), Serv
     Ok(())
 }
 
-fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, Record), ServiceFailure> {
+fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, BlobRecord), ServiceFailure> {
     if !may_read(call.access) {
         return Err(ServiceFailure::Unavailable);
     }
@@ -76,7 +75,7 @@ fn found(call: &mut Call, plugin: &str, id: &str) -> Result<(BlobName, Record), 
 }
 
 fn writable(call: &Call) -> Result<(), ServiceFailure> {
-    if call.access == Access::Write {
+    if call.access == StoreAccess::Write {
         Ok(())
     } else {
         Err(ServiceFailure::Unavailable)
@@ -153,8 +152,8 @@ impl ServiceContext {
 async fn commit(
     store: &Arc<dyn Store>,
     name: &BlobName,
-    before: Option<Record>,
-    now: &Record,
+    before: Option<BlobRecord>,
+    now: &BlobRecord,
 ) -> Result<(), sdk::Error> {
     let (store, name, now) = (store.clone(), name.clone(), now.clone());
     let committed = tokio::task::spawn_blocking(move || {

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use courtyard_plugin_sdk::{Change, StoredMessage};
 
-use crate::hooks::{Access, Call, PluginEvent};
-use crate::log::{Body, Conversations, EventType, Log, LogError, Record, Revision};
+use crate::hooks::{Call, PluginEvent, StoreAccess};
+use crate::log::{Body, ConversationRecord, Conversations, EventType, Log, LogError, Revision};
 use crate::store::{LogId, StoredEvent};
 use crate::wire::{ActorId, ConversationId, content};
 
@@ -81,13 +81,13 @@ pub fn open(
         Err(ConversationsError::NotFound) => {}
         found => return found,
     }
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ConversationsError::Unavailable);
     }
     check_kind(kind)?;
     check_members(&members)?;
-    let id = ConversationId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0);
-    let record = Record {
+    let id = ConversationId(crate::clock::new_ulid().0);
+    let record = ConversationRecord {
         kind: kind.to_owned(),
         owner: plugin.to_owned(),
         members,
@@ -140,7 +140,7 @@ pub fn change_members(
     remove: &[String],
 ) -> Result<(), ConversationsError> {
     let (id, mut record) = owned(call, plugin, id)?;
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ConversationsError::Unavailable);
     }
     let known: HashSet<&String> = record.members.iter().collect();
@@ -197,7 +197,7 @@ pub fn change_members(
 fn record_change(
     call: &mut Call,
     id: ConversationId,
-    record: &Record,
+    record: &ConversationRecord,
     created: bool,
     joined: Vec<String>,
     left: Vec<String>,
@@ -237,7 +237,7 @@ fn acting_as(call: &Call, plugin: &str) -> Result<ActorId, ConversationsError> {
 /// See [`ConversationsError`].
 pub fn recall(call: &mut Call, plugin: &str, id: &str, seq: u64, actor: &str) -> Result<(), ConversationsError> {
     let (id, record) = owned(call, plugin, id)?;
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ConversationsError::Unavailable);
     }
     let sender = parsed(actor)?;
@@ -272,7 +272,7 @@ pub fn annotate(
     name: &str,
     value: &[u8],
 ) -> Result<(), ConversationsError> {
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ConversationsError::Unavailable);
     }
     let well_formed = (1..=64).contains(&name.len())
@@ -348,7 +348,7 @@ pub fn append(
     (kind, json): (&str, Bytes),
 ) -> Result<(), ConversationsError> {
     let (id, record) = owned(call, plugin, id)?;
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ConversationsError::Unavailable);
     }
     if json.len() > limits.value_bytes {
@@ -431,7 +431,7 @@ pub fn read(
 }
 
 /// Returns the record of a conversation of the plugin.
-fn owned(call: &mut Call, plugin: &str, id: &str) -> Result<(ConversationId, Record), ConversationsError> {
+fn owned(call: &mut Call, plugin: &str, id: &str) -> Result<(ConversationId, ConversationRecord), ConversationsError> {
     if !may_read(call.access) {
         return Err(ConversationsError::Unavailable);
     }

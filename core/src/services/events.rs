@@ -3,7 +3,7 @@
 use courtyard_plugin_sdk::Event;
 
 use super::{ServiceFailure, ServiceLimits};
-use crate::hooks::{Access, Call};
+use crate::hooks::{Call, StoreAccess};
 
 /// The most events that one call may publish.
 const MAX_EVENTS: usize = 1_000;
@@ -19,7 +19,7 @@ pub fn publish(
     name: String,
     payload: Vec<u8>,
 ) -> Result<(), ServiceFailure> {
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ServiceFailure::Unavailable);
     }
     let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(&payload).is_ok();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::kv;
 use crate::clock::now_ms;
-use crate::log::{Draft, key};
-use crate::store::{Store, StoreError};
+use crate::keys;
+use crate::store::{Draft, Store, StoreError};
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub async fn expire(store: Arc<dyn Store>) {
 
 /// Removes all keys that have expired by now.
 fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
-    let (mut start, end) = key::expired(now_ms());
+    let (mut start, end) = keys::plugins::expired(now_ms());
     loop {
         let mut draft = Draft::new(store.clone());
         let found = store.scan(&start, &end, BATCH, false)?;
@@ -38,8 +38,8 @@ fn sweep(store: &Arc<dyn Store>) -> Result<(), StoreError> {
         };
         start = [last, &[0][..]].concat().into();
         for (expiry, _) in &found {
-            if let Some((until_ms, plugin, app, key)) = key::expiry_parts(expiry) {
-                let key = key::plugin(&app, plugin, key);
+            if let Some((until_ms, plugin, app, key)) = keys::plugins::parse_expiry(expiry) {
+                let key = keys::plugins::value(&app, plugin, key);
                 let stored = draft.get(key.clone())?;
                 // Its plugin may have set it again since.
                 if stored.is_some_and(|stored| kv::until(&stored) == Some(until_ms)) {
@@ -60,7 +60,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::hooks::{Access, Call};
+    use crate::hooks::{Call, StoreAccess};
     use crate::services::ServiceLimits;
     use crate::store::{EmbeddedOptions, EmbeddedStore};
     use crate::wire::AppId;
@@ -74,7 +74,7 @@ mod tests {
             let store = EmbeddedStore::open_on(&runtime, &path, EmbeddedOptions::default()).unwrap();
             let store: Arc<dyn Store> = Arc::new(store);
             let app = AppId::default_app();
-            let mut call = Call::new(app.clone(), Access::Write, Draft::new(store.clone()));
+            let mut call = Call::new(app.clone(), StoreAccess::Write, Draft::new(store.clone()));
             let limits = ServiceLimits::default();
             let later = now_ms() + 60_000;
             kv::set_until(&mut call, "p", &limits, b"over", b"1", 5).unwrap();
@@ -90,7 +90,7 @@ mod tests {
             call.draft.commit_blocking().unwrap();
 
             sweep(&store).unwrap();
-            let stored = |name: &[u8]| store.get(&key::plugin(&app, "p", name)).unwrap().is_some();
+            let stored = |name: &[u8]| store.get(&keys::plugins::value(&app, "p", name)).unwrap().is_some();
             assert!(!stored(b"over") && stored(b"anew") && stored(b"later"));
             assert_eq!(store.scan(b"e", b"f", 9, false).unwrap().len(), 1);
             store.close();

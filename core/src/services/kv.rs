@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{ServiceLimits, may_read};
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call};
-use crate::log::key;
+use crate::hooks::{Call, StoreAccess};
+use crate::keys;
 use crate::store::StoreError;
 
 /// Why an operation on the key space fails.
@@ -34,7 +34,7 @@ pub fn get(call: &mut Call, plugin: &str, limits: &ServiceLimits, key: &[u8]) ->
     if key.len() > limits.key_bytes {
         return Err(KvError::TooLarge);
     }
-    match call.draft.get(key::plugin(&call.app, plugin, key))? {
+    match call.draft.get(keys::plugins::value(&call.app, plugin, key))? {
         Some(stored) => live(&stored),
         None => Ok(None),
     }
@@ -99,13 +99,13 @@ pub fn set_until(
         key,
         Some([&[UNTIL], &until_ms.to_be_bytes()[..], value].concat()),
     );
-    let expiry = key::expiry(until_ms, plugin, &call.app, key);
+    let expiry = keys::plugins::expiry(until_ms, plugin, &call.app, key);
     call.draft.set(expiry, Some(Bytes::new()));
     Ok(())
 }
 
 fn check(call: &Call, limits: &ServiceLimits, key: &[u8], value: Option<&[u8]>) -> Result<(), KvError> {
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(KvError::Unavailable);
     }
     if key.len() > limits.key_bytes || value.is_some_and(|value| value.len() > limits.value_bytes) {
@@ -116,9 +116,9 @@ fn check(call: &Call, limits: &ServiceLimits, key: &[u8], value: Option<&[u8]>) 
 
 fn put(call: &mut Call, plugin: &str, key: &[u8], stored: Option<Vec<u8>>) {
     // If another version of the plugin takes over before the commit, this write may not fit its keys: conflict then.
-    call.draft.rely_once(key::version(&call.app, plugin));
+    call.draft.add_read_once(keys::plugins::version(&call.app, plugin));
     call.draft
-        .set(key::plugin(&call.app, plugin, key), stored.map(Bytes::from));
+        .set(keys::plugins::value(&call.app, plugin, key), stored.map(Bytes::from));
 }
 
 /// Lists entries with `start <= key < end` in order; an empty `end` is the end of the key space.
@@ -139,12 +139,12 @@ pub fn scan(
     if start.len() > limits.key_bytes || end.len() > limits.key_bytes {
         return Err(KvError::TooLarge);
     }
-    let prefix = key::plugin(&call.app, plugin, &[]);
-    let first = key::plugin(&call.app, plugin, start);
+    let prefix = keys::plugins::value(&call.app, plugin, &[]);
+    let first = keys::plugins::value(&call.app, plugin, start);
     let last = if end.is_empty() {
-        key::successor(&prefix)
+        keys::successor(&prefix)
     } else {
-        key::plugin(&call.app, plugin, end)
+        keys::plugins::value(&call.app, plugin, end)
     };
     let most = limit.min(limits.scan_entries) as usize;
     let (mut first, mut last, mut found) = (first, last, Vec::new());

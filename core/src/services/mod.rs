@@ -29,9 +29,11 @@ pub use quota::Quota;
 
 use crate::blobs::{Blobs, BlobsError};
 use crate::clock::now_ms;
+use crate::effects::{Timer, add_job, cancel_timer, set_timer};
 use crate::fetch::Fetcher;
-use crate::hooks::{Access, Call, Hooks, Timer, add_job, cancel_timer, set_timer};
-use crate::log::{LogError, key};
+use crate::hooks::{Call, Hooks, StoreAccess};
+use crate::keys;
+use crate::log::LogError;
 use crate::router::Router;
 use crate::store::Store;
 use crate::wire::RequestError;
@@ -69,8 +71,8 @@ impl Default for ServiceLimits {
     }
 }
 
-fn may_read(access: Access) -> bool {
-    matches!(access, Access::Read | Access::Write)
+fn may_read(access: StoreAccess) -> bool {
+    matches!(access, StoreAccess::Read | StoreAccess::Write)
 }
 
 /// The parts of the host that services use besides the transaction.
@@ -313,7 +315,7 @@ impl ServiceContext {
             ServiceRequest::Get(key) => ServiceResponse::Value(kv::get(call, id, limits, &key)?.map(Vec::from)),
             ServiceRequest::Set(key, value) => {
                 let (store, bytes) = (call.draft.store(), key.len() + value.len());
-                let range = || key::plugin_space(&call.app, id);
+                let range = || keys::plugins::values(&call.app, id);
                 if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(ServiceFailure::Quota);
                 }
@@ -323,7 +325,7 @@ impl ServiceContext {
             ServiceRequest::SetUntil(key, value, until_ms) => {
                 // The index of expiry times holds the key as well.
                 let (store, bytes) = (call.draft.store(), 2 * key.len() + value.len());
-                let range = || key::plugin_space(&call.app, id);
+                let range = || keys::plugins::values(&call.app, id);
                 if !self.quota.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(ServiceFailure::Quota);
                 }
@@ -415,7 +417,7 @@ impl ServiceContext {
                 check_timer(call, limits, &name, &payload)?;
                 let (store, bytes) = (call.draft.store(), name.len() + payload.len());
                 // The jobs of all apps are in one queue.
-                let range = || key::jobs(id, u64::MAX);
+                let range = || keys::jobs::due_before(id, u64::MAX);
                 if !self.jobs.admit(store, &call.app, range, bytes, limits.quota_bytes) {
                     return Err(ServiceFailure::Quota);
                 }
@@ -470,7 +472,7 @@ impl ServiceContext {
                 Err(ServiceFailure::Invalid("the parameters are not UTF-8".to_owned())),
             );
         };
-        if call.access != Access::Write {
+        if call.access != StoreAccess::Write {
             return (call, Err(ServiceFailure::Unavailable));
         }
         let (call, outcome) = hooks.call_between(call, &self.id, method, params);
@@ -497,7 +499,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn check_timer(call: &Call, limits: &ServiceLimits, name: &str, payload: &[u8]) -> Result<(), ServiceFailure> {
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ServiceFailure::Unavailable);
     }
     let fits = (1..=limits.key_bytes).contains(&name.len()) && payload.len() <= limits.value_bytes;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{HostServices, ServiceFailure};
-use crate::hooks::{Access, Call, SessionEnd, Signal};
+use crate::hooks::{Call, SessionEnd, Signal, StoreAccess};
 use crate::wire::{ActorId, reply};
 
 /// The most actors that one call may name.
@@ -14,7 +14,7 @@ const MAX_ACTORS: usize = 10_000;
 /// # Errors
 /// If the call has no transaction.
 pub fn end(call: &mut Call, actor: &str, credential: Option<String>) -> Result<(), ServiceFailure> {
-    if call.access == Access::None {
+    if call.access == StoreAccess::None {
         return Err(ServiceFailure::Unavailable);
     }
     // A malformed id has no sessions.
@@ -48,7 +48,7 @@ pub fn signal(
     name: &str,
     payload: &[u8],
 ) -> Result<(), ServiceFailure> {
-    if call.access != Access::Write {
+    if call.access != StoreAccess::Write {
         return Err(ServiceFailure::Unavailable);
     }
     let payload = std::str::from_utf8(payload)

@@ -1,7 +1,7 @@
 //! The conversations that a plugin's `watched` hooks see.
 
 use super::ServiceFailure;
-use crate::hooks::{Access, Call};
+use crate::hooks::{Call, StoreAccess};
 use crate::log::Watches;
 use crate::wire::{ActorId, ConversationId};
 
@@ -27,7 +27,7 @@ pub(super) fn actor(call: &mut Call, plugin: &str, actor: &str, on: bool) -> Res
 
 fn writable(call: &Call) -> Result<(), ServiceFailure> {
     match call.access {
-        Access::Write => Ok(()),
+        StoreAccess::Write => Ok(()),
         _ => Err(ServiceFailure::Unavailable),
     }
 }

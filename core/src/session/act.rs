@@ -11,11 +11,12 @@ use super::identity::SignedIn;
 use super::refusal::{storage_failed, unknown_conversation};
 use crate::bus::Notice;
 use crate::clock::now_ms;
-use crate::hooks::{ATTEMPTS, Access, Call, Message};
+use crate::effects::ATTEMPTS;
+use crate::hooks::{Call, Message, StoreAccess};
 use crate::host::Host;
-use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, Revision};
+use crate::log::{Body, Conversation, EventType, Log, LogError, Revision};
 use crate::router::{QueueItem, SessionQueue};
-use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome};
+use crate::store::{Append, Appended, CommitError, CommitResult, Dedup, Draft, LogId};
 use crate::wire::{Act, ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
 /// An act that isn't stored yet, with everything that another attempt needs.
@@ -155,7 +156,7 @@ impl PendingAct {
             .filter(|conversation| conversation.has_member(self.actor()))
             .ok_or_else(unknown_conversation)?;
         // The transaction conflicts if the actor leaves the conversation meanwhile.
-        draft.rely_on(conversation.key.clone());
+        draft.add_read(conversation.key.clone());
         let dedup = self.dedup();
         if let Some(found) = host.log.find(dedup).map_err(|error| storage_failed(&error))? {
             // Plugins decide once, and the act may have been undone since. The commit waits until the first event is
@@ -180,7 +181,7 @@ impl PendingAct {
         if body.event != EventType::Message || revision.recalled {
             return Err(unknown_message());
         }
-        let mut call = Call::new(self.app.clone(), Access::Write, draft);
+        let mut call = Call::new(self.app.clone(), StoreAccess::Write, draft);
         call.caller = self.signed.caller();
         let (mut call, outcome) = self.decide(call, &conversation, &body, &mut revision);
         match outcome {
@@ -188,7 +189,7 @@ impl PendingAct {
                 Log::revise(&mut call.draft, &log, self.target, &revision);
                 Ok(self.append(*call, &conversation, event, dedup))
             }
-            Err(error) => match host.settlement.refuse(*call) {
+            Err(error) => match host.settlement.commit_refusal(*call) {
                 Ok(()) => Err(error),
                 Err(failed) => Ok(Err(failed)),
             },
@@ -219,8 +220,9 @@ impl PendingAct {
                 let name = if *on { "react" } else { "unreact" };
                 let (call, allowed) = self.allowed(call, conversation, target, (name, emoji));
                 let event = allowed.and_then(|()| {
-                    let full =
-                        |error: crate::log::Full| RequestError::new(ErrorCode::LimitReactions, format!("{error}."));
+                    let full = |error: crate::log::RevisionFull| {
+                        RequestError::new(ErrorCode::LimitReactions, format!("{error}."))
+                    };
                     revision.react(self.actor().as_str(), emoji, *on).map_err(full)?;
                     let content = serde_json::json!({ "emoji": emoji, "on": on }).to_string();
                     Ok(Event::new(EventType::Reaction, target.kind, content.into()))
@@ -320,14 +322,14 @@ impl PendingAct {
         dedup: Dedup,
     ) -> Result<(), CommitError> {
         let settlement = &self.host.settlement;
-        let (mut draft, sealed) = settlement.seal(call);
+        let (mut draft, sealed) = settlement.join_transaction(call);
         let append = Append {
             log: self.log(),
             body: self.body(conversation, &event).encode_head(),
             tail: event.content.clone(),
             dedup: Some(dedup),
         };
-        let has_observers = settlement.outbox().note(
+        let has_observers = settlement.outbox().observe_event(
             &mut draft,
             &append,
             event.event,
@@ -337,11 +339,11 @@ impl PendingAct {
         draft.append(append);
         let (sender, receiver) = std::sync::mpsc::channel();
         let (this, conversation) = (self.clone(), conversation.clone());
-        draft.commit(Box::new(move |outcome: Outcome<'_>| {
+        draft.commit(Box::new(move |outcome: CommitResult<'_>| {
             let outcome = outcome.map(|appended| {
                 // Events that plugins appended come before it.
                 if let Some((own, before)) = appended.split_last() {
-                    this.host.settlement.settle(sealed, before);
+                    this.host.settlement.after_commit(sealed, before);
                     this.publish(&conversation, &event, own);
                 }
                 if has_observers {

@@ -1,11 +1,11 @@
 //! Signing in and out.
 
 use crate::clock::now_ms;
-use crate::hooks::{ATTEMPTS, Access, Call, CallerName, Identity, Plugin, SessionChange, origin};
+use crate::effects::ATTEMPTS;
+use crate::hooks::{Call, CallerName, Identity, Plugin, SessionChange, StoreAccess, origin};
 use crate::host::Host;
-use crate::log::Draft;
 use crate::router::Endpoint;
-use crate::store::CommitError;
+use crate::store::{CommitError, Draft};
 use crate::wire::reply::Welcome;
 use crate::wire::{ActorId, AppId, CloseCode, Credentials, DeviceId, ErrorCode, PROTOCOL, RequestError, reply};
 
@@ -30,7 +30,7 @@ impl Host {
 
     /// As [`Host::identify`], and returns the reads that the answer is based on.
     fn identify_with_reads(&self, app: &AppId, token: &str) -> Result<(Identity, Draft), RequestError> {
-        let mut call = Call::new(app.clone(), Access::Read, Draft::new(self.log.store().clone()));
+        let mut call = Call::new(app.clone(), StoreAccess::Read, Draft::new(self.log.store().clone()));
         call.origin = Some(origin(app, token));
         let (call, outcome) = self.hooks.authenticate(call, token);
         let identity = match outcome {
@@ -81,7 +81,7 @@ impl SignedIn {
 /// Notifies one plugin of a change of a session, and retries until the transaction commits.
 fn notify_plugin(host: &Host, plugin: &Plugin, app: &AppId, signed: &SignedIn, change: SessionChange) {
     let outcome = host.settlement.run(|| {
-        let mut call = Call::new(app.clone(), Access::Write, Draft::new(host.log.store().clone()));
+        let mut call = Call::new(app.clone(), StoreAccess::Write, Draft::new(host.log.store().clone()));
         call.caller = signed.caller();
         let (call, outcome) = plugin.session(call, change);
         // `Plugin::session` logs its own failures.
@@ -169,7 +169,7 @@ impl Session {
     /// Ends the session if its token was revoked while the plugins were asked. The revocation couldn't end it, since
     /// the router didn't know the session yet.
     fn confirm(&self, app: AppId, token: String, identity: Identity, read: Draft) {
-        if !read.relies_on_reads() {
+        if !read.has_reads() {
             return;
         }
         let (host, queue) = (self.host.clone(), self.queue.clone());

@@ -137,7 +137,7 @@ enum SocketInput {
 impl Session {
     fn new(host: Arc<Host>) -> Self {
         Self {
-            id: SessionId(ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).0),
+            id: SessionId(crate::clock::new_ulid().0),
             queue: Arc::new(SessionQueue::new(host.limits.queue_bytes)),
             in_flight: Arc::new(InFlightLimit {
                 in_use: AtomicUsize::new(0),

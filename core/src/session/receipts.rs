@@ -10,11 +10,11 @@ use super::requests::until_durable;
 use super::{InFlightPermit, Session};
 use crate::bus::Notice;
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, origin};
+use crate::hooks::{Call, StoreAccess, origin};
 use crate::host::Host;
-use crate::log::{Conversation, Draft, Log, LogError, Watermark};
+use crate::log::{Conversation, Log, LogError, Watermark};
 use crate::router::{QueueItem, SessionQueue};
-use crate::store::{Outcome, Submitter, Transaction};
+use crate::store::{CommitResult, Draft, Submitter, Transaction};
 use crate::wire::reply::ReceiptView;
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, reply};
 
@@ -145,7 +145,7 @@ impl Session {
         let tell = move || {
             let act = act("typing", &conversation, &actor);
             let draft = Draft::new(host.log.store().clone());
-            let mut call = Call::new(conversation.log.app.clone(), Access::Read, draft);
+            let mut call = Call::new(conversation.log.app.clone(), StoreAccess::Read, draft);
             call.caller = signed.caller();
             if host.hooks.before_act(call, &conversation, &act).1.is_ok() {
                 let others = conversation.members.iter().filter(|member| **member != actor);
@@ -188,7 +188,7 @@ fn plugins_decide_receipts(host: &Host, conversation: &Conversation) -> bool {
 fn may_see_receipts(host: &Host, conversation: &Conversation, actor: &ActorId) -> bool {
     let app = conversation.log.app.clone();
     let draft = Draft::new(host.log.store().clone());
-    let mut call = Call::new(app.clone(), Access::Read, draft);
+    let mut call = Call::new(app.clone(), StoreAccess::Read, draft);
     call.origin = Some(origin(&app, actor.as_str()));
     let act = act("receipt", conversation, actor);
     host.hooks.before_act(call, conversation, &act).1.is_ok()
@@ -234,7 +234,7 @@ impl PendingReceipt {
         let is_member = |conversation: &Arc<Conversation>| conversation.has_member(&self.actor);
         let conversation = conversation.filter(is_member).ok_or_else(unknown_conversation)?;
         // The transaction conflicts if the actor leaves the conversation meanwhile.
-        draft.rely_on(conversation.key.clone());
+        draft.add_read(conversation.key.clone());
         self.moved = Log::move_watermark(&mut draft, log, &self.actor, self.to).map_err(failed)?;
         self.conversation = conversation;
         Ok(draft)
@@ -278,7 +278,7 @@ impl Submitter for PendingReceipt {
         self.prepare()
     }
 
-    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+    fn finish(self: Box<Self>, outcome: CommitResult<'_>) {
         match outcome {
             Ok(_) => self.publish(),
             Err(error) => self.refuse(&error.into()),

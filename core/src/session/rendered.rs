@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::refusal::storage_failed;
-use crate::hooks::{Access, Call, Hooks, Message, origin};
-use crate::log::{Body, Draft, EventType, Log, LogError, Revision};
-use crate::store::{LogId, StoredEvent};
+use crate::hooks::{Call, Hooks, Message, StoreAccess, origin};
+use crate::log::{Body, EventType, Log, LogError, Revision};
+use crate::store::{Draft, LogId, StoredEvent};
 use crate::wire::RequestError;
 use crate::wire::reply::EventView;
 
@@ -80,7 +80,7 @@ impl Rendered {
             return Ok(contents);
         }
         let draft = Draft::new(log.store().clone());
-        let mut call = Call::new(self.log.app.clone(), Access::Read, draft);
+        let mut call = Call::new(self.log.app.clone(), StoreAccess::Read, draft);
         call.origin = Some(origin(&self.log.app, viewer));
         let rendered = hooks.render(call, viewer, &messages).1;
         for (index, content) in places.into_iter().zip(rendered) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hooks::{Access, Call, Hooks, origin};
+use crate::hooks::{Call, Hooks, StoreAccess, origin};
 use crate::host::Host;
-use crate::log::{Conversation, Draft, Log};
+use crate::log::{Conversation, Log};
 use crate::router::QueueItem;
-use crate::store::{Appended, CommitError, LogId};
+use crate::store::{Appended, CommitError, Draft, LogId};
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, Page, RequestError, SessionId, reply};
 
 use super::identity::SignedIn;
@@ -147,7 +147,7 @@ fn call_committed<A: FnOnce() + Send + 'static>(
 ) -> Result<(), RequestError> {
     host.settlement.run_then(|| {
         let draft = Draft::new(host.log.store().clone());
-        let mut call = Call::new(app.clone(), Access::Write, draft);
+        let mut call = Call::new(app.clone(), StoreAccess::Write, draft);
         if signed.is_none() {
             // Without an actor, failures are counted per session: one stranger must not block all others.
             call.origin = Some(origin(app, &session.0.to_string()));

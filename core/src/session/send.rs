@@ -6,11 +6,14 @@ use bytes::Bytes;
 
 use crate::bus::Notice;
 use crate::clock::now_ms;
-use crate::hooks::{Access, Call, Message, Sealed};
+use crate::effects::PostCommit;
+use crate::hooks::{Call, Message, StoreAccess};
 use crate::host::Host;
-use crate::log::{Body, Conversation, Draft, EventType};
+use crate::log::{Body, Conversation, EventType};
 use crate::router::{QueueItem, SessionQueue};
-use crate::store::{Append, Appended, CommitError, Dedup, LogId, Outcome, Position, Submitter, Transaction};
+use crate::store::{
+    Append, Appended, CommitError, CommitResult, Dedup, Draft, LogId, Position, Submitter, Transaction,
+};
 use crate::wire::{ActorId, AppId, ConversationId, ErrorCode, RequestError, SessionId, content, reply};
 
 use super::{InFlightPermit, Session};
@@ -105,7 +108,7 @@ pub(super) struct PendingSend {
     replaced: Option<Bytes>,
     dedup: Dedup,
     /// The effects of the plugin calls, which take place after the commit.
-    sealed: Option<Box<Sealed>>,
+    sealed: Option<Box<PostCommit>>,
     /// The rejection of a plugin; the transaction appends nothing then.
     refusal: Option<Box<RequestError>>,
     /// Whether the outbox holds an entry for observers.
@@ -193,7 +196,7 @@ fn prepare(mut pending: Box<PendingSend>, blocking: Blocking) -> Option<Transact
     let (host, conversation) = (&pending.host, &pending.conversation);
     let mut draft = Draft::since(host.log.store().clone(), pending.since);
     // The transaction conflicts if the sender leaves the conversation meanwhile.
-    draft.rely_on(conversation.key.clone());
+    draft.add_read(conversation.key.clone());
     let message = Message {
         app: conversation.log.app.as_str(),
         conversation: &conversation.id,
@@ -207,8 +210,8 @@ fn prepare(mut pending: Box<PendingSend>, blocking: Blocking) -> Option<Transact
         edits: 0,
         time_ms: now_ms(),
     };
-    let mut call = Call::new(conversation.log.app.clone(), Access::Write, draft);
-    call.patient = blocking == Blocking::Allowed;
+    let mut call = Call::new(conversation.log.app.clone(), StoreAccess::Write, draft);
+    call.may_block = blocking == Blocking::Allowed;
     call.caller.actor = Some(pending.sender.clone());
     match host.hooks.before_send(call, conversation, &message) {
         (call, Ok(passed)) => {
@@ -217,7 +220,7 @@ fn prepare(mut pending: Box<PendingSend>, blocking: Blocking) -> Option<Transact
             let draft = if call.effects.is_empty() {
                 call.draft
             } else {
-                let (draft, sealed) = host.settlement.seal(*call);
+                let (draft, sealed) = host.settlement.join_transaction(*call);
                 pending.sealed = Some(Box::new(sealed));
                 draft
             };
@@ -229,12 +232,12 @@ fn prepare(mut pending: Box<PendingSend>, blocking: Blocking) -> Option<Transact
                 // If its key expires before the commit, this transaction conflicts, because the conversation was
                 // written since position 0. The plugins are called again then.
                 let mut draft = Draft::since(host.log.store().clone(), Position::default());
-                draft.rely_on(conversation.key.clone());
+                draft.add_read(conversation.key.clone());
                 Some(finish(pending, draft))
             }
             Ok(None) => {
                 let mut draft = call.draft;
-                draft.forget_writes();
+                draft.discard_writes();
                 pending.refusal = Some(Box::new(error));
                 Some(draft.into_transaction(pending))
             }
@@ -267,7 +270,7 @@ fn finish(mut pending: Box<PendingSend>, mut draft: Draft) -> Transaction {
     };
     let outbox = pending.host.settlement.outbox();
     let (conversation, kind) = (&*pending.conversation, pending.slices.kind());
-    pending.has_observers = outbox.note(&mut draft, &append, EventType::Message, &conversation.into(), kind);
+    pending.has_observers = outbox.observe_event(&mut draft, &append, EventType::Message, &conversation.into(), kind);
     draft.append(append);
     draft.into_transaction(pending)
 }
@@ -297,7 +300,7 @@ impl Submitter for PendingSend {
         }
     }
 
-    fn settled(mut self: Box<Self>, outcome: Outcome<'_>) {
+    fn finish(mut self: Box<Self>, outcome: CommitResult<'_>) {
         match outcome {
             Ok(appended) => {
                 if let Some(error) = self.refusal {
@@ -308,7 +311,7 @@ impl Submitter for PendingSend {
                 // Events that plugins appended come before the message.
                 if let Some((message, before)) = appended.split_last() {
                     if let Some(sealed) = self.sealed.take() {
-                        self.host.settlement.settle(*sealed, before);
+                        self.host.settlement.after_commit(*sealed, before);
                     }
                     self.publish(message);
                 }

@@ -11,7 +11,7 @@ use super::rendered::Rendered;
 use super::requests::until_durable;
 use crate::host::Host;
 use crate::log::{Body, Conversation, EventType, Log, LogError, Watermark};
-use crate::store::{Head, LogId, Position};
+use crate::store::{LogHead, LogId, Position};
 use crate::wire::reply::{ConversationView, ReceiptView};
 use crate::wire::{ActorId, AppId, Page, RequestError, reply};
 
@@ -23,7 +23,7 @@ const FEW: usize = 8;
 /// One conversation of the answer.
 struct ConversationSummary {
     conversation: Arc<Conversation>,
-    head: Head,
+    head: LogHead,
     rendered: Rendered,
     newest_ms: u64,
     own: Watermark,

@@ -1,21 +1,21 @@
-//! What every store must do. An implementation runs [`run`] and [`run_reopening`] in its own tests.
+//! The conformance suite of stores. An implementation runs [`run`] and [`run_reopening`] in its own tests.
 
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
 use super::{
-    Append, Appended, CommitError, Dedup, KeyRange, LogId, Outcome, Position, Read, Store, Submitter, Transaction,
+    Append, Appended, CommitError, CommitResult, Dedup, KeyRange, LogId, Position, Read, Store, Submitter, Transaction,
 };
 use crate::wire::{AppId, ConversationId};
 
-/// Opens a store with nothing in it.
+/// Opens an empty store.
 pub type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 
-/// Checks the contract of [`Store`] on stores that `open` makes, each empty.
+/// Checks the contract of [`Store`] on stores that `open` creates, each empty.
 ///
 /// # Panics
-/// When the contract is broken.
+/// When the store violates the contract.
 pub fn run(open: Open<'_>) {
     let checks: [fn(&Arc<dyn Store>); 10] = [
         writes_are_read_back_and_deleted,
@@ -37,12 +37,12 @@ pub fn run(open: Open<'_>) {
     a_closed_store_refuses(&open());
 }
 
-/// Checks that a store keeps everything over closing and opening; `open` opens the same one each time.
+/// Checks that closing and opening a store loses nothing; `open` must open the same one each time.
 ///
 /// # Panics
-/// When the contract is broken.
+/// When the store violates the contract.
 pub fn run_reopening(open: Open<'_>) {
-    // Whoever still holds a store that was closed keeps nobody from opening it again.
+    // Remaining owners of a closed store don't prevent another opening.
     let mut closed = Vec::new();
     for round in 0..4_u64 {
         let store = open();
@@ -117,7 +117,7 @@ fn read(store: &Arc<dyn Store>, first: u64, last: u64, limit: usize) -> Vec<u64>
 
 type Ended = Result<Vec<Appended>, CommitError>;
 
-/// Submits a transaction and returns where its outcome will come.
+/// Submits a transaction; returns the receiver of its result.
 fn submit(store: &Arc<dyn Store>, since: Position, fill: impl FnOnce(&mut Transaction)) -> mpsc::Receiver<Ended> {
     let (sender, receiver) = mpsc::channel();
     let mut transaction = Transaction {
@@ -126,7 +126,7 @@ fn submit(store: &Arc<dyn Store>, since: Position, fill: impl FnOnce(&mut Transa
         writes: Vec::new(),
         appends: Vec::new(),
         touches: Vec::new(),
-        submitter: Box::new(move |outcome: Outcome<'_>| {
+        submitter: Box::new(move |outcome: CommitResult<'_>| {
             drop(sender.send(outcome.map(<[Appended]>::to_vec)));
         }),
     };
@@ -155,10 +155,7 @@ fn set(store: &Arc<dyn Store>, key: &'static str, value: Option<&'static str>) {
 fn writes_are_read_back_and_deleted(store: &Arc<dyn Store>) {
     let before = store.position();
     set(store, "new", Some("1"));
-    assert!(
-        store.newest_write() > before,
-        "a write makes what was read before it doubtful"
-    );
+    assert!(store.newest_write() > before, "a write invalidates earlier reads");
     set(store, "key", Some("value"));
     assert_eq!(get(store, "key"), Some(Bytes::from("value")));
     set(store, "key", Some(""));
@@ -200,7 +197,7 @@ fn a_transaction_whose_read_changed_conflicts(store: &Arc<dyn Store>) {
     assert_eq!(
         (get(store, "other"), head(store)),
         (None, 0),
-        "a conflict leaves nothing behind"
+        "a conflict commits nothing"
     );
     let outcome = wait(&submit(store, before, |transaction| {
         transaction.reads.push(Read::Key("quiet".into()));
@@ -222,7 +219,7 @@ fn a_range_that_got_a_new_key_conflicts(store: &Arc<dyn Store>) {
     assert!(!conflicts("a", "m") && !conflicts("n", ""));
 }
 
-/// Puts `+1` behind the value of a key, whatever it is at the time.
+/// Appends `+1` to the present value of a key.
 struct AddsOne {
     store: Arc<dyn Store>,
     sender: mpsc::Sender<Ended>,
@@ -246,7 +243,7 @@ impl Submitter for AddsOne {
         })
     }
 
-    fn settled(self: Box<Self>, outcome: Outcome<'_>) {
+    fn finish(self: Box<Self>, outcome: CommitResult<'_>) {
         drop(self.sender.send(outcome.map(<[Appended]>::to_vec)));
     }
 }
@@ -292,7 +289,7 @@ fn numbers_have_no_gaps_and_follow_the_order_of_submission(store: &Arc<dyn Store
         let seqs = thread.join().unwrap_or_else(|_| panic!("a submitter panicked"));
         assert!(
             seqs.is_sorted() && seqs.iter().all(Option::is_some),
-            "one submitter's order changed: {seqs:?}"
+            "the order of one submitter changed: {seqs:?}"
         );
         all.extend(seqs.into_iter().flatten());
     }
@@ -309,7 +306,7 @@ fn a_repeated_append_leaves_nothing_behind(store: &Arc<dyn Store>) {
             transaction.appends.push(append(1, "body", Some(dedup)));
         })
     };
-    // The second one comes before the first one is durable.
+    // The second one is submitted before the first one is durable.
     let (first, second) = (send(dedup), send(dedup));
     let first = wait(&first).unwrap_or_else(|error| panic!("{error}"));
     assert!(matches!(wait(&second), Err(CommitError::Duplicate(appended)) if appended == first[0]));
@@ -355,7 +352,7 @@ fn a_head_tells_when_its_log_changed(store: &Arc<dyn Store>) {
     must(store, |transaction| {
         transaction.writes.push(("other".into(), Some("value".into())));
     });
-    assert_eq!(changed(store, 1), appended, "a key is no log");
+    assert_eq!(changed(store, 1), appended, "a write of a key doesn't change a log");
     must(store, |transaction| transaction.touches.push(log(1)));
     assert!(changed(store, 1) > appended, "a touch changes without an event");
     assert_eq!((head(store), changed(store, 2)), (1, Position(0)));
@@ -368,7 +365,7 @@ fn a_barrier_waits_for_what_came_before(store: &Arc<dyn Store>) {
     must(store, |_| {});
     assert!(
         before.try_recv().is_ok(),
-        "the barrier came before an earlier transaction"
+        "the barrier ended before an earlier transaction"
     );
 }
 
@@ -378,7 +375,10 @@ fn a_closed_store_refuses(store: &Arc<dyn Store>) {
     });
     store.close();
     store.close();
-    assert!(wait(&last).is_ok(), "what was submitted before closing is committed");
+    assert!(
+        wait(&last).is_ok(),
+        "a transaction that was submitted before closing is committed"
+    );
     let late = wait(&submit(store, Position(0), |_| {}));
     assert!(matches!(late, Err(CommitError::Closed)), "{late:?}");
 }

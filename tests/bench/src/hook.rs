@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use courtyard::internals::hooks::{Access, Call, Hooks, Message, Plugin, Registry};
-use courtyard::internals::log::{Conversation, Conversations, Draft, Log, Record};
+use courtyard::internals::hooks::{Call, Hooks, Message, Plugin, Registry, StoreAccess};
+use courtyard::internals::log::{Conversation, ConversationRecord, Conversations, Log};
 use courtyard::internals::plugin::{Artifact, CompiledCache, EngineLimits, Loader, WasmEngine};
+use courtyard::internals::store::Draft;
 use courtyard::{AppId, EmbeddedOptions, EmbeddedStore, HealthPolicy, LogId, PluginSpec, Store};
 use courtyard_guest_probe::Probe;
 use courtyard_plugin_sdk::library::{Library, import, library};
@@ -286,7 +287,7 @@ impl TestConversation {
             app: AppId::default_app(),
             conversation: message(b"").conversation.parse().unwrap(),
         };
-        let record = Record {
+        let record = ConversationRecord {
             kind: "direct".to_owned(),
             owner: "probe".to_owned(),
             members: vec![message(b"").sender.to_owned(), message(b"").receiver.to_owned()],
@@ -301,7 +302,11 @@ impl TestConversation {
 }
 
 fn enter(hooks: &Hooks, target: &TestConversation, message: &Message<'_>) -> bool {
-    let call = Call::new(AppId::default_app(), Access::Write, Draft::new(target.store.clone()));
+    let call = Call::new(
+        AppId::default_app(),
+        StoreAccess::Write,
+        Draft::new(target.store.clone()),
+    );
     hooks.before_send(call, &target.conversation, message).1.is_ok()
 }
 

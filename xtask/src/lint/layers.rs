@@ -3,9 +3,29 @@
 use super::{Finding, Source};
 
 /// The modules of core/src from the top to the ground. A new one gets its place here.
-const ORDER: [&str; 21] = [
-    "server", "config", "admin", "net", "session", "host", "plugin", "services", "effects", "hooks", "fetch", "bundle",
-    "blobs", "log", "keys", "router", "store", "bus", "wire", "workers", "clock",
+const ORDER: [&str; 22] = [
+    "server",
+    "config",
+    "admin",
+    "net",
+    "session",
+    "host",
+    "plugin",
+    "services",
+    "effects",
+    "hooks",
+    "fetch",
+    "bundle",
+    "blobs",
+    "log",
+    "keys",
+    "router",
+    "store",
+    "bus",
+    "wire",
+    "workers",
+    "clock",
+    "error_chain",
 ];
 
 /// Returns each import that goes up, and each module without a place in the order.

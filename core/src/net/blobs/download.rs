@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::request::{BlobRequest, allowed, empty, insert, is_member, storage_failed, unknown};
 use crate::blobs::BlobsError;
-use crate::hooks::Access;
+use crate::hooks::StoreAccess;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply, ReplyBody};
 
@@ -35,7 +35,7 @@ pub(super) async fn download(
     let permitted = move || {
         let identity = request.identify(&host)?;
         host.settlement.run(|| {
-            let mut call = request.path.call(&host, Access::Read, identity.as_ref());
+            let mut call = request.path.call(&host, StoreAccess::Read, identity.as_ref());
             let (name, record) = request.find(&mut call.draft)?;
             if !record.complete {
                 return Err(unknown());

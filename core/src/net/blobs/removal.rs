@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use super::request::{BlobRequest, allowed, empty, unknown};
 use crate::blobs;
-use crate::hooks::Access;
+use crate::hooks::StoreAccess;
 use crate::host::Host;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply};
@@ -24,7 +24,7 @@ pub(super) async fn remove(state: &Arc<HttpState>, request: BlobRequest) -> Resu
 pub(super) fn remove_blocking(host: &Arc<Host>, request: &BlobRequest) -> Result<(), HttpError> {
     let identity = request.signed_in(host)?;
     host.settlement.run(|| {
-        let mut call = request.path.call(host, Access::Write, Some(&identity));
+        let mut call = request.path.call(host, StoreAccess::Write, Some(&identity));
         let (name, record) = request.find(&mut call.draft)?;
         let mut outcome = Ok(());
         if record.complete {

@@ -4,13 +4,12 @@ use http_body_util::Full;
 use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 
-use crate::blobs::{self, BlobName, BlobsError, Record};
+use crate::blobs::{self, BlobName, BlobRecord, BlobsError};
 use crate::hooks::Identity;
 use crate::host::Host;
-use crate::log::Draft;
 use crate::net::request::{HttpError, PluginPath};
 use crate::net::{Reply, ReplyBody};
-use crate::store::{CommitError, LogId};
+use crate::store::{CommitError, Draft, LogId};
 use crate::wire::{ConversationId, ErrorCode, RequestError};
 
 /// A request to a blob of a plugin.
@@ -37,7 +36,7 @@ impl BlobRequest {
     }
 
     /// Returns the blob that the request names.
-    pub(super) fn find(&self, draft: &mut Draft) -> Result<(BlobName, Record), HttpError> {
+    pub(super) fn find(&self, draft: &mut Draft) -> Result<(BlobName, BlobRecord), HttpError> {
         let name = BlobName::parse(self.path.app.clone(), &self.path.plugin, &self.id).ok_or_else(unknown)?;
         let record = blobs::find(draft, &name).map_err(storage_failed)?;
         Ok((name, record.ok_or_else(unknown)?))
@@ -86,7 +85,7 @@ pub(super) fn is_member(
     host: &Host,
     draft: &mut Draft,
     path: &PluginPath,
-    record: &Record,
+    record: &BlobRecord,
     identity: Option<&Identity>,
 ) -> Result<bool, HttpError> {
     let (Some(id), Some(identity)) = (record.conversation, identity) else {
@@ -102,7 +101,7 @@ pub(super) fn is_member(
         HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
     })?;
     Ok(found.is_some_and(|conversation| {
-        draft.rely_on(conversation.key.clone());
+        draft.add_read(conversation.key.clone());
         conversation.has_member(&identity.actor)
     }))
 }

@@ -17,8 +17,8 @@ use hyper::{Method, StatusCode};
 
 use super::removal::remove_blocking;
 use super::request::{BlobRequest, allowed, empty, insert, is_member, storage_failed, unknown};
-use crate::blobs::{self, BlobName, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES, Part, Record};
-use crate::hooks::{Access, Identity};
+use crate::blobs::{self, BlobName, BlobPart, BlobRecord, Blobs, MEDIA_TYPE_BYTES, NAME_BYTES};
+use crate::hooks::{Identity, StoreAccess};
 use crate::host::Host;
 use crate::net::request::{HttpError, in_turn};
 use crate::net::{HttpState, Reply};
@@ -128,7 +128,7 @@ fn bad(status: StatusCode, message: &'static str) -> HttpError {
 }
 
 /// Adds the headers with the offset of an upload and the time when it expires.
-fn describe(response: &mut Reply, record: &Record) {
+fn describe(response: &mut Reply, record: &BlobRecord) {
     insert(response, OFFSET, &record.offset().to_string());
     if record.until_ms != 0 {
         let until = UNIX_EPOCH.checked_add(Duration::from_millis(record.until_ms));
@@ -138,9 +138,9 @@ fn describe(response: &mut Reply, record: &Record) {
 }
 
 /// Returns an upload of the sender.
-fn find_own(host: &Arc<Host>, request: &BlobRequest) -> Result<(BlobName, Record), HttpError> {
+fn find_own(host: &Arc<Host>, request: &BlobRequest) -> Result<(BlobName, BlobRecord), HttpError> {
     let identity = request.signed_in(host)?;
-    let mut call = request.path.call(host, Access::Read, Some(&identity));
+    let mut call = request.path.call(host, StoreAccess::Read, Some(&identity));
     let (name, record) = request.find(&mut call.draft)?;
     if record.uploader == identity.actor.as_str() {
         Ok((name, record))
@@ -249,7 +249,7 @@ fn begin(
     request: &BlobRequest,
     length: u64,
     metadata: Metadata,
-) -> Result<(BlobName, Record), HttpError> {
+) -> Result<(BlobName, BlobRecord), HttpError> {
     let identity = request.signed_in(host)?;
     let name = BlobName::new(request.path.app.clone(), &request.path.plugin);
     let mut record = blobs.begin(&name, length).map_err(storage_failed)?;
@@ -258,7 +258,7 @@ fn begin(
     record.media_type = metadata.media_type;
     record.conversation = metadata.conversation;
     let now = host.settlement.run(|| {
-        let mut call = request.path.call(host, Access::Write, Some(&identity));
+        let mut call = request.path.call(host, StoreAccess::Write, Some(&identity));
         let question = Question::BeforeUpload {
             blob: record.seen(&name),
             is_member: is_member(host, &mut call.draft, &request.path, &record, Some(&identity))?,
@@ -287,9 +287,9 @@ struct Upload {
     request: BlobRequest,
     name: BlobName,
     /// The record as it is stored.
-    record: Record,
+    record: BlobRecord,
     /// Parts that are written, but not yet in the record.
-    pending: Vec<Part>,
+    pending: Vec<BlobPart>,
     buffer: BytesMut,
     /// Whether parts are added to the record only once the whole body has arrived.
     atomic: bool,
@@ -297,7 +297,12 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(state: &Arc<HttpState>, request: BlobRequest, name: BlobName, record: Record) -> Result<Self, HttpError> {
+    fn new(
+        state: &Arc<HttpState>,
+        request: BlobRequest,
+        name: BlobName,
+        record: BlobRecord,
+    ) -> Result<Self, HttpError> {
         let permit = state.uploads.clone().try_acquire_owned().map_err(|_| {
             let message = "Too many uploads are in progress. Try again later.";
             HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, message)
@@ -315,7 +320,7 @@ impl Upload {
     }
 
     /// Receives the bytes of a request. Bytes that arrived before a broken connection are kept, unless there is a checksum.
-    async fn receive_body<B>(mut self, headers: &HeaderMap, body: B) -> Result<Record, HttpError>
+    async fn receive_body<B>(mut self, headers: &HeaderMap, body: B) -> Result<BlobRecord, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -426,9 +431,9 @@ fn advance(
     host: &Arc<Host>,
     request: &BlobRequest,
     name: &BlobName,
-    before: &Record,
-    parts: Vec<Part>,
-) -> Result<Record, HttpError> {
+    before: &BlobRecord,
+    parts: Vec<BlobPart>,
+) -> Result<BlobRecord, HttpError> {
     let identity = request.signed_in(host)?;
     let mut now = before.clone();
     now.parts.extend(parts);
@@ -438,7 +443,7 @@ fn advance(
     }
     let mut is_rejected = false;
     let advanced = host.settlement.run(|| {
-        let mut call = request.path.call(host, Access::Write, Some(&identity));
+        let mut call = request.path.call(host, StoreAccess::Write, Some(&identity));
         if request.find(&mut call.draft)?.1 != *before {
             return Err(conflict());
         }
@@ -470,10 +475,10 @@ fn remove_rejected(
     host: &Arc<Host>,
     request: &BlobRequest,
     name: &BlobName,
-    record: &Record,
+    record: &BlobRecord,
     identity: &Identity,
 ) -> Result<(), HttpError> {
-    let mut call = request.path.call(host, Access::Write, Some(identity));
+    let mut call = request.path.call(host, StoreAccess::Write, Some(identity));
     blobs::remove(&mut call.draft, name, record);
     host.settlement.commit(*call, |_| {}).map_err(HttpError::from)
 }

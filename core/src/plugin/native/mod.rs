@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 pub(super) use library::{is_library, open_library};
 
-use crate::hooks::{Acting, Answer, Call, Failure, Guest, Transact};
+use crate::hooks::{Call, CallOutcome, Failure, JobFuture, JobTransactions, PluginBackend};
 use crate::plugin::output_limits::{self, SlowCalls};
 use crate::plugin::{PluginLimits, PluginStartError};
 use crate::services::ServiceContext;
@@ -41,7 +41,7 @@ struct CurrentCall {
     /// `None` during `start` and in the action lane.
     call: Option<Box<Call>>,
     /// In the action lane: runs transactions, and the runtime for outbound requests and the bytes of blobs.
-    action: Option<(Arc<dyn Transact>, Handle)>,
+    action: Option<(Arc<dyn JobTransactions>, Handle)>,
     services: Arc<ServiceContext>,
     capabilities: Arc<[String]>,
     /// Number of service calls so far.
@@ -149,13 +149,14 @@ impl NativePlugin {
     }
 
     /// Runs `work` while the plugin can use the services with `call`.
-    fn with_call<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> Answer<T> {
+    fn with_call<T>(&self, call: Box<Call>, work: impl FnOnce(&dyn Started) -> T) -> CallOutcome<T> {
         let (app, store) = (call.app.clone(), call.draft.store().clone());
         let current = CurrentCall::new(Some(call), &self.services, &self.capabilities);
         let (current, outcome) = native::enter(current, || work(&*self.started));
         let (call, cause) = current.map_or((None, None), |current| (current.call, current.cause));
         // `native::enter` always returns what it got. Should that ever break, the caller gets a call without any access.
-        let call = call.unwrap_or_else(|| Call::new(app, crate::hooks::Access::None, crate::log::Draft::new(store)));
+        let call =
+            call.unwrap_or_else(|| Call::new(app, crate::hooks::StoreAccess::None, crate::store::Draft::new(store)));
         match (outcome, cause) {
             (_, Some(cause)) => (call, Err(cause)),
             (Ok(value), None) => (call, Ok(value)),
@@ -164,8 +165,8 @@ impl NativePlugin {
     }
 }
 
-impl Guest for NativePlugin {
-    fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply> {
+impl PluginBackend for NativePlugin {
+    fn serve(&self, call: Box<Call>, request: Request) -> CallOutcome<Reply> {
         let mut cx = sdk::Context::default();
         if request.names_caller() {
             cx.caller = call.caller();
@@ -183,7 +184,7 @@ impl Guest for NativePlugin {
     }
 
     /// Runs a job on a thread that may block. Nothing interrupts it when it runs too long, or when the host stops.
-    fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
+    fn run_job(self: Arc<Self>, request: Request, transact: Arc<dyn JobTransactions>) -> JobFuture {
         Box::pin(async move {
             let Ok(permit) = self.permits.clone().try_acquire_owned() else {
                 return Err(Failure::Busy);
@@ -205,7 +206,7 @@ impl Guest for NativePlugin {
         })
     }
 
-    fn actions(&self) -> usize {
+    fn max_jobs(&self) -> usize {
         self.limits.actions
     }
 

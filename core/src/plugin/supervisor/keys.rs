@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::status::ManageError;
-use crate::hooks::{Access, Call, Plugin, Sealed, Settlement};
-use crate::log::{Draft, Log, key};
-use crate::store::CommitError;
+use crate::effects::{PostCommit, Settlement};
+use crate::hooks::{Call, Plugin, StoreAccess};
+use crate::keys;
+use crate::log::Log;
+use crate::store::{CommitError, Draft};
 use crate::wire::AppId;
 
 /// Attempts of a migration that conflicts with other commits.
@@ -15,7 +17,7 @@ const ATTEMPTS: u32 = 8;
 /// Keys that are deleted in one transaction.
 const BATCH: usize = 1_000;
 
-/// Access to the keys of all plugins.
+/// StoreAccess to the keys of all plugins.
 #[derive(Debug)]
 pub(super) struct PluginKeys {
     pub(super) settlement: Arc<Settlement>,
@@ -30,7 +32,7 @@ impl PluginKeys {
             return Ok(false);
         };
         for app in &self.apps {
-            let stored = self.log.store().get(&key::version(app, &plugin.id))?;
+            let stored = self.log.store().get(&keys::plugins::version(app, &plugin.id))?;
             if stored.is_some_and(|stored| stored != manifest.version.as_bytes()) {
                 return Ok(true);
             }
@@ -46,16 +48,16 @@ impl PluginKeys {
         };
         for _ in 0..ATTEMPTS {
             let mut draft = Draft::new(self.log.store().clone());
-            let mut effects: Vec<Sealed> = Vec::new();
+            let mut effects: Vec<PostCommit> = Vec::new();
             for app in &self.apps {
-                let version = key::version(app, &plugin.id);
+                let version = keys::plugins::version(app, &plugin.id);
                 let stored = draft.get(version.clone())?;
                 if stored.as_deref() == Some(manifest.version.as_bytes()) {
                     continue;
                 }
                 if let Some(stored) = stored {
                     let from = String::from_utf8_lossy(&stored).into_owned();
-                    let call = Call::new(app.clone(), Access::Write, draft);
+                    let call = Call::new(app.clone(), StoreAccess::Write, draft);
                     let (call, outcome) = plugin.migrate(call, &from);
                     let reason = match outcome {
                         Ok(Ok(())) => None,
@@ -66,7 +68,7 @@ impl PluginKeys {
                         return Err(ManageError::Migration { from, reason });
                     }
                     let sealed;
-                    (draft, sealed) = self.settlement.seal(*call);
+                    (draft, sealed) = self.settlement.join_transaction(*call);
                     effects.push(sealed);
                 }
                 draft.set(version, Some(manifest.version.clone().into()));
@@ -80,7 +82,7 @@ impl PluginKeys {
                     for sealed in effects {
                         let own;
                         (own, appended) = appended.split_at(sealed.appends().min(appended.len()));
-                        self.settlement.settle(sealed, own);
+                        self.settlement.after_commit(sealed, own);
                     }
                     return Ok(());
                 }
@@ -99,7 +101,7 @@ impl PluginKeys {
     }
 
     fn delete_timers(&self, id: &str) -> Result<(), ManageError> {
-        let (mut start, end) = key::timers();
+        let (mut start, end) = keys::timers::timers();
         loop {
             let found = self.log.store().scan(&start, &end, BATCH, false)?;
             let Some((last, _)) = found.last() else {
@@ -108,10 +110,10 @@ impl PluginKeys {
             start = [last, &[0][..]].concat().into();
             let mut draft = Draft::new(self.log.store().clone());
             for (timer, _) in &found {
-                if let Some((_, plugin, app, name)) = key::timer_parts(timer)
+                if let Some((_, plugin, app, name)) = keys::timers::parse(timer)
                     && plugin == id
                 {
-                    draft.set(key::timer_index(&app, plugin, name), None);
+                    draft.set(keys::timers::due_time(&app, plugin, name), None);
                     draft.set(timer.clone(), None);
                 }
             }
@@ -138,18 +140,18 @@ impl PluginKeys {
     /// Deletes all data of a plugin: timers, pending observations and jobs, dead letters, keys and watches.
     pub(super) fn delete_all(&self, id: &str) -> Result<(), ManageError> {
         self.delete_timers(id)?;
-        self.delete_range(key::outboxes(id))?;
-        self.delete_range(key::dead_letters(id))?;
-        self.delete_range(key::jobs(id, u64::MAX))?;
+        self.delete_range(keys::outbox::observations(id))?;
+        self.delete_range(keys::outbox::dead_letters(id))?;
+        self.delete_range(keys::jobs::due_before(id, u64::MAX))?;
         for app in &self.apps {
-            let start = key::plugin(app, id, &[]);
-            let end = key::successor(&start);
+            let start = keys::plugins::value(app, id, &[]);
+            let end = keys::successor(&start);
             self.delete_range((start, end))?;
-            let watches = key::watches_version(app, id);
+            let watches = keys::plugins::watches_version(app, id);
             // Last the key that changes with each watch: it invalidates what readers have cached.
-            self.delete_range(([&watches[..], b"\0"].concat().into(), key::successor(&watches)))?;
+            self.delete_range(([&watches[..], b"\0"].concat().into(), keys::successor(&watches)))?;
             self.write(watches, None)?;
-            self.write(key::version(app, id), None)?;
+            self.write(keys::plugins::version(app, id), None)?;
         }
         Ok(())
     }

@@ -16,8 +16,9 @@ pub use status::{ManageError, PluginProblem, PluginState, PluginStatus};
 use super::gate::Gate;
 use super::{Artifact, Loader};
 use crate::clock::now_ms;
-use crate::hooks::{Hooks, Meter, Plugin, Registry, Settlement};
-use crate::log::{Log, key};
+use crate::effects::Settlement;
+use crate::hooks::{Hooks, Meter, Plugin, Registry};
+use crate::log::Log;
 use crate::wire::AppId;
 use keys::PluginKeys;
 use setup::FileStamp;
@@ -108,7 +109,7 @@ impl Supervisor {
         let id: Arc<str> = setup.spec.id.as_str().into();
         let meter = Arc::new(Meter::default());
         let stamp = setup.source.stamp();
-        let disabled = self.log.store().get(&key::disabled(&id))?.is_some();
+        let disabled = self.log.store().get(&crate::keys::plugins::disabled(&id))?.is_some();
         let artifact = setup.source.read(setup.spec.trusted);
         // The manifest of another plugin does not describe what this one guards.
         let manifest = artifact
@@ -281,7 +282,7 @@ impl Supervisor {
     pub fn disable(&self, id: &str) -> Result<(), ManageError> {
         let _change = self.change.lock();
         let installed = self.installed(id)?;
-        self.keys.write(key::disabled(id), Some(Vec::new()))?;
+        self.keys.write(crate::keys::plugins::disabled(id), Some(Vec::new()))?;
         let manifest = installed.current.plugin.manifest().cloned();
         let when_missing = installed.current.setup.spec.when_missing;
         let plugin = Plugin::missing(id, manifest, when_missing, installed.meter);
@@ -304,7 +305,7 @@ impl Supervisor {
         if !installed.disabled {
             return Ok(());
         }
-        self.keys.write(key::disabled(id), None)?;
+        self.keys.write(crate::keys::plugins::disabled(id), None)?;
         self.edit(id, |plugin| plugin.disabled = false);
         self.reload_configured(id)
     }
@@ -320,7 +321,7 @@ impl Supervisor {
         self.plugins.lock().retain(|plugin| *plugin.id != *id);
         self.publish();
         wait_until_idle(&installed.current.plugin, installed.current.setup.spec.limits.method);
-        self.keys.write(key::disabled(id), None)?;
+        self.keys.write(crate::keys::plugins::disabled(id), None)?;
         if remove_data {
             self.keys.delete_all(id)?;
         }
@@ -368,9 +369,9 @@ impl Supervisor {
             entered: plugin.entered(),
             usage: plugin.usage(),
             hooks: installed.meter.counts(),
-            unobserved: count(key::outboxes(&installed.id)),
-            jobs: count(key::jobs(&installed.id, u64::MAX)),
-            dead_letters: count(key::dead_letters(&installed.id)),
+            unobserved: count(crate::keys::outbox::observations(&installed.id)),
+            jobs: count(crate::keys::jobs::due_before(&installed.id, u64::MAX)),
+            dead_letters: count(crate::keys::outbox::dead_letters(&installed.id)),
         }
     }
 
@@ -413,11 +414,11 @@ impl Supervisor {
             });
         }
         self.publish();
-        if let (Some(gate), Some(guest)) = (gate, winner.plugin.guest()) {
+        if let (Some(gate), Some(guest)) = (gate, winner.plugin.backend()) {
             gate.open(guest);
         }
         if migrated.is_ok() {
-            current.plugin.rest();
+            current.plugin.shrink_idle();
         }
         migrated
     }
@@ -430,8 +431,8 @@ impl Supervisor {
         let patience = next.setup.spec.limits.method;
         let gate = Gate::new(
             (installed.id.clone(), next.plugin.manifest()?.version.clone()),
-            current.plugin.guest()?,
-            next.plugin.guest()?,
+            current.plugin.backend()?,
+            next.plugin.backend()?,
             patience,
         );
         let guest = Arc::new(gate.clone());

@@ -110,15 +110,9 @@ impl ManageError {
     }
 
     pub(super) fn problem(&self) -> PluginProblem {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
         PluginProblem {
             code: self.code().to_owned(),
-            message,
+            message: crate::error_chain::with_causes(self),
         }
     }
 }

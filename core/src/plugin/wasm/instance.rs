@@ -12,9 +12,9 @@ use super::engine::WasmEngine;
 use super::exports::{Functions, GuestFunction, Params, Results, Start, function};
 use super::state::{InstanceState, LIFTED_BYTES, PluginContext};
 use super::template::Template;
-use crate::hooks::{Access, Answer, Call, Failure, Message};
-use crate::log::Draft;
+use crate::hooks::{Call, CallOutcome, Failure, Message, StoreAccess};
 use crate::plugin::PluginStartError;
+use crate::store::Draft;
 
 /// A started instance.
 pub(super) struct Instance {
@@ -75,7 +75,7 @@ impl Instance {
         pick: impl FnOnce(&Functions) -> Option<&GuestFunction<P, R>>,
         params: P,
         deadline: Duration,
-    ) -> Answer<R> {
+    ) -> CallOutcome<R> {
         let Some(function) = pick(&self.functions) else {
             let missing = "it declares a hook or a method but does not export it".to_owned();
             return (call, Err(Failure::Contract(missing)));
@@ -125,7 +125,11 @@ fn with_call<T>(
 ) -> (Box<Call>, T) {
     let substitute = match fallback.take() {
         Some(substitute) => substitute,
-        None => Call::new(call.app.clone(), Access::None, Draft::new(call.draft.store().clone())),
+        None => Call::new(
+            call.app.clone(),
+            StoreAccess::None,
+            Draft::new(call.draft.store().clone()),
+        ),
     };
     store.data_mut().begin_call(Some(call));
     let outcome = work(store);

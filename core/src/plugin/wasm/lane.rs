@@ -19,7 +19,7 @@ use super::engine::{EngineLimits, WasmEngine};
 use super::exports::{UnitResult, component_export};
 use super::instance;
 use super::state::{InstanceState, LIFTED_BYTES, PluginContext};
-use crate::hooks::{Failure, Transact};
+use crate::hooks::{Failure, JobTransactions};
 use crate::plugin::{LoadError, PluginLimits};
 
 /// Threads that run guests. Guests yield at each tick of the clock, so that none waits long for another.
@@ -147,7 +147,11 @@ impl JobRunner {
     }
 
     /// Runs one job. Dropping the future stops the guest at the next tick of the clock.
-    pub(super) async fn run(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        request: Request,
+        transact: Arc<dyn JobTransactions>,
+    ) -> Result<Reply, Failure> {
         let Some(runtime) = &self.lane.runtime else {
             return Err(Failure::NotRunning);
         };
@@ -165,7 +169,7 @@ impl JobRunner {
         }
     }
 
-    async fn run_task(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Result<Reply, Failure> {
+    async fn run_task(self: Arc<Self>, request: Request, transact: Arc<dyn JobTransactions>) -> Result<Reply, Failure> {
         let Request::Action(job) = request else {
             return Err(Failure::Contract("the action lane runs only jobs".to_owned()));
         };

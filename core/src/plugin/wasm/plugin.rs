@@ -16,7 +16,9 @@ use super::lane::JobRunner;
 use super::pool::InstancePool;
 use super::state::PluginContext;
 use super::template::Template;
-use crate::hooks::{Acting, Answer, Call, Failure, Guest, Judged, Message, Objection, Transact, Usage};
+use crate::hooks::{
+    Call, CallOutcome, Deviation, Failure, JobFuture, JobTransactions, Message, PluginBackend, SendOutcome, Usage,
+};
 use crate::plugin::output_limits::{self, SlowCalls};
 use crate::plugin::{PluginLimits, PluginStartError};
 
@@ -56,15 +58,15 @@ impl WasmPlugin {
     }
 }
 
-impl Guest for WasmPlugin {
-    fn serve(&self, call: Box<Call>, request: Request) -> Answer<Reply> {
+impl PluginBackend for WasmPlugin {
+    fn serve(&self, call: Box<Call>, request: Request) -> CallOutcome<Reply> {
         let deadline = output_limits::deadline(&self.limits, request.hook());
         let (call, reply) = self.dispatch(call, deadline, request);
         let checked = |reply| output_limits::checked(reply, self.limits.result_bytes);
         (call, reply.and_then(checked))
     }
 
-    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> Judged {
+    fn before_send(&self, call: Box<Call>, message: &Message<'_>) -> SendOutcome {
         let (before, deadline) = (self.engine.ticks(), self.limits.hook);
         let (call, outcome) = self.pool.with_instance(call, deadline, |instance, call| {
             instance.before_send(call, message, deadline)
@@ -77,17 +79,17 @@ impl Guest for WasmPlugin {
             Ok(Some(answer)) => output_limits::checked_verdict(verdict(*answer), self.limits.result_bytes),
             Err(failure) => Err(*failure),
         };
-        (call, Objection::of(verdict))
+        (call, Deviation::from_verdict(verdict))
     }
 
-    fn act(self: Arc<Self>, request: Request, transact: Arc<dyn Transact>) -> Acting {
+    fn run_job(self: Arc<Self>, request: Request, transact: Arc<dyn JobTransactions>) -> JobFuture {
         match &self.jobs {
             Some(jobs) => Box::pin(jobs.clone().run(request, transact)),
             None => Box::pin(async { Err(Failure::Contract("the plugin declares no jobs".to_owned())) }),
         }
     }
 
-    fn actions(&self) -> usize {
+    fn max_jobs(&self) -> usize {
         self.jobs.as_ref().map_or(0, |_| self.limits.actions)
     }
 
@@ -95,7 +97,7 @@ impl Guest for WasmPlugin {
         self.limits.job_attempts
     }
 
-    fn rest(&self) {
+    fn shrink_idle(&self) {
         self.pool.drain();
     }
 
@@ -119,7 +121,7 @@ impl fmt::Debug for WasmPlugin {
 
 impl WasmPlugin {
     /// Calls the function for a request.
-    fn dispatch(&self, call: Box<Call>, deadline: Duration, request: Request) -> Answer<Reply> {
+    fn dispatch(&self, call: Box<Call>, deadline: Duration, request: Request) -> CallOutcome<Reply> {
         match request {
             Request::BeforeSend(message) => {
                 let params = (wit_message(message),);
@@ -260,10 +262,10 @@ impl WasmPlugin {
     }
 }
 
-fn done((call, answer): Answer<(Result<(), types::Error>,)>) -> Answer<Reply> {
+fn done((call, answer): CallOutcome<(Result<(), types::Error>,)>) -> CallOutcome<Reply> {
     (call, answer.map(|(done,)| Reply::Done(done.map_err(plugin_error))))
 }
 
-fn unit((call, answer): Answer<()>) -> Answer<Reply> {
+fn unit((call, answer): CallOutcome<()>) -> CallOutcome<Reply> {
     (call, answer.map(|()| Reply::Done(Ok(()))))
 }

@@ -12,7 +12,7 @@ use super::exports::{Functions, GuestFunction, Params, Results};
 use super::instance::Instance;
 use super::state::PluginContext;
 use super::template::Template;
-use crate::hooks::{Answer, Call, Failure, Usage};
+use crate::hooks::{Call, CallOutcome, Failure, Usage};
 use crate::plugin::{PluginLimits, PluginStartError};
 
 /// Up to [`PluginLimits::instances`] instances. A caller that finds none free waits for one until its deadline.
@@ -152,7 +152,7 @@ impl InstancePool {
         deadline: Duration,
         pick: impl FnOnce(&Functions) -> Option<&GuestFunction<P, R>>,
         params: P,
-    ) -> Answer<R> {
+    ) -> CallOutcome<R> {
         self.with_instance(call, deadline, |instance, call| {
             instance.call(call, pick, params, deadline)
         })

@@ -9,7 +9,7 @@ use wasmtime::ResourceLimiter;
 
 use super::abi::GuestState;
 use super::engine::TABLE_ELEMENTS;
-use crate::hooks::{Call, Failure, Transact};
+use crate::hooks::{Call, Failure, JobTransactions};
 use crate::plugin::PluginLimits;
 use crate::services::{ServiceContext, ServiceFailure};
 
@@ -82,7 +82,7 @@ pub(super) enum Lane {
 pub(super) struct InstanceState {
     pub(super) context: Arc<PluginContext>,
     /// Runs transactions of the job, in the action lane.
-    pub(super) transact: Option<Arc<dyn Transact>>,
+    pub(super) transact: Option<Arc<dyn JobTransactions>>,
     /// The current call; `None` during `start` and in the action lane.
     pub(super) call: Option<Box<Call>>,
     /// State of a module without a component around it.

@@ -1,4 +1,4 @@
-//! The single writer: takes what was submitted, orders it, writes and syncs it as one batch, and tells how it ended.
+//! The single writer: orders the submitted transactions, writes and syncs them as batches, and reports the results.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,72 +9,72 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::format::Batch;
-use super::index::Place;
+use super::index::EventLocation;
 use super::{Engine, create_segment};
 use crate::clock::now_ms;
-use crate::store::{Append, Appended, CommitError, Dedup, Found, Transaction};
+use crate::store::{Append, Appended, CommitError, Dedup, DedupEntry, Transaction};
 use crate::wire::EventId;
 
-/// Transactions of a batch whose room is kept for the next one.
+/// The number of transactions whose memory is reused for the next batch.
 const KEPT_TRANSACTIONS: usize = 4_096;
 
-/// How the transactions of a batch ended, and who is to know.
+/// The results of the transactions of a batch.
 #[derive(Default)]
-pub(super) struct Settled {
+pub(super) struct CommittedBatch {
     appended: Vec<Appended>,
-    /// With what is left of each transaction: it is dropped where the submitter is told, which is often the thread that made
-    /// it, and never the one that all others wait for.
-    outcomes: Vec<(Transaction, Part)>,
+    /// Each with its transaction, so that the transaction is dropped by the thread that notifies the submitter, and not by
+    /// the committer, which all others wait for.
+    results: Vec<(Transaction, AppendedRange)>,
 }
 
-/// Which part of what a batch appended is a transaction's.
-type Part = Result<Range<usize>, CommitError>;
+/// The range of a transaction's events in [`CommittedBatch::appended`].
+type AppendedRange = Result<Range<usize>, CommitError>;
 
-impl Settled {
-    fn push(&mut self, transaction: Transaction, outcome: Part) {
-        self.outcomes.push((transaction, outcome));
+impl CommittedBatch {
+    fn push(&mut self, transaction: Transaction, result: AppendedRange) {
+        self.results.push((transaction, result));
     }
 
     fn reserve(&mut self, transactions: usize) {
-        self.outcomes.reserve(transactions);
+        self.results.reserve(transactions);
         self.appended.reserve(transactions);
     }
 
-    /// Tells all submitters, in order.
-    pub(super) fn tell(self) {
-        for (Transaction { submitter, .. }, outcome) in self.outcomes {
-            let outcome = outcome.map(|range| self.appended.get(range).unwrap_or_default());
-            // One that breaks its contract must not keep the others waiting for ever.
-            if catch_unwind(AssertUnwindSafe(|| submitter.settled(outcome))).is_err() {
-                tracing::error!("a submitter panicked when it was told how its transaction ended");
+    /// Notifies all submitters, in order.
+    pub(super) fn notify(self) {
+        for (Transaction { submitter, .. }, result) in self.results {
+            let result = result.map(|range| self.appended.get(range).unwrap_or_default());
+            // A submitter that breaks its contract must not keep the others waiting for ever.
+            if catch_unwind(AssertUnwindSafe(|| submitter.finish(result))).is_err() {
+                tracing::error!("a submitter panicked on the result of its transaction");
             }
         }
     }
 }
 
-/// Takes batches to where their submitters are told.
+/// Where the submitters of batches are notified.
 pub(super) enum Delivery {
-    /// A thread of the store's own.
-    Thread(mpsc::Sender<Settled>),
-    /// A task of a runtime.
-    Task(tokio::sync::mpsc::UnboundedSender<Settled>),
+    /// On a thread of the store.
+    Thread(mpsc::Sender<CommittedBatch>),
+    /// On a task of a runtime.
+    Task(tokio::sync::mpsc::UnboundedSender<CommittedBatch>),
 }
 
 impl Delivery {
-    fn send(&self, settled: Settled) {
-        // The other end ends after this one; or its runtime is gone, and with it everybody who waits.
+    fn send(&self, batch: CommittedBatch) {
+        // The receiver ends after the committer; or its runtime has ended, with everything that waits for results.
         match self {
-            Self::Thread(sender) => drop(sender.send(settled)),
-            Self::Task(sender) => drop(sender.send(settled)),
+            Self::Thread(sender) => drop(sender.send(batch)),
+            Self::Task(sender) => drop(sender.send(batch)),
         }
     }
 }
 
-/// The file that batches are appended to. Tests put one in its place that fails.
+/// The file that batches are appended to. Tests replace it by one that fails.
 pub(super) trait LogFile: Send {
     /// Appends all bytes.
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
-    /// Returns when what was appended survives the loss of power.
+    /// Returns when the appended bytes survive the loss of power.
     fn sync(&mut self) -> std::io::Result<()>;
 }
 
@@ -88,17 +88,17 @@ impl LogFile for File {
     }
 }
 
-/// The writing side of a store; lives on a thread of its own.
+/// The writing side of a store, on a thread of its own.
 pub(super) struct Committer {
     pub(super) engine: Arc<Engine>,
     pub(super) file: Box<dyn LogFile>,
     pub(super) segment: u32,
     pub(super) length: usize,
     pub(super) delivery: Delivery,
-    /// Idempotency keys of the segment, with the offsets of their events.
+    /// The idempotency keys of the segment, with the offsets of their events.
     pub(super) dedup: Vec<(u64, u32)>,
     pub(super) batch: Batch,
-    /// Where `dedup` stood when the batch began.
+    /// The length of `dedup` when the batch began.
     pub(super) batch_dedup: usize,
     pub(super) last_id: u128,
     /// The time of the batch.
@@ -107,53 +107,58 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Works until the store is closed and everything submitted is done.
+    /// Commits transactions until the store is closed and none is left.
     pub(super) fn run(mut self) {
-        let mut settled = Settled::default();
+        let mut results = CommittedBatch::default();
         let mut transactions = Vec::new();
         while self.engine.wait_for_work(&mut transactions) {
             let dedups = transactions
                 .iter()
                 .flat_map(|transaction: &Transaction| &transaction.appends)
                 .filter_map(|append| append.dedup);
-            std::hint::black_box(self.engine.known.touch(dedups.map(|dedup| super::hash_of(dedup.key))));
-            settled.reserve(transactions.len());
+            std::hint::black_box(
+                self.engine
+                    .dedup_index
+                    .touch(dedups.map(|dedup| super::hash_of(dedup.key))),
+            );
+            results.reserve(transactions.len());
             self.now_ms = now_ms();
             for transaction in transactions.drain(..) {
-                self.settle(transaction, &mut settled);
+                self.process(transaction, &mut results);
                 if self.batch.len() >= self.engine.options.batch_bytes {
-                    self.flush(&mut settled);
+                    self.flush(&mut results);
                 }
             }
-            self.flush(&mut settled);
-            // Its room is used again, unless it was much.
+            self.flush(&mut results);
+            // Reuse the memory, unless it was much.
             transactions.shrink_to(KEPT_TRANSACTIONS);
         }
         if let Some(checkpoint) = self.checkpoint.take() {
-            // A checkpoint that panicked is made again when the store is opened.
+            // A checkpoint that panicked is repeated when the store is opened.
             let _ = checkpoint.join();
         }
     }
 
-    fn settle(&mut self, mut transaction: Transaction, settled: &mut Settled) {
+    /// Checks a transaction, reruns it if need be, and applies it to memory and the batch.
+    fn process(&mut self, mut transaction: Transaction, results: &mut CommittedBatch) {
         if let Some(reason) = self.engine.failed.get() {
-            settled.push(transaction, Err(CommitError::Failed(reason.clone())));
+            results.push(transaction, Err(CommitError::Failed(reason.clone())));
             return;
         }
         let mut reruns = 0;
         loop {
-            // Before the reads: a retry of what was committed gets its answer, however old its reads are.
+            // Before the reads: a retry of a committed append gets the first result, however old its reads are.
             let dedups = transaction.appends.iter().filter_map(|append| append.dedup);
             if let Some(refusal) = dedups.filter_map(|dedup| self.refusal(dedup)).next() {
-                settled.push(transaction, Err(refusal));
+                results.push(transaction, Err(refusal));
                 return;
             }
             if self.engine.memory.holds(transaction.since, &transaction.reads) {
                 break;
             }
-            // This thread is the only writer, so a transaction made now can't conflict again.
+            // This thread is the only writer, so a transaction that begins now can't conflict again.
             if reruns >= self.engine.options.reruns || !transaction.submitter.reruns() {
-                settled.push(transaction, Err(CommitError::Conflict));
+                results.push(transaction, Err(CommitError::Conflict));
                 return;
             }
             match transaction.submitter.rerun() {
@@ -162,15 +167,15 @@ impl Committer {
             }
             reruns += 1;
         }
-        let outcome = self.apply(&mut transaction, &mut settled.appended);
-        if let Err(error) = &outcome {
-            // The batch may hold half of the transaction now, so it must not be written.
+        let result = self.apply(&mut transaction, &mut results.appended);
+        if let Err(error) = &result {
+            // The batch may now contain half of the transaction, so it must not be written.
             self.engine.fail(&error.to_string());
         }
-        settled.push(transaction, outcome);
+        results.push(transaction, result);
     }
 
-    /// Looks whether an append was committed before.
+    /// Returns why an append is refused: it was committed before, or the lookup failed.
     fn refusal(&self, dedup: Dedup) -> Option<CommitError> {
         match self.engine.find_now(dedup.key) {
             Ok(None) => None,
@@ -180,8 +185,8 @@ impl Committer {
         }
     }
 
-    /// Puts a transaction into the batch. Returns its part of `appended`.
-    fn apply(&mut self, transaction: &mut Transaction, appended: &mut Vec<Appended>) -> Part {
+    /// Applies a transaction to memory and the batch. Returns the range of its events in `appended`.
+    fn apply(&mut self, transaction: &mut Transaction, appended: &mut Vec<Appended>) -> AppendedRange {
         let first = appended.len();
         if transaction.writes.is_empty() && transaction.appends.is_empty() && transaction.touches.is_empty() {
             return Ok(first..first);
@@ -210,14 +215,14 @@ impl Committer {
     fn append(&mut self, append: &Append, position: u64) -> Result<Appended, CommitError> {
         let (id, time_ms) = self.next_id();
         let memory = &self.engine.memory;
-        // Segments are cut far below 4 GiB.
+        // Segments end far below 4 GiB.
         let offset = u32::try_from(self.length + self.batch.len()).unwrap_or(u32::MAX);
-        let place = Place {
+        let location = EventLocation {
             segment: self.segment,
             offset,
         };
         let seq = memory
-            .append(&self.engine.index, &append.log, place, position)
+            .append(&self.engine.index, &append.log, location, position)
             .map_err(|error| CommitError::Failed(error.to_string()))?;
         let appended = Appended {
             log: append.log.clone(),
@@ -229,9 +234,9 @@ impl Committer {
         if let Some(dedup) = append.dedup {
             let hash = super::hash_of(dedup.key);
             self.dedup.push((hash, offset));
-            self.engine.known.add_pending(
+            self.engine.dedup_index.add_pending(
                 hash,
-                Found {
+                DedupEntry {
                     appended: appended.clone(),
                     fingerprint: dedup.fingerprint,
                     key: dedup.key,
@@ -241,7 +246,7 @@ impl Committer {
         Ok(appended)
     }
 
-    /// Returns a new id, greater than all before, and its time.
+    /// Returns a new id, greater than all before, and its time in milliseconds since 1970.
     fn next_id(&mut self) -> (EventId, u64) {
         let now = self.now_ms.max(ulid::Ulid(self.last_id).timestamp_ms());
         let fresh = if now > ulid::Ulid(self.last_id).timestamp_ms() {
@@ -253,11 +258,11 @@ impl Committer {
         (EventId(fresh), now)
     }
 
-    /// Makes the batch durable and hands over who is to be told.
-    fn flush(&mut self, settled: &mut Settled) {
+    /// Makes the batch durable, and sends the results to their submitters.
+    fn flush(&mut self, results: &mut CommittedBatch) {
         if !self.batch.is_empty() {
             let position = self.engine.memory.position();
-            let bytes = self.batch.seal(position);
+            let bytes = self.batch.finish(position);
             let length = bytes.len();
             let written = match self.engine.failed.get() {
                 Some(reason) => Err(std::io::Error::other(reason.clone())),
@@ -265,26 +270,28 @@ impl Committer {
             };
             if let Err(error) = written {
                 self.engine.fail(&error.to_string());
-                for (_, outcome) in &mut settled.outcomes {
-                    *outcome = Err(CommitError::Failed(error.to_string()));
+                for (_, result) in &mut results.results {
+                    *result = Err(CommitError::Failed(error.to_string()));
                 }
             } else {
                 self.length += length;
                 self.engine.set_written(self.segment, self.length);
-                self.engine.known.settle(self.segment, &self.dedup[self.batch_dedup..]);
+                self.engine
+                    .dedup_index
+                    .commit(self.segment, &self.dedup[self.batch_dedup..]);
                 self.batch_dedup = self.dedup.len();
             }
             self.batch.clear();
         }
-        if !settled.outcomes.is_empty() {
-            self.delivery.send(std::mem::take(settled));
+        if !results.results.is_empty() {
+            self.delivery.send(std::mem::take(results));
         }
         if self.length >= self.engine.options.segment_bytes && self.engine.failed.get().is_none() {
             self.rotate();
         }
     }
 
-    /// Begins a new segment, and lets the index catch up with the old one.
+    /// Begins a new segment, and starts the checkpoint of the old one.
     fn rotate(&mut self) {
         if let Some(running) = self.checkpoint.take() {
             let _ = running.join();
@@ -308,7 +315,7 @@ impl Committer {
     }
 }
 
-/// Reads exactly so many bytes at an offset.
+/// Reads exactly `length` bytes at an offset.
 pub(super) fn read_at(file: &File, offset: u32, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, offset.into())?;

@@ -1,9 +1,10 @@
-//! Bytes of the log on the disk. All numbers are little-endian.
+//! The bytes of the log on the disk. All numbers are little-endian; `docs/internals/store-format.md` has the layouts.
 //!
-//! A segment is a header of [`SEGMENT_HEADER`] bytes (magic, format, number, first position, CRC-32 of these) and then
+//! A segment is a header of [`SEGMENT_HEADER`] bytes (magic, format, number, first position, CRC-32 of these), then
 //! batches. A batch is a header of [`BATCH_HEADER`] bytes (magic, payload length, position, CRC-32 of the payload, CRC-32 of
 //! the header) and a payload of operations: `1` sets a key, `2` deletes one, `3` is an event with its own CRC-32, so that
-//! it can be checked alone when history is read, and `4` touches a log. A batch is written and synced as a whole before the next one is written.
+//! reads of history can check it alone, and `4` touches a log. A batch is written and synced before the next one is
+//! written.
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use crate::wire::{AppId, ConversationId, EventId};
 pub(super) const FORMAT: u32 = 1;
 pub(super) const SEGMENT_HEADER: usize = 32;
 pub(super) const BATCH_HEADER: usize = 24;
-/// Everything of an event but the App ID and the body.
+/// The bytes of an event before the App ID and the body.
 pub(super) const EVENT_HEADER: usize = 84;
 const SEGMENT_MAGIC: [u8; 8] = *b"CYARDLOG";
 const BATCH_MAGIC: u32 = 0x3142_5943;
@@ -24,13 +25,13 @@ const EVENT: u8 = 3;
 const TOUCH: u8 = 4;
 
 /// Reads little-endian numbers from the front of a slice.
-struct Input<'a>(&'a [u8]);
+struct Reader<'a>(&'a [u8]);
 
-impl<'a> Input<'a> {
+impl<'a> Reader<'a> {
     fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length)?;
+        let (front, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        Some(head)
+        Some(front)
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -55,18 +56,18 @@ impl<'a> Input<'a> {
 }
 
 fn length(bytes: &[u8]) -> [u8; 4] {
-    // Batches are cut far below 4 GiB.
+    // Batches end far below 4 GiB.
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// What a segment's file begins with.
+/// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) number: u64,
     pub(super) first: u64,
 }
 
-/// Why the front of a file is no segment of ours.
+/// Why a file doesn't begin with a readable header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeaderError {
     Short,
@@ -88,7 +89,7 @@ impl SegmentHeader {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let header = bytes.get(..SEGMENT_HEADER).ok_or(HeaderError::Short)?;
-        let mut input = Input(header);
+        let mut input = Reader(header);
         let (Some(magic), Some(format), Some(number), Some(first), Some(crc)) =
             (input.array::<8>(), input.u32(), input.u64(), input.u64(), input.u32())
         else {
@@ -104,7 +105,7 @@ impl SegmentHeader {
     }
 }
 
-/// A batch that is being written: the header is filled in at the end.
+/// A batch in preparation; the header is filled in at the end.
 #[derive(Debug)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
@@ -139,23 +140,23 @@ impl Batch {
         self.bytes.extend_from_slice(value.unwrap_or_default());
     }
 
-    /// Adds that a log has changed without an event.
+    /// Adds a touch: the log changed without an event.
     pub(super) fn touch(&mut self, log: &LogId) {
         let app = log.app.as_str();
-        // An App ID is 32 bytes at most.
+        // An App ID has at most 32 bytes.
         self.bytes
             .extend_from_slice(&[TOUCH, u8::try_from(app.len()).unwrap_or(0)]);
         self.bytes.extend_from_slice(app.as_bytes());
         self.bytes.extend_from_slice(&log.conversation.0.to_le_bytes());
     }
 
-    /// Adds an event; returns where it begins in the batch.
+    /// Adds an event; returns its offset in the batch.
     pub(super) fn append(&mut self, append: &Append, appended: &Appended) -> usize {
         let at = self.bytes.len();
         let (app, body, tail) = (append.log.app.as_str(), &append.body, &append.tail);
         let dedup = append.dedup.unwrap_or(Dedup { key: 0, fingerprint: 0 });
         self.bytes.push(EVENT);
-        // Batches are cut far below 4 GiB.
+        // Batches end far below 4 GiB.
         let both = u32::try_from(body.len() + tail.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&both.to_le_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
@@ -165,7 +166,7 @@ impl Batch {
         self.bytes.extend_from_slice(&appended.time_ms.to_le_bytes());
         self.bytes.extend_from_slice(&dedup.key.to_le_bytes());
         self.bytes.extend_from_slice(&dedup.fingerprint.to_le_bytes());
-        // An App ID is 32 bytes at most.
+        // An App ID has at most 32 bytes.
         self.bytes.extend_from_slice(&[
             u8::from(append.dedup.is_some()),
             0,
@@ -180,7 +181,7 @@ impl Batch {
     }
 
     /// Fills in the header and returns all bytes.
-    pub(super) fn seal(&mut self, position: u64) -> &[u8] {
+    pub(super) fn finish(&mut self, position: u64) -> &[u8] {
         let payload_crc = crc32fast::hash(&self.bytes[BATCH_HEADER..]);
         let payload_length = length(&self.bytes[BATCH_HEADER..]);
         self.bytes[..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
@@ -202,10 +203,10 @@ pub(super) struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Returns none if the bytes are no header, or a damaged one.
+    /// Decodes a header; none if it is incomplete or damaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let header = bytes.get(..BATCH_HEADER)?;
-        let mut input = Input(header);
+        let mut input = Reader(header);
         if input.u32()? != BATCH_MAGIC {
             return None;
         }
@@ -214,7 +215,7 @@ impl BatchHeader {
     }
 }
 
-/// Whether a whole, undamaged batch begins anywhere in the bytes.
+/// Returns whether a whole, undamaged batch begins anywhere in the bytes.
 pub(super) fn has_batch(bytes: &[u8]) -> bool {
     let magic = BATCH_MAGIC.to_le_bytes();
     bytes
@@ -237,15 +238,15 @@ pub(super) struct EventRecord {
     pub(super) dedup: Option<Dedup>,
 }
 
-/// Returns how many bytes an event has whose header this is.
+/// Returns the length of the event with this header, in bytes.
 pub(super) fn event_length(header: &[u8; EVENT_HEADER]) -> usize {
     let body = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
     EVENT_HEADER + usize::from(header[EVENT_HEADER - 1]) + body
 }
 
-/// Decodes an event that begins with its tag; none if it is damaged.
+/// Decodes an event, from its tag on; none if it is damaged.
 pub(super) fn decode_event(bytes: &[u8]) -> Option<EventRecord> {
-    let mut input = Input(bytes);
+    let mut input = Reader(bytes);
     if input.u8()? != EVENT {
         return None;
     }
@@ -287,10 +288,10 @@ pub(super) enum Operation {
     Touch(LogId),
 }
 
-/// Decodes the payload of a batch; none if it is not what [`Batch`] writes. `at` counts from the payload's begin.
+/// Decodes the payload of a batch; none if [`Batch`] can't have written it. `at` is the offset in the payload.
 pub(super) fn decode_payload(payload: &[u8]) -> Option<Vec<Operation>> {
     let mut operations = Vec::new();
-    let mut input = Input(payload);
+    let mut input = Reader(payload);
     while let Some(tag) = input.0.first().copied() {
         let at = payload.len() - input.0.len();
         match tag {
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_comes_back_as_it_was() {
+    fn a_batch_decodes_to_its_operations_and_any_flipped_bit_is_noticed() {
         let log = LogId {
             app: AppId::default_app(),
             conversation: ConversationId(9),
@@ -352,7 +353,7 @@ mod tests {
         batch.write(b"key", Some(b"value"));
         batch.write(b"gone", None);
         let at = batch.append(&append, &appended);
-        let bytes = batch.seal(42).to_vec();
+        let bytes = batch.finish(42).to_vec();
 
         let header = BatchHeader::decode(&bytes).unwrap();
         assert_eq!((header.position, header.length), (42, bytes.len() - BATCH_HEADER));
@@ -369,7 +370,7 @@ mod tests {
         for flipped in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[flipped] ^= 1;
-            assert!(!has_batch(&damaged), "a flip at {flipped} is not noticed");
+            assert!(!has_batch(&damaged), "a flipped bit at {flipped} is not noticed");
         }
     }
 }

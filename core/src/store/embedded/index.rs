@@ -1,4 +1,4 @@
-//! The checkpointed index: what the log said up to a position, in redb.
+//! The checkpointed index: the contents of the log up to a position, in redb.
 
 use std::path::Path;
 
@@ -18,16 +18,16 @@ const CHUNKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("chunks")
 const DEDUP: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dedup");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// Where an event is.
+/// The location of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EventLocation {
     pub(super) segment: u32,
     pub(super) offset: u32,
 }
 
-/// Where a log ends.
+/// The end of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct LogEnd {
     /// The newest number.
     pub(super) seq: u64,
     /// The position of the newest change.
@@ -40,24 +40,24 @@ pub(super) type DedupTables = Vec<(u32, Vec<(u64, u32)>)>;
 /// What a checkpoint adds.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
-    /// The log up to here is in the index.
+    /// The last position that the index contains.
     pub(super) position: u64,
-    /// The first segment that is not.
+    /// The first segment that the index doesn't contain.
     pub(super) segment: u32,
     pub(super) state: Vec<(Bytes, Option<Bytes>)>,
-    /// Log, first number, and the places of consecutive events.
-    pub(super) chunks: Vec<(LogId, u64, Vec<Place>)>,
-    /// Logs that were appended to or touched, and where their newest change is, or a later one.
+    /// A log, a first number, and the locations of consecutive events.
+    pub(super) chunks: Vec<(LogId, u64, Vec<EventLocation>)>,
+    /// The changed logs, with the position of their newest change or a later one.
     pub(super) changed: Vec<(LogId, u64)>,
     pub(super) dedup: Vec<(u32, Vec<(u64, u32)>)>,
-    /// Segments whose idempotency keys are forgotten.
+    /// The segments whose idempotency keys are removed.
     pub(super) forget: Vec<u32>,
 }
 
 /// The index of a store.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// None once it is closed: whoever still has the store must not keep the file from being opened again.
+    /// None once it is closed, so that owners that still have the store don't prevent another opening.
     database: RwLock<Option<Database>>,
 }
 
@@ -78,12 +78,12 @@ impl Index {
         RwLockReadGuard::try_map(self.database.read(), Option::as_ref).map_err(|_| StoreError::Closed)
     }
 
-    /// Closes the file. Reads that come later are refused.
+    /// Closes the file. Later reads fail with [`StoreError::Closed`].
     pub(super) fn close(&self) {
         *self.database.write() = None;
     }
 
-    /// Returns the position and the first segment that the index does not have.
+    /// Returns the last position that the index contains, and the first segment that it doesn't contain.
     pub(super) fn checkpoint(&self) -> Result<(u64, u32), StoreError> {
         let meta = self
             .database()?
@@ -148,8 +148,8 @@ impl Index {
         }
     }
 
-    /// Returns where some logs end, in their order.
-    pub(super) fn ends<'a>(&self, logs: impl IntoIterator<Item = &'a LogId>) -> Result<Vec<End>, StoreError> {
+    /// Returns the ends of logs, in the order of `logs`.
+    pub(super) fn ends<'a>(&self, logs: impl IntoIterator<Item = &'a LogId>) -> Result<Vec<LogEnd>, StoreError> {
         let transaction = self.database()?.begin_read().map_err(failed)?;
         let heads = transaction.open_table(HEADS).map_err(failed)?;
         let changed = transaction.open_table(CHANGED).map_err(failed)?;
@@ -159,7 +159,7 @@ impl Index {
         };
         let end = |log: &LogId| {
             let key = log_key(log);
-            Ok(End {
+            Ok(LogEnd {
                 seq: number(&heads, &key)?,
                 changed: number(&changed, &key)?,
             })
@@ -167,8 +167,13 @@ impl Index {
         logs.into_iter().map(end).collect()
     }
 
-    /// Returns the places of the events from `first` to `last` that the index has, in order.
-    pub(super) fn places(&self, log: &LogId, first: u64, last: u64) -> Result<Vec<(u64, Place)>, StoreError> {
+    /// Returns the locations of the events from `first` to `last` that the index contains, in order.
+    pub(super) fn locations(
+        &self,
+        log: &LogId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<(u64, EventLocation)>, StoreError> {
         let table = self
             .database()?
             .begin_read()
@@ -182,10 +187,10 @@ impl Index {
             Some(entry) => entry.map_err(failed)?.0.value().to_vec(),
             None => from,
         };
-        let mut places = Vec::new();
+        let mut locations = Vec::new();
         for entry in table.range(&begin[..]..=&to[..]).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
-            let damaged = || StoreError::Index("a chunk of the index can't be read".to_owned());
+            let damaged = || StoreError::Index("a chunk of the index is damaged".to_owned());
             let chunk_first = key
                 .value()
                 .last_chunk::<8>()
@@ -197,10 +202,10 @@ impl Index {
                 .map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]]));
             let mut numbers = numbers;
             let segment = numbers.next().ok_or_else(damaged)?;
-            let here = (chunk_first..).zip(numbers.map(|offset| Place { segment, offset }));
-            places.extend(here.filter(|(seq, _)| (first..=last).contains(seq)));
+            let here = (chunk_first..).zip(numbers.map(|offset| EventLocation { segment, offset }));
+            locations.extend(here.filter(|(seq, _)| (first..=last).contains(seq)));
         }
-        Ok(places)
+        Ok(locations)
     }
 
     /// Returns the idempotency keys of all segments.
@@ -227,7 +232,7 @@ impl Index {
         Ok(segments)
     }
 
-    /// Adds a checkpoint, durably and as a whole.
+    /// Adds a checkpoint, durably and atomically. With `only_tables`, `position` and `segment` stay as they are.
     pub(super) fn apply(&self, checkpoint: &Checkpoint, only_tables: bool) -> Result<(), StoreError> {
         let mut transaction = self.database()?.begin_write().map_err(failed)?;
         transaction.set_durability(Durability::Immediate).map_err(failed)?;
@@ -241,15 +246,15 @@ impl Index {
             }
             let mut heads = transaction.open_table(HEADS).map_err(failed)?;
             let mut chunks = transaction.open_table(CHUNKS).map_err(failed)?;
-            for (log, first, places) in &checkpoint.chunks {
-                let Some(segment) = places.first().map(|place| place.segment) else {
+            for (log, first, locations) in &checkpoint.chunks {
+                let Some(segment) = locations.first().map(|location| location.segment) else {
                     continue;
                 };
                 let mut value = segment.to_le_bytes().to_vec();
-                value.extend(places.iter().flat_map(|place| place.offset.to_le_bytes()));
+                value.extend(locations.iter().flat_map(|location| location.offset.to_le_bytes()));
                 chunks.insert(&chunk_key(log, *first)[..], &value[..]).map_err(failed)?;
                 heads
-                    .insert(&log_key(log)[..], first + places.len() as u64 - 1)
+                    .insert(&log_key(log)[..], first + locations.len() as u64 - 1)
                     .map_err(failed)?;
             }
             let mut changed = transaction.open_table(CHANGED).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! What a store keeps in memory: everything that was written since the last checkpoint, and a little of the rest.
+//! The state of a store in memory: everything that was written since the last checkpoint, and caches of the rest.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -9,38 +9,38 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
-use super::index::{Checkpoint, End, Index, Place};
+use super::index::{Checkpoint, EventLocation, Index, LogEnd};
 use crate::store::{LogId, Position, Read, StoreError};
 
-/// Values that were read from the index lately.
+/// The number of cached values of the index.
 const CACHED_VALUES: usize = 65_536;
 
-/// Logs whose ends are kept although the index has all of them.
+/// The number of logs whose ends stay in memory although the index has them.
 const CACHED_ENDS: usize = 262_144;
 
-/// Keys written since the last checkpoint, over the index.
+/// The keys that were written since the last checkpoint; they take precedence over the index.
 #[derive(Debug, Default)]
 struct Overlay {
     keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
-    /// What was written up to here may be gone from `keys`.
+    /// Writes up to this position may have been removed from `keys`.
     pruned: u64,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
     values: HashMap<Bytes, Option<Bytes>, RandomState>,
-    /// Counts checkpoints: a value read before one must not be kept after it.
+    /// Counts checkpoints: a value that was read before one must not be cached after it.
     generation: u64,
 }
 
 /// The newest events of a log.
 #[derive(Debug, Default)]
 struct Recent {
-    end: End,
-    /// Whether the index does not have `end`.
+    end: LogEnd,
+    /// Whether `end` is newer than in the index.
     is_new: bool,
-    /// Places of the newest events that the index does not have, up to the end.
-    places: VecDeque<Place>,
+    /// The locations of the newest events that the index doesn't have, up to the end.
+    locations: VecDeque<EventLocation>,
 }
 
 /// The state of a store in memory.
@@ -76,7 +76,7 @@ impl Memory {
         self.position.store(position, Ordering::Release);
     }
 
-    /// Whether nothing that was read has been written since.
+    /// Returns whether no key of `reads` was written after `since`.
     pub(super) fn holds(&self, since: Position, reads: &[Read]) -> bool {
         if reads.is_empty() || self.newest_write() <= since.0 {
             return true;
@@ -127,7 +127,7 @@ impl Memory {
             cache.values.insert(Bytes::copy_from_slice(key), value.clone());
         }
         drop(cache);
-        // The key may have been written, and even been checkpointed, between the first look and the index.
+        // Between the lookups in the overlay and in the index, the key may have been written, and even checkpointed.
         match self.overlay.read().keys.get(key) {
             Some((_, newer)) => Ok(newer.clone()),
             None => Ok(value),
@@ -141,7 +141,7 @@ impl Memory {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        // The overlay is held meanwhile, so that no checkpoint moves a key from one to the other.
+        // The overlay stays locked, so that no checkpoint moves a key to the index meanwhile.
         let overlay = self.overlay.read();
         let inside = || {
             overlay
@@ -168,20 +168,20 @@ impl Memory {
         Ok(live.take(limit).collect())
     }
 
-    pub(super) fn head(&self, index: &Index, log: &LogId) -> Result<End, StoreError> {
+    pub(super) fn head(&self, index: &Index, log: &LogId) -> Result<LogEnd, StoreError> {
         Ok(self.heads(index, std::slice::from_ref(log))?[0])
     }
 
-    /// Returns where logs end, in their order.
-    pub(super) fn heads(&self, index: &Index, logs: &[LogId]) -> Result<Vec<End>, StoreError> {
+    /// Returns the ends of logs, in the order of `logs`.
+    pub(super) fn heads(&self, index: &Index, logs: &[LogId]) -> Result<Vec<LogEnd>, StoreError> {
         let mut ends = Vec::with_capacity(logs.len());
         let mut missing = Vec::new();
-        for (place, log) in logs.iter().enumerate() {
+        for (slot, log) in logs.iter().enumerate() {
             match self.logs.get(log) {
                 Some(recent) => ends.push(recent.end),
                 None => {
-                    missing.push((place, log));
-                    ends.push(End::default());
+                    missing.push((slot, log));
+                    ends.push(LogEnd::default());
                 }
             }
         }
@@ -189,9 +189,9 @@ impl Memory {
             return Ok(ends);
         }
         let found = index.ends(missing.iter().map(|(_, log)| *log))?;
-        for ((place, log), end) in missing.into_iter().zip(found) {
-            // Whoever has appended meanwhile knows better.
-            ends[place] = match self.logs.get(log) {
+        for ((slot, log), end) in missing.into_iter().zip(found) {
+            // An append since then is newer.
+            ends[slot] = match self.logs.get(log) {
                 Some(recent) => recent.end,
                 None => end,
             };
@@ -199,15 +199,21 @@ impl Memory {
         Ok(ends)
     }
 
-    /// Adds an event behind the head.
-    pub(super) fn append(&self, index: &Index, log: &LogId, place: Place, position: u64) -> Result<u64, StoreError> {
+    /// Adds an event after the end of a log. Returns its number.
+    pub(super) fn append(
+        &self,
+        index: &Index,
+        log: &LogId,
+        location: EventLocation,
+        position: u64,
+    ) -> Result<u64, StoreError> {
         self.change(index, log, position, |recent| {
             recent.end.seq += 1;
-            recent.places.push_back(place);
+            recent.locations.push_back(location);
         })
     }
 
-    /// Notes a change without an event.
+    /// Records a change of a log without an event.
     pub(super) fn touch(&self, index: &Index, log: &LogId, position: u64) -> Result<(), StoreError> {
         self.change(index, log, position, |_| {}).map(drop)
     }
@@ -237,21 +243,21 @@ impl Memory {
         Ok(seq)
     }
 
-    /// Returns the places of events by number, in order.
-    pub(super) fn places(
+    /// Returns the locations of events by number, in order.
+    pub(super) fn locations(
         &self,
         index: &Index,
         log: &LogId,
         first: u64,
         last: u64,
-    ) -> Result<Vec<(u64, Place)>, StoreError> {
+    ) -> Result<Vec<(u64, EventLocation)>, StoreError> {
         let from_memory = || {
             let recent = self.logs.get(log)?;
-            let begin = recent.end.seq + 1 - recent.places.len() as u64;
-            let places = (begin..).zip(recent.places.iter().copied());
+            let begin = recent.end.seq + 1 - recent.locations.len() as u64;
+            let locations = (begin..).zip(recent.locations.iter().copied());
             Some((
                 begin,
-                places
+                locations
                     .filter(|(seq, _)| (first..=last).contains(seq))
                     .collect::<Vec<_>>(),
             ))
@@ -260,13 +266,13 @@ impl Memory {
         if begin <= first {
             return Ok(newest);
         }
-        // What a checkpoint moves in between is then in the index as well: it moves before memory forgets.
-        let mut places = index.places(log, first, last.min(begin.saturating_sub(1)))?;
-        places.extend(newest);
-        Ok(places)
+        // A checkpoint adds locations to the index before it removes them here, so none is missed.
+        let mut locations = index.locations(log, first, last.min(begin.saturating_sub(1)))?;
+        locations.extend(newest);
+        Ok(locations)
     }
 
-    /// Collects what the index does not have of the segments up to `segment`.
+    /// Collects what the index doesn't have of the segments up to `segment`.
     pub(super) fn checkpoint(&self, position: u64, segment: u32) -> Checkpoint {
         let state = {
             let overlay = self.overlay.read();
@@ -280,11 +286,11 @@ impl Memory {
                 continue;
             }
             changed.push((entry.key().clone(), recent.end.changed));
-            let mut first = recent.end.seq + 1 - recent.places.len() as u64;
-            let sealed: Vec<Place> = recent
-                .places
+            let mut first = recent.end.seq + 1 - recent.locations.len() as u64;
+            let sealed: Vec<EventLocation> = recent
+                .locations
                 .iter()
-                .take_while(|place| place.segment <= segment)
+                .take_while(|location| location.segment <= segment)
                 .copied()
                 .collect();
             for chunk in sealed.chunk_by(|left, right| left.segment == right.segment) {
@@ -302,7 +308,7 @@ impl Memory {
         }
     }
 
-    /// Forgets what the index has now.
+    /// Removes what the index has now.
     pub(super) fn prune(&self, position: u64, segment: u32) {
         {
             let mut cache = self.cache.write();
@@ -313,14 +319,18 @@ impl Memory {
         overlay.keys.retain(|_, (written, _)| *written > position);
         overlay.pruned = position;
         drop(overlay);
-        // Some are kept for those who ask what has changed.
+        // Some ends stay, since `sync` compares them.
         let mut room = CACHED_ENDS;
         self.logs.retain(|_, recent| {
-            while recent.places.front().is_some_and(|place| place.segment <= segment) {
-                recent.places.pop_front();
+            while recent
+                .locations
+                .front()
+                .is_some_and(|location| location.segment <= segment)
+            {
+                recent.locations.pop_front();
             }
             recent.is_new = recent.end.changed > position;
-            let is_kept = recent.is_new || !recent.places.is_empty() || room > 0;
+            let is_kept = recent.is_new || !recent.locations.is_empty() || room > 0;
             room = room.saturating_sub(1);
             is_kept
         });

@@ -1,21 +1,21 @@
-//! The store of one machine: a log of our own as the point of durability, and redb as its checkpointed index.
+//! The store of one machine: a log as the point of durability, and redb as its checkpointed index.
 //!
 //! ```text
 //! FOLDER/lock            held while the store is open
-//! FOLDER/log/N.seg       segments of the log, whose bytes `format` describes; events live here for good
-//! FOLDER/state.redb      the key space, where the events of sealed segments are, and idempotency keys
+//! FOLDER/log/N.seg       segments of the log, whose bytes `format` describes; events stay here for good
+//! FOLDER/state.redb      the key space, the locations of the events of sealed segments, and idempotency keys
 //! ```
 //!
-//! One thread writes: it takes all that was submitted, checks it against what was written meanwhile, appends one batch and
-//! syncs it. What a batch changes is in memory at once, so that the next transaction sees it. When a segment is full, the
-//! next one begins, and a second thread moves what the old one said from memory into the index. Opening reads the
-//! segments that the index does not have yet.
+//! One thread writes: it checks all submitted transactions against the writes since they began, appends them as one batch
+//! and syncs it. The changes of a batch are in memory at once, so that the next transaction sees them. When a segment is
+//! full, the next one begins, and a second thread moves the contents of the old one from memory into the index. Opening
+//! reads the segments that the index doesn't have yet. `docs/internals/store-format.md` has the details.
 
+mod bloom;
 mod committer;
-mod filter;
+mod dedup_index;
 mod format;
 mod index;
-mod known;
 mod memory;
 mod recovery;
 #[cfg(test)]
@@ -34,30 +34,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
-use committer::{Committer, Delivery, Settled, read_at};
+use committer::{CommittedBatch, Committer, Delivery, read_at};
+use dedup_index::DedupIndex;
 use format::{Batch, EVENT_HEADER, EventRecord, Operation, SegmentHeader, decode_event, event_length};
-use index::{End, Index, Place};
-use known::Known;
+use index::{EventLocation, Index, LogEnd};
 use memory::Memory;
 
-use super::{Appended, CommitError, Found, Head, LogId, Position, Store, StoreError, StoredEvent, Transaction};
+use super::{Appended, CommitError, DedupEntry, LogHead, LogId, Position, Store, StoreError, StoredEvent, Transaction};
 
-/// How an [`EmbeddedStore`] works.
+/// The settings of an [`EmbeddedStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddedOptions {
-    /// Bytes of a segment of the log after which the next one begins: 64 MiB. What the index does not have yet, and
-    /// thus what opening reads, is at most two of these.
+    /// The bytes after which a segment of the log is full: 64 MiB. The index lacks at most two segments, which opening
+    /// reads.
     pub segment_bytes: usize,
-    /// Bytes after which a batch is written even if more waits: 8 MiB.
+    /// The bytes after which a batch is written even if more transactions wait: 8 MiB.
     pub batch_bytes: usize,
-    /// How many transactions have to wait when a batch is done for the store to count as busy: 32.
+    /// The number of transactions that wait after a batch from which the store counts as busy: 32.
     pub busy_from: usize,
-    /// How long a busy store gathers transactions before it writes them: 1 ms. Fewer and larger batches cost less, and
-    /// a store that is not busy waits for nothing.
+    /// How long a busy store gathers transactions before it writes them: 1 ms. Fewer and larger batches cost less. A store
+    /// that isn't busy doesn't gather.
     pub gather: Duration,
-    /// Bytes of the index that are kept in memory: 32 MiB.
+    /// The bytes of the index that are cached in memory: 32 MiB.
     pub index_cache_bytes: usize,
-    /// How long idempotency keys are remembered at least: 24 hours.
+    /// The time for which idempotency keys are remembered at least: 24 hours.
     pub idempotency: Duration,
     /// How often a transaction that conflicts is rerun: 8.
     pub reruns: u32,
@@ -81,30 +81,30 @@ impl Default for EmbeddedOptions {
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Nothing ever comes out of it; it ends when all submitters have been told.
-    told: Mutex<Option<mpsc::Receiver<()>>>,
+    /// Receives nothing; it disconnects when all submitters were notified.
+    delivered: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct SubmissionQueue {
     transactions: Vec<Transaction>,
     closed: bool,
-    /// Whether the committer sleeps.
+    /// Whether the committer waits for work.
     idle: bool,
 }
 
-/// What the threads of a store share.
+/// The state that the threads of a store share.
 struct Engine {
     folder: PathBuf,
     options: EmbeddedOptions,
     memory: Memory,
-    known: Known,
+    dedup_index: DedupIndex,
     index: Index,
-    /// Open segments, to read events from.
+    /// The segments that are open for reading.
     files: RwLock<HashMap<u32, Arc<File>>>,
-    /// The newest segment and its length: number in the upper half, bytes in the lower.
+    /// The newest segment in the upper half, and its length in bytes in the lower half.
     written: AtomicU64,
-    queue: Mutex<Queue>,
+    queue: Mutex<SubmissionQueue>,
     work: Condvar,
     failed: OnceLock<String>,
     /// None once the store is closed.
@@ -112,18 +112,18 @@ struct Engine {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a folder, and makes it if there is none.
+    /// Opens the store in a folder; creates an empty store if none exists.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process has it open, [`StoreError::Corrupt`] when bytes on the disk are not
-    /// what was written, [`StoreError::Format`] when another version wrote them. Nothing is changed then.
+    /// [`StoreError::Locked`] when another process has it open, [`StoreError::Corrupt`] when bytes on the disk differ from
+    /// those that were written, [`StoreError::Format`] when another version wrote them. Nothing is then changed.
     pub fn open(folder: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         Self::open_with(folder, options, None, |file| Box::new(file))
     }
 
-    /// Opens the store as [`EmbeddedStore::open`] does, and tells submitters on a task of a runtime instead of a thread of
-    /// its own, so that tasks that wait are woken without a switch between threads. The runtime must have more than one
-    /// thread, or never block on the store.
+    /// Opens the store as [`EmbeddedStore::open`] does, but notifies submitters on a task of a runtime instead of a thread of
+    /// its own, so that waiting tasks wake without a switch between threads. The runtime must have more than one thread, or
+    /// never block on the store.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
@@ -135,7 +135,7 @@ impl EmbeddedStore {
         Self::open_with(folder, options, Some(runtime), |file| Box::new(file))
     }
 
-    /// Opens a store whose log is written through what `wrap` makes of the file.
+    /// Opens a store whose log is written through the result of `wrap`.
     fn open_with(
         folder: &Path,
         options: EmbeddedOptions,
@@ -143,17 +143,17 @@ impl EmbeddedStore {
         wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
     ) -> Result<Self, StoreError> {
         let log = folder.join("log");
-        std::fs::create_dir_all(&log).map_err(|source| io("making", &log, source))?;
+        std::fs::create_dir_all(&log).map_err(|source| io("creating", &log, source))?;
         let lock = lock(folder)?;
         let index = Index::open(&folder.join("state.redb"), options.index_cache_bytes)?;
         let (position, _) = index.checkpoint()?;
         let memory = Memory::new(position);
-        let known = Known::new(index.dedup()?);
+        let dedup_index = DedupIndex::new(index.dedup()?);
         let mut engine = Engine {
             folder: log,
             options,
             memory,
-            known,
+            dedup_index,
             index,
             files: RwLock::default(),
             written: AtomicU64::new(0),
@@ -173,24 +173,24 @@ impl EmbeddedStore {
         wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
     ) -> Result<Self, StoreError> {
         let engine = Arc::new(engine);
-        let (telling, told) = mpsc::channel();
+        let (delivering, delivered) = mpsc::channel();
         let mut threads = Vec::new();
         let delivery = match runtime {
             Some(runtime) => {
-                let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<Settled>();
+                let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<CommittedBatch>();
                 runtime.spawn(async move {
-                    while let Some(settled) = receiver.recv().await {
-                        settled.tell();
+                    while let Some(batch) = receiver.recv().await {
+                        batch.notify();
                     }
-                    drop(telling);
+                    drop(delivering);
                 });
                 Delivery::Task(sender)
             }
             None => {
-                let (sender, receiver) = mpsc::channel::<Settled>();
+                let (sender, receiver) = mpsc::channel::<CommittedBatch>();
                 threads.push(spawn("store-deliver", move || {
-                    receiver.into_iter().for_each(Settled::tell);
-                    drop(telling);
+                    receiver.into_iter().for_each(CommittedBatch::notify);
+                    drop(delivering);
                 })?);
                 Delivery::Thread(sender)
             }
@@ -212,7 +212,7 @@ impl EmbeddedStore {
         Ok(Self {
             engine,
             threads: Mutex::new(threads),
-            told: Mutex::new(Some(told)),
+            delivered: Mutex::new(Some(delivered)),
         })
     }
 }
@@ -225,7 +225,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     })
 }
 
-/// Where the log ends after recovery.
+/// The end of the log after recovery.
 struct Tail {
     file: File,
     segment: u32,
@@ -234,17 +234,17 @@ struct Tail {
     last_id: u128,
 }
 
-/// What recovery finds in one segment after another.
+/// What recovery collects from the segments.
 #[derive(Default)]
 struct Replay {
-    /// Idempotency keys by segment.
+    /// The idempotency keys of each segment.
     dedup: Vec<(u32, Vec<(u64, u32)>)>,
     last_id: u128,
     last_position: u64,
 }
 
 impl Engine {
-    /// Reads what the index does not have, and cuts off a torn tail.
+    /// Reads the segments that the index doesn't have, and cuts off a torn tail.
     fn recover(&mut self) -> Result<Tail, StoreError> {
         let (position, first) = self.index.checkpoint()?;
         let segments = recovery::segments(&self.folder)?;
@@ -287,7 +287,7 @@ impl Engine {
         let mut dedup = Vec::new();
         let mut sealed = Vec::new();
         for (number, pairs) in replay.dedup {
-            self.known.recover(number, &pairs);
+            self.dedup_index.recover(number, &pairs);
             if number == segment {
                 dedup = pairs;
             } else {
@@ -295,7 +295,7 @@ impl Engine {
             }
         }
         if let Some((last_sealed, _)) = sealed.last() {
-            // A crash came between a full segment and its checkpoint.
+            // The process ended between a full segment and its checkpoint.
             self.checkpoint_sealed(*last_sealed, sealed)?;
         }
         Ok(Tail {
@@ -307,7 +307,7 @@ impl Engine {
         })
     }
 
-    /// Reads one segment into memory. Returns its length, or none if it was never really there.
+    /// Reads one segment into memory. Returns its length, or none if its creation was interrupted.
     fn replay(
         &self,
         number: u32,
@@ -339,13 +339,13 @@ impl Engine {
                 .open(path)
                 .map_err(|source| io("opening", path, source))?;
             file.set_len(scanned.length as u64)
-                .map_err(|source| io("cutting", path, source))?;
+                .map_err(|source| io("truncating", path, source))?;
             file.sync_all().map_err(|source| io("syncing", path, source))?;
         }
         Ok(Some(scanned.length))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one step of a loop, taken out of it")]
+    #[allow(clippy::too_many_arguments, reason = "one step of a loop")]
     fn replay_batch(
         &self,
         position: u64,
@@ -361,14 +361,14 @@ impl Engine {
                 Operation::Write(key, value) => self.memory.write(position, [(key, value)]),
                 Operation::Event { at: inside, record } => {
                     let offset = u32::try_from(at + inside).unwrap_or(u32::MAX);
-                    let seq = self
-                        .memory
-                        .append(&self.index, &record.log, Place { segment, offset }, position)?;
+                    let seq =
+                        self.memory
+                            .append(&self.index, &record.log, EventLocation { segment, offset }, position)?;
                     if seq != record.event.seq {
                         return Err(recovery::corrupt(
                             path,
                             at + inside,
-                            "an event has a number out of order",
+                            "the number of the event is out of order",
                         ));
                     }
                     *last_id = (*last_id).max(record.event.id.0);
@@ -382,7 +382,7 @@ impl Engine {
     }
 
     fn checkpoint_sealed(&self, last: u32, dedup: Vec<(u32, Vec<(u64, u32)>)>) -> Result<(), StoreError> {
-        // Only whole segments count, so the position is that of the last one's end.
+        // A checkpoint has whole segments only, so its position is that of the end of the last one.
         let path = self.folder.join(segment_name(last + 1));
         let bytes = std::fs::read(&path).map_err(|source| io("reading", &path, source))?;
         let end = SegmentHeader::decode(&bytes).map_or(self.memory.position(), |header| header.first - 1);
@@ -391,7 +391,7 @@ impl Engine {
 
     fn checkpoint(&self, position: u64, segment: u32, dedup: Vec<(u32, Vec<(u64, u32)>)>) {
         if let Err(error) = self.try_checkpoint(position, segment, dedup) {
-            // The log has everything; but without its index it would grow in memory for ever.
+            // The log has everything, but without checkpoints memory would grow without a limit.
             self.fail(&error.to_string());
         }
     }
@@ -408,11 +408,11 @@ impl Engine {
         checkpoint.forget = (oldest.saturating_sub(16)..oldest).collect();
         self.index.apply(&checkpoint, false)?;
         self.memory.prune(position, segment);
-        self.known.tidy_up(segment, oldest);
+        self.dedup_index.compact(segment, oldest);
         Ok(())
     }
 
-    /// Returns the oldest segment whose idempotency keys are still needed.
+    /// Returns the oldest segment whose idempotency keys must still be remembered.
     fn oldest_remembered(&self, newest: u32) -> u32 {
         let is_young = |number: &u32| {
             let modified = std::fs::metadata(self.folder.join(segment_name(*number))).and_then(|meta| meta.modified());
@@ -422,8 +422,8 @@ impl Engine {
         (1..=newest).rev().take_while(is_young).last().unwrap_or(newest)
     }
 
-    /// Waits until transactions were submitted, and puts them into `transactions`, which is empty. Returns whether there
-    /// are any; if not, there never will be.
+    /// Waits for submitted transactions, and moves them to `transactions`, which must be empty. Returns `false` when the store
+    /// is closed and none is left.
     fn wait_for_work(&self, transactions: &mut Vec<Transaction>) -> bool {
         let mut queue = self.queue.lock();
         if queue.transactions.len() >= self.options.busy_from && !queue.closed {
@@ -441,9 +441,15 @@ impl Engine {
         true
     }
 
+    /// Refuses later transactions; the committer ends once it has processed the submitted ones.
+    fn stop(&self) {
+        self.queue.lock().closed = true;
+        self.work.notify_one();
+    }
+
     fn fail(&self, reason: &str) {
         tracing::error!(reason, "the store can't write any more");
-        // The first reason is the one that counts.
+        // Later failures follow from the first.
         let _ = self.failed.set(reason.to_owned());
     }
 
@@ -452,9 +458,9 @@ impl Engine {
             .store(u64::from(segment) << 32 | length as u64, Ordering::Release);
     }
 
-    /// Whether an event has been handed to the operating system.
-    fn is_written(&self, place: Place) -> bool {
-        u64::from(place.segment) << 32 | u64::from(place.offset) < self.written.load(Ordering::Acquire)
+    /// Returns whether an event was written and synced.
+    fn is_written(&self, location: EventLocation) -> bool {
+        u64::from(location.segment) << 32 | u64::from(location.offset) < self.written.load(Ordering::Acquire)
     }
 
     fn file(&self, segment: u32) -> Result<Arc<File>, StoreError> {
@@ -467,12 +473,12 @@ impl Engine {
         Ok(file)
     }
 
-    fn read_event(&self, place: Place) -> Result<EventRecord, StoreError> {
-        let path = self.folder.join(segment_name(place.segment));
-        let file = self.file(place.segment)?;
+    fn read_event(&self, location: EventLocation) -> Result<EventRecord, StoreError> {
+        let path = self.folder.join(segment_name(location.segment));
+        let file = self.file(location.segment)?;
         let failed = |source| io("reading", &path, source);
-        let header = read_at(&file, place.offset, EVENT_HEADER).map_err(failed)?;
-        let damaged = || recovery::corrupt(&path, place.offset as usize, "the event is damaged");
+        let header = read_at(&file, location.offset, EVENT_HEADER).map_err(failed)?;
+        let damaged = || recovery::corrupt(&path, location.offset as usize, "the event is damaged");
         let header: [u8; EVENT_HEADER] = header.try_into().map_err(|_| damaged())?;
         let length = event_length(&header);
         if length
@@ -484,22 +490,22 @@ impl Engine {
         {
             return Err(damaged());
         }
-        let bytes = read_at(&file, place.offset, length).map_err(failed)?;
+        let bytes = read_at(&file, location.offset, length).map_err(failed)?;
         decode_event(&bytes).ok_or_else(damaged)
     }
 
-    fn find_now(&self, key: u128) -> Result<Option<Found>, StoreError> {
+    fn find_now(&self, key: u128) -> Result<Option<DedupEntry>, StoreError> {
         let hash = hash_of(key);
-        if !self.known.may_have(hash) {
+        if !self.dedup_index.may_have(hash) {
             return Ok(None);
         }
-        if let Some(found) = self.known.pending(key) {
+        if let Some(found) = self.dedup_index.pending(key) {
             return Ok(Some(found));
         }
-        let Some(place) = self.known.place(hash) else {
+        let Some(location) = self.dedup_index.location(hash) else {
             return Ok(None);
         };
-        let record = self.read_event(place)?;
+        let record = self.read_event(location)?;
         let Some(dedup) = record.dedup.filter(|dedup| dedup.key == key) else {
             return Ok(None);
         };
@@ -510,7 +516,7 @@ impl Engine {
             id: event.id,
             time_ms: event.time_ms,
         };
-        Ok(Some(Found {
+        Ok(Some(DedupEntry {
             appended,
             fingerprint: dedup.fingerprint,
             key,
@@ -518,37 +524,45 @@ impl Engine {
     }
 }
 
-fn head_of(end: End) -> Head {
-    Head {
+fn head_of(end: LogEnd) -> LogHead {
+    LogHead {
         epoch: 0,
         seq: end.seq,
         changed: Position(end.changed),
     }
 }
 
-impl Store for Engine {
+impl Store for EmbeddedStore {
     fn position(&self) -> Position {
-        Position(self.memory.position())
+        Position(self.engine.memory.position())
     }
 
     fn newest_write(&self) -> Position {
-        Position(self.memory.newest_write())
+        Position(self.engine.memory.newest_write())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.memory.get(&self.index, key)
+        self.engine.memory.get(&self.engine.index, key)
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.memory.scan(&self.index, (start, end), limit, reverse)
+        self.engine
+            .memory
+            .scan(&self.engine.index, (start, end), limit, reverse)
     }
 
-    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        Ok(head_of(self.memory.head(&self.index, log)?))
+    fn head(&self, log: &LogId) -> Result<LogHead, StoreError> {
+        Ok(head_of(self.engine.memory.head(&self.engine.index, log)?))
     }
 
-    fn heads(&self, logs: &[LogId]) -> Result<Vec<Head>, StoreError> {
-        Ok(self.memory.heads(&self.index, logs)?.into_iter().map(head_of).collect())
+    fn heads(&self, logs: &[LogId]) -> Result<Vec<LogHead>, StoreError> {
+        Ok(self
+            .engine
+            .memory
+            .heads(&self.engine.index, logs)?
+            .into_iter()
+            .map(head_of)
+            .collect())
     }
 
     fn events(
@@ -558,7 +572,7 @@ impl Store for Engine {
         limit: usize,
         newest_first: bool,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let head = self.memory.head(&self.index, log)?.seq;
+        let head = self.engine.memory.head(&self.engine.index, log)?.seq;
         let (mut first, mut last) = ((*range.start()).max(1), (*range.end()).min(head));
         if first > last || limit == 0 {
             return Ok(Vec::new());
@@ -570,17 +584,17 @@ impl Store for Engine {
             last = last.min(first.saturating_add(reach));
         }
         let mut events = Vec::new();
-        for (seq, place) in self.memory.places(&self.index, log, first, last)? {
-            if !self.is_written(place) {
+        for (seq, location) in self.engine.memory.locations(&self.engine.index, log, first, last)? {
+            if !self.engine.is_written(location) {
                 break;
             }
-            let record = self.read_event(place)?;
+            let record = self.engine.read_event(location)?;
             if record.log != *log || record.event.seq != seq {
-                let path = self.folder.join(segment_name(place.segment));
+                let path = self.engine.folder.join(segment_name(location.segment));
                 return Err(recovery::corrupt(
                     &path,
-                    place.offset as usize,
-                    "another event is in its place",
+                    location.offset as usize,
+                    "another event is at this offset",
                 ));
             }
             events.push(record.event);
@@ -588,16 +602,16 @@ impl Store for Engine {
         Ok(events)
     }
 
-    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
-        self.find_now(key)
+    fn find(&self, key: u128) -> Result<Option<DedupEntry>, StoreError> {
+        self.engine.find_now(key)
     }
 
     fn submit_all(&self, transactions: &mut Vec<Transaction>) {
-        let mut queue = self.queue.lock();
+        let mut queue = self.engine.queue.lock();
         if queue.closed {
             drop(queue);
             for transaction in transactions.drain(..) {
-                transaction.submitter.settled(Err(CommitError::Closed));
+                transaction.submitter.finish(Err(CommitError::Closed));
             }
             return;
         }
@@ -605,70 +619,21 @@ impl Store for Engine {
         let idle = queue.idle;
         drop(queue);
         if idle {
-            self.work.notify_one();
+            self.engine.work.notify_one();
         }
     }
 
     fn close(&self) {
-        self.queue.lock().closed = true;
-        self.work.notify_one();
-    }
-}
-
-impl Store for EmbeddedStore {
-    fn position(&self) -> Position {
-        self.engine.position()
-    }
-
-    fn newest_write(&self) -> Position {
-        self.engine.newest_write()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.engine.get(key)
-    }
-
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.engine.scan(start, end, limit, reverse)
-    }
-
-    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
-        self.engine.head(log)
-    }
-
-    fn heads(&self, logs: &[LogId]) -> Result<Vec<Head>, StoreError> {
-        self.engine.heads(logs)
-    }
-
-    fn events(
-        &self,
-        log: &LogId,
-        range: RangeInclusive<u64>,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        self.engine.events(log, range, limit, newest_first)
-    }
-
-    fn find(&self, key: u128) -> Result<Option<Found>, StoreError> {
-        self.engine.find(key)
-    }
-
-    fn submit_all(&self, transactions: &mut Vec<Transaction>) {
-        self.engine.submit_all(transactions);
-    }
-
-    fn close(&self) {
-        self.engine.close();
+        self.engine.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
-            // A thread that panicked has told so; closing goes on.
+            // The panic hook already logged a panic; closing continues.
             let _ = thread.join();
         }
-        if let Some(told) = self.told.lock().take() {
-            // Nothing is sent: this waits for the other end to be dropped.
-            let _ = told.recv();
+        if let Some(delivered) = self.delivered.lock().take() {
+            // Nothing is sent: this waits until the sender is dropped.
+            let _ = delivered.recv();
         }
-        // Whoever still holds the store must not keep it from being opened again.
+        // Remaining owners of the store must not prevent another opening.
         self.engine.index.close();
         *self.engine.lock.lock() = None;
     }
@@ -676,8 +641,8 @@ impl Store for EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        // The last owner may be a callback on the delivery thread, which can't wait for itself.
-        self.engine.close();
+        // The last owner may be a submitter on the delivery thread, which can't wait for itself.
+        self.engine.stop();
     }
 }
 
@@ -689,8 +654,8 @@ impl std::fmt::Debug for EmbeddedStore {
     }
 }
 
-/// The part of an idempotency key that memory and the index keep; the event has all of it.
-#[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+/// Returns the part of an idempotency key that memory and the index store; the event has the whole key.
+#[allow(clippy::cast_possible_truncation, reason = "only the lower half is stored")]
 fn hash_of(key: u128) -> u64 {
     key as u64
 }
@@ -704,7 +669,7 @@ fn io(doing: &str, path: &Path, cause: std::io::Error) -> StoreError {
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let file = File::create(&path).map_err(|source| io("making", &path, source))?;
+    let file = File::create(&path).map_err(|source| io("creating", &path, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked(folder.display().to_string())),
@@ -712,14 +677,32 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Reads arbitrary bytes as a segment, a batch and an event. Must never panic; for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_segment(bytes: &[u8]) {
+    let path = Path::new("0000000001.seg");
+    for is_last in [true, false] {
+        let _ = recovery::header(path, bytes, 1, is_last);
+        let _ = recovery::scan(path, bytes, is_last, |_, _, _| Ok(()));
+    }
+    let _ = format::decode_payload(bytes);
+    // With a right checksum, so that mutated events get past it.
+    if let Some(mut event) = bytes.get(9..).map(|_| bytes.to_vec()) {
+        let crc = crc32fast::hash(&event[9..]);
+        event[5..9].copy_from_slice(&crc.to_le_bytes());
+        let _ = decode_event(&event);
+        let _ = format::decode_payload(&event);
+    }
+}
+
 fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
 }
 
-/// Makes a segment and returns it with its length, both durable.
+/// Creates a segment durably. Returns the file and its length.
 fn create_segment(folder: &Path, number: u32, first: u64) -> Result<(File, usize), StoreError> {
     let path = folder.join(segment_name(number));
-    let failed = |source| io("making", &path, source);
+    let failed = |source| io("creating", &path, source);
     let mut file = File::create(&path).map_err(failed)?;
     let header = SegmentHeader {
         number: number.into(),

@@ -1,4 +1,4 @@
-//! Reads the log when a store is opened: tells a torn tail from damage.
+//! Reads the log when a store is opened, and distinguishes a torn tail from damage.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use super::format::{BATCH_HEADER, BatchHeader, HeaderError, Operation, SEGMENT_H
 use super::format::{FORMAT, decode_payload, has_batch};
 use crate::store::StoreError;
 
-/// A disk writes at least so many bytes at once; what was not written reads as zeros.
+/// The bytes that a disk writes atomically. A sector that was not written reads as zeros.
 const SECTOR: usize = 512;
 
-/// What a segment's file holds.
+/// The result of scanning a segment.
 #[derive(Debug)]
 pub(super) struct Scanned {
-    /// Bytes up to the end of the last whole batch.
+    /// The offset of the end of the last whole batch.
     pub(super) length: usize,
-    /// Whether there is something behind that, which was never acknowledged.
+    /// Whether an unfinished batch follows, which was never acknowledged.
     pub(super) torn: bool,
-    /// The position of the last batch, if there is one.
+    /// The position of the last batch, if any.
     pub(super) position: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn corrupt(path: &Path, offset: usize, reason: &str) -> StoreError {
     }
 }
 
-/// Checks the header of a segment. Returns none for the last segment if its creation was cut off.
+/// Checks the header of a segment. Returns none for the last segment if its creation was interrupted.
 pub(super) fn header(
     path: &Path,
     bytes: &[u8],
@@ -56,7 +56,11 @@ pub(super) fn header(
 ) -> Result<Option<SegmentHeader>, StoreError> {
     match SegmentHeader::decode(bytes) {
         Ok(header) if header.number == u64::from(number) => Ok(Some(header)),
-        Ok(_) => Err(corrupt(path, 12, "the segment has another number than its file")),
+        Ok(_) => Err(corrupt(
+            path,
+            12,
+            "the number in the header differs from that of the file",
+        )),
         Err(HeaderError::Format(found)) => Err(StoreError::Format {
             file: path.display().to_string(),
             found,
@@ -67,7 +71,7 @@ pub(super) fn header(
     }
 }
 
-/// Goes through the batches of a segment in order.
+/// Calls `batch` for each batch of a segment, in order, with its position, the offset of its payload and its operations.
 pub(super) fn scan(
     path: &Path,
     bytes: &[u8],
@@ -93,11 +97,12 @@ pub(super) fn scan(
             return Err(corrupt(
                 path,
                 scanned.length,
-                "the positions of the batches do not ascend",
+                "the position of the batch isn't greater than that of the batch before",
             ));
         }
         let at = scanned.length + BATCH_HEADER;
-        let operations = decode_payload(payload).ok_or_else(|| corrupt(path, at, "a batch can't be read"))?;
+        let operations =
+            decode_payload(payload).ok_or_else(|| corrupt(path, at, "the contents of the batch are damaged"))?;
         batch(header.position, at, operations)?;
         scanned.position = Some(header.position);
         scanned.length = at + payload.len();
@@ -105,7 +110,8 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
-/// Decides what a batch is that can't be read: cut off while it was written, so that nobody was told of it, or damaged.
+/// Decides whether an unreadable batch is torn or damaged. A torn batch was interrupted while it was written, and no
+/// submitter received its success. `cut_off` is true when the header is valid and the payload ends with the file.
 fn end_at(
     path: &Path,
     bytes: &[u8],
@@ -118,28 +124,24 @@ fn end_at(
         return Err(corrupt(
             path,
             scanned.length,
-            "a batch is damaged, and a later segment exists",
+            "the batch is damaged, and a later segment exists",
         ));
     }
     if has_batch(&rest[1..]) {
         return Err(corrupt(
             path,
             scanned.length,
-            "a batch is damaged, and whole ones follow it",
+            "the batch is damaged, and whole batches follow it",
         ));
     }
     if !cut_off && rest.len() >= BATCH_HEADER && !has_missing_sector(rest, scanned.length) {
-        return Err(corrupt(
-            path,
-            scanned.length,
-            "the last batch is all there, but it is damaged",
-        ));
+        return Err(corrupt(path, scanned.length, "the last batch is complete but damaged"));
     }
     scanned.torn = true;
     Ok(scanned)
 }
 
-/// Whether some sector of the bytes, which begin at `offset` of the file, was never written.
+/// Returns whether some sector of the bytes, which begin at `offset` of the file, was never written.
 fn has_missing_sector(bytes: &[u8], offset: usize) -> bool {
     let first = (SECTOR - offset % SECTOR).min(bytes.len());
     let (head, rest) = bytes.split_at(first);

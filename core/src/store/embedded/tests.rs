@@ -9,7 +9,7 @@ use super::*;
 use crate::store::{Append, conformance};
 use crate::wire::{AppId, ConversationId};
 
-/// A segment is full after some batches, so that the index has to catch up all the time.
+/// Segments are full after a few batches, so that checkpoints run all the time.
 fn tiny() -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: 4_096,
@@ -28,7 +28,7 @@ fn log() -> LogId {
     }
 }
 
-/// Appends so many events, each in a batch of its own.
+/// Appends `count` events, each in a batch of its own.
 fn fill(store: &dyn Store, count: usize) {
     for number in 0..count {
         let (sender, receiver) = mpsc::channel();
@@ -44,7 +44,7 @@ fn fill(store: &dyn Store, count: usize) {
                 dedup: None,
             }],
             touches: Vec::new(),
-            submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
+            submitter: Box::new(move |outcome: crate::store::CommitResult<'_>| {
                 drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
             }),
         });
@@ -52,7 +52,7 @@ fn fill(store: &dyn Store, count: usize) {
     }
 }
 
-/// Returns a folder with so many events in one segment, and the segment.
+/// Returns a folder with `count` events in one segment, and the path of the segment.
 fn filled(count: usize) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, EmbeddedOptions::default());
@@ -73,7 +73,7 @@ fn reopened(folder: &TempDir) -> Result<u64, StoreError> {
 }
 
 #[test]
-fn it_conforms() {
+fn the_embedded_store_conforms_to_the_contract() {
     for options in [EmbeddedOptions::default(), tiny()] {
         let folders = std::cell::RefCell::new(Vec::new());
         conformance::run(&|| {
@@ -101,7 +101,7 @@ fn a_sector_of_the_last_batch_that_was_never_written_is_a_torn_tail() {
     let (folder, segment) = filled(30);
     let mut bytes = std::fs::read(&segment).unwrap();
     let batch = (bytes.len() - format::SEGMENT_HEADER) / 30;
-    // A batch that reaches into the next sector: its begin reached the disk, and that sector did not.
+    // A batch that extends into the next sector: its begin reached the disk, but that sector didn't.
     let begin = (0..30)
         .map(|number| number * batch + format::SEGMENT_HEADER)
         .find(|at| at / 512 != (at + batch - 20) / 512);
@@ -173,7 +173,7 @@ fn old_events_are_read_from_sealed_segments() {
     assert!(std::fs::read_dir(folder.path().join("log")).unwrap().count() > 3);
 }
 
-/// A disk that is full after some bytes.
+/// A disk that is full after this many bytes.
 struct FullDisk(usize);
 
 impl committer::LogFile for FullDisk {
@@ -188,7 +188,7 @@ impl committer::LogFile for FullDisk {
 }
 
 #[test]
-fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
+fn a_full_disk_ends_all_writing_but_no_reading() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open_with(folder.path(), EmbeddedOptions::default(), None, |_| {
         Box::new(FullDisk(500))
@@ -203,7 +203,7 @@ fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
             writes: vec![(format!("key{number}").into(), Some(vec![1; 100].into()))],
             appends: Vec::new(),
             touches: Vec::new(),
-            submitter: Box::new(move |outcome: crate::store::Outcome<'_>| {
+            submitter: Box::new(move |outcome: crate::store::CommitResult<'_>| {
                 drop(sender.send(outcome.map(<[crate::store::Appended]>::to_vec)));
             }),
         });
@@ -218,4 +218,18 @@ fn a_disk_that_is_full_ends_all_writing_and_no_reading() {
     );
     assert!(store.get(b"key0").unwrap().is_some());
     store.close();
+}
+
+#[test]
+fn no_prefix_and_no_flipped_byte_of_a_segment_makes_its_parsers_panic() {
+    let (_folder, segment) = filled(3);
+    let bytes = std::fs::read(&segment).unwrap();
+    for at in 0..bytes.len() {
+        super::fuzz_segment(&bytes[..at]);
+        super::fuzz_segment(&bytes[at..]);
+        let mut flipped = bytes[at..].to_vec();
+        flipped[0] ^= 0xff;
+        super::fuzz_segment(&flipped);
+        crate::keys::fuzz_keys(&flipped);
+    }
 }

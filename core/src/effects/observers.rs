@@ -1,6 +1,6 @@
-//! Shows observers what is committed, at least once, each conversation in its order.
+//! Delivers committed events and changes to observers: at least once, each conversation in its order.
 //!
-//! What an observer writes and the end of the notes in its outbox are one transaction again, of as many notes as are there.
+//! An observer's writes and the removal of its pending observations are one transaction, of as many observations as wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use courtyard_plugin_sdk::hook::Request;
 use courtyard_plugin_sdk::manifest::HookName;
 use tokio::task::JoinSet;
 
-use super::outbox::{About, BATCH, Note, Outbox};
-use super::{Access, Call, Failure, Message, Plugin, Settlement, guest, origin};
-use crate::log::{Body, Conversation, Draft, EventType, Log, LogError, key};
-use crate::store::{CommitError, LogId, StoredEvent};
+use super::Settlement;
+use super::backoff::{OBSERVATION_ATTEMPTS, OBSERVER_PAUSE, observation_pause};
+use super::outbox::{BATCH, Observation, Outbox, Subject};
+use crate::error_chain::with_causes;
+use crate::hooks::{Call, Failure, Message, OriginId, Plugin, StoreAccess, origin, reply};
+use crate::keys;
+use crate::log::{Body, Conversation, EventType, Log, LogError};
+use crate::store::{CommitError, Draft, LogId, StoredEvent};
 use crate::wire::AppId;
 
-/// How often a note is tried before it becomes a dead letter.
-const ATTEMPTS: u32 = 5;
-/// The pause after the first failure; it doubles.
-const BACK_OFF: Duration = Duration::from_millis(100);
-/// How long notes are shown in one transaction.
-const TOGETHER: Duration = Duration::from_millis(20);
+/// How long one transaction may collect observations.
+const MAX_COLLECT: Duration = Duration::from_millis(20);
 
-/// The tasks that show observers what is in their outboxes, one for each plugin.
+/// The tasks that deliver pending observations, one for each plugin.
 #[derive(Debug)]
 pub struct Observers {
     settlement: Arc<Settlement>,
 }
 
-/// How showing notes ended.
-enum Shown {
+/// The result of delivering observations.
+enum DeliveryOutcome {
     Done,
-    /// The transaction has to be made anew.
+    /// Another transaction changed what the observer read; the delivery must be repeated.
     Conflict,
-    /// The plugin is left alone for a while; nothing is counted against what it was to see.
-    Later,
+    /// The plugin is unavailable, or the commit failed. The attempt doesn't count.
+    Unavailable,
     Failed(String),
 }
 
-/// What an observer is to be asked, in which app, and whose doing it is.
-struct Asked {
+/// The call that delivers an observation.
+struct Delivery {
     app: AppId,
-    origin: u64,
+    origin: OriginId,
     request: Request,
 }
 
 impl Observers {
-    /// Makes the observers of a host. They work while [`Observers::run`] is polled.
+    /// Creates the observers of a host. They work while [`Observers::run`] is polled.
     #[must_use]
     pub fn new(settlement: Arc<Settlement>) -> Arc<Self> {
         Arc::new(Self { settlement })
@@ -63,10 +63,10 @@ impl Observers {
         self.outbox().log()
     }
 
-    /// Shows what is noted until the future is dropped. No plugin waits for another.
+    /// Delivers pending observations until the future is dropped. No plugin waits for another.
     pub async fn run(self: Arc<Self>) {
         let mut tasks: JoinSet<()> = JoinSet::new();
-        // By task; and whether there is more for the plugin than the task may have seen.
+        // The plugin of each task, and whether observations were added that the task may have missed.
         let mut running: HashMap<tokio::task::Id, (Arc<str>, bool)> = HashMap::new();
         loop {
             let registry = self.outbox().hooks().registry();
@@ -98,29 +98,29 @@ impl Observers {
     ) {
         let (this, id) = (self.clone(), plugin.clone());
         let task = tasks.spawn(async move {
-            // The plugin as it is then: another generation may bear what this one could not.
+            // The present generation: a new one may succeed where this one failed.
             while let Some(plugin) = this.outbox().hooks().registry().plugin(&id).cloned() {
                 if this.clone().drain(plugin).await {
                     return;
                 }
-                tokio::time::sleep(BACK_OFF * 5).await;
+                tokio::time::sleep(OBSERVER_PAUSE).await;
             }
         });
         running.insert(task.id(), (plugin, false));
     }
 
-    /// Empties the outbox of one plugin. Returns whether it is empty.
+    /// Delivers all pending observations of one plugin. Returns whether none is left.
     async fn drain(self: Arc<Self>, plugin: Arc<Plugin>) -> bool {
-        let (mut attempts, mut together) = (0, BATCH);
+        let (mut attempts, mut batch) = (0, BATCH);
         loop {
-            let (start, end) = key::outboxes(&plugin.id);
-            let Ok(notes) = self.log().store().scan(&start, &end, together, false) else {
+            let (start, end) = keys::outbox::observations(&plugin.id);
+            let Ok(observations) = self.log().store().scan(&start, &end, batch, false) else {
                 return false;
             };
-            if notes.is_empty() {
+            if observations.is_empty() {
                 return true;
             }
-            // A note can be seen a moment before its event is durable, and so before that can be read.
+            // An observation is visible shortly before its event is durable and can be read.
             let store = self.log().store().clone();
             let durable = self
                 .settlement
@@ -131,32 +131,35 @@ impl Observers {
                 return false;
             }
             let (this, observer) = (self.clone(), plugin.clone());
-            let show = move || {
-                let (done, ended) = this.show(&observer, &notes);
-                (done, ended, notes)
+            let deliver = move || {
+                let (done, outcome) = this.deliver(&observer, &observations);
+                (done, outcome, observations)
             };
-            let Ok((done, ended, notes)) = self.settlement.workers().begin(show).await else {
+            let Ok((done, outcome, observations)) = self.settlement.workers().begin(deliver).await else {
                 return false;
             };
             if done > 0 {
-                (attempts, together) = (0, BATCH);
+                (attempts, batch) = (0, BATCH);
             }
-            match ended {
-                Shown::Done => {}
-                Shown::Later => return false,
-                // Another transaction changed what the observer read. Few at a time get through.
-                Shown::Conflict if together == 1 => return false,
-                Shown::Conflict => together = 1,
-                Shown::Failed(reason) => {
+            match outcome {
+                DeliveryOutcome::Done => {}
+                DeliveryOutcome::Unavailable => return false,
+                // A transaction of one observation conflicts less often.
+                DeliveryOutcome::Conflict if batch == 1 => return false,
+                DeliveryOutcome::Conflict => batch = 1,
+                DeliveryOutcome::Failed(reason) => {
                     attempts += 1;
-                    if attempts < ATTEMPTS {
-                        // What is behind it waits: an observer sees a conversation in its order.
-                        tokio::time::sleep(BACK_OFF * (1 << attempts)).await;
+                    if attempts < OBSERVATION_ATTEMPTS {
+                        // Later observations wait: an observer sees a conversation in its order.
+                        tokio::time::sleep(observation_pause(attempts)).await;
                         continue;
                     }
                     let (this, observer) = (self.clone(), plugin.clone());
-                    let bury = move || this.outbox().bury(&observer.id, &notes[done], &reason);
-                    if self.settlement.workers().begin(bury).await.is_err() {
+                    let dead_letter = move || {
+                        this.outbox()
+                            .dead_letter_observation(&observer.id, &observations[done], &reason);
+                    };
+                    if self.settlement.workers().begin(dead_letter).await.is_err() {
                         return false;
                     }
                     attempts = 0;
@@ -165,101 +168,101 @@ impl Observers {
         }
     }
 
-    /// Shows notes in one transaction. Returns how many are done, and how it ended with the one behind them.
-    fn show(&self, plugin: &Plugin, notes: &[(Bytes, Bytes)]) -> (usize, Shown) {
+    /// Delivers observations in one transaction. Returns how many are done, and the outcome of the next one.
+    fn deliver(&self, plugin: &Plugin, observations: &[(Bytes, Bytes)]) -> (usize, DeliveryOutcome) {
         let begun = Instant::now();
         let draft = Draft::new(self.log().store().clone());
-        let mut call = Call::new(AppId::default_app(), Access::Write, draft);
-        let (mut done, mut ended) = (0, Shown::Done);
-        for note in notes {
+        let mut call = Call::new(AppId::default_app(), StoreAccess::Write, draft);
+        let (mut done, mut next) = (0, DeliveryOutcome::Done);
+        for observation in observations {
             let mark = call.mark();
             let outcome;
-            (call, outcome) = self.show_one(plugin, call, note, done == 0);
+            (call, outcome) = self.deliver_one(plugin, call, observation, done == 0);
             match outcome {
                 Ok(true) => done += 1,
                 Ok(false) => {
                     call.roll_back(mark);
                     break;
                 }
-                Err(why) => {
+                Err(outcome) => {
                     call.roll_back(mark);
-                    ended = why;
+                    next = outcome;
                     break;
                 }
             }
-            // The next one may want to read what this one appended; and the longer it lasts, the more may conflict.
-            if !call.effects.appends.is_empty() || begun.elapsed() > TOGETHER {
+            // The next call must be able to read an appended event, and a long transaction conflicts more often.
+            if !call.effects.appends.is_empty() || begun.elapsed() > MAX_COLLECT {
                 break;
             }
         }
         if done == 0 {
-            return (0, ended);
+            return (0, next);
         }
         match self.settlement.commit(*call, |_| {}) {
-            Ok(()) => (done, ended),
-            Err(CommitError::Conflict) => (0, Shown::Conflict),
+            Ok(()) => (done, next),
+            Err(CommitError::Conflict) => (0, DeliveryOutcome::Conflict),
             Err(error) => {
-                tracing::warn!(plugin = %plugin.id, %error, "what an observer wrote could not be kept");
-                (0, Shown::Later)
+                tracing::warn!(plugin = %plugin.id, %error, "can't commit the writes of an observer");
+                (0, DeliveryOutcome::Unavailable)
             }
         }
     }
 
-    /// Shows a note in a call that may have shown others. Returns whether it is done; if not, it needs a call of its own, since
-    /// the `first` one says which app the call is in.
-    fn show_one(
+    /// Delivers an observation in a call that may have delivered others. Returns whether it is done. If not, it is of another
+    /// app and needs a call of its own, since the `first` observation decides the app of the call.
+    fn deliver_one(
         &self,
         plugin: &Plugin,
         mut call: Box<Call>,
-        (at, note): &(Bytes, Bytes),
+        (key, value): &(Bytes, Bytes),
         first: bool,
-    ) -> (Box<Call>, Result<bool, Shown>) {
-        match call.draft.get(at.clone()) {
-            Ok(Some(_)) => call.draft.set(at.clone(), None),
+    ) -> (Box<Call>, Result<bool, DeliveryOutcome>) {
+        match call.draft.get(key.clone()) {
+            Ok(Some(_)) => call.draft.set(key.clone(), None),
             Ok(None) => return (call, Ok(true)),
-            Err(error) => return (call, Err(Shown::Failed(error.to_string()))),
+            Err(error) => return (call, Err(DeliveryOutcome::Failed(with_causes(&error)))),
         }
-        let asked = match self.asked(note) {
-            Ok(Some(asked)) => asked,
-            // Nobody is to hear of it; only the note goes.
+        let delivery = match self.delivery(value) {
+            Ok(Some(delivery)) => delivery,
+            // No call is needed; only the observation is removed.
             Ok(None) => return (call, Ok(true)),
-            Err(why) => return (call, Err(why)),
+            Err(outcome) => return (call, Err(outcome)),
         };
         if first {
-            call.app = asked.app;
-        } else if call.app != asked.app {
+            call.app = delivery.app;
+        } else if call.app != delivery.app {
             return (call, Ok(false));
         }
-        call.origin = Some(asked.origin);
-        let (call, outcome) = plugin.enter(call, asked.request, guest::done);
+        call.origin = Some(delivery.origin);
+        let (call, outcome) = plugin.enter(call, delivery.request, reply::done);
         let outcome = match outcome {
             Ok(Ok(())) => Ok(true),
-            Ok(Err(error)) => Err(Shown::Failed(format!("{}: {}", error.code, error.message))),
-            Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Err(Shown::Later),
-            Err(failure) => Err(Shown::Failed(failure.to_string())),
+            Ok(Err(error)) => Err(DeliveryOutcome::Failed(format!("{}: {}", error.code, error.message))),
+            Err(Failure::Quarantined | Failure::NotRunning | Failure::Busy) => Err(DeliveryOutcome::Unavailable),
+            Err(failure) => Err(DeliveryOutcome::Failed(failure.to_string())),
         };
         (call, outcome)
     }
 
-    /// Makes what the plugin is asked about a note; none if there is nobody to be asked.
-    fn asked(&self, note: &[u8]) -> Result<Option<Asked>, Shown> {
-        let failed = |error: LogError| Shown::Failed(error.to_string());
-        let Some(note) = Note::decode(note) else {
-            return Err(Shown::Failed("the note can't be read".to_owned()));
+    /// Returns the call that delivers an observation; none if no call is needed.
+    fn delivery(&self, value: &[u8]) -> Result<Option<Delivery>, DeliveryOutcome> {
+        let failed = |error: LogError| DeliveryOutcome::Failed(with_causes(&error));
+        let Some(observation) = Observation::decode(value) else {
+            return Err(DeliveryOutcome::Failed("the observation is damaged".to_owned()));
         };
-        Ok(match (note.hook, note.about) {
-            (hook, About::Logged(dedup)) => match self.outbox().logged(dedup).map_err(failed)? {
+        Ok(match (observation.hook, observation.subject) {
+            (hook, Subject::Logged(dedup)) => match self.outbox().logged(dedup).map_err(failed)? {
                 Some((log, event)) => self.logged(hook, &log, &event).map_err(failed)?,
-                None => return Err(Shown::Failed("its event is not in the log".to_owned())),
+                None => return Err(DeliveryOutcome::Failed("its event is not in the log".to_owned())),
             },
-            (_, About::Change(change)) => change.app.parse().ok().map(|app| Asked {
+            (_, Subject::Change(change)) => change.app.parse().ok().map(|app| Delivery {
                 origin: origin(&app, &change.actor),
                 request: Request::AfterChange(change),
                 app,
             }),
-            // Jobs have a queue of their own.
-            (_, About::Job { .. }) => None,
-            (_, About::Event(event)) => event.app.parse().ok().map(|app| Asked {
+            // Only dead letters have jobs as a subject; a replayed job goes to the queue of jobs.
+            (_, Subject::Job { .. }) => None,
+            (_, Subject::Event(event)) => event.app.parse().ok().map(|app| Delivery {
                 origin: origin(&app, &event.plugin),
                 request: Request::Event(event),
                 app,
@@ -267,8 +270,8 @@ impl Observers {
         })
     }
 
-    /// Makes what a hook is asked about an event of the log; none if it need not be asked.
-    fn logged(&self, hook: HookName, log: &LogId, event: &StoredEvent) -> Result<Option<Asked>, LogError> {
+    /// Returns the call that delivers an event of the log to a hook; none if no call is needed.
+    fn logged(&self, hook: HookName, log: &LogId, event: &StoredEvent) -> Result<Option<Delivery>, LogError> {
         let damaged = |seq: u64| LogError::Message {
             conversation: log.conversation,
             seq,
@@ -319,14 +322,14 @@ impl Observers {
                 })
             }
         };
-        Ok(Some(Asked {
+        Ok(Some(Delivery {
             app: log.app.clone(),
             origin: origin(&log.app, body.sender),
             request,
         }))
     }
 
-    /// Returns the members but the sender that have no live session.
+    /// Returns the members without a live session, except the sender.
     fn offline(&self, conversation: &Conversation, sender: &str) -> Vec<String> {
         let router = self.settlement.router();
         let members = conversation.members.iter();
@@ -337,7 +340,7 @@ impl Observers {
     }
 }
 
-/// Returns the name of an act, and its value, as plugins see them.
+/// Returns the name and the value of an act, as plugins see them.
 fn act_of(body: &Body<'_>) -> (&'static str, String) {
     match body.event {
         EventType::Reaction => {

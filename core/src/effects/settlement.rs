@@ -1,33 +1,34 @@
-//! What plugins leave to be done: events that join the transaction, then frames, signals and sessions that end.
+//! Commits the effects of calls: events and observations join the transaction; frames, signals and ended sessions follow
+//! it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::backoff::ATTEMPTS;
 use super::outbox::{Audience, Outbox};
-use super::{Call, Effects, Hooks, PluginError};
 use crate::bus::{Bus, Notice};
-use crate::log::{Draft, Log};
+use crate::clock::new_ulid;
+use crate::hooks::{Call, Effects, Hooks, PluginError};
+use crate::log::Log;
 use crate::router::Router;
-use crate::store::{Append, Appended, CommitError, Outcome};
+use crate::store::{Append, Appended, CommitError, CommitResult, Draft};
 use crate::wire::{ActorId, AppId, ErrorCode, RequestError, reply};
 use crate::workers::Workers;
 
-/// How often work that conflicts with others is done.
-pub(crate) const ATTEMPTS: u32 = 8;
-
-/// What is left to be done after a commit.
+/// The effects that follow a commit.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct PostCommit {
     app: AppId,
     effects: Effects,
-    /// The sender's id of each event, in order.
+    /// The client id of each appended event, in order.
     client_ids: Vec<String>,
-    noted: bool,
+    /// Whether the transaction adds observations.
+    observed: bool,
 }
 
-impl Sealed {
+impl PostCommit {
     /// Returns how many events it appends to the transaction.
     #[must_use]
     pub fn appends(&self) -> usize {
@@ -35,14 +36,14 @@ impl Sealed {
     }
 }
 
-/// Puts what calls leave into their transactions, and does the rest when these are durable.
+/// Adds the effects of calls to their transactions, and runs the remaining effects once these are durable.
 pub struct Settlement {
     outbox: Outbox,
     router: Arc<Router>,
     bus: Arc<dyn Bus>,
-    /// Says that timers were set.
+    /// Notified when timers were set.
     timers: Notify,
-    /// Says that jobs were added.
+    /// Notified when jobs were added.
     jobs: Notify,
     workers: Arc<Workers>,
 }
@@ -54,7 +55,7 @@ impl std::fmt::Debug for Settlement {
 }
 
 impl Settlement {
-    /// Makes the settlement of a host.
+    /// Creates the settlement of a host.
     #[must_use]
     pub fn new(
         hooks: Arc<Hooks>,
@@ -73,13 +74,13 @@ impl Settlement {
         })
     }
 
-    /// Returns what observers have not seen yet.
+    /// Returns the pending observations.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// Returns the threads for what may take long.
+    /// Returns the threads for slow and blocking work.
     #[must_use]
     pub fn workers(&self) -> &Arc<Workers> {
         &self.workers
@@ -97,18 +98,19 @@ impl Settlement {
         &self.router
     }
 
-    /// Puts what plugins append and tell each other into the transaction of their call.
+    /// Adds appended events and all observations to the transaction of a call. Returns the effects that must follow the
+    /// commit.
     #[must_use]
-    pub fn seal(&self, call: Call) -> (Draft, Sealed) {
+    pub fn join_transaction(&self, call: Call) -> (Draft, PostCommit) {
         let Call {
             app,
             mut draft,
             effects,
             ..
         } = call;
-        let (mut client_ids, mut noted) = (Vec::new(), false);
+        let (mut client_ids, mut observed) = (Vec::new(), false);
         for event in &effects.appends {
-            let client_id = ulid::Ulid::from_parts(crate::clock::now_ms(), rand::random()).to_string();
+            let client_id = new_ulid().to_string();
             let parts = [event.kind.as_bytes(), &event.content, &[]];
             let append = Append {
                 log: event.log.clone(),
@@ -116,7 +118,7 @@ impl Settlement {
                 tail: event.content.clone(),
                 dedup: Some(self.outbox.log().dedup(&app, &event.sender, &client_id, parts)),
             };
-            noted |= self.outbox.note(
+            observed |= self.outbox.observe_event(
                 &mut draft,
                 &append,
                 event.event,
@@ -131,29 +133,29 @@ impl Settlement {
             client_ids.push(client_id);
         }
         for (log, change) in &effects.changes {
-            noted |= self.outbox.note_change(&mut draft, log, change);
+            observed |= self.outbox.observe_change(&mut draft, log, change);
         }
         for event in &effects.published {
-            noted |= self.outbox.note_event(&mut draft, &app, event);
+            observed |= self.outbox.observe_plugin_event(&mut draft, &app, event);
         }
-        let sealed = Sealed {
+        let post_commit = PostCommit {
             app,
             effects,
             client_ids,
-            noted,
+            observed,
         };
-        (draft, sealed)
+        (draft, post_commit)
     }
 
-    /// Does what is left after the commit. `appended` is where the events went that the call's plugins appended. Never
-    /// blocks.
-    pub fn settle(&self, sealed: Sealed, appended: &[Appended]) {
-        let Sealed {
+    /// Runs the effects that follow a commit: publishes events and signals, ends sessions, wakes observers, timers and jobs.
+    /// `appended` are the events that the plugins of the call appended, in order. Never blocks.
+    pub fn after_commit(&self, post_commit: PostCommit, appended: &[Appended]) {
+        let PostCommit {
             app,
             effects,
             client_ids,
-            noted,
-        } = sealed;
+            observed,
+        } = post_commit;
         for ((event, client_id), appended) in effects.appends.into_iter().zip(client_ids).zip(appended) {
             let body = event.body(&client_id);
             let conversation = appended.log.conversation;
@@ -167,7 +169,7 @@ impl Settlement {
         for end in effects.ends {
             self.router.end(&app, &end.actor, end.credential.as_deref());
         }
-        if noted {
+        if observed {
             self.outbox.wake();
         }
         if effects.timers {
@@ -178,51 +180,50 @@ impl Settlement {
         }
     }
 
-    /// Commits a call and waits. Once it is durable, `then` is told where its events went, and what is left is done: before
-    /// that of any later commit, so that nobody sees events out of order. For threads that may wait.
+    /// Commits a call and waits. Once it is durable, calls `then` with the appended events, then runs the effects that follow.
+    /// Both happen before those of any later commit, so that nobody sees events out of order. For threads that may wait.
     ///
     /// # Errors
-    /// When the commit fails; `then` is not told.
+    /// When the commit fails; `then` is not called.
     pub fn commit(
         self: &Arc<Self>,
         call: Call,
         then: impl FnOnce(&[Appended]) + Send + 'static,
     ) -> Result<(), CommitError> {
-        let (draft, sealed) = self.seal(call);
+        let (draft, post_commit) = self.join_transaction(call);
         let (sender, receiver) = std::sync::mpsc::channel();
         let this = self.clone();
-        draft.commit(Box::new(move |outcome: Outcome<'_>| {
+        draft.commit(Box::new(move |outcome: CommitResult<'_>| {
             let outcome = outcome.map(|appended| {
                 then(appended);
-                this.settle(sealed, appended);
+                this.after_commit(post_commit, appended);
             });
-            // The receiver waits below, so it is there.
+            // The receiver exists: it waits below.
             let _ = sender.send(outcome);
         }));
         receiver.recv().unwrap_or(Err(CommitError::Closed))
     }
 
-    /// Takes back what a call that is refused has led to, and waits until what it has read is durable: a refusal is an answer
-    /// too. For threads that may wait.
+    /// Discards the writes and effects of a refused call, and waits until its reads are durable, since a refusal is an answer
+    /// that depends on them. For threads that may wait.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] when what it has read is no longer true, or never was at one time: the refusal counts for
-    /// nothing then.
-    pub fn refuse(&self, call: Call) -> Result<(), CommitError> {
+    /// [`CommitError::Conflict`] when the reads no longer hold, or never held at one time; the refusal is then void.
+    pub fn commit_refusal(&self, call: Call) -> Result<(), CommitError> {
         let mut draft = call.draft;
-        draft.forget_writes();
-        if !draft.relies_on_reads() {
+        draft.discard_writes();
+        if !draft.has_reads() {
             return Ok(());
         }
         draft.commit_blocking().map(drop)
     }
 
-    /// Does work in calls of their own, eight at most, until one holds: what it did is committed as by
-    /// [`Settlement::commit`], a refusal is held against what it was made of. `work` may also give up without a call. For
-    /// threads that may wait.
+    /// Runs `work` until its call commits without a conflict, at most eight times, each time in a new call. A success is
+    /// committed as by [`Settlement::commit`], a refusal as by [`Settlement::commit_refusal`]. `work` may also fail without a
+    /// call. For threads that may wait.
     ///
     /// # Errors
-    /// The refusal; or what stands for the error of the commit.
+    /// The refusal; or the converted error of the commit.
     pub fn run<T, E: From<CommitError>>(
         self: &Arc<Self>,
         mut work: impl FnMut() -> Result<(Box<Call>, Result<T, E>), E>,
@@ -233,7 +234,7 @@ impl Settlement {
         })
     }
 
-    /// As [`Settlement::run`], with what is to be done with the commit.
+    /// As [`Settlement::run`], with a function that is called with the appended events, as by [`Settlement::commit`].
     ///
     /// # Errors
     /// As [`Settlement::run`].
@@ -245,7 +246,7 @@ impl Settlement {
             let (call, outcome) = work()?;
             let (held, outcome) = match outcome {
                 Ok((value, then)) => (self.commit(*call, then), Ok(value)),
-                Err(error) => (self.refuse(*call), Err(error)),
+                Err(error) => (self.commit_refusal(*call), Err(error)),
             };
             match held {
                 Ok(()) => return outcome,
@@ -270,11 +271,13 @@ impl Settlement {
 impl From<CommitError> for RequestError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::DedupConflict(_) => Self::new(ErrorCode::InvalidId, "This id was used for another message."),
-            CommitError::Conflict => Self::new(ErrorCode::Conflict, "Too many others changed the same things."),
+            CommitError::DedupConflict(_) => {
+                Self::new(ErrorCode::InvalidId, "The id was already used for another message.")
+            }
+            CommitError::Conflict => Self::new(ErrorCode::Conflict, "Too many concurrent changes. Try again."),
             CommitError::Closed => Self::new(ErrorCode::Unavailable, "The server is stopping."),
             error => {
-                tracing::error!(%error, "a transaction can't be committed");
+                tracing::error!(%error, "can't commit a transaction");
                 Self::new(ErrorCode::Unavailable, "The server can't write.")
             }
         }
@@ -284,7 +287,7 @@ impl From<CommitError> for RequestError {
 impl From<CommitError> for PluginError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Conflict => Self::new("conflict", "Too many others changed the same things."),
+            CommitError::Conflict => Self::new("conflict", "Too many concurrent changes. Try again."),
             error => Self::new("unavailable", error.to_string()),
         }
         .retryable()

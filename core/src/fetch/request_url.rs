@@ -6,12 +6,12 @@ use url::{Host, Origin, Url};
 
 /// A URL of http or https with a host, a port, no credentials and no fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct RequestUrl {
     url: Url,
     uri: Uri,
 }
 
-impl Target {
+impl RequestUrl {
     /// Reads and normalises a URL. The error is a sentence.
     pub(super) fn parse(text: &str, limit: usize) -> Result<Self, String> {
         Self::check(text, limit)?;
@@ -40,10 +40,10 @@ impl Target {
             return Err("its scheme is neither https nor http".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("it has credentials; send them in a header".to_owned());
+            return Err("it contains credentials; send them in a header".to_owned());
         }
         if url.port() == Some(0) {
-            return Err("there is no port 0".to_owned());
+            return Err("the port can't be 0".to_owned());
         }
         url.set_fragment(None);
         if let Some(name) = url.domain().and_then(|name| name.strip_suffix('.')).map(str::to_owned) {
@@ -53,7 +53,7 @@ impl Target {
         if host.is_empty() || host.split('.').any(str::is_empty) || host.len() > 255 {
             return Err("its host is empty, too long or has an empty label".to_owned());
         }
-        // Put together from what was checked, not read anew: two readers might see two hosts.
+        // Built from the checked parts instead of parsed again: two parsers might see two hosts.
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),

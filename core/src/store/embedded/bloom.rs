@@ -1,13 +1,15 @@
-//! A Bloom filter over idempotency keys, so that a new key, which is the rule, costs one cache line.
+//! A blocked Bloom filter over idempotency keys: most keys are new, and finding that out costs one cache line.
+//!
+//! See F. Putze, P. Sanders, J. Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-/// Words of a block, which is one cache line: all bits of a key are in one.
+/// The number of words of a block, which is one cache line. All bits of a key are in one block.
 const BLOCK: usize = 8;
-/// Bits that a key sets; with [`BITS_PER_KEY`] about one unknown key in 200 looks known.
+/// The number of bits that a key sets. With [`BITS_PER_KEY`], about one unknown key in 200 is a false positive.
 const BITS: u32 = 6;
 const BITS_PER_KEY: usize = 16;
 const LEAST_KEYS: usize = 1 << 18;
@@ -27,10 +29,10 @@ impl Table {
         }
     }
 
-    /// Returns the words of a key with the bit that it sets in each. The key is a hash already.
+    /// Returns the words of a key with the bit that it sets in each. The key must be a hash.
     fn bits(&self, hash: u64) -> impl Iterator<Item = (&AtomicU64, u64)> {
         let blocks = self.words.len() / BLOCK;
-        // The power of two that `new` made; the upper bits choose the block, the lower ones the bits in it.
+        // The number of blocks is a power of two. The upper bits select the block, the lower ones the bits in it.
         let block = usize::try_from(hash >> 36).unwrap_or(0) & (blocks - 1);
         let words = &self.words[block * BLOCK..(block + 1) * BLOCK];
         (0..BITS).map(move |index| {
@@ -53,7 +55,7 @@ impl Table {
             .all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Reads the line of each key. The reads don't depend on each other, so the processor does many at a time.
+    /// Reads the cache line of each key. The reads are independent, so the processor overlaps them.
     fn touch(&self, hashes: impl Iterator<Item = u64>) -> u64 {
         hashes.fold(0, |all, hash| {
             let first = self.bits(hash).next();
@@ -66,18 +68,18 @@ impl Table {
     }
 }
 
-/// The filter, which grows by being made anew.
+/// A Bloom filter that grows by being rebuilt.
 #[derive(Debug)]
-pub(super) struct Filter(RwLock<Tables>);
+pub(super) struct BloomFilter(RwLock<Tables>);
 
 #[derive(Debug)]
 struct Tables {
     current: Arc<Table>,
-    /// The one that is being made; it gets all keys that come meanwhile.
+    /// The table of a rebuild in progress; it gets all keys that are added meanwhile.
     next: Option<Arc<Table>>,
 }
 
-impl Filter {
+impl BloomFilter {
     pub(super) fn new() -> Self {
         Self(RwLock::new(Tables {
             current: Arc::new(Table::new(0)),
@@ -97,19 +99,19 @@ impl Filter {
         self.0.read().current.touch(hashes)
     }
 
-    /// Whether a key may have been added; false is certain.
+    /// Returns whether a key may have been added; `false` is certain.
     pub(super) fn may_have(&self, hash: u64) -> bool {
         self.0.read().current.may_have(hash)
     }
 
-    /// Whether so many keys were added that too many unknown ones look known.
+    /// Returns whether so many keys were added that false positives are too frequent.
     pub(super) fn is_full(&self) -> bool {
         let current = &self.0.read().current;
         current.keys.load(Ordering::Relaxed) > current.room()
     }
 
-    /// Makes the filter anew for four times as many keys as `count`, which `each` names. Keys that are added from now on need
-    /// not be among them.
+    /// Rebuilds the filter with room for four times `count` keys. `each` passes all keys to its argument, except those that are
+    /// added from now on.
     pub(super) fn rebuild(&self, count: usize, each: impl FnOnce(&dyn Fn(u64))) {
         let next = Arc::new(Table::new(count * 4));
         self.0.write().next = Some(next.clone());
@@ -134,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn every_added_key_is_known_and_few_others_are() {
-        let filter = Filter::new();
+    fn every_added_key_is_found_and_few_others_are() {
+        let filter = BloomFilter::new();
         for number in 0..LEAST_KEYS as u64 {
             filter.add(hash(number));
         }
@@ -143,12 +145,12 @@ mod tests {
         let wrong = (1_000_000..1_100_000)
             .filter(|number| filter.may_have(hash(*number)))
             .count();
-        assert!(wrong < 2_000, "{wrong} of 100,000 unknown keys look known");
+        assert!(wrong < 2_000, "{wrong} of 100,000 unknown keys are false positives");
     }
 
     #[test]
-    fn a_full_filter_is_made_anew_with_all_its_keys() {
-        let filter = Filter::new();
+    fn a_full_filter_is_rebuilt_with_all_its_keys() {
+        let filter = BloomFilter::new();
         let keys = 3 * LEAST_KEYS as u64;
         for number in 0..keys {
             filter.add(hash(number));

@@ -1,62 +1,63 @@
-//! A transaction while it is being made.
+//! A transaction in preparation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::store::{
-    Append, Appended, CommitError, KeyRange, LogId, Outcome, Position, Read, Store, StoreError, Submitter, Transaction,
+use super::{
+    Append, Appended, CommitError, CommitResult, KeyRange, LogId, Position, Read, Store, StoreError, Submitter,
+    Transaction,
 };
 
-/// Collects what a transaction reads and writes. Reads see the draft's own writes.
+/// Collects the reads and writes of a transaction. Reads see the draft's own writes.
 pub struct Draft {
     store: Arc<dyn Store>,
     since: Position,
     reads: Vec<Read>,
-    /// What [`Draft::rely_once`] was told.
-    relied: Vec<Bytes>,
+    /// The keys that were added by [`Draft::add_read_once`].
+    added_once: Vec<Bytes>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
     appends: Vec<Append>,
     touches: Vec<LogId>,
 }
 
 impl Draft {
-    /// Begins a transaction now.
+    /// Begins a transaction at the store's present position.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let since = store.position();
         Self::since(store, since)
     }
 
-    /// Begins a transaction that relies on what was read since an earlier position.
+    /// Begins a transaction at an earlier position, so that it may depend on reads since then.
     #[must_use]
     pub fn since(store: Arc<dyn Store>, since: Position) -> Self {
         Self {
             since,
             store,
-            // The conversation, what a guard watches, and what one usually looks up.
+            // Room for the usual reads: the conversation, a guard's watches, and one key of a guard.
             reads: Vec::with_capacity(3),
-            relied: Vec::new(),
+            added_once: Vec::new(),
             writes: BTreeMap::new(),
             appends: Vec::new(),
             touches: Vec::new(),
         }
     }
 
-    /// Returns where the transaction began.
+    /// Returns the position at which the transaction began.
     #[must_use]
     pub fn begun(&self) -> Position {
         self.since
     }
 
-    /// Returns the store that the transaction is for.
+    /// Returns the store of the transaction.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// Reads a key, and relies on its value until the commit.
+    /// Reads a key. The transaction depends on its value until the commit.
     ///
     /// # Errors
     /// When the store fails.
@@ -71,20 +72,20 @@ impl Draft {
         Ok(value)
     }
 
-    /// Relies on a key, however often this is said.
-    pub fn rely_once(&mut self, key: Bytes) {
-        if !self.relied.contains(&key) {
-            self.relied.push(key.clone());
-            self.rely_on(key);
+    /// Makes the transaction depend on a key that was read since it began. Repeated calls with one key add one read.
+    pub fn add_read_once(&mut self, key: Bytes) {
+        if !self.added_once.contains(&key) {
+            self.added_once.push(key.clone());
+            self.add_read(key);
         }
     }
 
-    /// Relies on a key that was read since the draft began.
-    pub fn rely_on(&mut self, key: Bytes) {
+    /// Makes the transaction depend on a key that was read since it began.
+    pub fn add_read(&mut self, key: Bytes) {
         self.reads.push(Read::Key(key));
     }
 
-    /// Lists up to `limit` entries with `start <= key < end`, and relies on the part of the range that was seen.
+    /// Lists up to `limit` entries with `start <= key < end`. The transaction depends on the part of the range that was read.
     ///
     /// # Errors
     /// When the store fails.
@@ -95,7 +96,7 @@ impl Draft {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        // Deleted keys may hide entries, so as many more are read.
+        // Own writes may hide entries of the store, so as many more are read.
         let hidden = self
             .writes
             .range(start.clone()..)
@@ -120,7 +121,7 @@ impl Draft {
             entries.reverse();
         }
         entries.truncate(limit);
-        self.reads.push(seen_range(
+        self.reads.push(scanned_range(
             start,
             end,
             &entries,
@@ -137,61 +138,61 @@ impl Draft {
 
     /// Appends an event.
     pub fn append(&mut self, append: Append) {
-        // Most transactions append one event; a vector would begin with room for four.
+        // Most transactions append one event; by itself the vector would allocate room for four.
         self.appends.reserve_exact(1);
         self.appends.push(append);
     }
 
-    /// Notes that a log changes without an event.
+    /// Touches a log: it changes without an event.
     pub fn touch(&mut self, log: LogId) {
         if !self.touches.contains(&log) {
             self.touches.push(log);
         }
     }
 
-    /// Takes back all writes since `mark`, but goes on relying on the reads.
-    pub fn roll_back(&mut self, mark: Mark) {
+    /// Discards all writes since `mark`; the transaction still depends on its reads.
+    pub fn roll_back(&mut self, mark: DraftMark) {
         self.writes = mark.writes;
         self.appends.truncate(mark.appends);
         self.touches.truncate(mark.touches);
     }
 
-    /// Takes back all writes, but goes on relying on the reads.
-    pub fn forget_writes(&mut self) {
+    /// Discards all writes; the transaction still depends on its reads.
+    pub fn discard_writes(&mut self) {
         self.writes.clear();
         self.appends.clear();
         self.touches.clear();
     }
 
-    /// Whether it relies on anything.
+    /// Returns whether the transaction depends on any read.
     #[must_use]
-    pub fn relies_on_reads(&self) -> bool {
+    pub fn has_reads(&self) -> bool {
         !self.reads.is_empty()
     }
 
-    /// Notes the writes so far.
+    /// Returns a mark of the present writes.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn mark(&self) -> DraftMark {
+        DraftMark {
             writes: self.writes.clone(),
             appends: self.appends.len(),
             touches: self.touches.len(),
         }
     }
 
-    /// Whether nothing is to be changed.
+    /// Returns whether the transaction changes nothing.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.writes.is_empty() && self.appends.is_empty() && self.touches.is_empty()
     }
 
-    /// Hands the transaction to the store.
+    /// Submits the transaction.
     pub fn commit(self, submitter: Box<dyn Submitter>) {
         let store = self.store.clone();
         store.submit(self.into_transaction(submitter));
     }
 
-    /// Returns the transaction.
+    /// Converts the draft for [`Store::submit`].
     #[must_use]
     pub fn into_transaction(self, submitter: Box<dyn Submitter>) -> Transaction {
         Transaction {
@@ -204,23 +205,23 @@ impl Draft {
         }
     }
 
-    /// Commits and waits; for start-up, not for tasks.
+    /// Commits and waits. For threads that may block, not for tasks.
     ///
     /// # Errors
     /// When the commit fails.
     pub fn commit_blocking(self) -> Result<Vec<Appended>, CommitError> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        self.commit(Box::new(move |outcome: Outcome<'_>| {
-            // The receiver waits below, so it is there.
+        self.commit(Box::new(move |outcome: CommitResult<'_>| {
+            // The receiver exists: it waits below.
             let _ = sender.send(outcome.map(<[Appended]>::to_vec));
         }));
         receiver.recv().unwrap_or(Err(CommitError::Closed))
     }
 }
 
-/// The writes of a [`Draft`] at some time.
+/// The writes of a [`Draft`] at one moment.
 #[derive(Debug)]
-pub struct Mark {
+pub struct DraftMark {
     writes: BTreeMap<Bytes, Option<Bytes>>,
     appends: usize,
     touches: usize,
@@ -235,19 +236,19 @@ impl std::fmt::Debug for Draft {
     }
 }
 
-/// A scan that stopped at its limit relies only on the part up to its last entry.
-fn seen_range(start: Bytes, end: Bytes, entries: &[(Bytes, Bytes)], to_the_end: bool, reverse: bool) -> Read {
+/// Returns the read of a scan. A scan that stopped at its limit depends only on the range up to its last entry.
+fn scanned_range(start: Bytes, end: Bytes, entries: &[(Bytes, Bytes)], to_the_end: bool, reverse: bool) -> Read {
     let range = match entries.last() {
         Some((last, _)) if !to_the_end && reverse => KeyRange {
             start: last.clone(),
             end,
         },
         Some((last, _)) if !to_the_end => {
-            let mut behind = last.to_vec();
-            behind.push(0);
+            let mut after = last.to_vec();
+            after.push(0);
             KeyRange {
                 start,
-                end: behind.into(),
+                end: after.into(),
             }
         }
         _ => KeyRange { start, end },
