@@ -1,4 +1,4 @@
-//! What is left to do when an account was closed: all its conversations are shut, all its friendships end.
+//! Closing an account: one method, and a job that blocks its direct conversations and ends its friendships.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,65 +8,70 @@ use crate::Users;
 use crate::accounts::person::Nothing;
 use crate::accounts::{account, name_index, profile};
 use crate::sign_in::{address, identity, session};
-use crate::social::direct::Shutting;
+use crate::social::direct::CloseConversationsTask;
 use crate::social::{friend, presence};
 
-/// The name of the job, and of its transactions.
+/// The name of the job and of its transaction.
 pub(crate) const JOB: &str = "farewell";
 
-/// What is left to do.
+/// The remaining work of closing an account.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Farewell {
+pub(crate) struct CloseAccountTask {
     pub(crate) actor: String,
-    pub(crate) shutting: Option<Shutting>,
+    /// The direct conversations that aren't blocked yet.
+    #[serde(rename = "shutting")]
+    pub(crate) conversations: Option<CloseConversationsTask>,
 }
 
-impl Farewell {
-    /// Does all of it, in transactions of a bounded size.
+impl CloseAccountTask {
+    /// Does all of it, in transactions of bounded size.
     pub(crate) fn run(job: &Job, cx: &Context) -> Result<(), Error> {
-        let mut left: Option<Self> = Some(job.payload_as()?);
-        while let Some(farewell) = left {
-            left = cx.transact(JOB, &farewell)?;
+        let mut remaining: Option<Self> = Some(job.payload_as()?);
+        while let Some(task) = remaining {
+            remaining = cx.transact(JOB, &task)?;
         }
         Ok(())
     }
 
-    /// Does some more of it; returns what is left.
-    pub(crate) fn step(self, cx: &Context) -> Result<Option<Self>, Error> {
+    /// Does one batch, and returns the remaining work, or `None` at the end.
+    pub(crate) fn run_batch(self, cx: &Context) -> Result<Option<Self>, Error> {
         let actor = self.actor;
-        if let Some(shutting) = self.shutting {
-            let shutting = shutting.go_on(cx)?;
-            return Ok(Some(Self { actor, shutting }));
+        if let Some(conversations) = self.conversations {
+            let conversations = conversations.run_batch(cx)?;
+            return Ok(Some(Self { actor, conversations }));
         }
-        let more = friend::part_some(cx, &actor)?;
-        Ok(more.then_some(Self { actor, shutting: None }))
+        let more = friend::unfriend_batch(cx, &actor)?;
+        Ok(more.then_some(Self {
+            actor,
+            conversations: None,
+        }))
     }
 }
 
 record! {
-    /// The password, to be sure; left out by those who have none.
-    pub(crate) struct Confirmed { password: Option<String> }
+    /// Parameters of `close_account`: the password, unless the account has none.
+    pub(crate) struct CloseAccountParams { password: Option<String> }
 }
 impl Users {
-    pub(crate) fn close_account(&self, cx: &Context, params: Confirmed) -> Result<Nothing, Error> {
-        let account = self.confirm(cx, params.password.as_deref())?;
+    pub(crate) fn close_account(&self, cx: &Context, params: CloseAccountParams) -> Result<Nothing, Error> {
+        let account = self.confirm_owner(cx, params.password.as_deref())?;
         let actor = account.actor.as_str();
-        profile::forget(cx, actor)?;
-        presence::forget(cx, actor)?;
-        // Others may sign up with them.
-        address::forget(cx, actor)?;
-        identity::forget(cx, actor)?;
-        name_index::rename(cx, Some(&account), None)?;
+        profile::delete(cx, actor)?;
+        presence::delete(cx, actor)?;
+        // Other people may sign up with these.
+        address::delete_all(cx, actor)?;
+        identity::delete_all(cx, actor)?;
+        name_index::update(cx, Some(&account), None)?;
         account::close(cx, actor)?;
-        session::end_others(cx, actor, "")?;
+        session::end_other_logins(cx, actor, "")?;
         cx.sessions().end(actor, None);
-        // Most have few conversations, and those are shut at once; what may take long is a job.
-        let shutting = Shutting::of(actor).go_on(cx)?;
-        let farewell = Farewell {
+        // One batch covers most accounts at once; the job does the rest.
+        let conversations = CloseConversationsTask::new(actor).run_batch(cx)?;
+        let task = CloseAccountTask {
             actor: actor.to_owned(),
-            shutting,
+            conversations,
         };
-        cx.jobs().add(JOB, &farewell)?;
+        cx.jobs().add(JOB, &task)?;
         cx.events().publish("account_closed", &json!({ "actor": actor }))?;
         Ok(Nothing {})
     }

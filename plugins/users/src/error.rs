@@ -2,7 +2,7 @@
 
 use courtyard_plugin_sdk::prelude::*;
 
-/// Refuses a configuration.
-pub(crate) fn bad(reason: impl Into<String>) -> Error {
+/// The error for a configuration that the plugin can't start with.
+pub(crate) fn invalid_configuration(reason: impl Into<String>) -> Error {
     Error::new("bad_configuration", reason)
 }

@@ -1,4 +1,7 @@
-//! The users plugin: accounts, logins and sessions, profiles, friends, who keeps whom out, presence, direct conversations.
+//! The users plugin: accounts, sign-in, sessions, profiles, friends, blocks, presence, direct conversations.
+//!
+//! `accounts` is the base. `sign_in` and `social` import it, and neither imports the other. Closing an account touches all
+//! three, so [`account_closure`] stands above them.
 
 mod account_closure;
 mod accounts;
@@ -13,43 +16,49 @@ use courtyard_plugin_sdk::prelude::*;
 
 use accounts::avatar;
 use settings::Settings;
-use sign_in::throttle::{Throttle, Window};
+use sign_in::throttle::{AnonymousRateLimit, PasswordThrottle};
 use sign_in::{gateway, oidc, session};
 use social::block;
-use social::pace::Pace;
+use social::presence_rate::PresenceRateLimit;
 
 /// The plugin.
 #[derive(Debug)]
 pub struct Users {
     settings: Settings,
-    throttle: Throttle,
-    pace: Pace,
-    strangers: Window,
+    password_throttle: PasswordThrottle,
+    presence_rate: PresenceRateLimit,
+    anonymous_rate: AnonymousRateLimit,
 }
 
 impl Plugin for Users {
     fn start(configuration: &str) -> Result<Self, Error> {
         let settings = Settings::parse(configuration)?;
         Ok(Self {
-            throttle: Throttle::new(settings.wrong_passwords),
-            pace: Pace::new(settings.presence.interval_ms),
-            strangers: Window::new(settings.strangers_per_minute),
+            password_throttle: PasswordThrottle::new(settings.wrong_passwords),
+            presence_rate: PresenceRateLimit::new(settings.presence.interval_ms),
+            anonymous_rate: AnonymousRateLimit::new(settings.strangers_per_minute),
             settings,
         })
     }
 
     fn authenticate(&self, cx: &Context, _app: &str, token: &str) -> Result<Option<Identity>, Error> {
-        self.identify(cx, token)
+        self.authenticate_token(cx, token)
     }
 
     fn connected(&self, cx: &Context) {
-        let shown = self.came(cx);
-        said(cx, shown.and_then(|()| session::saw(cx, self.settings.seen_minutes)));
+        let announced = self.on_connected(cx);
+        log_failure(
+            cx,
+            announced.and_then(|()| session::touch(cx, self.settings.seen_minutes)),
+        );
     }
 
     fn disconnected(&self, cx: &Context) {
-        let shown = self.went(cx);
-        said(cx, shown.and_then(|()| session::saw(cx, self.settings.seen_minutes)));
+        let announced = self.on_disconnected(cx);
+        log_failure(
+            cx,
+            announced.and_then(|()| session::touch(cx, self.settings.seen_minutes)),
+        );
     }
 
     fn before_send(&self, cx: &Context, message: &Message<'_>) -> Verdict {
@@ -82,33 +91,36 @@ impl Plugin for Users {
 
     fn action(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         match job.name.as_str() {
-            account_closure::JOB => account_closure::Farewell::run(job, cx),
+            account_closure::JOB => account_closure::CloseAccountTask::run(job, cx),
             gateway::JOB => self.settings.codes.send(cx, job),
-            oidc::PREPARE => self.prepare(cx, job),
-            oidc::EXCHANGE => self.exchange(cx, job),
-            _ => Err(Error::new("unknown_job", "There is no such job.")),
+            oidc::PREPARE => self.prepare_flow(cx, job),
+            oidc::EXCHANGE => self.run_exchange(cx, job),
+            _ => Err(Error::new("unknown_job", format!("Unknown job {:?}.", job.name))),
         }
     }
 
     fn transact(&self, cx: &Context, name: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
-            account_closure::JOB => typed(payload, |farewell: account_closure::Farewell| farewell.step(cx)),
+            account_closure::JOB => typed(payload, |task: account_closure::CloseAccountTask| task.run_batch(cx)),
             oidc::READ => typed(payload, |id: String| {
                 oidc::read(cx, &id, &self.settings.oidc.provider(&id)?.issuer)
             }),
-            oidc::KEEP => typed(payload, |cached: oidc::Cached| oidc::keep(cx, &cached)),
-            oidc::FLOW => typed(payload, |state: String| oidc::Flow::find(cx, &state)),
-            oidc::PREPARED => typed(payload, |prepared: oidc::Prepared| self.prepared(cx, &prepared)),
-            oidc::FINISH => typed(payload, |changed: oidc::Changed| self.changed(cx, changed)),
-            oidc::FAIL => typed(payload, |failed: oidc::Failed| failed.note(cx)),
-            _ => Err(Error::new("unknown_transaction", "There is no such transaction.")),
+            oidc::STORE => typed(payload, |cached: oidc::CachedProvider| oidc::store(cx, &cached)),
+            oidc::FLOW => typed(payload, |state: String| oidc::SignInFlow::find(cx, &state)),
+            oidc::PREPARED => typed(payload, |prepared: oidc::PreparedFlow| self.set_ready(cx, &prepared)),
+            oidc::FINISH => typed(payload, |verified: oidc::VerifiedSignIn| self.finish_flow(cx, verified)),
+            oidc::FAIL => typed(payload, |failure: oidc::FlowFailure| failure.save(cx)),
+            _ => Err(Error::new(
+                "unknown_transaction",
+                format!("Unknown transaction {name:?}."),
+            )),
         }
     }
 }
 
-/// Logs what nobody else is told.
-fn said(cx: &Context, done: Result<(), Error>) {
-    if let Err(error) = done {
+/// Logs the error of a hook that has nobody to return it to.
+fn log_failure(cx: &Context, result: Result<(), Error>) {
+    if let Err(error) = result {
         cx.log().warn(&format!("presence: {}: {}", error.code, error.message));
     }
 }

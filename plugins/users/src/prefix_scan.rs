@@ -1,4 +1,4 @@
-//! Reads all keys below a prefix.
+//! Reads all values below a key prefix.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::de::DeserializeOwned;

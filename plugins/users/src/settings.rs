@@ -1,57 +1,57 @@
-//! What the operator may set.
+//! The configuration of the plugin.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
 use crate::accounts::avatar::AvatarLimits;
 use crate::accounts::field::Field;
-use crate::accounts::password_hash::Cost;
-use crate::error::bad;
-use crate::sign_in::code::Codes;
-use crate::sign_in::oidc::Oidc;
+use crate::accounts::password_hash::HashCost;
+use crate::error::invalid_configuration;
+use crate::sign_in::code::CodeSettings;
+use crate::sign_in::oidc::OidcSettings;
 use crate::sign_in::throttle::Backoff;
 
-/// The operator's settings. Each has a default.
+/// The configuration. Every key has a default.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// How long a token is good for.
+    /// Lifetime of a login and its token, in days.
     pub(crate) token_days: u64,
-    pub(crate) argon2: Cost,
-    /// Logins of one account at a time; the oldest one ends for a new one.
+    pub(crate) argon2: HashCost,
+    /// Maximum number of logins of one account; a new login ends the oldest one.
     pub(crate) sessions: usize,
-    /// How exactly it is kept when a session was seen last.
+    /// Precision of `last_seen_ms`, in minutes.
     pub(crate) seen_minutes: u64,
-    /// How fresh a login must be to do without a password that the account does not have.
+    /// Maximum age, in minutes, of a login that confirms a change to an account without a password.
     pub(crate) confirm_minutes: u64,
     pub(crate) wrong_passwords: Backoff,
-    /// Codes and sign-ins by third parties that begin in a minute, in one app and as far as one instance knows.
+    /// Maximum number of codes and identity provider sign-ins that start per minute, per app and instance.
     pub(crate) strangers_per_minute: u32,
     pub(crate) bio_chars: usize,
     pub(crate) fields: Vec<Field>,
     pub(crate) avatar: AvatarLimits,
-    /// Actors who may shut others out. Not names, which anybody could take first.
+    /// Actors who may ban. Ids and not names: anybody could register a name first.
     pub(crate) operators: Vec<String>,
-    /// Friends of one account.
+    /// Maximum number of friends of one account.
     pub(crate) friends: usize,
-    /// Open requests that one account has sent, and that it has got.
+    /// Maximum number of pending requests that one account has sent, and that it has received.
     pub(crate) friend_requests: usize,
-    /// How soon after a request was refused or withdrawn the same one is taken again.
+    /// Seconds until a refused or withdrawn friend request can be made again.
     pub(crate) request_again_s: u64,
-    /// Tags of one friend.
+    /// Maximum number of tags of one friend.
     pub(crate) tags: usize,
-    /// People that one account keeps out.
+    /// Maximum number of people that one account blocks.
     pub(crate) blocks: usize,
     pub(crate) presence: PresenceSettings,
-    pub(crate) codes: Codes,
-    pub(crate) oidc: Oidc,
+    pub(crate) codes: CodeSettings,
+    pub(crate) oidc: OidcSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             token_days: 30,
-            argon2: Cost::default(),
+            argon2: HashCost::default(),
             sessions: 50,
             seen_minutes: 10,
             confirm_minutes: 10,
@@ -67,20 +67,20 @@ impl Default for Settings {
             tags: 20,
             blocks: 1_000,
             presence: PresenceSettings::default(),
-            codes: Codes::default(),
-            oidc: Oidc::default(),
+            codes: CodeSettings::default(),
+            oidc: OidcSettings::default(),
         }
     }
 }
 
-/// What there is to set about presence.
+/// The configuration of presence.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PresenceSettings {
     pub(crate) text_chars: usize,
-    /// Whether those who may see someone's presence see when they were there last.
+    /// True shows `last_seen_ms` to people who may see the presence.
     pub(crate) last_seen: bool,
-    /// How soon after a change the next one is taken.
+    /// Least time between two changes of one person, in milliseconds.
     pub(crate) interval_ms: u64,
 }
 
@@ -96,18 +96,18 @@ impl Default for PresenceSettings {
 
 impl Settings {
     pub(crate) fn parse(json: &str) -> Result<Self, Error> {
-        let settings: Self = serde_json::from_str(json).map_err(|error| bad(error.to_string()))?;
+        let settings: Self = serde_json::from_str(json).map_err(|error| invalid_configuration(error.to_string()))?;
         settings.argon2.check()?;
         settings.wrong_passwords.check()?;
         settings.codes.check()?;
         settings.oidc.check()?;
         Field::check_all(&settings.fields)?;
         if settings.sessions == 0 {
-            return Err(bad("sessions: an account needs one at least"));
+            return Err(invalid_configuration("sessions: 0 is too small; use 1 or more"));
         }
-        // A signal goes to 10,000 people at most, and a change of presence to all friends.
+        // A change of presence goes to all friends, and a signal to at most 10,000 people.
         if settings.friends > 10_000 {
-            return Err(bad("friends: 10,000 at most"));
+            return Err(invalid_configuration("friends: use 10000 or less"));
         }
         Ok(settings)
     }

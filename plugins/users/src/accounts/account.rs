@@ -1,16 +1,16 @@
-//! Accounts: names, what is kept of them, and where.
+//! Accounts: their names, their stored form, and their keys.
 //!
-//! `name/NAME` holds the account, `actor/ACTOR` its name, and `closed/ACTOR` is there when it was closed.
+//! `name/NAME` holds the account and `actor/ACTOR` its name. `closed/ACTOR` exists if the account is closed.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::accounts::name_index;
-use crate::accounts::password_hash::Hashed;
+use crate::accounts::password_hash::PasswordHash;
 use crate::secret::hex;
 
-/// A name that is unique without regard to case.
+/// The name of an account in lower case. Names are unique without regard to case.
 pub(crate) struct Name(String);
 
 impl Name {
@@ -22,7 +22,10 @@ impl Name {
         if fits {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
-            Err(Error::new("bad_name", "A name is 3 to 32 letters, digits and _ . -"))
+            Err(Error::new(
+                "bad_name",
+                "A name has 3 to 32 characters: ASCII letters, digits, `_`, `.` and `-`.",
+            ))
         }
     }
 
@@ -35,7 +38,7 @@ impl Name {
     }
 }
 
-/// What others see.
+/// The name that other people see.
 pub(crate) struct DisplayName(pub(crate) String);
 
 impl DisplayName {
@@ -52,23 +55,23 @@ impl DisplayName {
     }
 }
 
-/// An account as it is kept.
+/// A stored account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) actor: String,
-    /// As its owner wrote it.
+    /// In the case in which its owner wrote it.
     pub(crate) name: String,
     pub(crate) display_name: String,
-    /// Those who came by a code or a third party may have none.
+    /// `None` for accounts that a code or an identity provider created, until the owner sets one.
     #[serde(default)]
-    pub(crate) password: Option<Hashed>,
-    /// A blob of this plugin.
+    pub(crate) password: Option<PasswordHash>,
+    /// The id of a blob of this plugin.
     #[serde(default)]
     pub(crate) avatar: Option<String>,
 }
 
 impl Account {
-    /// Makes a new account.
+    /// Creates an account, its name index and the event `registered`.
     ///
     /// # Errors
     /// `name_taken`.
@@ -76,11 +79,11 @@ impl Account {
         cx: &Context,
         name: &str,
         display_name: DisplayName,
-        password: Option<Hashed>,
+        password: Option<PasswordHash>,
     ) -> Result<Self, Error> {
         let parsed = Name::parse(name)?;
-        if find(cx, &parsed)?.is_some() {
-            return Err(Error::new("name_taken", "This name is taken."));
+        if find_by_name(cx, &parsed)?.is_some() {
+            return Err(Error::new("name_taken", "This name is taken. Choose another one."));
         }
         let account = Self {
             actor: format!("u{}", hex(&cx.random::<12>())),
@@ -91,13 +94,13 @@ impl Account {
         };
         cx.kv().set_json(parsed.key(), &account)?;
         cx.kv().set(actor_key(&account.actor), &parsed.0)?;
-        name_index::rename(cx, None, Some(&account))?;
+        name_index::update(cx, None, Some(&account))?;
         let payload = json!({ "actor": account.actor, "name": account.name });
         cx.events().publish("registered", &payload)?;
         Ok(account)
     }
 
-    /// Writes what changed; the name stays.
+    /// Stores the account. Its name must not have changed.
     pub(crate) fn save(&self, cx: &Context) -> Result<(), Error> {
         let name = Name::parse(&self.name)?;
         Ok(cx.kv().set_json(name.key(), self)?)
@@ -115,51 +118,54 @@ fn closed_key(actor: &str) -> String {
     key
 }
 
-pub(crate) fn find(cx: &Context, name: &Name) -> Result<Option<Account>, Error> {
+/// Returns the account of a name.
+pub(crate) fn find_by_name(cx: &Context, name: &Name) -> Result<Option<Account>, Error> {
     Ok(cx.kv().get_json(name.key())?)
 }
 
-pub(crate) fn of_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Error> {
+/// Returns the account of an actor, also if it is closed.
+pub(crate) fn find_by_actor(cx: &Context, actor: &str) -> Result<Option<Account>, Error> {
     let Some(name) = cx.kv().get(actor_key(actor))? else {
         return Ok(None);
     };
-    find(cx, &Name(String::from_utf8_lossy(&name).into_owned()))
+    find_by_name(cx, &Name(String::from_utf8_lossy(&name).into_owned()))
 }
 
-/// Finds a name that nobody has: the one that is wished for, what it can be made of it, or any.
-pub(crate) fn free_name(cx: &Context, wish: &str) -> Result<String, Error> {
-    let fitting = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
-    let wish: String = wish.chars().filter(fitting).take(19).collect();
-    if let Ok(name) = Name::parse(&wish)
-        && find(cx, &name)?.is_none()
+/// Returns a free name: `preferred` without characters that names can't have, or else a name with a random suffix.
+pub(crate) fn free_name(cx: &Context, preferred: &str) -> Result<String, Error> {
+    let is_allowed = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
+    let preferred: String = preferred.chars().filter(is_allowed).take(19).collect();
+    if let Ok(name) = Name::parse(&preferred)
+        && find_by_name(cx, &name)?.is_none()
     {
-        return Ok(wish);
+        return Ok(preferred);
     }
-    let stem = if wish.is_empty() { "user" } else { &wish };
+    let stem = if preferred.is_empty() { "user" } else { &preferred };
     Ok(format!("{stem}-{}", hex(&cx.random::<6>())))
 }
 
-/// Lists accounts by name.
+/// Lists accounts by name: those that begin with `prefix`, behind the name `after`.
 pub(crate) fn list(cx: &Context, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Account>, Error> {
     let first = format!("name/{prefix}");
-    // No name has a character behind `~`.
+    // Every character of a name sorts before `~`.
     let end = format!("{first}~");
     let start = match after {
         Some(after) if after >= prefix => format!("name/{}\0", after.to_lowercase()),
         _ => first,
     };
-    let entries = cx.kv().scan(start, end, limit)?;
-    let read = |(_, json): (Vec<u8>, Vec<u8>)| {
+    let rows = cx.kv().scan(start, end, limit)?;
+    let parse = |(_, json): (Vec<u8>, Vec<u8>)| {
         serde_json::from_slice(&json).map_err(|error| Error::new("damaged", error.to_string()))
     };
-    entries.into_iter().map(read).collect()
+    rows.into_iter().map(parse).collect()
 }
 
+/// True if the account is closed.
 pub(crate) fn is_closed(cx: &Context, actor: &str) -> Result<bool, Error> {
     Ok(cx.kv().get(closed_key(actor))?.is_some())
 }
 
-/// Closes an account for good; its name stays taken.
+/// Marks an account as closed, permanently. Its name stays taken.
 pub(crate) fn close(cx: &Context, actor: &str) -> Result<(), Error> {
     cx.kv().set(closed_key(actor), "")?;
     Ok(())

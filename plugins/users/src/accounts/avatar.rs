@@ -1,19 +1,19 @@
-//! Pictures of people: the last blob that somebody uploaded to this plugin.
+//! Pictures of people: the last completed upload of each person to this plugin.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::person::unknown;
+use crate::accounts::person::unknown_person;
 
-/// What a picture may be.
+/// The limits of a picture.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AvatarLimits {
     max_bytes: u64,
     media_types: Vec<String>,
-    /// Whether those who are not signed in see pictures.
+    /// True lets callers who aren't signed in download pictures.
     pub(crate) public: bool,
 }
 
@@ -29,13 +29,13 @@ impl Default for AvatarLimits {
     }
 }
 
-/// Gives somebody another picture, or none, and removes the one before.
+/// Sets or removes the picture of an account, and deletes the previous blob.
 pub(crate) fn replace(cx: &Context, actor: &str, picture: Option<String>) -> Result<(), Error> {
-    let account = account::of_actor(cx, actor)?.ok_or_else(unknown)?;
+    let account = account::find_by_actor(cx, actor)?.ok_or_else(unknown_person)?;
     if let Some(old) = &account.avatar
         && picture.as_deref() != Some(old)
     {
-        // It may be gone already.
+        // The blob may already be deleted.
         let _ = cx.blobs().remove(old);
     }
     account::Account {
@@ -46,27 +46,32 @@ pub(crate) fn replace(cx: &Context, actor: &str, picture: Option<String>) -> Res
 }
 
 impl Users {
+    /// Checks an upload before its first byte.
     pub(crate) fn check_picture(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         let limits = &self.settings.avatar;
         if cx.caller.actor.is_empty() {
             return Err(Error::new("unauthenticated", "Sign in first."));
         }
         if blob.length > limits.max_bytes {
-            let sentence = format!("A picture has up to {} bytes.", limits.max_bytes);
+            let sentence = format!("This picture is too large: {} bytes at most.", limits.max_bytes);
             return Err(Error::new("too_large", sentence));
         }
         if !limits.media_types.contains(&blob.media_type) {
-            let sentence = format!("A picture is one of {}.", limits.media_types.join(", "));
+            let sentence = format!(
+                "This media type is not accepted for pictures; use one of {}.",
+                limits.media_types.join(", ")
+            );
             return Err(Error::new("bad_media_type", sentence));
         }
         Ok(())
     }
 
+    /// Checks that the caller owns a picture that is to be deleted, and removes it from the account.
     pub(crate) fn check_removal(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         if blob.uploader != cx.caller.actor {
-            return Err(Error::new("not_yours", "It is not your picture."));
+            return Err(Error::new("not_yours", "Only its owner can delete this picture."));
         }
-        let account = account::of_actor(cx, &cx.caller.actor)?.ok_or_else(unknown)?;
+        let account = account::find_by_actor(cx, &cx.caller.actor)?.ok_or_else(unknown_person)?;
         if account.avatar.as_deref() == Some(blob.id.as_str()) {
             account::Account {
                 avatar: None,

@@ -1,37 +1,37 @@
-//! Custom fields of profiles, as the operator declares them.
+//! Custom fields of profiles, declared by the operator.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::bad;
+use crate::error::invalid_configuration;
 
-/// What a field holds.
+/// The type of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Type {
     Text,
     Number,
     Boolean,
-    /// A day as in `2000-02-29`.
+    /// A day such as `2000-02-29`.
     Date,
     /// One of `choices`.
     Choice,
 }
 
-/// Who sees a field.
+/// Who sees a field, from the widest to the narrowest circle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Audience {
-    /// Everybody who is signed in.
+    /// Every signed-in person.
     #[default]
     Everyone,
     Friends,
-    /// Nobody else.
+    /// The owner alone.
     Owner,
 }
 
-/// A field that profiles may have.
+/// The declaration of a field.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Field {
@@ -40,11 +40,12 @@ pub(crate) struct Field {
     kind: Type,
     #[serde(default)]
     pub(crate) visible: Audience,
-    /// Of a text.
+    /// Maximum length of a text, in characters.
     #[serde(default = "default_chars")]
     max_chars: usize,
-    /// Of a number.
+    /// Least value of a number.
     min: Option<f64>,
+    /// Greatest value of a number.
     max: Option<f64>,
     #[serde(default)]
     choices: Vec<String>,
@@ -55,7 +56,7 @@ fn default_chars() -> usize {
 }
 
 impl Field {
-    /// Refuses declarations that make no sense.
+    /// Rejects bad names, repeated names, and `choices` of the wrong type.
     pub(crate) fn check_all(fields: &[Self]) -> Result<(), Error> {
         for (index, field) in fields.iter().enumerate() {
             let name = &field.name;
@@ -64,26 +65,28 @@ impl Field {
                     .bytes()
                     .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
             if !is_name {
-                return Err(bad(format!("fields: {name:?} is not 1 to 32 of a-z 0-9 _")));
+                return Err(invalid_configuration(format!(
+                    "fields: {name:?} is not 1 to 32 of a-z 0-9 _"
+                )));
             }
             if fields[..index].iter().any(|other| other.name == *name) {
-                return Err(bad(format!("fields: {name:?} is there twice")));
+                return Err(invalid_configuration(format!("fields: {name:?} is declared twice")));
             }
             if (field.kind == Type::Choice) == field.choices.is_empty() {
-                return Err(bad(format!(
-                    "fields: {name:?}: a choice has `choices`, and nothing else has"
+                return Err(invalid_configuration(format!(
+                    "fields: {name:?}: type \"choice\" needs `choices`, other types must not have them"
                 )));
             }
         }
         Ok(())
     }
 
-    /// Checks a value.
+    /// Checks a value against the declaration.
     ///
     /// # Errors
     /// `bad_field`.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Error> {
-        let wrong = match (self.kind, value) {
+        let expected = match (self.kind, value) {
             (Type::Text, Value::String(text)) => {
                 let fits = text.chars().count() <= self.max_chars
                     && !text.chars().any(|char| char.is_control() && char != '\n');
@@ -103,8 +106,11 @@ impl Field {
             (Type::Date, _) => Some("a day such as 2000-02-29".to_owned()),
             (Type::Choice, _) => Some(format!("one of {}", self.choices.join(", "))),
         };
-        wrong.map_or(Ok(()), |wanted| {
-            Err(Error::new("bad_field", format!("{} is {wanted}.", self.name)))
+        expected.map_or(Ok(()), |expected| {
+            Err(Error::new(
+                "bad_field",
+                format!("Field {:?}: expected {expected}.", self.name),
+            ))
         })
     }
 }
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn values_fit_their_fields() {
+    fn values_are_checked_against_their_declaration() {
         let cases = [
             (json!({"type": "text", "max_chars": 3}), json!("äöü"), true),
             (json!({"type": "text", "max_chars": 3}), json!("four"), false),
@@ -180,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn declarations_that_make_no_sense_are_refused() {
+    fn invalid_declarations_are_rejected() {
         for declared in [
             json!({"name": "A", "type": "text"}),
             json!({"type": "choice"}),

@@ -1,6 +1,6 @@
-//! When accounts were seen last.
+//! When accounts were last seen.
 //!
-//! `seen/ACTOR/ID` holds when and on which device a login was used last, to some minutes.
+//! `seen/ACTOR/ID` holds the time and the device of the last use of a login, exact to `seen_minutes`.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub(crate) fn delete(cx: &Context, actor: &str, login: &str) -> Result<(), Error
     Ok(cx.kv().delete(key(actor, login))?)
 }
 
-/// Returns when any login of an account was used last, to some minutes.
+/// Returns when an account was last used, exact to `seen_minutes`.
 pub(crate) fn last_seen_ms(cx: &Context, actor: &str) -> Result<Option<u64>, Error> {
     let seen = prefix_scan::read::<Seen>(cx, &format!("seen/{actor}/"))?;
     Ok(seen.iter().map(|(_, seen)| seen.at_ms).max())

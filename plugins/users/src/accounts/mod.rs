@@ -1,4 +1,4 @@
-//! Accounts: names, password hashes, profiles, pictures, when they were seen last. Knows nothing of signing in or of others.
+//! Accounts: names, password hashes, profiles, pictures, last use. Imports neither `sign_in` nor `social`.
 
 pub(crate) mod account;
 pub(crate) mod avatar;

@@ -1,4 +1,4 @@
-//! People by the words of their names.
+//! The index of people by the words of their names, for the search.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::account::Account;
 
-/// Words of one name that are looked for.
+/// Maximum number of words that are indexed of one name.
 const WORDS: usize = 8;
+/// Maximum number of characters that are indexed of one word.
 const WORD_CHARS: usize = 32;
 
-/// That somebody has a word in their name.
+/// A word in the name of a person.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Word {
+pub(crate) struct NameWord {
     pub(crate) word: String,
     pub(crate) actor: String,
 }
 
 table! {
-    Word in "words", key (word: String, actor: String);
+    NameWord in "words", key (word: String, actor: String);
 }
 
-/// Splits a text into words, the same for upper and lower case.
+/// Splits a text into words in lower case.
 pub(crate) fn words(text: &str) -> BTreeSet<String> {
     let parts = text
         .split(|char: char| !char.is_alphanumeric())
@@ -31,15 +32,16 @@ pub(crate) fn words(text: &str) -> BTreeSet<String> {
     words.take(WORDS).collect()
 }
 
+/// Returns the words of the name and the display name of an account.
 pub(crate) fn words_of(account: &Account) -> BTreeSet<String> {
     let mut all = words(&account.display_name);
     all.extend(words(&account.name));
     all
 }
 
-/// Lets somebody be found by what they are called now, and not by what they were called before.
-pub(crate) fn rename(cx: &Context, before: Option<&Account>, now: Option<&Account>) -> Result<(), Error> {
-    let table = cx.table::<Word>();
+/// Replaces the words of an account's old names by those of its new ones. `None` stands for an account without names.
+pub(crate) fn update(cx: &Context, before: Option<&Account>, now: Option<&Account>) -> Result<(), Error> {
+    let table = cx.table::<NameWord>();
     let (old, new) = (
         before.map(words_of).unwrap_or_default(),
         now.map(words_of).unwrap_or_default(),
@@ -51,7 +53,7 @@ pub(crate) fn rename(cx: &Context, before: Option<&Account>, now: Option<&Accoun
         table.remove((word.as_str(), actor))?;
     }
     for word in new.difference(&old) {
-        table.put(&Word {
+        table.put(&NameWord {
             word: word.clone(),
             actor: actor.to_owned(),
         })?;
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_what_people_type() {
+    fn texts_are_split_into_lower_case_words() {
         let of = |text: &str| words(text).into_iter().collect::<Vec<_>>();
         assert_eq!(
             of("Ann-Marie  O'Neil (Äpfel) 王小明"),

@@ -1,21 +1,21 @@
-//! Passwords: Argon2id (RFC 9106).
+//! Password hashes: Argon2id (RFC 9106).
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::secret::same;
+use crate::secret::constant_time_eq;
 
-/// What hashing costs. The default is what OWASP recommends.
+/// The parameters of Argon2id. The default is the recommendation of OWASP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Cost {
+pub(crate) struct HashCost {
     memory_kib: u32,
     iterations: u32,
     parallelism: u32,
 }
 
-impl Default for Cost {
+impl Default for HashCost {
     fn default() -> Self {
         Self {
             memory_kib: 19_456,
@@ -25,7 +25,7 @@ impl Default for Cost {
     }
 }
 
-impl Cost {
+impl HashCost {
     pub(crate) fn check(self) -> Result<(), Error> {
         self.params().map(drop)
     }
@@ -35,7 +35,7 @@ impl Cost {
         params.map_err(|error| Error::new("bad_configuration", format!("argon2: {error}")))
     }
 
-    /// Hashes; nothing comes out if the cost can't be paid, and nothing is what no password matches.
+    /// Hashes a password. Returns an empty hash if hashing fails; an empty hash matches no password.
     fn hash(self, password: &str, salt: &[u8]) -> Vec<u8> {
         let mut hash = vec![0; 32];
         let hashed = self.params().ok().and_then(|params| {
@@ -46,7 +46,7 @@ impl Cost {
     }
 }
 
-/// A password of a length that can be hashed.
+/// A password of a valid length.
 pub(crate) struct Password<'a>(&'a str);
 
 impl<'a> Password<'a> {
@@ -54,12 +54,12 @@ impl<'a> Password<'a> {
         if (8..=256).contains(&text.len()) {
             Ok(Self(text))
         } else {
-            Err(Error::new("bad_password", "A password is 8 to 256 bytes."))
+            Err(Error::new("bad_password", "A password has 8 to 256 bytes."))
         }
     }
 
-    pub(crate) fn hash(&self, salt: [u8; 16], cost: Cost) -> Hashed {
-        Hashed {
+    pub(crate) fn hash(&self, salt: [u8; 16], cost: HashCost) -> PasswordHash {
+        PasswordHash {
             hash: cost.hash(self.0, &salt),
             salt: salt.to_vec(),
             cost,
@@ -67,24 +67,25 @@ impl<'a> Password<'a> {
     }
 }
 
-/// What is kept of a password.
+/// The stored hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hashed {
+pub(crate) struct PasswordHash {
     hash: Vec<u8>,
     salt: Vec<u8>,
-    /// At the time; the operator may have changed it since.
-    cost: Cost,
+    /// The cost when it was hashed; the configuration may differ by now.
+    cost: HashCost,
 }
 
-impl Hashed {
-    pub(crate) fn is(&self, password: &str) -> bool {
+impl PasswordHash {
+    /// True if this is the password.
+    pub(crate) fn matches(&self, password: &str) -> bool {
         let hash = self.cost.hash(password, &self.salt);
-        // Nothing is what a hash is that could not be made.
-        !hash.is_empty() && same(&hash, &self.hash)
+        // Hashing failed if the hash is empty.
+        !hash.is_empty() && constant_time_eq(&hash, &self.hash)
     }
 }
 
-/// Takes as long as checking a password.
-pub(crate) fn waste_time(password: &str, cost: Cost) {
+/// Takes as long as checking a password, so that response times don't reveal which accounts exist.
+pub(crate) fn spend_hash_time(password: &str, cost: HashCost) {
     std::hint::black_box(cost.hash(password, &[0; 16]));
 }

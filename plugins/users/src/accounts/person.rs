@@ -1,19 +1,19 @@
-//! People, as others see them.
+//! People: the public part of accounts, and parameters that several methods share.
 
 use courtyard_plugin_sdk::prelude::*;
 
 use crate::Users;
 use crate::accounts::account::{self, Account};
 
-/// Most people in one answer.
+/// Maximum number of people in one answer.
 pub(crate) const PAGE: u32 = 100;
 
 record! {
-    /// Nothing.
+    /// No parameters, or no result.
     pub(crate) struct Nothing {}
 }
 record! {
-    /// Someone.
+    /// The public part of an account.
     pub(crate) struct Person {
         pub(crate) actor: String,
         pub(crate) name: String,
@@ -22,24 +22,24 @@ record! {
     }
 }
 record! {
-    /// Who is looked for: names that begin so, behind the name of an earlier answer's `next`.
-    pub(crate) struct Query { query: Option<String>, after: Option<String>, limit: Option<u32> }
+    /// Parameters of `people`: the beginning of a name, and `next` of an earlier answer.
+    pub(crate) struct PeopleQuery { query: Option<String>, after: Option<String>, limit: Option<u32> }
 }
 record! {
-    /// Some people, and where the next ones begin.
+    /// A page of people. `next` is `None` on the last page.
     pub(crate) struct People { pub(crate) people: Vec<Person>, pub(crate) next: Option<String> }
 }
 record! {
-    /// Who is asked about.
+    /// Several actors.
     pub(crate) struct Actors { pub(crate) actors: Vec<String> }
 }
 record! {
-    /// Someone's id.
-    pub(crate) struct Whom { pub(crate) actor: String }
+    /// One actor.
+    pub(crate) struct PersonParams { pub(crate) actor: String }
 }
 record! {
-    /// Where a list goes on, and how much of it is wanted.
-    pub(crate) struct Paging { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
+    /// A cursor and the size of the page.
+    pub(crate) struct PageParams { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 
 impl From<Account> for Person {
@@ -53,43 +53,46 @@ impl From<Account> for Person {
     }
 }
 
-/// Says how many entries a page has.
+/// Returns the size of a page: 50 by default, 1 to 100.
 pub(crate) fn page_size(limit: Option<u32>) -> usize {
     limit.unwrap_or(50).clamp(1, PAGE) as usize
 }
 
-/// Says that there is no such person.
-pub(crate) fn unknown() -> Error {
-    Error::new("unknown_person", "There is no such person.")
+/// The error for an actor without an account.
+pub(crate) fn unknown_person() -> Error {
+    Error::new("unknown_person", "No account has this actor id.")
 }
 
-/// Refuses questions about too many people at once.
+/// Rejects more than [`PAGE`] actors.
 pub(crate) fn check_count(actors: &[String]) -> Result<(), Error> {
     if actors.len() > PAGE as usize {
-        return Err(Error::new("too_many", "Ask about 100 people at most."));
+        return Err(Error::new("too_many", "Too many actors: one call takes 100 at most."));
     }
     Ok(())
 }
 
-/// Returns the account of somebody else that is there and open.
-pub(crate) fn other(cx: &Context, actor: &str) -> Result<Account, Error> {
+/// Returns the open account of another person than the caller.
+pub(crate) fn find_other(cx: &Context, actor: &str) -> Result<Account, Error> {
     if actor == cx.caller.actor {
-        return Err(Error::new("not_with_yourself", "That takes two."));
+        return Err(Error::new(
+            "not_with_yourself",
+            "This needs another person than yourself.",
+        ));
     }
-    let account = account::of_actor(cx, actor)?.ok_or_else(unknown)?;
+    let account = account::find_by_actor(cx, actor)?.ok_or_else(unknown_person)?;
     if account::is_closed(cx, actor)? {
-        return Err(Error::new("account_closed", "This account was closed."));
+        return Err(Error::new("account_closed", "This account is closed."));
     }
     Ok(account)
 }
 
 impl Users {
     pub(crate) fn whoami(&self, cx: &Context, _params: Nothing) -> Result<Person, Error> {
-        let account = account::of_actor(cx, &cx.caller.actor)?;
-        account.map(Person::from).ok_or_else(unknown)
+        let account = account::find_by_actor(cx, &cx.caller.actor)?;
+        account.map(Person::from).ok_or_else(unknown_person)
     }
 
-    pub(crate) fn people(&self, cx: &Context, params: Query) -> Result<People, Error> {
+    pub(crate) fn people(&self, cx: &Context, params: PeopleQuery) -> Result<People, Error> {
         let prefix = params.query.unwrap_or_default().to_lowercase();
         let limit = page_size(params.limit);
         let wanted = u32::try_from(limit + 1).unwrap_or(PAGE);
@@ -111,7 +114,7 @@ impl Users {
         check_count(&params.actors)?;
         let mut people = Vec::new();
         for actor in &params.actors {
-            people.extend(account::of_actor(cx, actor)?.map(Person::from));
+            people.extend(account::find_by_actor(cx, actor)?.map(Person::from));
         }
         Ok(People { people, next: None })
     }

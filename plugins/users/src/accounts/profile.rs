@@ -1,6 +1,6 @@
-//! Profiles: what people say about themselves.
+//! Profiles: biography, locale, time zone and custom fields.
 //!
-//! `profile/ACTOR` holds what is not in the account.
+//! `profile/ACTOR` holds the part that isn't in the account.
 
 use std::collections::BTreeMap;
 
@@ -12,42 +12,42 @@ use serde_json::{Value, json};
 use crate::Users;
 use crate::accounts::account::{self, DisplayName};
 use crate::accounts::field::Audience;
-use crate::accounts::person::unknown;
+use crate::accounts::person::unknown_person;
 use crate::accounts::{avatar, name_index};
 
-/// Custom fields with their values.
+/// The values of custom fields by the names of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Fields(BTreeMap<String, Value>);
+pub(crate) struct CustomFields(BTreeMap<String, Value>);
 
-impl Schema for Fields {
+impl Schema for CustomFields {
     const JSON: &'static str = r#"{"type":"object"}"#;
     const LIST: &'static str = r#"{"type":"array","items":{"type":"object"}}"#;
 }
 
-/// A profile as it is kept.
+/// A stored profile.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Kept {
+struct StoredProfile {
     bio: String,
     locale: String,
     time_zone: String,
-    fields: Fields,
+    fields: CustomFields,
 }
 
 record! {
-    /// What is to be in the caller's profile. What is left out stays; an empty text, and `null` in `fields`, clears.
-    pub(crate) struct Changes {
+    /// Changes to the caller's profile. A missing member stays; an empty text, and `null` in `fields`, clears.
+    pub(crate) struct ProfileChanges {
         display_name: Option<String>,
         avatar: Option<String>,
         bio: Option<String>,
         locale: Option<String>,
         time_zone: Option<String>,
-        fields: Option<Fields>,
+        fields: Option<CustomFields>,
     }
 }
 record! {
-    /// Somebody's profile, as far as the caller may see it.
+    /// A profile, as far as the viewer may see it.
     pub(crate) struct Profile {
         actor: String,
         name: String,
@@ -56,7 +56,7 @@ record! {
         bio: String,
         locale: String,
         time_zone: String,
-        fields: Fields,
+        fields: CustomFields,
         relation: String,
     }
 }
@@ -65,17 +65,17 @@ fn key(actor: &str) -> String {
     format!("profile/{actor}")
 }
 
-fn kept(cx: &Context, actor: &str) -> Result<Kept, Error> {
+fn stored(cx: &Context, actor: &str) -> Result<StoredProfile, Error> {
     Ok(cx.kv().get_json(key(actor))?.unwrap_or_default())
 }
 
-/// Forgets what somebody said about themselves.
-pub(crate) fn forget(cx: &Context, actor: &str) -> Result<(), Error> {
+/// Deletes a profile and its picture.
+pub(crate) fn delete(cx: &Context, actor: &str) -> Result<(), Error> {
     cx.kv().delete(key(actor))?;
     avatar::replace(cx, actor, None)
 }
 
-/// Tells whether a text has the form of a language tag (BCP 47).
+/// True if a text has the form of a language tag (BCP 47).
 fn is_locale(text: &str) -> bool {
     let mut parts = text.split('-');
     let is_language = |part: &str| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -83,7 +83,7 @@ fn is_locale(text: &str) -> bool {
     text.len() <= 35 && parts.next().is_some_and(is_language) && parts.all(is_part)
 }
 
-/// Tells whether a text has the form of a name in the time zone database, such as `Europe/Berlin`.
+/// True if a text has the form of a name in the time zone database, such as `Europe/Berlin`.
 fn is_time_zone(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -95,7 +95,7 @@ fn is_time_zone(text: &str) -> bool {
 }
 
 impl Users {
-    /// Returns a profile as `audience` sees it; `None` leaves out everything that is not in every list of people.
+    /// Returns a profile as `audience` sees it. `None` shows only what lists of people show as well.
     pub(crate) fn profile_for(
         &self,
         cx: &Context,
@@ -103,13 +103,13 @@ impl Users {
         relation: &str,
         audience: Option<Audience>,
     ) -> Result<Profile, Error> {
-        let account = account::of_actor(cx, actor)?.ok_or_else(unknown)?;
-        let kept = match audience {
-            None => Kept::default(),
-            Some(_) => kept(cx, actor)?,
+        let account = account::find_by_actor(cx, actor)?.ok_or_else(unknown_person)?;
+        let profile = match audience {
+            None => StoredProfile::default(),
+            Some(_) => stored(cx, actor)?,
         };
-        let mut fields = kept.fields;
-        // A field that is not declared any more is not shown either.
+        let mut fields = profile.fields;
+        // A field that is no longer declared isn't shown.
         let visible = |name: &str| {
             let declared = self.settings.fields.iter().find(|field| field.name == name);
             declared.is_some_and(|field| audience.is_some_and(|audience| field.visible <= audience))
@@ -120,67 +120,68 @@ impl Users {
             name: account.name,
             display_name: account.display_name,
             avatar: account.avatar,
-            bio: kept.bio,
-            locale: kept.locale,
-            time_zone: kept.time_zone,
+            bio: profile.bio,
+            locale: profile.locale,
+            time_zone: profile.time_zone,
             fields,
             relation: relation.to_owned(),
         })
     }
 
-    pub(crate) fn set_profile(&self, cx: &Context, params: Changes) -> Result<Profile, Error> {
+    pub(crate) fn set_profile(&self, cx: &Context, params: ProfileChanges) -> Result<Profile, Error> {
         let actor = cx.caller.actor.clone();
-        let mut kept = kept(cx, &actor)?;
+        let mut profile = stored(cx, &actor)?;
         if let Some(bio) = params.bio {
             let bio = bio.trim();
             let most = self.settings.bio_chars;
             if bio.chars().count() > most || bio.chars().any(|char| char.is_control() && char != '\n') {
-                let sentence = format!("A bio has up to {most} printable characters.");
+                let sentence = format!("A biography has up to {most} printable characters.");
                 return Err(Error::new("bad_bio", sentence));
             }
-            bio.clone_into(&mut kept.bio);
+            bio.clone_into(&mut profile.bio);
         }
         if let Some(locale) = params.locale {
             if !locale.is_empty() && !is_locale(&locale) {
                 return Err(Error::new("bad_locale", "A locale is a language tag, such as `de-CH`."));
             }
-            kept.locale = locale;
+            profile.locale = locale;
         }
         if let Some(zone) = params.time_zone {
             if !zone.is_empty() && !is_time_zone(&zone) {
-                let sentence = "A time zone is a name of the database, such as `Europe/Berlin`.";
+                let sentence = "A time zone is a name of the time zone database, such as `Europe/Berlin`.";
                 return Err(Error::new("bad_time_zone", sentence));
             }
-            kept.time_zone = zone;
+            profile.time_zone = zone;
         }
         for (name, value) in params.fields.unwrap_or_default().0 {
             let field = self.settings.fields.iter().find(|field| field.name == name);
-            let field = field.ok_or_else(|| Error::new("unknown_field", format!("There is no field {name:?}.")))?;
+            let field = field
+                .ok_or_else(|| Error::new("unknown_field", format!("The operator declares no field {name:?}.")))?;
             if value.is_null() {
-                kept.fields.0.remove(&name);
+                profile.fields.0.remove(&name);
             } else {
                 field.check(&value)?;
-                kept.fields.0.insert(name, value);
+                profile.fields.0.insert(name, value);
             }
         }
         if let Some(text) = params.display_name {
-            let mut account = account::of_actor(cx, &actor)?.ok_or_else(unknown)?;
+            let mut account = account::find_by_actor(cx, &actor)?.ok_or_else(unknown_person)?;
             let before = account.clone();
             account.display_name = DisplayName::parse(&text)?.0;
             account.save(cx)?;
-            name_index::rename(cx, Some(&before), Some(&account))?;
+            name_index::update(cx, Some(&before), Some(&account))?;
         }
         if let Some(picture) = params.avatar {
             self.choose_picture(cx, &actor, picture)?;
         }
-        cx.kv().set_json(key(&actor), &kept)?;
+        cx.kv().set_json(key(&actor), &profile)?;
         cx.sessions()
             .signal(std::slice::from_ref(&actor), "profile", &json!({ "actor": actor }))?;
         cx.events().publish("profile_changed", &json!({ "actor": actor }))?;
         self.profile_for(cx, &actor, "self", Some(Audience::Owner))
     }
 
-    /// An upload is the picture as soon as it is complete; what is left to choose is the same one again, or none.
+    /// Sets or removes the picture. An upload sets it on completion, so this accepts the current picture or an empty id.
     fn choose_picture(&self, cx: &Context, actor: &str, picture: String) -> Result<(), Error> {
         if picture.is_empty() {
             return avatar::replace(cx, actor, None);
@@ -189,7 +190,7 @@ impl Users {
         if !blob.is_ok_and(|blob| blob.uploader == actor) {
             return Err(Error::new(
                 "unknown_picture",
-                "You have no such picture; upload it first.",
+                "You have no such picture. Upload it first.",
             ));
         }
         avatar::replace(cx, actor, Some(picture))

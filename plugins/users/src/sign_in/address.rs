@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::Nothing;
-use crate::sign_in::code::{self, CodeSent, Redeemed};
+use crate::sign_in::code::{self, CodeSent, Redemption};
 use crate::sign_in::identity;
 
-/// How a code gets to somebody.
+/// How a code is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Medium {
@@ -17,7 +17,7 @@ pub(crate) enum Medium {
     Phone,
 }
 
-/// An address of a form in which it is the same however it was written.
+/// A normalised address: lower case, without spaces and punctuation of phone numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) medium: Medium,
@@ -25,7 +25,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `ann@example.com` or `+41 44 123 45 67`.
+    /// Parses `ann@example.com` or `+41 44 123 45 67`.
     ///
     /// # Errors
     /// `bad_address`.
@@ -37,7 +37,7 @@ impl Address {
             email(text)
         };
         found.ok_or_else(|| {
-            let sentence = "An address is an e-mail address, or a phone number that begins with + and the country.";
+            let sentence = "Not an e-mail address, nor a phone number with + and the country code.";
             Error::new("bad_address", sentence)
         })
     }
@@ -79,129 +79,142 @@ fn email(text: &str) -> Option<Address> {
     })
 }
 
-/// Whose address it is.
+/// An address and the account that signs in with it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Owned {
+pub(crate) struct AddressOwner {
     address: String,
     pub(crate) actor: String,
     since_ms: u64,
 }
 
 table! {
-    Owned in "addresses", key (address: String);
+    AddressOwner in "addresses", key (address: String);
 
-    /// Addresses of somebody.
-    pub(crate) many ByActor in "actor", key (actor: String);
+    /// Addresses by account.
+    pub(crate) many AddressesByActor in "actor", key (actor: String);
 }
 
 record! {
-    /// An e-mail address or a phone number.
-    pub(crate) struct WhichAddress { pub(crate) address: String }
+    /// One e-mail address or phone number.
+    pub(crate) struct AddressParams { pub(crate) address: String }
 }
 record! {
-    /// A code, and the address that it was sent to.
-    pub(crate) struct Proof { address: String, code: String }
+    /// Parameters of `confirm_address`.
+    pub(crate) struct ConfirmAddressParams { address: String, code: String }
 }
 record! {
-    /// Whether the code was right, and how many more may be tried.
-    pub(crate) struct Proved { done: bool, attempts_left: u32 }
+    /// Result of `confirm_address`: `done` is true if the code was right.
+    pub(crate) struct ConfirmAddressResult { done: bool, attempts_left: u32 }
 }
 record! {
     /// An address that the caller signs in with.
-    pub(crate) struct OwnAddress { address: String, since_ms: u64 }
+    pub(crate) struct AddressInfo { address: String, since_ms: u64 }
 }
 record! {
     /// The addresses that the caller signs in with.
-    pub(crate) struct OwnAddresses { addresses: Vec<OwnAddress> }
+    pub(crate) struct AddressList { addresses: Vec<AddressInfo> }
 }
 
-/// Returns the actor whose address it is.
+/// Returns the actor who owns an address.
 pub(crate) fn owner(cx: &Context, address: &Address) -> Result<Option<String>, Error> {
-    let owned = cx.table::<Owned>().get(address.text.as_str())?;
+    let owned = cx.table::<AddressOwner>().get(address.text.as_str())?;
     Ok(owned.map(|owned| owned.actor))
 }
 
-/// Gives somebody an address.
+/// Assigns an address to an account.
 ///
 /// # Errors
 /// `address_taken`.
-pub(crate) fn give(cx: &Context, address: &Address, actor: &str) -> Result<(), Error> {
-    let owned = Owned {
+pub(crate) fn assign(cx: &Context, address: &Address, actor: &str) -> Result<(), Error> {
+    let owned = AddressOwner {
         address: address.text.clone(),
         actor: actor.to_owned(),
         since_ms: cx.now_ms(),
     };
-    match cx.table::<Owned>().insert(&owned) {
-        Err(TableError::Exists { .. }) => Err(Error::new("address_taken", "Somebody else signs in with this address.")),
+    match cx.table::<AddressOwner>().insert(&owned) {
+        Err(TableError::Exists { .. }) => Err(Error::new("address_taken", "Another account uses this address.")),
         done => Ok(done?),
     }
 }
 
+/// Returns the number of addresses of an account.
 pub(crate) fn count(cx: &Context, actor: &str) -> Result<usize, Error> {
-    Ok(cx.table::<Owned>().by(ByActor).scan(actor).count(usize::MAX)?)
+    Ok(cx
+        .table::<AddressOwner>()
+        .by(AddressesByActor)
+        .scan(actor)
+        .count(usize::MAX)?)
 }
 
-/// Takes all addresses from somebody.
-pub(crate) fn forget(cx: &Context, actor: &str) -> Result<(), Error> {
-    let table = cx.table::<Owned>();
-    for owned in table.by(ByActor).scan(actor) {
+/// Removes all addresses of an account.
+pub(crate) fn delete_all(cx: &Context, actor: &str) -> Result<(), Error> {
+    let table = cx.table::<AddressOwner>();
+    for owned in table.by(AddressesByActor).scan(actor) {
         table.remove(owned?.address)?;
     }
     Ok(())
 }
 
-/// Refuses to take the last way to sign in from somebody.
-pub(crate) fn check_ways(cx: &Context, actor: &str) -> Result<(), Error> {
-    let account = account::of_actor(cx, actor)?;
+/// Rejects the removal of an address or identity that is the only way to sign in.
+pub(crate) fn check_not_last_sign_in(cx: &Context, actor: &str) -> Result<(), Error> {
+    let account = account::find_by_actor(cx, actor)?;
     let has_password = account.is_some_and(|account| account.password.is_some());
     if has_password || count(cx, actor)? + identity::count(cx, actor)? > 1 {
         Ok(())
     } else {
         Err(Error::new(
             "last_way",
-            "It is your only way to sign in; set a password first.",
+            "This is your only way to sign in. Set a password first.",
         ))
     }
 }
 
 impl Users {
-    pub(crate) fn addresses(&self, cx: &Context, _params: Nothing) -> Result<OwnAddresses, Error> {
+    pub(crate) fn addresses(&self, cx: &Context, _params: Nothing) -> Result<AddressList, Error> {
         let mut addresses = Vec::new();
-        for owned in cx.table::<Owned>().by(ByActor).scan(cx.caller.actor.as_str()) {
+        for owned in cx
+            .table::<AddressOwner>()
+            .by(AddressesByActor)
+            .scan(cx.caller.actor.as_str())
+        {
             let owned = owned?;
-            addresses.push(OwnAddress {
+            addresses.push(AddressInfo {
                 address: owned.address,
                 since_ms: owned.since_ms,
             });
         }
-        Ok(OwnAddresses { addresses })
+        Ok(AddressList { addresses })
     }
 
-    pub(crate) fn add_address(&self, cx: &Context, params: WhichAddress) -> Result<CodeSent, Error> {
+    pub(crate) fn add_address(&self, cx: &Context, params: AddressParams) -> Result<CodeSent, Error> {
         let address = Address::parse(&params.address)?;
         let actor = cx.caller.actor.as_str();
         if owner(cx, &address)?.as_deref() == Some(actor) {
-            return Err(Error::new("already_yours", "You sign in with this address."));
+            return Err(Error::new("already_yours", "This address is already yours."));
         }
         if count(cx, actor)? >= self.settings.codes.addresses {
             return Err(Error::new(
                 "too_many_addresses",
-                "You have as many addresses as you can have.",
+                "Your account has reached the limit of addresses. Remove one first.",
             ));
         }
         let codes = &self.settings.codes;
-        code::pace(cx, &address.text, codes.of_address())?;
-        code::pace(cx, actor, codes.of_account())?;
-        // Also if it is another's: who does not own it is not to learn that.
+        code::record_send(cx, &address.text, codes.address_rate())?;
+        code::record_send(cx, actor, codes.account_rate())?;
+        // Also if another account owns it: only the owner of an address may learn that.
         let code = codes.issue(cx, actor, &address)?;
         codes.deliver(cx, &address, &code, true)
     }
 
-    pub(crate) fn confirm_address(&self, cx: &Context, params: Proof) -> Result<Proved, Error> {
+    pub(crate) fn confirm_address(
+        &self,
+        cx: &Context,
+        params: ConfirmAddressParams,
+    ) -> Result<ConfirmAddressResult, Error> {
         let address = Address::parse(&params.address)?;
         let actor = cx.caller.actor.as_str();
-        if let Redeemed::Wrong { attempts_left } = code::redeem(cx, actor, &address, &params.code)? {
-            return Ok(Proved {
+        if let Redemption::Wrong { attempts_left } = code::redeem(cx, actor, &address, &params.code)? {
+            return Ok(ConfirmAddressResult {
                 done: false,
                 attempts_left,
             });
@@ -209,24 +222,24 @@ impl Users {
         if count(cx, actor)? >= self.settings.codes.addresses {
             return Err(Error::new(
                 "too_many_addresses",
-                "You have as many addresses as you can have.",
+                "Your account has reached the limit of addresses. Remove one first.",
             ));
         }
-        give(cx, &address, actor)?;
-        Ok(Proved {
+        assign(cx, &address, actor)?;
+        Ok(ConfirmAddressResult {
             done: true,
             attempts_left: 0,
         })
     }
 
-    pub(crate) fn remove_address(&self, cx: &Context, params: WhichAddress) -> Result<Nothing, Error> {
+    pub(crate) fn remove_address(&self, cx: &Context, params: AddressParams) -> Result<Nothing, Error> {
         let address = Address::parse(&params.address)?;
         let actor = cx.caller.actor.as_str();
         if owner(cx, &address)?.as_deref() != Some(actor) {
-            return Err(Error::new("unknown_address", "You don't sign in with this address."));
+            return Err(Error::new("unknown_address", "Your account doesn't have this address."));
         }
-        check_ways(cx, actor)?;
-        cx.table::<Owned>().remove(address.text)?;
+        check_not_last_sign_in(cx, actor)?;
+        cx.table::<AddressOwner>().remove(address.text)?;
         Ok(Nothing {})
     }
 }
@@ -236,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_the_same_however_they_are_written() {
+    fn addresses_are_normalised() {
         let parsed = |text: &str| Address::parse(text).ok().map(|address| (address.medium, address.text));
         for (text, wanted) in [
             (

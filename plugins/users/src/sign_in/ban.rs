@@ -1,37 +1,38 @@
-//! People whom operators of the app shut out.
+//! Bans: operators keep accounts from signing in.
 //!
-//! `banned/ACTOR` holds why, until the ban ends.
+//! `banned/ACTOR` holds the reason until the ban ends.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::person::{Nothing, Whom, other, unknown};
+use crate::accounts::person::{Nothing, PersonParams, find_other, unknown_person};
 use crate::sign_in::session;
 
+/// Maximum length of a reason, in characters.
 const REASON_CHARS: usize = 200;
 
 record! {
-    /// Who is shut out, why, and until when.
-    pub(crate) struct Ban { actor: String, reason: Option<String>, until_ms: Option<u64> }
+    /// Parameters of `ban`. Without `until_ms` the ban doesn't end.
+    pub(crate) struct BanParams { actor: String, reason: Option<String>, until_ms: Option<u64> }
 }
 
 fn key(actor: &str) -> String {
     format!("banned/{actor}")
 }
 
-/// Refuses who is shut out.
+/// Rejects a banned account.
 ///
 /// # Errors
 /// `banned`, with the reason.
 pub(crate) fn check(cx: &Context, actor: &str) -> Result<(), Error> {
     match cx.kv().get(key(actor))? {
         None => Ok(()),
-        Some(reason) if reason.is_empty() => Err(Error::new("banned", "You are shut out.")),
+        Some(reason) if reason.is_empty() => Err(Error::new("banned", "You are banned.")),
         Some(reason) => {
             let reason = String::from_utf8_lossy(&reason);
-            Err(Error::new("banned", format!("You are shut out: {reason}")))
+            Err(Error::new("banned", format!("You are banned: {reason}")))
         }
     }
 }
@@ -45,15 +46,15 @@ impl Users {
         if self.is_operator(&cx.caller.actor) {
             Ok(())
         } else {
-            Err(Error::new("not_operator", "Only operators may do that."))
+            Err(Error::new("not_operator", "Only operators can do this."))
         }
     }
 
-    pub(crate) fn ban(&self, cx: &Context, params: Ban) -> Result<Nothing, Error> {
+    pub(crate) fn ban(&self, cx: &Context, params: BanParams) -> Result<Nothing, Error> {
         self.check_operator(cx)?;
-        let account = other(cx, &params.actor)?;
+        let account = find_other(cx, &params.actor)?;
         if self.is_operator(&account.actor) {
-            return Err(Error::new("is_operator", "Operators don't shut each other out."));
+            return Err(Error::new("is_operator", "Operators can't ban each other."));
         }
         let reason = params.reason.unwrap_or_default().trim().to_owned();
         if reason.chars().count() > REASON_CHARS || reason.chars().any(char::is_control) {
@@ -61,19 +62,19 @@ impl Users {
         }
         let until_ms = params.until_ms.unwrap_or(u64::MAX);
         if until_ms <= cx.now_ms() {
-            return Err(Error::new("bad_time", "That time is over."));
+            return Err(Error::new("bad_time", "`until_ms` is in the past."));
         }
         cx.kv().set_until(key(&account.actor), &reason, until_ms)?;
-        session::end_others(cx, &account.actor, "")?;
+        session::end_other_logins(cx, &account.actor, "")?;
         cx.sessions().end(&account.actor, None);
         let payload = json!({ "actor": account.actor, "by": cx.caller.actor, "reason": reason });
         cx.events().publish("banned", &payload)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn unban(&self, cx: &Context, params: Whom) -> Result<Nothing, Error> {
+    pub(crate) fn unban(&self, cx: &Context, params: PersonParams) -> Result<Nothing, Error> {
         self.check_operator(cx)?;
-        account::of_actor(cx, &params.actor)?.ok_or_else(unknown)?;
+        account::find_by_actor(cx, &params.actor)?.ok_or_else(unknown_person)?;
         cx.kv().delete(key(&params.actor))?;
         let payload = json!({ "actor": params.actor, "by": cx.caller.actor });
         cx.events().publish("unbanned", &payload)?;

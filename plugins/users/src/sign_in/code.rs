@@ -1,37 +1,40 @@
-//! Codes of six digits that are sent to an address, to sign in or to prove that it is one's own.
+//! Codes of six digits that are sent to an address, to sign in or to prove that one owns it.
 //!
-//! `code/PURPOSE/ADDRESS` holds what is kept of a code until it expires; `codes/WHO` the times of the codes of the last hour.
+//! `code/PURPOSE/ADDRESS` holds the challenge of a code until it expires. `codes/WHO` holds the times of the codes of the last
+//! hour, of an address or an account.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Users;
 use crate::accounts::account::{self, Account, DisplayName};
-use crate::error::bad;
-use crate::secret::{digest, hex, same};
-use crate::sign_in::address::{self, Address, Medium, WhichAddress};
-use crate::sign_in::gateway::{self, Delivery, Gateway};
-use crate::sign_in::session::Session;
+use crate::error::invalid_configuration;
+use crate::secret::{constant_time_eq, digest, hex};
+use crate::sign_in::address::{self, Address, AddressParams, Medium};
+use crate::sign_in::gateway::{self, CodeDelivery, Gateway};
+use crate::sign_in::session::NewSession;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
-/// The purpose of codes that somebody signs in with; other purposes are actors.
+/// The purpose of codes that sign in. Any other purpose is the id of the actor who adds the address.
 const SIGN_IN: &str = "sign_in";
 
-/// What there is to set about codes.
+/// The configuration of codes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Codes {
-    /// Whether an unknown address gets an account.
+pub(crate) struct CodeSettings {
+    /// True creates an account for an unknown address.
     register: bool,
+    /// Lifetime of a code, in minutes.
     minutes: u64,
+    /// Maximum number of wrong codes, after which the right one is rejected as well.
     attempts: u32,
-    /// How soon after a code the next one is sent to an address.
+    /// Least time between two codes to one address, in seconds.
     interval_s: u64,
-    /// Codes to one address.
+    /// Maximum number of codes per hour to one address.
     per_hour: usize,
-    /// Codes to all addresses of one account.
+    /// Maximum number of codes per hour to all addresses of one account.
     per_hour_account: usize,
-    /// Addresses of one account.
+    /// Maximum number of addresses of one account.
     pub(crate) addresses: usize,
     pub(crate) subject: String,
     pub(crate) text: String,
@@ -39,7 +42,7 @@ pub(crate) struct Codes {
     pub(crate) phone: Option<Gateway>,
 }
 
-impl Default for Codes {
+impl Default for CodeSettings {
     fn default() -> Self {
         Self {
             register: true,
@@ -57,14 +60,14 @@ impl Default for Codes {
     }
 }
 
-/// How often codes are sent.
+/// How often codes may be sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
+pub(crate) struct CodeRate {
     interval_ms: u64,
     per_hour: usize,
 }
 
-/// What is kept of a code.
+/// The stored form of a code.
 #[derive(Debug, Serialize, Deserialize)]
 struct Challenge {
     salt: String,
@@ -73,20 +76,20 @@ struct Challenge {
     attempts_left: u32,
 }
 
-/// What a code was good for.
+/// The result of redeeming a code.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Redeemed {
+pub(crate) enum Redemption {
     Right,
     Wrong { attempts_left: u32 },
 }
 
 record! {
-    /// A code is on its way, if there is somebody to send it to.
+    /// Result of `request_code` and `add_address`; the same whether or not a code is really sent.
     pub(crate) struct CodeSent { sent_by: String, expires_ms: u64, again_ms: u64 }
 }
 record! {
-    /// A code, where it was sent, and what a new account is to be called.
-    pub(crate) struct SignIn {
+    /// Parameters of `sign_in`; `name` and `display_name` are for a new account.
+    pub(crate) struct SignInParams {
         address: String,
         code: String,
         name: Option<String>,
@@ -95,13 +98,13 @@ record! {
     }
 }
 record! {
-    /// A login if the code was right, and otherwise how many more may be tried.
-    pub(crate) struct SignedIn { session: Option<Session>, registered: bool, attempts_left: u32 }
+    /// Result of `sign_in`: a login if the code was right, else the number of attempts left.
+    pub(crate) struct SignInResult { session: Option<NewSession>, registered: bool, attempts_left: u32 }
 }
 
-impl Rate {
-    /// Takes a further code at a time, or says how long to wait.
-    fn take(self, sent_ms: &mut Vec<u64>, now_ms: u64) -> Result<(), u64> {
+impl CodeRate {
+    /// Records a code that is sent now, or returns how many milliseconds to wait.
+    fn acquire(self, sent_ms: &mut Vec<u64>, now_ms: u64) -> Result<(), u64> {
         sent_ms.retain(|at| at.saturating_add(HOUR_MS) > now_ms);
         let last = sent_ms.last().map_or(0, |at| at.saturating_add(self.interval_ms));
         let full = sent_ms
@@ -132,13 +135,13 @@ impl Challenge {
         }
     }
 
-    /// Tries a code, which takes one attempt.
-    fn is(&mut self, code: &str) -> bool {
+    /// Consumes one attempt, and returns true if the code is right.
+    fn attempt(&mut self, code: &str) -> bool {
         let Some(left) = self.attempts_left.checked_sub(1) else {
             return false;
         };
         self.attempts_left = left;
-        same(Self::hash(&self.salt, code).as_bytes(), self.hash.as_bytes())
+        constant_time_eq(Self::hash(&self.salt, code).as_bytes(), self.hash.as_bytes())
     }
 
     fn save(&self, cx: &Context, key: &str) -> Result<(), Error> {
@@ -150,60 +153,63 @@ fn key(purpose: &str, address: &Address) -> String {
     format!("code/{purpose}/{}", address.text)
 }
 
-/// Takes a further code for an address or an account.
+/// Records a further code for an address or an account.
 ///
 /// # Errors
-/// `too_many_codes`, which a retry helps.
-pub(crate) fn pace(cx: &Context, who: &str, rate: Rate) -> Result<(), Error> {
+/// `too_many_codes`, retryable, if the rate is exceeded.
+pub(crate) fn record_send(cx: &Context, who: &str, rate: CodeRate) -> Result<(), Error> {
     let key = format!("codes/{who}");
     let mut sent_ms: Vec<u64> = cx.kv().get_json(&key)?.unwrap_or_default();
     let now_ms = cx.now_ms();
-    rate.take(&mut sent_ms, now_ms).map_err(|left_ms| {
-        let sentence = format!("Too many codes; try again in {} seconds.", left_ms.div_ceil(1_000));
+    rate.acquire(&mut sent_ms, now_ms).map_err(|left_ms| {
+        let sentence = format!("Too many codes. Try again in {} seconds.", left_ms.div_ceil(1_000));
         Error::new("too_many_codes", sentence).retryable()
     })?;
     Ok(cx.kv().set_json_until(key, &sent_ms, now_ms.saturating_add(HOUR_MS))?)
 }
 
-/// Tries a code. A right one is used up; a wrong one takes an attempt, and so must be no error, which would give it back.
-pub(crate) fn redeem(cx: &Context, purpose: &str, address: &Address, code: &str) -> Result<Redeemed, Error> {
+/// Redeems a code. The right one is deleted. A wrong one consumes an attempt, and isn't an error, since an error would roll
+/// back the attempt.
+pub(crate) fn redeem(cx: &Context, purpose: &str, address: &Address, code: &str) -> Result<Redemption, Error> {
     let key = key(purpose, address);
     let Some(mut challenge) = cx.kv().get_json::<Challenge>(&key)? else {
-        return Ok(Redeemed::Wrong { attempts_left: 0 });
+        return Ok(Redemption::Wrong { attempts_left: 0 });
     };
-    if challenge.is(code.trim()) {
+    if challenge.attempt(code.trim()) {
         cx.kv().delete(key)?;
-        return Ok(Redeemed::Right);
+        return Ok(Redemption::Right);
     }
     challenge.save(cx, &key)?;
-    Ok(Redeemed::Wrong {
+    Ok(Redemption::Wrong {
         attempts_left: challenge.attempts_left,
     })
 }
 
-impl Codes {
+impl CodeSettings {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.attempts == 0 || self.attempts > 20 {
-            return Err(bad("codes: 1 to 20 attempts"));
+            return Err(invalid_configuration("codes: attempts must be 1 to 20"));
         }
         if self.minutes == 0 || self.per_hour == 0 || self.per_hour_account == 0 {
-            return Err(bad("codes: minutes, per_hour and per_hour_account are 1 at least"));
+            return Err(invalid_configuration(
+                "codes: minutes, per_hour and per_hour_account must be 1 or more",
+            ));
         }
         if !self.text.contains("{code}") {
-            return Err(bad("codes: the text has no {code}"));
+            return Err(invalid_configuration("codes: text must contain {code}"));
         }
         self.email.iter().chain(&self.phone).try_for_each(Gateway::check)
     }
 
-    pub(crate) fn of_address(&self) -> Rate {
-        Rate {
+    pub(crate) fn address_rate(&self) -> CodeRate {
+        CodeRate {
             interval_ms: self.interval_s.saturating_mul(1_000),
             per_hour: self.per_hour,
         }
     }
 
-    pub(crate) fn of_account(&self) -> Rate {
-        Rate {
+    pub(crate) fn account_rate(&self) -> CodeRate {
+        CodeRate {
             interval_ms: 0,
             per_hour: self.per_hour_account,
         }
@@ -216,7 +222,7 @@ impl Codes {
         }
     }
 
-    /// Draws a code, which takes the place of an earlier one.
+    /// Creates a random code, which replaces an earlier one for this purpose and address.
     pub(crate) fn issue(&self, cx: &Context, purpose: &str, address: &Address) -> Result<String, Error> {
         let code = format!("{:06}", u64::from_le_bytes(cx.random()) % 1_000_000);
         let expires_ms = cx.now_ms().saturating_add(self.minutes.saturating_mul(60_000));
@@ -224,7 +230,8 @@ impl Codes {
         Ok(code)
     }
 
-    /// Sends a code. If it is not wanted, all looks the same from outside.
+    /// Sends a code by the gateway, or logs it if there is none. With `is_wanted` false the result is the same, but nothing is
+    /// sent.
     pub(crate) fn deliver(
         &self,
         cx: &Context,
@@ -235,7 +242,7 @@ impl Codes {
         let expires_ms = cx.now_ms().saturating_add(self.minutes.saturating_mul(60_000));
         let has_gateway = self.gateway(address.medium).is_some();
         if has_gateway {
-            let delivery = Delivery {
+            let delivery = CodeDelivery {
                 address: address.clone(),
                 code: code.to_owned(),
                 minutes: self.minutes,
@@ -244,7 +251,10 @@ impl Codes {
             };
             cx.jobs().add(gateway::JOB, &delivery)?;
         } else if is_wanted {
-            cx.log().info(&format!("the code for {} is {code}", address.text));
+            cx.log().info(&format!(
+                "no gateway is configured: the code for {} is {code}",
+                address.text
+            ));
         }
         Ok(CodeSent {
             sent_by: if has_gateway { "gateway" } else { "log" }.to_owned(),
@@ -253,43 +263,43 @@ impl Codes {
         })
     }
 
-    /// Does the job of sending a code.
+    /// Runs the job that sends a code.
     pub(crate) fn send(&self, cx: &Context, job: &Job) -> Result<(), Error> {
-        let delivery: Delivery = job.payload_as()?;
+        let delivery: CodeDelivery = job.payload_as()?;
         match self.gateway(delivery.address.medium) {
             Some(gateway) => gateway.send(cx, &delivery, (&self.subject, &self.text), &job.id),
-            // It was there when the job was made.
+            // The configuration changed after the job was added.
             None => Err(Error::new(
                 "no_gateway",
-                "There is no gateway for this kind of address.",
+                "No gateway is configured for this kind of address.",
             )),
         }
     }
 }
 
 impl Users {
-    pub(crate) fn request_code(&self, cx: &Context, params: WhichAddress) -> Result<CodeSent, Error> {
+    pub(crate) fn request_code(&self, cx: &Context, params: AddressParams) -> Result<CodeSent, Error> {
         let address = Address::parse(&params.address)?;
         let codes = &self.settings.codes;
-        self.strangers.step(&cx.caller.app, cx.now_ms())?;
-        pace(cx, &address.text, codes.of_address())?;
+        self.anonymous_rate.acquire(&cx.caller.app, cx.now_ms())?;
+        record_send(cx, &address.text, codes.address_rate())?;
         let is_wanted = match address::owner(cx, &address)? {
-            // That an account got too many is silent: it would tell which addresses belong together.
-            Some(actor) => pace(cx, &actor, codes.of_account()).is_ok(),
+            // Silent if the account exceeds its rate: an error would reveal which addresses share an account.
+            Some(actor) => record_send(cx, &actor, codes.account_rate()).is_ok(),
             None => codes.register,
         };
         let code = codes.issue(cx, SIGN_IN, &address)?;
         codes.deliver(cx, &address, &code, is_wanted)
     }
 
-    pub(crate) fn sign_in(&self, cx: &Context, params: SignIn) -> Result<SignedIn, Error> {
+    pub(crate) fn sign_in(&self, cx: &Context, params: SignInParams) -> Result<SignInResult, Error> {
         let address = Address::parse(&params.address)?;
-        let wrong = |attempts_left| SignedIn {
+        let wrong = |attempts_left| SignInResult {
             session: None,
             registered: false,
             attempts_left,
         };
-        if let Redeemed::Wrong { attempts_left } = redeem(cx, SIGN_IN, &address, &params.code)? {
+        if let Redemption::Wrong { attempts_left } = redeem(cx, SIGN_IN, &address, &params.code)? {
             return Ok(wrong(attempts_left));
         }
         let owner = address::owner(cx, &address)?;
@@ -304,12 +314,12 @@ impl Users {
                 };
                 let display_name = DisplayName::parse(params.display_name.as_deref().unwrap_or(&name))?;
                 let actor = Account::create(cx, &name, display_name, None)?.actor;
-                address::give(cx, &address, &actor)?;
+                address::assign(cx, &address, &actor)?;
                 actor
             }
         };
-        Ok(SignedIn {
-            session: Some(self.log_in(cx, actor, params.device.as_deref())?),
+        Ok(SignInResult {
+            session: Some(self.start_session(cx, actor, params.device.as_deref())?),
             registered,
             attempts_left: 0,
         })
@@ -321,18 +331,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_have_a_pause_and_a_number_in_an_hour() {
-        let rate = Rate {
+    fn codes_have_a_least_interval_and_an_hourly_limit() {
+        let rate = CodeRate {
             interval_ms: 30_000,
             per_hour: 3,
         };
         let mut sent = Vec::new();
-        assert_eq!(rate.take(&mut sent, 0), Ok(()));
-        assert_eq!(rate.take(&mut sent, 29_999), Err(1));
-        assert_eq!(rate.take(&mut sent, 30_000), Ok(()));
-        assert_eq!(rate.take(&mut sent, 60_000), Ok(()));
-        assert_eq!(rate.take(&mut sent, 90_000), Err(HOUR_MS - 90_000));
-        assert_eq!(rate.take(&mut sent, HOUR_MS), Ok(()));
+        assert_eq!(rate.acquire(&mut sent, 0), Ok(()));
+        assert_eq!(rate.acquire(&mut sent, 29_999), Err(1));
+        assert_eq!(rate.acquire(&mut sent, 30_000), Ok(()));
+        assert_eq!(rate.acquire(&mut sent, 60_000), Ok(()));
+        assert_eq!(rate.acquire(&mut sent, 90_000), Err(HOUR_MS - 90_000));
+        assert_eq!(rate.acquire(&mut sent, HOUR_MS), Ok(()));
         assert_eq!(sent.len(), 3);
     }
 }

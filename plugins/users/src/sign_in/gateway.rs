@@ -1,4 +1,4 @@
-//! HTTP gateways that send e-mails and text messages.
+//! HTTP gateways that deliver codes by e-mail and text message.
 
 use std::collections::BTreeMap;
 
@@ -6,55 +6,55 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::bad;
+use crate::error::invalid_configuration;
 use crate::sign_in::address::Address;
 
 /// The name of the job.
 pub(crate) const JOB: &str = "send_code";
 
-/// A server that sends what it is told in a POST.
+/// A server that delivers messages which it receives as HTTP POST requests.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gateway {
     url: String,
-    /// `{secret:NAME}` in a value is a secret of the operator's.
+    /// `{secret:NAME}` in a value stands for a secret of the plugin.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Any JSON; in its texts stand `{address}`, `{code}`, `{text}`, `{subject}` and `{minutes}`.
-    #[serde(default = "generic")]
+    /// Any JSON. Its strings may contain `{address}`, `{code}`, `{text}`, `{subject}` and `{minutes}`.
+    #[serde(default = "default_body")]
     body: Value,
-    /// Whether the body goes as a form instead of JSON; it is then an object of texts.
+    /// True sends the body as a form instead of JSON; it must then be an object of strings.
     #[serde(default)]
     form: bool,
 }
 
-/// What a code is sent to, and how long it is worth sending.
+/// The payload of the job: a code, its address and its end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Delivery {
+pub(crate) struct CodeDelivery {
     pub(crate) address: Address,
     pub(crate) code: String,
     pub(crate) minutes: u64,
     pub(crate) expires_ms: u64,
-    /// If not, nothing is sent: the job is there so that all looks the same.
+    /// False sends nothing: the job exists so that callers can't tell the difference.
     pub(crate) is_wanted: bool,
 }
 
-fn generic() -> Value {
+fn default_body() -> Value {
     json!({ "to": "{address}", "subject": "{subject}", "text": "{text}" })
 }
 
-/// Fills in what stands in braces. What is filled in is not looked at again.
-fn filled(template: &str, values: &[(&str, &str)]) -> String {
+/// Replaces the names in braces by their values, once: values are not expanded again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = String::new();
     let mut rest = template;
     while let Some(start) = rest.find('{') {
         let (before, behind) = rest.split_at(start);
         text.push_str(before);
-        let known = values.iter().find_map(|(name, value)| {
+        let found = values.iter().find_map(|(name, value)| {
             let behind = behind[1..].strip_prefix(name)?.strip_prefix('}')?;
             Some((*value, behind))
         });
-        (rest, text) = match known {
+        (rest, text) = match found {
             Some((value, behind)) => (behind, text + value),
             None => (&behind[1..], text + "{"),
         };
@@ -62,15 +62,15 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
     text + rest
 }
 
-/// Fills in the texts of a JSON value: as values, so that nothing breaks out of its quotes.
-fn filled_value(value: &Value, values: &[(&str, &str)]) -> Value {
+/// Fills the strings of a JSON value. It works on values, so nothing can break out of its quotes.
+fn fill_value(value: &Value, values: &[(&str, &str)]) -> Value {
     match value {
-        Value::String(text) => Value::String(filled(text, values)),
-        Value::Array(list) => list.iter().map(|value| filled_value(value, values)).collect(),
+        Value::String(text) => Value::String(fill(text, values)),
+        Value::Array(list) => list.iter().map(|value| fill_value(value, values)).collect(),
         Value::Object(object) => {
             let members = object
                 .iter()
-                .map(|(key, value)| (key.clone(), filled_value(value, values)));
+                .map(|(key, value)| (key.clone(), fill_value(value, values)));
             Value::Object(members.collect())
         }
         other => other.clone(),
@@ -107,23 +107,27 @@ pub(crate) fn percent(text: &str) -> String {
 impl Gateway {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
-            return Err(bad("codes: the url of a gateway begins with https:// or http://"));
+            return Err(invalid_configuration(
+                "codes: the url of a gateway must begin with https:// or http://",
+            ));
         }
         let is_text = |body: &serde_json::Map<String, Value>| body.values().all(Value::is_string);
         if self.form && !self.body.as_object().is_some_and(is_text) {
-            return Err(bad("codes: the body of a form is a table of texts"));
+            return Err(invalid_configuration(
+                "codes: with form = true, body must be a table of strings",
+            ));
         }
         Ok(())
     }
 
-    /// Sends a code. `id` is the same for all attempts.
+    /// Sends a code, unless it has expired or isn't wanted. `id` is the idempotency key, the same for all attempts.
     ///
     /// # Errors
-    /// What the gateway answers; a retry helps if it is its fault.
+    /// `gateway` with the status; retryable for 408, 425, 429 and 5xx.
     pub(crate) fn send(
         &self,
         cx: &Context,
-        delivery: &Delivery,
+        delivery: &CodeDelivery,
         (subject, text): (&str, &str),
         id: &str,
     ) -> Result<(), Error> {
@@ -131,8 +135,8 @@ impl Gateway {
             return Ok(());
         }
         let minutes = delivery.minutes.to_string();
-        let short = [("code", delivery.code.as_str()), ("minutes", minutes.as_str())];
-        let (subject, text) = (filled(subject, &short), filled(text, &short));
+        let code_values = [("code", delivery.code.as_str()), ("minutes", minutes.as_str())];
+        let (subject, text) = (fill(subject, &code_values), fill(text, &code_values));
         let values = [
             ("address", delivery.address.text.as_str()),
             ("code", delivery.code.as_str()),
@@ -140,7 +144,7 @@ impl Gateway {
             ("subject", subject.as_str()),
             ("text", text.as_str()),
         ];
-        let body = filled_value(&self.body, &values);
+        let body = fill_value(&self.body, &values);
         let mut request = if self.form {
             let pairs = body.as_object().into_iter().flatten();
             let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
@@ -152,30 +156,30 @@ impl Gateway {
         } else {
             FetchRequest::post_json(self.url.as_str(), &body)
         };
-        // A redirect would lead the code elsewhere.
+        // A redirect could send the code to another server.
         request.follow = false;
         request = request.header("idempotency-key", id);
         for (name, value) in &self.headers {
-            request = request.header(name, with_secrets(cx, value)?);
+            request = request.header(name, fill_secrets(cx, value)?);
         }
         let response = cx.fetch(&request)?;
         match response.status {
             200..300 => Ok(()),
-            status @ (408 | 425 | 429 | 500..) => Err(refused(status).retryable()),
-            status => Err(refused(status)),
+            status @ (408 | 425 | 429 | 500..) => Err(gateway_error(status).retryable()),
+            status => Err(gateway_error(status)),
         }
     }
 }
 
-fn refused(status: u16) -> Error {
-    Error::new("gateway", format!("the gateway answered with status {status}"))
+fn gateway_error(status: u16) -> Error {
+    Error::new("gateway", format!("the gateway responded with status {status}"))
 }
 
-/// Puts secrets in the place of `{secret:NAME}`.
-fn with_secrets(cx: &Context, value: &str) -> Result<String, Error> {
+/// Replaces `{secret:NAME}` by the secret.
+fn fill_secrets(cx: &Context, value: &str) -> Result<String, Error> {
     let mut names = value.split("{secret:").skip(1).filter_map(|rest| rest.split_once('}'));
     let secrets = names.try_fold(Vec::new(), |mut found, (name, _)| {
-        let missing = || Error::new("no_secret", format!("there is no secret {name:?}"));
+        let missing = || Error::new("no_secret", format!("the secret {name:?} is not configured"));
         found.push((format!("secret:{name}"), cx.secret(name).ok_or_else(missing)?));
         Ok::<_, Error>(found)
     })?;
@@ -183,7 +187,7 @@ fn with_secrets(cx: &Context, value: &str) -> Result<String, Error> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    Ok(filled(value, &pairs))
+    Ok(fill(value, &pairs))
 }
 
 #[cfg(test)]
@@ -191,10 +195,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_filled_in_is_text_and_nothing_else() {
+    fn filled_values_are_neither_expanded_again_nor_break_out() {
         let values = [("a", "\"{b}\\"), ("b", "no")];
-        assert_eq!(filled("{a} {b} {c} {a", &values), "\"{b}\\ no {c} {a");
-        let body = filled_value(&json!({"x": ["{a}", 7], "{b}": true}), &values);
+        assert_eq!(fill("{a} {b} {c} {a", &values), "\"{b}\\ no {c} {a");
+        let body = fill_value(&json!({"x": ["{a}", 7], "{b}": true}), &values);
         assert_eq!(body, json!({"x": ["\"{b}\\", 7], "{b}": true}));
         assert_eq!(form([("to", "+41 a&b=c"), ("ü", "~")]), "to=%2B41%20a%26b%3Dc&%C3%BC=~");
     }

@@ -1,107 +1,119 @@
-//! Accounts of third parties that people sign in with.
+//! Identities: accounts at identity providers that people sign in with.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Users;
 use crate::accounts::person::Nothing;
-use crate::sign_in::address::check_ways;
+use crate::sign_in::address::check_not_last_sign_in;
 
-/// Whose account of a third party it is.
+/// An identity and the account that signs in with it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Linked {
+pub(crate) struct LinkedIdentity {
     issuer: String,
     subject: String,
     actor: String,
-    /// The provider in the configuration.
+    /// The id of the provider in the configuration.
     provider: String,
     since_ms: u64,
 }
 
 table! {
-    Linked in "identities", key (issuer: String, subject: String);
+    LinkedIdentity in "identities", key (issuer: String, subject: String);
 
-    /// Identities of somebody.
-    pub(crate) many ByActor in "actor", key (actor: String);
+    /// Identities by account.
+    pub(crate) many IdentitiesByActor in "actor", key (actor: String);
 }
 
 record! {
-    /// An account of a third party.
-    pub(crate) struct Identified { provider: String, subject: String, since_ms: u64 }
+    /// An identity of the caller.
+    pub(crate) struct IdentityInfo { provider: String, subject: String, since_ms: u64 }
 }
 record! {
-    /// Accounts of third parties that the caller signs in with.
-    pub(crate) struct Identities { identities: Vec<Identified> }
+    /// The identities of the caller.
+    pub(crate) struct IdentityList { identities: Vec<IdentityInfo> }
 }
 record! {
-    /// One of them.
-    pub(crate) struct WhichIdentity { provider: String, subject: String }
+    /// One identity.
+    pub(crate) struct IdentityParams { provider: String, subject: String }
 }
 
-/// Returns the actor who signs in with an account of a third party.
+/// Returns the actor who owns an identity.
 pub(crate) fn owner(cx: &Context, issuer: &str, subject: &str) -> Result<Option<String>, Error> {
-    Ok(cx.table::<Linked>().get((issuer, subject))?.map(|linked| linked.actor))
+    Ok(cx
+        .table::<LinkedIdentity>()
+        .get((issuer, subject))?
+        .map(|linked| linked.actor))
 }
 
-/// Lets somebody sign in with an account of a third party.
+/// Links an identity to an account.
 ///
 /// # Errors
 /// `identity_taken`.
 pub(crate) fn link(cx: &Context, provider: &str, issuer: &str, subject: &str, actor: &str) -> Result<(), Error> {
-    let linked = Linked {
+    let linked = LinkedIdentity {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
         actor: actor.to_owned(),
         provider: provider.to_owned(),
         since_ms: cx.now_ms(),
     };
-    match cx.table::<Linked>().insert(&linked) {
-        Err(TableError::Exists { .. }) => Err(Error::new(
-            "identity_taken",
-            "Somebody else signs in with this account.",
-        )),
+    match cx.table::<LinkedIdentity>().insert(&linked) {
+        Err(TableError::Exists { .. }) => Err(Error::new("identity_taken", "Another account uses this identity.")),
         done => Ok(done?),
     }
 }
 
+/// Returns the number of identities of an account.
 pub(crate) fn count(cx: &Context, actor: &str) -> Result<usize, Error> {
-    Ok(cx.table::<Linked>().by(ByActor).scan(actor).count(usize::MAX)?)
+    Ok(cx
+        .table::<LinkedIdentity>()
+        .by(IdentitiesByActor)
+        .scan(actor)
+        .count(usize::MAX)?)
 }
 
-/// Takes all identities from somebody.
-pub(crate) fn forget(cx: &Context, actor: &str) -> Result<(), Error> {
-    let table = cx.table::<Linked>();
-    for linked in table.by(ByActor).scan(actor) {
+/// Removes all identities of an account.
+pub(crate) fn delete_all(cx: &Context, actor: &str) -> Result<(), Error> {
+    let table = cx.table::<LinkedIdentity>();
+    for linked in table.by(IdentitiesByActor).scan(actor) {
         table.remove(linked?.key())?;
     }
     Ok(())
 }
 
 impl Users {
-    pub(crate) fn identities(&self, cx: &Context, _params: Nothing) -> Result<Identities, Error> {
+    pub(crate) fn identities(&self, cx: &Context, _params: Nothing) -> Result<IdentityList, Error> {
         let mut identities = Vec::new();
-        for linked in cx.table::<Linked>().by(ByActor).scan(cx.caller.actor.as_str()) {
+        for linked in cx
+            .table::<LinkedIdentity>()
+            .by(IdentitiesByActor)
+            .scan(cx.caller.actor.as_str())
+        {
             let linked = linked?;
-            identities.push(Identified {
+            identities.push(IdentityInfo {
                 provider: linked.provider,
                 subject: linked.subject,
                 since_ms: linked.since_ms,
             });
         }
-        Ok(Identities { identities })
+        Ok(IdentityList { identities })
     }
 
-    pub(crate) fn remove_identity(&self, cx: &Context, params: WhichIdentity) -> Result<Nothing, Error> {
+    pub(crate) fn remove_identity(&self, cx: &Context, params: IdentityParams) -> Result<Nothing, Error> {
         let actor = cx.caller.actor.as_str();
-        let table = cx.table::<Linked>();
-        for linked in table.by(ByActor).scan(actor) {
+        let table = cx.table::<LinkedIdentity>();
+        for linked in table.by(IdentitiesByActor).scan(actor) {
             let linked = linked?;
             if linked.provider == params.provider && linked.subject == params.subject {
-                check_ways(cx, actor)?;
+                check_not_last_sign_in(cx, actor)?;
                 table.remove(linked.key())?;
                 return Ok(Nothing {});
             }
         }
-        Err(Error::new("unknown_identity", "You don't sign in with this account."))
+        Err(Error::new(
+            "unknown_identity",
+            "Your account doesn't have this identity.",
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! Signing in: passwords, codes, third parties, sessions and tokens, bans. Imports `accounts` alone.
+//! Signing in: passwords, codes, identity providers, sessions, tokens, bans. Imports `accounts`, but not `social`.
 
 pub(crate) mod address;
 pub(crate) mod ban;

@@ -1,6 +1,6 @@
-//! The logins of an account: where it is signed in, since when, and until when.
+//! The logins of an account, which clients see as sessions.
 //!
-//! `login/ACTOR/ID` holds a login.
+//! `login/ACTOR/ID` holds a login until it expires.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,27 +12,28 @@ use crate::accounts::person::Nothing;
 use crate::prefix_scan;
 use crate::secret::hex;
 use crate::sign_in::ban;
-use crate::sign_in::token::{self, Login};
+use crate::sign_in::token::{self, TokenLogin};
 
+/// Maximum length of the name of a device, in characters.
 const DEVICE_CHARS: usize = 64;
 
-/// A login as it is kept for its owner.
+/// A stored login, found by its owner.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    /// The key of the token.
+struct StoredLogin {
+    /// The key of the token's record.
     token: String,
     created_ms: u64,
     expires_ms: u64,
-    /// As the client called it when it signed in; may be empty.
+    /// The name that the client gave when it signed in; may be empty.
     device: String,
 }
 
 record! {
-    /// A login: what to connect with, and until when.
-    pub(crate) struct Session { pub(crate) actor: String, pub(crate) token: String, pub(crate) expires_ms: u64 }
+    /// A new login: the token for connecting, and its end.
+    pub(crate) struct NewSession { pub(crate) actor: String, pub(crate) token: String, pub(crate) expires_ms: u64 }
 }
 record! {
-    /// Where an account is signed in.
+    /// A login of the caller.
     pub(crate) struct SessionInfo {
         id: String,
         device: String,
@@ -43,28 +44,29 @@ record! {
     }
 }
 record! {
-    /// Where an account is signed in, the newest login first.
-    pub(crate) struct Sessions { sessions: Vec<SessionInfo> }
+    /// The logins of the caller, the newest first.
+    pub(crate) struct SessionList { sessions: Vec<SessionInfo> }
 }
 record! {
-    /// One of the logins.
-    pub(crate) struct WhichSession { id: String }
+    /// One login.
+    pub(crate) struct SessionParams { id: String }
 }
 
 fn login_key(actor: &str, id: &str) -> String {
     format!("login/{actor}/{id}")
 }
 
-fn logins(cx: &Context, actor: &str) -> Result<Vec<(String, Kept)>, Error> {
-    let mut logins = prefix_scan::read::<Kept>(cx, &format!("login/{actor}/"))?;
+/// Returns the logins of an account with their ids, the newest first.
+fn logins(cx: &Context, actor: &str) -> Result<Vec<(String, StoredLogin)>, Error> {
+    let mut logins = prefix_scan::read::<StoredLogin>(cx, &format!("login/{actor}/"))?;
     logins.sort_by_key(|(_, login)| std::cmp::Reverse(login.created_ms));
     Ok(logins)
 }
 
-/// Notes that the caller is there, if that was not noted for some time.
-pub(crate) fn saw(cx: &Context, every_minutes: u64) -> Result<(), Error> {
+/// Updates the last use of the caller's login, unless it was updated less than `every_minutes` ago on the same device.
+pub(crate) fn touch(cx: &Context, every_minutes: u64) -> Result<(), Error> {
     let (caller, now_ms) = (&cx.caller, cx.now_ms());
-    // Not every sign-in is one of this plugin.
+    // Another plugin may have authenticated this caller.
     if caller.credential.is_empty() {
         return Ok(());
     }
@@ -75,8 +77,10 @@ pub(crate) fn saw(cx: &Context, every_minutes: u64) -> Result<(), Error> {
     {
         return Ok(());
     }
-    // A login that ended is not to come back.
-    let login = cx.kv().get_json::<Kept>(login_key(&caller.actor, &caller.credential))?;
+    // A login that has ended must not be written again.
+    let login = cx
+        .kv()
+        .get_json::<StoredLogin>(login_key(&caller.actor, &caller.credential))?;
     if let Some(login) = login {
         let seen = Seen {
             at_ms: now_ms,
@@ -87,10 +91,10 @@ pub(crate) fn saw(cx: &Context, every_minutes: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends one login, and the connections that were made with it.
-fn end(cx: &Context, actor: &str, id: &str) -> Result<bool, Error> {
+/// Deletes one login and ends its connections. Returns false if the login doesn't exist.
+fn end_login(cx: &Context, actor: &str, id: &str) -> Result<bool, Error> {
     let key = login_key(actor, id);
-    let found = cx.kv().get_json::<Kept>(&key)?;
+    let found = cx.kv().get_json::<StoredLogin>(&key)?;
     if let Some(login) = &found {
         cx.kv().delete(&login.token)?;
         cx.kv().delete(key)?;
@@ -100,31 +104,34 @@ fn end(cx: &Context, actor: &str, id: &str) -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
-/// Ends all logins but one.
-pub(crate) fn end_others(cx: &Context, actor: &str, kept: &str) -> Result<(), Error> {
+/// Ends all logins of an account except one.
+pub(crate) fn end_other_logins(cx: &Context, actor: &str, spared_id: &str) -> Result<(), Error> {
     for (id, _) in logins(cx, actor)? {
-        if id != kept {
-            end(cx, actor, &id)?;
+        if id != spared_id {
+            end_login(cx, actor, &id)?;
         }
     }
     Ok(())
 }
 
-/// Says when the login of the caller began.
-pub(crate) fn began_ms(cx: &Context) -> Result<u64, Error> {
+/// Returns when the caller's login was created; 0 if it doesn't exist.
+pub(crate) fn started_ms(cx: &Context) -> Result<u64, Error> {
     let key = login_key(&cx.caller.actor, &cx.caller.credential);
-    let login = cx.kv().get_json::<Kept>(key)?;
+    let login = cx.kv().get_json::<StoredLogin>(key)?;
     Ok(login.map_or(0, |login| login.created_ms))
 }
 
 impl Users {
-    /// Says who a token stands for.
-    pub(crate) fn identify(&self, cx: &Context, token: &str) -> Result<Option<Identity>, Error> {
+    /// Returns the identity of a token, or `None` if the token isn't one of this plugin.
+    ///
+    /// # Errors
+    /// `token_ended` for a token of this plugin that is unknown or expired, or whose account is closed.
+    pub(crate) fn authenticate_token(&self, cx: &Context, token: &str) -> Result<Option<Identity>, Error> {
         if !token::is_ours(token) {
             return Ok(None);
         }
-        let ended = || Error::new("token_ended", "The login has ended; log in again.");
-        let login: Login = cx.kv().get_json(token::key(token))?.ok_or_else(ended)?;
+        let ended = || Error::new("token_ended", "This login has ended. Sign in again.");
+        let login: TokenLogin = cx.kv().get_json(token::key(token))?.ok_or_else(ended)?;
         if login.expires_ms <= cx.now_ms() || account::is_closed(cx, &login.actor)? {
             return Err(ended());
         }
@@ -135,12 +142,12 @@ impl Users {
         }))
     }
 
-    /// Signs someone in.
-    pub(crate) fn log_in(&self, cx: &Context, actor: String, device: Option<&str>) -> Result<Session, Error> {
+    /// Creates a login. If the account has reached its limit, its oldest logins end.
+    pub(crate) fn start_session(&self, cx: &Context, actor: String, device: Option<&str>) -> Result<NewSession, Error> {
         ban::check(cx, &actor)?;
         let logins = logins(cx, &actor)?;
         for (id, _) in logins.iter().skip(self.settings.sessions - 1) {
-            end(cx, &actor, id)?;
+            end_login(cx, &actor, id)?;
         }
         let (token, id) = (token::new(cx), hex(&cx.random::<8>()));
         let created_ms = cx.now_ms();
@@ -150,17 +157,17 @@ impl Users {
             .chars()
             .filter(|char| !char.is_control())
             .collect();
-        let kept = Kept {
+        let stored = StoredLogin {
             token: token::key(&token),
             created_ms,
             expires_ms,
             device: device.chars().take(DEVICE_CHARS).collect(),
         };
-        let login = Login { actor, id, expires_ms };
+        let login = TokenLogin { actor, id, expires_ms };
         let key = login_key(&login.actor, &login.id);
-        cx.kv().set_json_until(key, &kept, expires_ms)?;
-        cx.kv().set_json_until(kept.token, &login, expires_ms)?;
-        Ok(Session {
+        cx.kv().set_json_until(key, &stored, expires_ms)?;
+        cx.kv().set_json_until(stored.token, &login, expires_ms)?;
+        Ok(NewSession {
             actor: login.actor,
             token,
             expires_ms,
@@ -168,11 +175,11 @@ impl Users {
     }
 
     pub(crate) fn logout(&self, cx: &Context, _params: Nothing) -> Result<Nothing, Error> {
-        end(cx, &cx.caller.actor, &cx.caller.credential)?;
+        end_login(cx, &cx.caller.actor, &cx.caller.credential)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn sessions(&self, cx: &Context, _params: Nothing) -> Result<Sessions, Error> {
+    pub(crate) fn sessions(&self, cx: &Context, _params: Nothing) -> Result<SessionList, Error> {
         let actor = cx.caller.actor.as_str();
         let mut sessions = Vec::new();
         for (id, login) in logins(cx, actor)? {
@@ -187,34 +194,34 @@ impl Users {
                 id,
             });
         }
-        Ok(Sessions { sessions })
+        Ok(SessionList { sessions })
     }
 
-    pub(crate) fn end_session(&self, cx: &Context, params: WhichSession) -> Result<Nothing, Error> {
-        if end(cx, &cx.caller.actor, &params.id)? {
+    pub(crate) fn end_session(&self, cx: &Context, params: SessionParams) -> Result<Nothing, Error> {
+        if end_login(cx, &cx.caller.actor, &params.id)? {
             Ok(Nothing {})
         } else {
-            Err(Error::new("unknown_session", "There is no such session."))
+            Err(Error::new("unknown_session", "No session has this id."))
         }
     }
 
     pub(crate) fn end_other_sessions(&self, cx: &Context, _params: Nothing) -> Result<Nothing, Error> {
-        end_others(cx, &cx.caller.actor, &cx.caller.credential)?;
+        end_other_logins(cx, &cx.caller.actor, &cx.caller.credential)?;
         Ok(Nothing {})
     }
 
-    /// Gives the caller a new token; the old one is good for nothing any more, and this connection ends.
-    pub(crate) fn refresh(&self, cx: &Context, _params: Nothing) -> Result<Session, Error> {
+    /// Replaces the caller's login by a new one. The old token becomes invalid, and its connections end.
+    pub(crate) fn refresh(&self, cx: &Context, _params: Nothing) -> Result<NewSession, Error> {
         let (actor, id) = (&cx.caller.actor, &cx.caller.credential);
-        let login = cx.kv().get_json::<Kept>(login_key(actor, id))?;
-        let login = login.ok_or_else(|| Error::new("unknown_session", "There is no such session."))?;
+        let login = cx.kv().get_json::<StoredLogin>(login_key(actor, id))?;
+        let login = login.ok_or_else(|| Error::new("unknown_session", "No session has this id."))?;
         let device = if login.device.is_empty() {
             cx.caller.device.as_str()
         } else {
             login.device.as_str()
         };
-        let session = self.log_in(cx, actor.clone(), Some(device))?;
-        end(cx, actor, id)?;
+        let session = self.start_session(cx, actor.clone(), Some(device))?;
+        end_login(cx, actor, id)?;
         Ok(session)
     }
 }

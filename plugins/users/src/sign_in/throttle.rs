@@ -1,7 +1,7 @@
-//! Wrong passwords: after some, each further one has to wait twice as long as the one before.
+//! Limits on wrong passwords and on anonymous sign-ins.
 //!
-//! A call that is refused leaves nothing in the key space, so what failed is counted in the memory of the instance: each of
-//! `instances` counts by itself, and forgets when it is replaced.
+//! A failed call is rolled back, so its writes to the key space are lost. Failures are therefore counted in the memory of the
+//! plugin instance: each instance counts on its own, and a replaced instance starts at zero.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,18 +9,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
-use crate::error::bad;
+use crate::error::invalid_configuration;
 
-/// Names that are remembered; hashing a password for each takes far longer than the longest pause.
-const MOST: usize = 20_000;
+/// Maximum number of names with counted failures. Hashing a password for each takes far longer than the longest pause.
+const MAX_NAMES: usize = 20_000;
 
-/// How long somebody waits after a wrong password.
+/// The pauses after wrong passwords.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Backoff {
-    /// Wrong passwords without a pause.
+    /// Number of wrong passwords without a pause.
     free: u32,
+    /// The first pause, in milliseconds; each further one is twice as long.
     first_ms: u64,
+    /// The longest pause, in milliseconds.
     longest_ms: u64,
 }
 
@@ -37,7 +39,9 @@ impl Default for Backoff {
 impl Backoff {
     pub(crate) fn check(self) -> Result<(), Error> {
         if self.first_ms > self.longest_ms {
-            return Err(bad("wrong_passwords: the first pause is longer than the longest"));
+            return Err(invalid_configuration(
+                "wrong_passwords: first_ms must not be greater than longest_ms",
+            ));
         }
         Ok(())
     }
@@ -59,53 +63,56 @@ struct Failures {
     until_ms: u64,
 }
 
-/// Who gave wrong passwords of late.
+/// Counts the recent wrong passwords of each name.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub(crate) struct PasswordThrottle {
     backoff: Backoff,
-    known: Mutex<BTreeMap<String, Failures>>,
+    failures: Mutex<BTreeMap<String, Failures>>,
 }
 
-impl Throttle {
+impl PasswordThrottle {
     pub(crate) fn new(backoff: Backoff) -> Self {
         Self {
             backoff,
-            known: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Failures>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses who has to wait.
+    /// Rejects an attempt during a pause, also one with the right password.
     ///
     /// # Errors
-    /// `too_many_attempts`, which a retry helps.
-    pub(crate) fn check(&self, who: &str, now_ms: u64) -> Result<(), Error> {
-        let until_ms = self.known().get(who).map_or(0, |failures| failures.until_ms);
+    /// `too_many_attempts`, retryable.
+    pub(crate) fn check(&self, name: &str, now_ms: u64) -> Result<(), Error> {
+        let until_ms = self.failures().get(name).map_or(0, |failures| failures.until_ms);
         match until_ms.checked_sub(now_ms) {
             None | Some(0) => Ok(()),
             Some(left) => {
                 let seconds = left.div_ceil(1_000);
-                let sentence = format!("Too many wrong passwords; try again in {seconds} seconds.");
+                let sentence = format!("Too many wrong passwords. Try again in {seconds} seconds.");
                 Err(Error::new("too_many_attempts", sentence).retryable())
             }
         }
     }
 
-    pub(crate) fn failed(&self, who: &str, now_ms: u64) {
-        let mut known = self.known();
-        if known.len() >= MOST && !known.contains_key(who) {
-            let forgotten = self.backoff.longest_ms;
-            known.retain(|_, failures| failures.until_ms.saturating_add(forgotten) > now_ms);
-            // Whoever waits longest stays.
-            let soonest = known.iter().min_by_key(|(_, failures)| failures.until_ms);
-            if let Some(name) = soonest.map(|(name, _)| name.clone()).filter(|_| known.len() >= MOST) {
-                known.remove(&name);
+    pub(crate) fn failed(&self, name: &str, now_ms: u64) {
+        let mut all = self.failures();
+        if all.len() >= MAX_NAMES && !all.contains_key(name) {
+            let forgiven_after_ms = self.backoff.longest_ms;
+            all.retain(|_, failures| failures.until_ms.saturating_add(forgiven_after_ms) > now_ms);
+            // Evict the name with the earliest end, so that the longest pauses stay.
+            let earliest = all.iter().min_by_key(|(_, failures)| failures.until_ms);
+            if let Some(evicted) = earliest
+                .map(|(name, _)| name.clone())
+                .filter(|_| all.len() >= MAX_NAMES)
+            {
+                all.remove(&evicted);
             }
         }
-        let failures = known.entry(who.to_owned()).or_default();
+        let failures = all.entry(name.to_owned()).or_default();
         if failures.until_ms.saturating_add(self.backoff.longest_ms) < now_ms {
             failures.count = 0;
         }
@@ -113,21 +120,20 @@ impl Throttle {
         failures.until_ms = now_ms.saturating_add(self.backoff.pause_ms(failures.count));
     }
 
-    pub(crate) fn succeeded(&self, who: &str) {
-        self.known().remove(who);
+    pub(crate) fn succeeded(&self, name: &str) {
+        self.failures().remove(name);
     }
 }
 
-/// Takes no more than so many requests of strangers in a minute, as far as this instance knows: what they ask for costs
-/// others something.
+/// Limits anonymous requests that cost others something (codes, calls to providers), per app, minute and instance.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct AnonymousRateLimit {
     per_minute: u32,
-    /// The minute and how many there were in it, by app.
+    /// The current minute and its number of requests, by app.
     counts: Mutex<BTreeMap<String, (u64, u32)>>,
 }
 
-impl Window {
+impl AnonymousRateLimit {
     pub(crate) fn new(per_minute: u32) -> Self {
         Self {
             per_minute,
@@ -135,18 +141,18 @@ impl Window {
         }
     }
 
-    /// Takes a request.
+    /// Counts a request.
     ///
     /// # Errors
-    /// `busy`, which a retry helps.
-    pub(crate) fn step(&self, app: &str, now_ms: u64) -> Result<(), Error> {
+    /// `busy`, retryable, if the minute is used up.
+    pub(crate) fn acquire(&self, app: &str, now_ms: u64) -> Result<(), Error> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let (minute, count) = counts.entry(app.to_owned()).or_default();
         if *minute != now_ms / 60_000 {
             (*minute, *count) = (now_ms / 60_000, 0);
         }
         if *count >= self.per_minute {
-            return Err(Error::new("busy", "Too many sign in at the moment; try again in a minute.").retryable());
+            return Err(Error::new("busy", "Too many people are signing in. Try again in a minute.").retryable());
         }
         *count += 1;
         Ok(())
@@ -165,17 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fails_often_waits_and_is_forgiven_after_a_long_time() {
-        let throttle = Throttle::new(Backoff::default());
+    fn frequent_failures_cause_a_pause_and_are_forgiven_after_a_long_time() {
+        let throttle = PasswordThrottle::new(Backoff::default());
         for _ in 0..5 {
             assert!(throttle.check("ann", 1_000).is_ok());
             throttle.failed("ann", 1_000);
         }
-        let refused = throttle.check("ann", 1_999).map_err(|error| (error.code, error.retry));
-        assert_eq!(refused, Err(("too_many_attempts".to_owned(), true)));
+        let rejected = throttle.check("ann", 1_999).map_err(|error| (error.code, error.retry));
+        assert_eq!(rejected, Err(("too_many_attempts".to_owned(), true)));
         assert!(throttle.check("bob", 1_999).is_ok() && throttle.check("ann", 2_000).is_ok());
         throttle.failed("ann", 2_000_000);
-        assert!(throttle.check("ann", 2_000_000).is_ok(), "the count did not begin anew");
+        assert!(throttle.check("ann", 2_000_000).is_ok(), "the count did not restart");
         for _ in 0..5 {
             throttle.failed("ann", 2_000_000);
         }
@@ -184,28 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_has_room_for_so_many_in_each_app() {
-        let window = Window::new(2);
-        let taken: Vec<bool> = [60_000, 60_001, 119_999, 120_000]
-            .map(|now| window.step("red", now).is_ok())
+    fn each_app_has_a_limit_per_minute() {
+        let limit = AnonymousRateLimit::new(2);
+        let accepted: Vec<bool> = [60_000, 60_001, 119_999, 120_000]
+            .map(|now| limit.acquire("red", now).is_ok())
             .into();
-        assert_eq!(taken, [true, true, false, true]);
-        assert!(window.step("blue", 119_999).is_ok());
+        assert_eq!(accepted, [true, true, false, true]);
+        assert!(limit.acquire("blue", 119_999).is_ok());
     }
 
     #[test]
-    fn the_memory_is_bounded() {
-        let throttle = Throttle::new(Backoff::default());
+    fn the_number_of_names_is_bounded() {
+        let throttle = PasswordThrottle::new(Backoff::default());
         for _ in 0..9 {
             throttle.failed("ann", 1_000);
         }
-        for number in 0..MOST + 10 {
+        for number in 0..MAX_NAMES + 10 {
             throttle.failed(&format!("n{number}"), 1_000);
         }
-        assert!(throttle.known().len() <= MOST);
-        assert!(
-            throttle.check("ann", 1_001).is_err(),
-            "the one who waits longest is forgotten"
-        );
+        assert!(throttle.failures().len() <= MAX_NAMES);
+        assert!(throttle.check("ann", 1_001).is_err(), "the longest pause was evicted");
     }
 }

@@ -1,6 +1,6 @@
-//! Opaque tokens. Only their hash is kept, so that nobody who reads the data can log in with it.
+//! Opaque tokens. Only their hash is stored, so that reading the data isn't enough to sign in.
 //!
-//! `token/HASH` holds the login.
+//! `token/HASH` holds the owner of a token.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,25 @@ use crate::secret::{digest, hex};
 
 const PREFIX: &str = "cyt_";
 
-/// A login as it is found by its token.
+/// The login of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Login {
+pub(crate) struct TokenLogin {
     pub(crate) actor: String,
     pub(crate) id: String,
     pub(crate) expires_ms: u64,
 }
 
+/// True if a text has the prefix of this plugin's tokens.
 pub(crate) fn is_ours(token: &str) -> bool {
     token.starts_with(PREFIX)
 }
 
-/// Draws a token.
+/// Creates a random token.
 pub(crate) fn new(cx: &Context) -> String {
     format!("{PREFIX}{}", hex(&cx.random::<32>()))
 }
 
+/// Returns the key of a token's record.
 pub(crate) fn key(token: &str) -> String {
     format!("token/{}", hex(&digest(token.as_bytes())))
 }

@@ -1,4 +1,4 @@
-//! Whom people keep out.
+//! Blocks: people who keep others from reaching them.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::person::{Nothing, Paging, Person, Whom, page_size, unknown};
+use crate::accounts::person::{Nothing, PageParams, Person, PersonParams, page_size, unknown_person};
 use crate::social::{direct, friend, presence};
 
-/// That somebody keeps somebody out.
+/// A block: `owner` blocks `other`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Block {
     owner: String,
@@ -22,70 +22,73 @@ table! {
 }
 
 record! {
-    /// Someone who is kept out.
-    pub(crate) struct Blocked { person: Person, since_ms: u64 }
+    /// A blocked person.
+    pub(crate) struct BlockedPerson { person: Person, since_ms: u64 }
 }
 record! {
-    /// Some of those who are kept out, and where the next ones begin.
-    pub(crate) struct Blocklist { blocked: Vec<Blocked>, next: Option<Cursor> }
+    /// A page of blocked people.
+    pub(crate) struct Blocklist { blocked: Vec<BlockedPerson>, next: Option<Cursor> }
 }
 
-/// Tells whether somebody keeps somebody out.
-pub(crate) fn blocks(cx: &Context, owner: &str, other: &str) -> Result<bool, Error> {
+/// True if `owner` blocks `other`.
+pub(crate) fn has_blocked(cx: &Context, owner: &str, other: &str) -> Result<bool, Error> {
     Ok(cx.table::<Block>().contains((owner, other))?)
 }
 
-/// Keeps people from bringing somebody in whom something keeps apart from them.
+/// Rejects a change by which somebody adds a member who is unreachable for them.
 pub(crate) fn check_change(cx: &Context, change: &Change) -> Result<(), Error> {
     let by = change.actor.as_str();
     let mut others = change.joined.iter().filter(|joined| !by.is_empty() && *joined != by);
-    others.try_for_each(|other| direct::check(cx, by, other))
+    others.try_for_each(|other| direct::check_reachable(cx, by, other))
 }
 
 impl Users {
-    pub(crate) fn block(&self, cx: &Context, params: Whom) -> Result<Nothing, Error> {
+    pub(crate) fn block(&self, cx: &Context, params: PersonParams) -> Result<Nothing, Error> {
         let (own, other) = (cx.caller.actor.as_str(), params.actor.as_str());
         if own == other {
-            return Err(Error::new("not_with_yourself", "You can't keep yourself out."));
+            return Err(Error::new("not_with_yourself", "You can't block yourself."));
         }
-        account::of_actor(cx, other)?.ok_or_else(unknown)?;
+        account::find_by_actor(cx, other)?.ok_or_else(unknown_person)?;
         let table = cx.table::<Block>();
         if table.contains((own, other))? {
             return Ok(Nothing {});
         }
         if table.scan((own,)).count(self.settings.blocks)? >= self.settings.blocks {
-            return Err(Error::new("too_many_blocked", "Your list is full."));
+            return Err(Error::new(
+                "too_many_blocked",
+                "You have reached the limit of blocked people. Unblock somebody first.",
+            ));
         }
-        // Before the friendship ends, since nobody sees the presence after it.
+        // Must come first: the presence is no longer visible after the friendship has ended.
         presence::hide_from(cx, own, other)?;
-        friend::part(cx, own, other)?;
+        friend::unfriend(cx, own, other)?;
         table.insert(&Block {
             owner: own.to_owned(),
             other: other.to_owned(),
             since_ms: cx.now_ms(),
         })?;
-        direct::settle(cx, own, other)?;
-        tell(cx, other, true)?;
+        direct::refresh_block(cx, own, other)?;
+        announce(cx, other, true)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn unblock(&self, cx: &Context, params: Whom) -> Result<Nothing, Error> {
+    pub(crate) fn unblock(&self, cx: &Context, params: PersonParams) -> Result<Nothing, Error> {
         let (own, other) = (cx.caller.actor.as_str(), params.actor.as_str());
         if cx.table::<Block>().remove((own, other))?.is_some() {
-            direct::settle(cx, own, other)?;
-            tell(cx, other, false)?;
+            direct::refresh_block(cx, own, other)?;
+            announce(cx, other, false)?;
         }
         Ok(Nothing {})
     }
 
-    pub(crate) fn blocked(&self, cx: &Context, params: Paging) -> Result<Blocklist, Error> {
+    pub(crate) fn blocked(&self, cx: &Context, params: PageParams) -> Result<Blocklist, Error> {
         let own = cx.caller.actor.as_str();
         let scan = cx.table::<Block>().scan((own,)).after(params.after);
         let page = scan.page(page_size(params.limit))?;
         let mut blocked = Vec::new();
         for block in page.rows {
-            let person = account::of_actor(cx, &block.other)?.map(Person::from);
-            blocked.extend(person.map(|person| Blocked {
+            let person = account::find_by_actor(cx, &block.other)?.map(Person::from);
+            blocked.extend(person.map(|person| BlockedPerson {
                 person,
                 since_ms: block.since_ms,
             }));
@@ -97,8 +100,8 @@ impl Users {
     }
 }
 
-/// Tells the other devices of the caller, and other plugins; the other person learns nothing.
-fn tell(cx: &Context, other: &str, blocked: bool) -> Result<(), Error> {
+/// Signals the caller's devices and notifies other plugins. The other person gets nothing.
+fn announce(cx: &Context, other: &str, blocked: bool) -> Result<(), Error> {
     let own = cx.caller.actor.as_str();
     let change = json!({ "actor": other, "blocked": blocked });
     cx.sessions().signal(&[own.to_owned()], "block", &change)?;

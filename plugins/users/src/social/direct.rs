@@ -1,8 +1,8 @@
-//! Conversations of two.
+//! Direct conversations, and what blocks them.
 //!
-//! `direct/ACTOR/OTHER` is there on both sides once there is a conversation, and `shut/ONE+OTHER`, the ids in order, while
-//! nothing goes between the two. The plugin watches the conversations that are shut, so that messages of all others are
-//! none of its business.
+//! `direct/ACTOR/OTHER` exists in both directions once two people have a conversation. `shut/ONE+OTHER`, the ids in order,
+//! exists while the two can't reach each other. The plugin watches blocked conversations alone, so it isn't called for
+//! messages in all others.
 
 use courtyard_plugin_sdk::ServiceError;
 use courtyard_plugin_sdk::prelude::*;
@@ -10,27 +10,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::person::{Whom, other};
+use crate::accounts::person::{PersonParams, find_other};
 use crate::social::block;
 
-/// Conversations that are shut in one transaction, when an account is closed.
+/// Conversations that are blocked in one transaction when an account is closed.
 const BATCH: u32 = 200;
 
 record! {
-    /// A conversation.
-    pub(crate) struct Opened { conversation: String }
+    /// Result of `open_direct`.
+    pub(crate) struct OpenDirectResult { conversation: String }
 }
 
-/// Why nothing goes between two people.
+/// Why two people can't reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shut {
+pub(crate) enum BlockReason {
     /// One of the accounts is closed.
     Closed,
-    /// One of them keeps the other one out.
+    /// One of them blocks the other.
     Blocked,
 }
 
-impl Shut {
+impl BlockReason {
+    /// Returns the stored value.
     const fn text(self) -> &'static [u8] {
         match self {
             Self::Closed => b"closed",
@@ -40,93 +41,95 @@ impl Shut {
 
     pub(crate) fn error(self) -> Error {
         match self {
-            Self::Closed => Error::new("account_closed", "This account was closed."),
-            // The same for both, so that nobody learns from it who keeps whom out.
+            Self::Closed => Error::new("account_closed", "This account is closed."),
+            // The same for both, so that it doesn't reveal who blocks whom.
             Self::Blocked => Error::new("blocked", "You and this person can't reach each other."),
         }
     }
 }
 
-fn shut_key(one: &str, other: &str) -> String {
-    ["shut/", &address(one, other)].concat()
+fn block_key(one: &str, other: &str) -> String {
+    ["shut/", &conversation_address(one, other)].concat()
 }
 
 fn direct_key(actor: &str, other: &str) -> String {
     format!("direct/{actor}/{other}")
 }
 
-/// Tells whether something keeps two people apart. Reads one key.
-pub(crate) fn shut(cx: &Context, one: &str, other: &str) -> Result<Option<Shut>, Error> {
-    let found = cx.kv().get(shut_key(one, other))?;
-    Ok(found.map(|text| {
-        if text == Shut::Closed.text() {
-            Shut::Closed
+/// Returns why two people can't reach each other, or `None` if they can. Reads one key.
+pub(crate) fn block_reason(cx: &Context, one: &str, other: &str) -> Result<Option<BlockReason>, Error> {
+    let stored = cx.kv().get(block_key(one, other))?;
+    Ok(stored.map(|text| {
+        if text == BlockReason::Closed.text() {
+            BlockReason::Closed
         } else {
-            Shut::Blocked
+            BlockReason::Blocked
         }
     }))
 }
 
-/// Refuses if something keeps two people apart.
-pub(crate) fn check(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
-    shut(cx, one, other)?.map_or(Ok(()), |shut| Err(shut.error()))
+/// Rejects two people who can't reach each other.
+pub(crate) fn check_reachable(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
+    block_reason(cx, one, other)?.map_or(Ok(()), |reason| Err(reason.error()))
 }
 
-/// Writes down anew what keeps two people apart.
-pub(crate) fn settle(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
-    let shut = if account::is_closed(cx, one)? || account::is_closed(cx, other)? {
-        Some(Shut::Closed)
-    } else if block::blocks(cx, one, other)? || block::blocks(cx, other, one)? {
-        Some(Shut::Blocked)
+/// Recomputes and stores why two people can't reach each other.
+pub(crate) fn refresh_block(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
+    let reason = if account::is_closed(cx, one)? || account::is_closed(cx, other)? {
+        Some(BlockReason::Closed)
+    } else if block::has_blocked(cx, one, other)? || block::has_blocked(cx, other, one)? {
+        Some(BlockReason::Blocked)
     } else {
         None
     };
-    set_shut(cx, one, other, shut)
+    set_block_reason(cx, one, other, reason)
 }
 
-fn set_shut(cx: &Context, one: &str, other: &str, shut: Option<Shut>) -> Result<(), Error> {
-    let key = shut_key(one, other);
-    match shut {
-        Some(shut) => cx.kv().set(key, shut.text())?,
+/// Stores or deletes the reason, and watches the conversation while there is one.
+fn set_block_reason(cx: &Context, one: &str, other: &str, reason: Option<BlockReason>) -> Result<(), Error> {
+    let key = block_key(one, other);
+    match reason {
+        Some(reason) => cx.kv().set(key, reason.text())?,
         None => cx.kv().delete(key)?,
     }
-    match cx.conversations().find(&address(one, other)) {
-        Ok(conversation) => cx.watches().conversation(&conversation.id, shut.is_some())?,
-        // None begins while it is shut.
+    match cx.conversations().find(&conversation_address(one, other)) {
+        Ok(conversation) => cx.watches().conversation(&conversation.id, reason.is_some())?,
+        // No conversation can start while the reason holds.
         Err(ServiceError::NotFound) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())
 }
 
-/// Names the conversation of two people.
-fn address(one: &str, other: &str) -> String {
+/// Returns the address of the conversation of two people: their ids in order.
+fn conversation_address(one: &str, other: &str) -> String {
     let (first, second) = if one <= other { (one, other) } else { (other, one) };
     [first, "+", second].concat()
 }
 
-/// Tells whether two people have a conversation.
-pub(crate) fn have_one(cx: &Context, actor: &str, other: &str) -> Result<bool, Error> {
+/// True if two people have a conversation.
+pub(crate) fn exists(cx: &Context, actor: &str, other: &str) -> Result<bool, Error> {
     Ok(cx.kv().get(direct_key(actor, other))?.is_some())
 }
 
-/// What is left to do of shutting all conversations of an account that was closed.
+/// The remaining work of blocking all direct conversations of a closed account.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Shutting {
+pub(crate) struct CloseConversationsTask {
     pub(crate) actor: String,
+    /// The last person that is done; empty at the start.
     after: String,
 }
 
-impl Shutting {
-    pub(crate) fn of(actor: &str) -> Self {
+impl CloseConversationsTask {
+    pub(crate) fn new(actor: &str) -> Self {
         Self {
             actor: actor.to_owned(),
             after: String::new(),
         }
     }
 
-    /// Shuts some more conversations; returns what is left.
-    pub(crate) fn go_on(self, cx: &Context) -> Result<Option<Self>, Error> {
+    /// Blocks one batch of conversations, and returns the remaining work, or `None` at the end.
+    pub(crate) fn run_batch(self, cx: &Context) -> Result<Option<Self>, Error> {
         let first = direct_key(&self.actor, "");
         let end = format!("direct/{}0", self.actor);
         let start = if self.after.is_empty() {
@@ -134,11 +137,11 @@ impl Shutting {
         } else {
             format!("{first}{}\0", self.after)
         };
-        let found = cx.kv().scan(start, end, BATCH)?;
+        let rows = cx.kv().scan(start, end, BATCH)?;
         let mut last = None;
-        for (key, _) in found {
+        for (key, _) in rows {
             let other = String::from_utf8_lossy(&key[first.len()..]).into_owned();
-            set_shut(cx, &self.actor, &other, Some(Shut::Closed))?;
+            set_block_reason(cx, &self.actor, &other, Some(BlockReason::Closed))?;
             last = Some(other);
         }
         Ok(last.map(|after| Self {
@@ -149,45 +152,50 @@ impl Shutting {
 }
 
 impl Users {
-    pub(crate) fn open_direct(&self, cx: &Context, params: Whom) -> Result<Opened, Error> {
+    pub(crate) fn open_direct(&self, cx: &Context, params: PersonParams) -> Result<OpenDirectResult, Error> {
         let own = cx.caller.actor.as_str();
         if own == params.actor {
-            return Err(Error::new("not_with_yourself", "A conversation takes two."));
+            return Err(Error::new(
+                "not_with_yourself",
+                "A direct conversation needs another person than yourself.",
+            ));
         }
-        let other = other(cx, &params.actor)?.actor;
-        check(cx, own, &other)?;
+        let other = find_other(cx, &params.actor)?.actor;
+        check_reachable(cx, own, &other)?;
         let mut members = [own.to_owned(), other.clone()];
         members.sort();
-        let conversation = cx.conversations().open(&address(own, &other), "direct", &members)?;
-        if !have_one(cx, own, &other)? {
+        let conversation = cx
+            .conversations()
+            .open(&conversation_address(own, &other), "direct", &members)?;
+        if !exists(cx, own, &other)? {
             cx.kv().set(direct_key(own, &other), "")?;
             cx.kv().set(direct_key(&other, own), "")?;
         }
-        Ok(Opened {
+        Ok(OpenDirectResult {
             conversation: conversation.id,
         })
     }
 
-    /// Nobody writes to an account that was closed, or to whom something keeps apart.
+    /// Rejects messages between people who can't reach each other.
     pub(crate) fn check_message(&self, cx: &Context, message: &Message<'_>) -> Verdict {
-        match check(cx, message.sender(), message.receiver()) {
+        match check_reachable(cx, message.sender(), message.receiver()) {
             Ok(()) => Verdict::Accept,
             Err(error) => Verdict::Reject(error),
         }
     }
 
-    /// Nobody reacts to messages of people who are kept apart from them; what one has sent, one may always take back.
+    /// Rejects acts between people who can't reach each other, except recalling one's own messages.
     pub(crate) fn check_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
         if act.name == "recall" {
             return Ok(());
         }
         let members = match cx.conversations().get(&act.conversation) {
             Ok(conversation) => conversation.members,
-            // It is another plugin's.
+            // The conversation isn't one of this plugin.
             Err(ServiceError::NotFound) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let other = members.iter().find(|member| **member != act.actor);
-        other.map_or(Ok(()), |other| check(cx, &act.actor, other))
+        other.map_or(Ok(()), |other| check_reachable(cx, &act.actor, other))
     }
 }

@@ -1,4 +1,4 @@
-//! Friends: both sides of a friendship, each with a remark and tags of its own.
+//! Friends: a friendship has two rows, one for each side, with its own remark and tags.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,15 @@ use serde_json::json;
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::person::{Nothing, Person, Whom, page_size};
-use crate::social::friend_request::{self, Request};
-use crate::social::presence;
+use crate::accounts::person::{Nothing, Person, PersonParams, page_size};
+use crate::social::friend_request::{self, FriendRequest};
+use crate::social::{block, presence};
 
-/// Friendships that end in one transaction, when an account is closed.
+/// Friendships and requests that end in one transaction when an account is closed.
 const BATCH: usize = 100;
+/// Maximum length of a remark, in characters.
 const REMARK_CHARS: usize = 64;
+/// Maximum length of a tag, in characters.
 const TAG_CHARS: usize = 32;
 
 /// One side of a friendship.
@@ -32,7 +34,7 @@ pub(crate) struct Friend {
 table! {
     Friend in "friends", key (owner: String, other: String);
 
-    /// Friends of someone by each of their tags.
+    /// Friends by owner and tag.
     pub(crate) many ByTag in "tag", key (String, String) = |friend| {
         let owner = friend.owner.clone();
         friend.tags.clone().into_iter().map(move |tag| (owner.clone(), tag))
@@ -40,47 +42,48 @@ table! {
 }
 
 record! {
-    /// A friend, as the caller keeps them.
-    pub(crate) struct Contact { person: Person, since_ms: u64, remark: String, tags: Vec<String> }
+    /// A friend of the caller, with remark and tags.
+    pub(crate) struct FriendInfo { person: Person, since_ms: u64, remark: String, tags: Vec<String> }
 }
 record! {
-    /// Which friends are wanted: all, or those with a tag.
+    /// Parameters of `friends`: all of them, or those with a tag.
     pub(crate) struct FriendQuery { tag: Option<String>, after: Option<Cursor>, limit: Option<u32> }
 }
 record! {
-    /// Some friends, and where the next ones begin.
-    pub(crate) struct Contacts { friends: Vec<Contact>, next: Option<Cursor> }
+    /// A page of friends.
+    pub(crate) struct FriendList { friends: Vec<FriendInfo>, next: Option<Cursor> }
 }
 record! {
-    /// What the caller notes about a friend; what is left out stays.
-    pub(crate) struct Notes { actor: String, remark: Option<String>, tags: Option<Vec<String>> }
+    /// Parameters of `set_friend`. A missing member stays.
+    pub(crate) struct FriendNotes { actor: String, remark: Option<String>, tags: Option<Vec<String>> }
 }
 record! {
-    /// A tag, and how many friends have it.
-    pub(crate) struct Tag { tag: String, friends: u32 }
+    /// A tag, and the number of friends with it.
+    pub(crate) struct TagCount { tag: String, friends: u32 }
 }
 record! {
     /// The tags that the caller uses.
-    pub(crate) struct Tags { tags: Vec<Tag> }
+    pub(crate) struct TagList { tags: Vec<TagCount> }
 }
 
-/// Tells whether two people are friends.
-pub(crate) fn are(cx: &Context, one: &str, other: &str) -> Result<bool, Error> {
+/// True if two people are friends.
+pub(crate) fn are_friends(cx: &Context, one: &str, other: &str) -> Result<bool, Error> {
     Ok(cx.table::<Friend>().contains((one, other))?)
 }
 
-/// Lists the ids of all friends.
+/// Returns the ids of all friends.
 pub(crate) fn ids(cx: &Context, actor: &str) -> Result<Vec<String>, Error> {
     let keys = cx.table::<Friend>().scan((actor,)).keys();
     keys.map(|key| Ok(key?.1)).collect()
 }
 
+/// Counts friends, up to `bound`.
 pub(crate) fn count(cx: &Context, actor: &str, bound: usize) -> Result<usize, Error> {
     Ok(cx.table::<Friend>().scan((actor,)).count(bound)?)
 }
 
-/// Makes two people friends, and tells both.
-pub(crate) fn join(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
+/// Makes two people friends, and notifies both.
+pub(crate) fn befriend(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
     let since_ms = cx.now_ms();
     for (owner, other) in [(own, other), (other, own)] {
         cx.table::<Friend>().put(&Friend {
@@ -91,47 +94,47 @@ pub(crate) fn join(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
             tags: Vec::new(),
         })?;
     }
-    tell(cx, own, other, "accepted")?;
+    signal_change(cx, own, other, "accepted")?;
     let payload = json!({ "actors": [own, other] });
     cx.events().publish("friend_added", &payload)?;
     presence::show_each_other(cx, own, other)
 }
 
-/// Ends a friendship and what was asked between two people.
-pub(crate) fn part(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
+/// Ends the friendship of two people, deletes the requests between them, and notifies both.
+pub(crate) fn unfriend(cx: &Context, own: &str, other: &str) -> Result<(), Error> {
     let table = cx.table::<Friend>();
     if table.remove((own, other))?.is_some() {
         table.remove((other, own))?;
-        tell(cx, own, other, "removed")?;
+        signal_change(cx, own, other, "removed")?;
         let payload = json!({ "actors": [own, other] });
         cx.events().publish("friend_removed", &payload)?;
     }
-    if friend_request::take(cx, own, other)? {
-        tell(cx, own, other, "withdrawn")?;
+    if friend_request::delete(cx, own, other)? {
+        signal_change(cx, own, other, "withdrawn")?;
     }
-    if friend_request::take(cx, other, own)? {
-        tell(cx, own, other, "refused")?;
+    if friend_request::delete(cx, other, own)? {
+        signal_change(cx, own, other, "refused")?;
     }
     Ok(())
 }
 
-/// Ends some friendships and requests of an account that was closed; returns whether some are left.
-pub(crate) fn part_some(cx: &Context, actor: &str) -> Result<bool, Error> {
+/// Ends one batch of friendships and requests of a closed account. Returns false once there are none.
+pub(crate) fn unfriend_batch(cx: &Context, actor: &str) -> Result<bool, Error> {
     let mut others = Vec::new();
     for key in cx.table::<Friend>().scan((actor,)).keys().take(BATCH) {
         others.push(key?.1);
     }
     if others.is_empty() {
-        others = friend_request::some(cx, actor, BATCH)?;
+        others = friend_request::list_pending(cx, actor, BATCH)?;
     }
     for other in &others {
-        part(cx, actor, other)?;
+        unfriend(cx, actor, other)?;
     }
     Ok(!others.is_empty())
 }
 
-/// Tells all devices of both what one of them did.
-pub(crate) fn tell(cx: &Context, own: &str, other: &str, change: &str) -> Result<(), Error> {
+/// Signals a change that `own` made to all devices of both people.
+pub(crate) fn signal_change(cx: &Context, own: &str, other: &str, change: &str) -> Result<(), Error> {
     for (to, about) in [(own, other), (other, own)] {
         let payload = json!({ "actor": about, "change": change, "by": own });
         cx.sessions().signal(&[to.to_owned()], "friend", &payload)?;
@@ -140,38 +143,38 @@ pub(crate) fn tell(cx: &Context, own: &str, other: &str, change: &str) -> Result
 }
 
 fn not_friends() -> Error {
-    Error::new("not_friends", "You are not friends.")
+    Error::new("not_friends", "This person isn't your friend.")
 }
 
 fn checked_remark(text: &str) -> Result<String, Error> {
     let text = text.trim();
     if text.chars().count() > REMARK_CHARS || text.chars().any(char::is_control) {
-        return Err(Error::new("bad_remark", "A remark is up to 64 printable characters."));
+        return Err(Error::new("bad_remark", "A remark has up to 64 printable characters."));
     }
     Ok(text.to_owned())
 }
 
 fn checked_tags(tags: &[String], most: usize) -> Result<Vec<String>, Error> {
-    let bad = |sentence: String| Err(Error::new("bad_tag", sentence));
+    let invalid = |sentence: String| Err(Error::new("bad_tag", sentence));
     let mut checked: Vec<String> = Vec::new();
     for tag in tags {
         let tag = tag.trim();
         let fits = (1..=TAG_CHARS).contains(&tag.chars().count()) && !tag.chars().any(char::is_control);
         if !fits {
-            return bad("A tag is 1 to 32 printable characters.".to_owned());
+            return invalid("A tag has 1 to 32 printable characters.".to_owned());
         }
-        if !checked.iter().any(|known| known == tag) {
+        if !checked.iter().any(|earlier| earlier == tag) {
             checked.push(tag.to_owned());
         }
     }
     if checked.len() > most {
-        return bad(format!("A friend has up to {most} tags."));
+        return invalid(format!("A friend has up to {most} tags."));
     }
     Ok(checked)
 }
 
 impl Users {
-    pub(crate) fn friends(&self, cx: &Context, params: FriendQuery) -> Result<Contacts, Error> {
+    pub(crate) fn friends(&self, cx: &Context, params: FriendQuery) -> Result<FriendList, Error> {
         let own = cx.caller.actor.as_str();
         let table = cx.table::<Friend>();
         let scan = match &params.tag {
@@ -181,21 +184,21 @@ impl Users {
         let page = scan.after(params.after).page(page_size(params.limit))?;
         let mut friends = Vec::new();
         for friend in page.rows {
-            let person = account::of_actor(cx, &friend.other)?.map(Person::from);
-            friends.extend(person.map(|person| Contact {
+            let person = account::find_by_actor(cx, &friend.other)?.map(Person::from);
+            friends.extend(person.map(|person| FriendInfo {
                 person,
                 since_ms: friend.since_ms,
                 remark: friend.remark,
                 tags: friend.tags,
             }));
         }
-        Ok(Contacts {
+        Ok(FriendList {
             friends,
             next: page.next,
         })
     }
 
-    pub(crate) fn set_friend(&self, cx: &Context, params: Notes) -> Result<Nothing, Error> {
+    pub(crate) fn set_friend(&self, cx: &Context, params: FriendNotes) -> Result<Nothing, Error> {
         let own = cx.caller.actor.as_str();
         let remark = params.remark.as_deref().map(checked_remark).transpose()?;
         let tags = params
@@ -211,58 +214,58 @@ impl Users {
             }
         })?;
         found.ok_or_else(not_friends)?;
-        // The other side is not told: it is private.
+        // Remark and tags are private, so the other person gets no signal.
         let payload = json!({ "actor": params.actor, "change": "changed", "by": own });
         cx.sessions().signal(&[own.to_owned()], "friend", &payload)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn remove_friend(&self, cx: &Context, params: Whom) -> Result<Nothing, Error> {
+    pub(crate) fn remove_friend(&self, cx: &Context, params: PersonParams) -> Result<Nothing, Error> {
         let own = cx.caller.actor.as_str();
         let table = cx.table::<Friend>();
         table.remove((own, params.actor.as_str()))?.ok_or_else(not_friends)?;
         table.remove((params.actor.as_str(), own))?;
-        tell(cx, own, &params.actor, "removed")?;
+        signal_change(cx, own, &params.actor, "removed")?;
         let payload = json!({ "actors": [own, params.actor] });
         cx.events().publish("friend_removed", &payload)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn friend_tags(&self, cx: &Context, _params: Nothing) -> Result<Tags, Error> {
+    pub(crate) fn friend_tags(&self, cx: &Context, _params: Nothing) -> Result<TagList, Error> {
         let mut tags = BTreeMap::<String, u32>::new();
         for friend in cx.table::<Friend>().scan((cx.caller.actor.as_str(),)) {
             for tag in friend?.tags {
                 *tags.entry(tag).or_default() += 1;
             }
         }
-        let tags = tags.into_iter().map(|(tag, friends)| Tag { tag, friends });
-        Ok(Tags { tags: tags.collect() })
+        let tags = tags.into_iter().map(|(tag, friends)| TagCount { tag, friends });
+        Ok(TagList { tags: tags.collect() })
     }
 
-    /// Refuses what would make one friend too many.
+    /// Rejects a further friend of an account that has reached the limit.
     pub(crate) fn check_friends(&self, cx: &Context, actor: &str) -> Result<(), Error> {
         if count(cx, actor, self.settings.friends)? < self.settings.friends {
             return Ok(());
         }
         Err(if actor == cx.caller.actor {
-            Error::new("too_many_friends", "You have as many friends as you can have.")
+            Error::new("too_many_friends", "You have reached the limit of friends.")
         } else {
-            Error::new("too_many_friends", "They have as many friends as they can have.")
+            Error::new("too_many_friends", "This person has reached the limit of friends.")
         })
     }
 }
 
-/// Tells how two people stand to each other, as one of them sees it.
+/// Returns the relation to another person as `own` sees it.
 pub(crate) fn relation(cx: &Context, own: &str, other: &str) -> Result<&'static str, Error> {
     Ok(if own == other {
         "self"
-    } else if crate::social::block::blocks(cx, own, other)? {
+    } else if block::has_blocked(cx, own, other)? {
         "blocked"
-    } else if are(cx, own, other)? {
+    } else if are_friends(cx, own, other)? {
         "friend"
-    } else if cx.table::<Request>().contains((own, other))? {
+    } else if cx.table::<FriendRequest>().contains((own, other))? {
         "requested"
-    } else if cx.table::<Request>().contains((other, own))? {
+    } else if cx.table::<FriendRequest>().contains((other, own))? {
         "requests"
     } else {
         "none"

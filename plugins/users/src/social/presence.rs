@@ -1,7 +1,7 @@
-//! Presence: who is there, as friends and members of direct conversations see it.
+//! Presence, as friends and members of direct conversations see it.
 //!
-//! Whether somebody is online is what the host says; `status/ACTOR` holds what somebody chose on top of it, and nothing is
-//! written when people come and go.
+//! The host knows who is online. `status/ACTOR` holds the status that a person chose. Connecting and disconnecting
+//! don't change it.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,37 +11,37 @@ use crate::accounts::last_seen;
 use crate::accounts::person::{Actors, Nothing, check_count};
 use crate::social::{direct, friend};
 
-/// What somebody chose to show.
+/// The state that a person chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Choice {
+pub(crate) enum PresenceChoice {
     #[default]
     Online,
     Busy,
     Invisible,
 }
 
-/// What somebody chose, as it is kept.
+/// The stored status that a person chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Status {
-    state: Choice,
+struct StoredStatus {
+    state: PresenceChoice,
     #[serde(default)]
     text: String,
-    /// 0 for no end.
+    /// Milliseconds since 1970; 0 for no end.
     #[serde(default)]
     until_ms: u64,
 }
 
 record! {
-    /// What the caller wants to show: `online`, `busy` or `invisible`, a text, and until when. What is left out is the default.
-    pub(crate) struct Show { state: Option<String>, text: Option<String>, until_ms: Option<u64> }
+    /// Parameters of `set_presence`: `online`, `busy` or `invisible`, a text, and the end. A missing member is the default.
+    pub(crate) struct SetPresenceParams { state: Option<String>, text: Option<String>, until_ms: Option<u64> }
 }
 record! {
-    /// Whether nobody is at the device.
-    pub(crate) struct Idle { idle: bool }
+    /// Parameters of `set_idle`: true if the person doesn't use the device.
+    pub(crate) struct SetIdleParams { idle: bool }
 }
 record! {
-    /// How somebody is seen.
+    /// The visible presence of a person.
     pub(crate) struct Presence {
         actor: String,
         state: String,
@@ -51,43 +51,44 @@ record! {
     }
 }
 record! {
-    /// How people are seen.
-    pub(crate) struct Presences { people: Vec<Presence> }
+    /// The visible presence of several people.
+    pub(crate) struct PresenceList { people: Vec<Presence> }
 }
 
-impl Status {
-    /// Says how others see somebody who chose this.
+impl StoredStatus {
+    /// Returns the presence that others see.
     fn shown(&self, actor: &str, is_online: bool, is_idle: bool) -> Presence {
         let state = match (is_online, self.state) {
-            (false, _) | (_, Choice::Invisible) => "offline",
-            (_, Choice::Busy) => "busy",
-            (_, Choice::Online) if is_idle => "idle",
-            (_, Choice::Online) => "online",
+            (false, _) | (_, PresenceChoice::Invisible) => "offline",
+            (_, PresenceChoice::Busy) => "busy",
+            (_, PresenceChoice::Online) if is_idle => "idle",
+            (_, PresenceChoice::Online) => "online",
         };
-        let has_text = self.state != Choice::Invisible && !self.text.is_empty();
+        let has_text = self.state != PresenceChoice::Invisible && !self.text.is_empty();
         Presence {
             actor: actor.to_owned(),
             state: state.to_owned(),
             text: has_text.then(|| self.text.clone()),
-            until_ms: Some(self.until_ms).filter(|until| *until > 0 && self.state != Choice::Invisible),
+            until_ms: Some(self.until_ms).filter(|until| *until > 0 && self.state != PresenceChoice::Invisible),
             last_seen_ms: None,
         }
     }
 
-    fn is_plain(&self) -> bool {
-        self.state == Choice::Online && self.text.is_empty()
+    /// True for the default, which isn't stored.
+    fn is_default(&self) -> bool {
+        self.state == PresenceChoice::Online && self.text.is_empty()
     }
 }
 
 fn offline(actor: &str) -> Presence {
-    Status::default().shown(actor, false, false)
+    StoredStatus::default().shown(actor, false, false)
 }
 
 fn key(actor: &str) -> String {
     format!("status/{actor}")
 }
 
-fn status(cx: &Context, actor: &str) -> Result<Status, Error> {
+fn status(cx: &Context, actor: &str) -> Result<StoredStatus, Error> {
     Ok(cx.kv().get_json(key(actor))?.unwrap_or_default())
 }
 
@@ -95,76 +96,77 @@ fn is_online(cx: &Context, actor: &str) -> bool {
     cx.sessions().online(&[actor.to_owned()]).first() == Some(&true)
 }
 
-fn tell(cx: &Context, to: &[String], presence: &Presence) -> Result<(), Error> {
+fn signal(cx: &Context, to: &[String], presence: &Presence) -> Result<(), Error> {
     if !to.is_empty() {
         cx.sessions().signal(to, "presence", presence)?;
     }
     Ok(())
 }
 
-/// Shows friends, and the actor's own devices, how somebody is seen now.
+/// Signals the current presence to friends and to the actor's own devices.
 fn announce(cx: &Context, actor: &str, is_idle: bool) -> Result<(), Error> {
     let mut audience = friend::ids(cx, actor)?;
     audience.push(actor.to_owned());
     let shown = status(cx, actor)?.shown(actor, is_online(cx, actor), is_idle);
-    tell(cx, &audience, &shown)
+    signal(cx, &audience, &shown)
 }
 
-/// Shows two people who became friends each other.
+/// Signals the presence of two new friends to each other.
 pub(crate) fn show_each_other(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
     for (actor, to) in [(one, other), (other, one)] {
         if is_online(cx, actor) {
-            tell(cx, &[to.to_owned()], &status(cx, actor)?.shown(actor, true, false))?;
+            signal(cx, &[to.to_owned()], &status(cx, actor)?.shown(actor, true, false))?;
         }
     }
     Ok(())
 }
 
-/// Lets two people who saw each other see nothing more.
+/// Signals `offline` to two people who saw each other's presence.
 pub(crate) fn hide_from(cx: &Context, one: &str, other: &str) -> Result<(), Error> {
     for (actor, viewer) in [(one, other), (other, one)] {
         if may_see(cx, viewer, actor)? {
-            tell(cx, &[viewer.to_owned()], &offline(actor))?;
+            signal(cx, &[viewer.to_owned()], &offline(actor))?;
         }
     }
     Ok(())
 }
 
-/// Tells whether somebody may see the presence of somebody else.
+/// True if `viewer` may see the presence of `actor`.
 fn may_see(cx: &Context, viewer: &str, actor: &str) -> Result<bool, Error> {
-    let are_close = friend::are(cx, viewer, actor)? || direct::have_one(cx, viewer, actor)?;
-    Ok(are_close && direct::shut(cx, viewer, actor)?.is_none())
+    let are_close = friend::are_friends(cx, viewer, actor)? || direct::exists(cx, viewer, actor)?;
+    Ok(are_close && direct::block_reason(cx, viewer, actor)?.is_none())
 }
 
-/// Forgets what somebody chose.
-pub(crate) fn forget(cx: &Context, actor: &str) -> Result<(), Error> {
+/// Deletes the chosen status.
+pub(crate) fn delete(cx: &Context, actor: &str) -> Result<(), Error> {
     Ok(cx.kv().delete(key(actor))?)
 }
 
 impl Users {
-    pub(crate) fn set_presence(&self, cx: &Context, params: Show) -> Result<Nothing, Error> {
+    pub(crate) fn set_presence(&self, cx: &Context, params: SetPresenceParams) -> Result<Nothing, Error> {
         let actor = cx.caller.actor.as_str();
         let state = match params.state.as_deref() {
-            None | Some("online") => Choice::Online,
-            Some("busy") => Choice::Busy,
-            Some("invisible") => Choice::Invisible,
+            None | Some("online") => PresenceChoice::Online,
+            Some("busy") => PresenceChoice::Busy,
+            Some("invisible") => PresenceChoice::Invisible,
             Some(_) => {
                 return Err(Error::new("bad_state", "A state is `online`, `busy` or `invisible`."));
             }
         };
         let text = params.text.unwrap_or_default().trim().to_owned();
-        let most = self.settings.presence.text_chars;
-        if text.chars().count() > most || text.chars().any(char::is_control) {
-            let sentence = format!("A status has up to {most} printable characters.");
+        let max_chars = self.settings.presence.text_chars;
+        if text.chars().count() > max_chars || text.chars().any(char::is_control) {
+            let sentence = format!("A status has up to {max_chars} printable characters.");
             return Err(Error::new("bad_text", sentence));
         }
         let until_ms = params.until_ms.unwrap_or(0);
         if until_ms > 0 && until_ms <= cx.now_ms() {
-            return Err(Error::new("bad_time", "That time is over."));
+            return Err(Error::new("bad_time", "`until_ms` is in the past."));
         }
-        let status = Status { state, text, until_ms };
-        self.pace.step(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
-        if status.is_plain() {
+        let status = StoredStatus { state, text, until_ms };
+        self.presence_rate
+            .acquire(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
+        if status.is_default() {
             cx.kv().delete(key(actor))?;
         } else {
             let until_ms = if until_ms > 0 { until_ms } else { u64::MAX };
@@ -174,17 +176,18 @@ impl Users {
         Ok(Nothing {})
     }
 
-    pub(crate) fn set_idle(&self, cx: &Context, params: Idle) -> Result<Nothing, Error> {
+    pub(crate) fn set_idle(&self, cx: &Context, params: SetIdleParams) -> Result<Nothing, Error> {
         let actor = cx.caller.actor.as_str();
-        self.pace.step(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
-        // Who is invisible or busy stays so.
-        if status(cx, actor)?.state == Choice::Online {
+        self.presence_rate
+            .acquire(&format!("{}/{actor}", cx.caller.app), cx.now_ms())?;
+        // `invisible` and `busy` hide idleness.
+        if status(cx, actor)?.state == PresenceChoice::Online {
             announce(cx, actor, params.idle)?;
         }
         Ok(Nothing {})
     }
 
-    pub(crate) fn presence(&self, cx: &Context, params: Actors) -> Result<Presences, Error> {
+    pub(crate) fn presence(&self, cx: &Context, params: Actors) -> Result<PresenceList, Error> {
         check_count(&params.actors)?;
         let viewer = cx.caller.actor.as_str();
         let online = cx.sessions().online(&params.actors);
@@ -193,50 +196,51 @@ impl Users {
             people.push(if actor == viewer {
                 own_presence(&status(cx, actor)?, actor)
             } else if may_see(cx, viewer, actor)? {
-                self.seen_presence(cx, actor, is_online)?
+                self.visible_presence(cx, actor, is_online)?
             } else {
                 offline(actor)
             });
         }
-        Ok(Presences { people })
+        Ok(PresenceList { people })
     }
 
-    fn seen_presence(&self, cx: &Context, actor: &str, is_online: bool) -> Result<Presence, Error> {
+    /// Returns the presence of a person for somebody who may see it.
+    fn visible_presence(&self, cx: &Context, actor: &str, is_online: bool) -> Result<Presence, Error> {
         let status = status(cx, actor)?;
         let mut shown = status.shown(actor, is_online, false);
-        if self.settings.presence.last_seen && !is_online && status.state != Choice::Invisible {
+        if self.settings.presence.last_seen && !is_online && status.state != PresenceChoice::Invisible {
             shown.last_seen_ms = last_seen::last_seen_ms(cx, actor)?;
         }
         Ok(shown)
     }
 
-    /// Tells friends that somebody comes. Nothing is told of who chose to be invisible.
-    pub(crate) fn came(&self, cx: &Context) -> Result<(), Error> {
+    /// Signals a new connection to friends, unless the person is invisible.
+    pub(crate) fn on_connected(&self, cx: &Context) -> Result<(), Error> {
         let actor = cx.caller.actor.as_str();
         let status = status(cx, actor)?;
-        if status.state != Choice::Invisible {
-            tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, true, false))?;
+        if status.state != PresenceChoice::Invisible {
+            signal(cx, &friend::ids(cx, actor)?, &status.shown(actor, true, false))?;
         }
         Ok(())
     }
 
-    /// Tells friends that somebody went, unless another device is still there.
-    pub(crate) fn went(&self, cx: &Context) -> Result<(), Error> {
+    /// Signals to friends that the last device disconnected, unless the person is invisible.
+    pub(crate) fn on_disconnected(&self, cx: &Context) -> Result<(), Error> {
         let actor = cx.caller.actor.as_str();
         let status = status(cx, actor)?;
-        if status.state != Choice::Invisible && !is_online(cx, actor) {
-            tell(cx, &friend::ids(cx, actor)?, &status.shown(actor, false, false))?;
+        if status.state != PresenceChoice::Invisible && !is_online(cx, actor) {
+            signal(cx, &friend::ids(cx, actor)?, &status.shown(actor, false, false))?;
         }
         Ok(())
     }
 }
 
-/// Says what somebody sees of themselves: what they chose.
-fn own_presence(status: &Status, actor: &str) -> Presence {
+/// Returns the presence that a person sees of themselves: the chosen status.
+fn own_presence(status: &StoredStatus, actor: &str) -> Presence {
     let state = match status.state {
-        Choice::Online => "online",
-        Choice::Busy => "busy",
-        Choice::Invisible => "invisible",
+        PresenceChoice::Online => "online",
+        PresenceChoice::Busy => "busy",
+        PresenceChoice::Invisible => "invisible",
     };
     Presence {
         state: state.to_owned(),
@@ -251,9 +255,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_follows_what_was_chosen() {
+    fn the_visible_presence_follows_the_chosen_status() {
         let shown = |state, is_online, is_idle| {
-            let status = Status {
+            let status = StoredStatus {
                 state,
                 text: "Lunch".to_owned(),
                 until_ms: 7,
@@ -261,11 +265,23 @@ mod tests {
             let shown = status.shown("ann", is_online, is_idle);
             (shown.state, shown.text.is_some(), shown.until_ms)
         };
-        let owned = |state: &str, has_text, until| (state.to_owned(), has_text, until);
-        assert_eq!(shown(Choice::Online, true, false), owned("online", true, Some(7)));
-        assert_eq!(shown(Choice::Online, true, true), owned("idle", true, Some(7)));
-        assert_eq!(shown(Choice::Busy, true, true), owned("busy", true, Some(7)));
-        assert_eq!(shown(Choice::Busy, false, false), owned("offline", true, Some(7)));
-        assert_eq!(shown(Choice::Invisible, true, false), owned("offline", false, None));
+        let expected = |state: &str, has_text, until| (state.to_owned(), has_text, until);
+        assert_eq!(
+            shown(PresenceChoice::Online, true, false),
+            expected("online", true, Some(7))
+        );
+        assert_eq!(
+            shown(PresenceChoice::Online, true, true),
+            expected("idle", true, Some(7))
+        );
+        assert_eq!(shown(PresenceChoice::Busy, true, true), expected("busy", true, Some(7)));
+        assert_eq!(
+            shown(PresenceChoice::Busy, false, false),
+            expected("offline", true, Some(7))
+        );
+        assert_eq!(
+            shown(PresenceChoice::Invisible, true, false),
+            expected("offline", false, None)
+        );
     }
 }

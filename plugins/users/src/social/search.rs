@@ -4,41 +4,43 @@ use courtyard_plugin_sdk::prelude::*;
 
 use crate::Users;
 use crate::accounts::account;
-use crate::accounts::name_index::{Word, words, words_of};
+use crate::accounts::name_index::{NameWord, words, words_of};
 use crate::accounts::person::{Person, page_size};
 
 record! {
-    /// Beginnings of words, in any order.
-    pub(crate) struct Search { query: String, after: Option<Cursor>, limit: Option<u32> }
+    /// Parameters of `search`: beginnings of words, in any order.
+    pub(crate) struct SearchParams { query: String, after: Option<Cursor>, limit: Option<u32> }
 }
 record! {
-    /// Some people, and where the next ones begin.
-    pub(crate) struct Found { people: Vec<Person>, next: Option<Cursor> }
+    /// A page of people.
+    pub(crate) struct SearchPage { people: Vec<Person>, next: Option<Cursor> }
 }
 
 impl Users {
-    pub(crate) fn search(&self, cx: &Context, params: Search) -> Result<Found, Error> {
-        let wanted = words(&params.query);
-        // The longest one is the rarest.
-        let Some(longest) = wanted.iter().max_by_key(|word| word.len()) else {
-            return Err(Error::new("bad_query", "There is no word to look for."));
+    pub(crate) fn search(&self, cx: &Context, params: SearchParams) -> Result<SearchPage, Error> {
+        let query = words(&params.query);
+        // The longest word is probably the rarest.
+        let Some(longest) = query.iter().max_by_key(|word| word.len()) else {
+            return Err(Error::new("bad_query", "The query has no word."));
         };
-        let scan = cx.table::<Word>().scan((KeyPrefix(longest),)).after(params.after);
+        let scan = cx.table::<NameWord>().scan((KeyPrefix(longest),)).after(params.after);
         let page = scan.page(page_size(params.limit))?;
         let mut people = Vec::new();
-        for Word { word, actor } in page.rows {
-            let Some(account) = account::of_actor(cx, &actor)? else {
+        for NameWord { word, actor } in page.rows {
+            let Some(account) = account::find_by_actor(cx, &actor)? else {
                 continue;
             };
-            let has = words_of(&account);
-            let fits = wanted.iter().all(|wish| has.iter().any(|word| word.starts_with(wish)));
-            // Somebody with several such words comes with the first of them only.
-            let first = has.iter().find(|word| word.starts_with(longest));
-            if fits && first == Some(&word) {
+            let indexed = words_of(&account);
+            let matches = query
+                .iter()
+                .all(|start| indexed.iter().any(|word| word.starts_with(start)));
+            // A person with several matching words is listed with the first one.
+            let first = indexed.iter().find(|word| word.starts_with(longest));
+            if matches && first == Some(&word) {
                 people.push(account.into());
             }
         }
-        Ok(Found {
+        Ok(SearchPage {
             people,
             next: page.next,
         })

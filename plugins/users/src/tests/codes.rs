@@ -1,16 +1,16 @@
-//! Codes to addresses.
+//! Codes that are sent to addresses.
 
 use super::*;
 
 const MINUTE: u64 = 60_000;
 const START: u64 = 1_000_000;
 
-/// Asks for a code.
+/// Requests a code.
 fn request(host: &TestHost<Users>, address: &str) -> Result<Value, Error> {
     host.call(&anonymous(), "request_code", &json!({ "address": address }))
 }
 
-/// Takes the last code that was logged.
+/// Returns the last logged code.
 fn logged(host: &TestHost<Users>) -> Option<String> {
     let lines = host.take_log();
     lines
@@ -22,7 +22,7 @@ fn sign_in(host: &TestHost<Users>, address: &str, code: &str) -> Value {
     done(host, &anonymous(), "sign_in", json!({"address": address, "code": code}))
 }
 
-/// Returns a code that is not this one.
+/// Returns a wrong code.
 fn other_than(code: &str) -> &'static str {
     if code == "000000" { "000001" } else { "000000" }
 }
@@ -60,7 +60,7 @@ fn a_code_signs_up_and_signs_in_once() {
 }
 
 #[test]
-fn wrong_codes_take_attempts_that_are_not_given_back() {
+fn wrong_codes_consume_attempts_for_good() {
     let host = host();
     request(&host, "ann@example.com").unwrap();
     let code = logged(&host).unwrap();
@@ -72,7 +72,7 @@ fn wrong_codes_take_attempts_that_are_not_given_back() {
         );
     }
     let late = sign_in(&host, "ann@example.com", &code);
-    assert_eq!(late["session"], json!(null), "the right one is worth nothing any more");
+    assert_eq!(late["session"], json!(null), "the right code is invalid by now");
     // Another address has another code.
     request(&host, "bob@example.com").unwrap();
     let bobs = logged(&host).unwrap();
@@ -80,7 +80,7 @@ fn wrong_codes_take_attempts_that_are_not_given_back() {
 }
 
 #[test]
-fn a_code_ends_with_its_time_and_with_the_next_one() {
+fn a_code_ends_when_it_expires_and_when_the_next_one_is_sent() {
     let host = host();
     request(&host, "ann@example.com").unwrap();
     let first = logged(&host).unwrap();
@@ -98,7 +98,7 @@ fn a_code_ends_with_its_time_and_with_the_next_one() {
 }
 
 #[test]
-fn nothing_tells_whether_an_address_has_an_account() {
+fn nothing_reveals_whether_an_address_has_an_account() {
     let host = host_with(&json!({"codes": {"register": false}}));
     let (ann, _) = register(&host, "ann");
     done(&host, &ann, "add_address", json!({"address": "ann@example.com"}));
@@ -108,7 +108,7 @@ fn nothing_tells_whether_an_address_has_an_account() {
     let (known, unknown) = (request(&host, "ann@example.com"), request(&host, "bob@example.com"));
     assert_eq!(known, unknown);
     let lines = host.take_log();
-    assert_eq!(lines.len(), 1, "only the one that exists is sent: {lines:?}");
+    assert_eq!(lines.len(), 1, "only the known address gets a code: {lines:?}");
     let code = lines[0].1.split_whitespace().last().unwrap().to_owned();
     for address in ["ann@example.com", "bob@example.com"] {
         assert_eq!(
@@ -123,7 +123,7 @@ fn nothing_tells_whether_an_address_has_an_account() {
 }
 
 #[test]
-fn codes_are_rare_for_an_address_and_for_an_account() {
+fn codes_are_limited_per_address_and_per_account() {
     let host = host_with(&json!({"codes": {"per_hour_account": 6}}));
     let (ann, _) = register(&host, "ann");
     for address in ["ann@example.com", "+41 44 123 45 67"] {
@@ -145,14 +145,14 @@ fn codes_are_rare_for_an_address_and_for_an_account() {
     let refused = request(&host, "ann@example.com").unwrap_err();
     assert_eq!((refused.code.as_str(), refused.retry), ("too_many_codes", true));
     request(&host, "+41441234567").unwrap();
-    assert_eq!(logged(&host), None, "the account had enough, but nobody is told");
+    assert_eq!(logged(&host), None, "the account exceeds its rate, silently");
     host.set_clock(START + 61 * MINUTE);
     request(&host, "+41441234567").unwrap();
     assert!(logged(&host).is_some());
 }
 
 #[test]
-fn addresses_are_added_and_removed_but_not_the_last_way_in() {
+fn addresses_are_added_and_removed_except_the_only_way_to_sign_in() {
     let host = host();
     request(&host, "ann@example.com").unwrap();
     let session = sign_in(&host, "ann@example.com", &logged(&host).unwrap())["session"].clone();
@@ -170,7 +170,7 @@ fn addresses_are_added_and_removed_but_not_the_last_way_in() {
         "bad_address"
     );
 
-    // Another's address can be asked for, but only its owner learns anything.
+    // A code can be requested for the address of another account, but only its owner learns anything.
     let (bob, _) = register(&host, "bob");
     host.set_clock(START + MINUTE);
     done(&host, &bob, "add_address", mail.clone());
@@ -183,12 +183,12 @@ fn addresses_are_added_and_removed_but_not_the_last_way_in() {
     assert_eq!(
         sign_in(&host, "ann@example.com", &code)["session"],
         json!(null),
-        "it is for something else"
+        "the code has another purpose"
     );
     let proof = json!({"address": "ann@example.com", "code": code});
     assert_eq!(refused(&host, &bob, "confirm_address", proof), "address_taken");
 
-    // A fresh login stands for the password that is not there.
+    // A recent login replaces the missing password.
     let new = json!({"new_password": "battery staple"});
     host.set_clock(START + 11 * MINUTE);
     assert_eq!(refused(&host, &ann, "change_password", new.clone()), "sign_in_again");
@@ -203,7 +203,7 @@ fn addresses_are_added_and_removed_but_not_the_last_way_in() {
 }
 
 #[test]
-fn a_name_that_is_taken_costs_neither_the_code_nor_an_attempt() {
+fn a_taken_name_consumes_neither_the_code_nor_an_attempt() {
     let host = host();
     register(&host, "ann");
     request(&host, "a@example.com").unwrap();
@@ -218,7 +218,7 @@ fn a_name_that_is_taken_costs_neither_the_code_nor_an_attempt() {
 }
 
 #[test]
-fn a_gateway_gets_what_its_template_says() {
+fn a_gateway_receives_its_filled_template() {
     let host = host_with(&json!({"codes": {
         "email": {
             "url": "https://mail.example/send",
@@ -248,7 +248,7 @@ fn a_gateway_gets_what_its_template_says() {
     assert!(host.take_log().is_empty(), "the code is not in the log");
     assert_ne!(sign_in(&host, "ann@example.com", &code)["session"], json!(null));
 
-    // It is tried again if the gateway is at fault, and not once the code is worth nothing.
+    // Failures of the gateway are retryable, and nothing is sent once the code has expired.
     request(&host, "+41441234567").unwrap();
     assert_eq!(host.run_jobs().unwrap_err().code, "fetch_connect");
     for (status, retry) in [(500, true), (429, true), (400, false)] {
@@ -268,7 +268,7 @@ fn a_gateway_gets_what_its_template_says() {
 }
 
 #[test]
-fn an_unknown_address_gets_nothing_from_a_gateway_either() {
+fn an_unknown_address_gets_nothing_from_a_gateway() {
     let host = host_with(&json!({"codes": {"register": false, "email": {"url": "https://mail.example/send"}}}));
     assert_eq!(request(&host, "ann@example.com").unwrap()["sent_by"], "gateway");
     host.run_jobs().unwrap();
@@ -276,7 +276,7 @@ fn an_unknown_address_gets_nothing_from_a_gateway_either() {
 }
 
 #[test]
-fn strangers_ask_for_so_many_codes_in_a_minute_and_no_more() {
+fn anonymous_code_requests_are_limited_per_minute() {
     let host = host_with(&json!({"strangers_per_minute": 2}));
     let mut codes = Vec::new();
     for number in 0..3 {

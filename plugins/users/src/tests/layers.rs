@@ -1,4 +1,4 @@
-//! The order of the three parts: `sign_in` and `social` import `accounts`, and nothing else of each other.
+//! The layers of the plugin: `sign_in` and `social` import `accounts`, and neither imports the other.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ fn check(folder: &Path, forbidden: &[&str]) {
         }
         let source = std::fs::read_to_string(&path).unwrap();
         for module in forbidden {
-            assert!(!source.contains(module), "{} uses {module}", path.display());
+            assert!(!source.contains(module), "{} imports {module}", path.display());
         }
     }
 }
 
 #[test]
-fn no_part_imports_one_that_it_must_not_know() {
+fn imports_follow_the_layers() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     check(&source.join("accounts"), &["crate::sign_in", "crate::social"]);
     check(&source.join("sign_in"), &["crate::social", "crate::account_closure"]);

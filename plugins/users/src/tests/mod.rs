@@ -10,9 +10,9 @@ use crate::Users;
 
 mod codes;
 mod layers;
-mod people;
 mod presence;
 mod sessions;
+mod social;
 
 const CHEAP: &str = r#"{"token_days":1,"argon2":{"memory_kib":8,"iterations":1,"parallelism":1}}"#;
 
@@ -20,7 +20,7 @@ fn host() -> TestHost<Users> {
     TestHost::start(CHEAP).unwrap()
 }
 
-/// Starts it with more settings.
+/// Starts the plugin with further settings.
 fn host_with(more: &Value) -> TestHost<Users> {
     let mut settings: Value = serde_json::from_str(CHEAP).unwrap();
     for (key, value) in more.as_object().unwrap() {
@@ -70,7 +70,7 @@ fn the_manifest_is_one_that_hosts_read() {
 }
 
 #[test]
-fn whoever_registers_can_log_in_and_is_known() {
+fn a_registered_person_can_sign_in_and_sees_their_account() {
     let host = host();
     let (ann, _) = register(&host, "Ann");
     let session = host
@@ -86,7 +86,7 @@ fn whoever_registers_can_log_in_and_is_known() {
 }
 
 #[test]
-fn a_name_is_taken_once_whatever_its_case() {
+fn names_are_unique_without_regard_to_case() {
     let host = host();
     register(&host, "Ann");
     let again = json!({"name": "ANN", "password": "another one"});
@@ -94,7 +94,7 @@ fn a_name_is_taken_once_whatever_its_case() {
 }
 
 #[test]
-fn names_and_passwords_that_do_not_fit_are_refused() {
+fn invalid_names_and_passwords_are_rejected() {
     let host = host();
     for (params, wanted) in [
         (json!({"name": "ab", "password": "long enough"}), "bad_name"),
@@ -127,7 +127,7 @@ fn wrong_names_and_wrong_passwords_look_the_same() {
 }
 
 #[test]
-fn a_token_ends_with_its_time_and_with_logging_out() {
+fn a_token_ends_when_it_expires_and_on_logout() {
     let host = host();
     let (ann, token) = register(&host, "ann");
     assert_eq!(host.authenticate("something else").unwrap(), None);
@@ -155,7 +155,7 @@ fn two_people_have_one_conversation() {
 }
 
 #[test]
-fn a_closed_account_gets_nothing_and_can_do_nothing() {
+fn a_closed_account_receives_nothing_and_cannot_sign_in() {
     let host = host();
     let ((ann, _), (bob, token)) = (register(&host, "ann"), register(&host, "bob"));
     host.call(&ann, "open_direct", &json!({"actor": bob.actor})).unwrap();
@@ -181,7 +181,7 @@ fn a_closed_account_gets_nothing_and_can_do_nothing() {
 }
 
 #[test]
-fn people_are_found_by_the_begin_of_their_name_in_pages() {
+fn people_are_listed_by_the_beginning_of_their_name_in_pages() {
     let host = host();
     let (ann, _) = register(&host, "ann");
     for name in ["anna", "anton", "bob"] {
@@ -211,7 +211,7 @@ fn people_are_found_by_the_begin_of_their_name_in_pages() {
 }
 
 #[test]
-fn apps_know_nothing_of_each_other() {
+fn apps_are_separate() {
     let host = host();
     let (_, token) = register(&host, "ann");
     host.enter_app("other");

@@ -1,6 +1,6 @@
-//! Who is seen by whom, and how.
+//! Who sees whose presence.
 
-use super::people::{befriend, signals, state, two, whom};
+use super::social::{befriend, person, signals, state, two};
 use super::*;
 
 #[test]
@@ -9,19 +9,19 @@ fn presence_is_for_friends_and_members_of_a_conversation() {
     let (ann, bob) = two(&host);
     host.set_online(&[&ann.actor]);
     assert_eq!(state(&host, &bob, &ann), "offline", "strangers see nothing");
-    done(&host, &bob, "open_direct", whom(&ann));
+    done(&host, &bob, "open_direct", person(&ann));
     assert_eq!(state(&host, &bob, &ann), "online");
     host.connected(&ann);
-    assert!(signals(&host, "presence").is_empty(), "only friends are told");
+    assert!(signals(&host, "presence").is_empty(), "only friends get the signal");
     befriend(&host, &ann, &bob);
     let _ = host.take_signals();
 
     host.connected(&ann);
-    let told = signals(&host, "presence");
-    assert_eq!(told.keys().collect::<Vec<_>>(), [&bob.actor]);
-    assert_eq!(told[&bob.actor][0]["state"], "online");
+    let signals_by_actor = signals(&host, "presence");
+    assert_eq!(signals_by_actor.keys().collect::<Vec<_>>(), [&bob.actor]);
+    assert_eq!(signals_by_actor[&bob.actor][0]["state"], "online");
     host.disconnected(&ann);
-    assert!(signals(&host, "presence").is_empty(), "another device is there");
+    assert!(signals(&host, "presence").is_empty(), "another device is connected");
     host.set_online(&[]);
     host.disconnected(&ann);
     assert_eq!(signals(&host, "presence")[&bob.actor][0]["state"], "offline");
@@ -30,7 +30,7 @@ fn presence_is_for_friends_and_members_of_a_conversation() {
 }
 
 #[test]
-fn what_somebody_chose_is_shown_until_its_time_is_over() {
+fn the_chosen_status_is_visible_until_it_expires() {
     let host = host();
     let (ann, bob) = two(&host);
     befriend(&host, &ann, &bob);
@@ -38,9 +38,9 @@ fn what_somebody_chose_is_shown_until_its_time_is_over() {
     let _ = host.take_signals();
     let show = json!({"state": "busy", "text": "Lunch", "until_ms": 2_000_000});
     done(&host, &ann, "set_presence", show);
-    let told = signals(&host, "presence");
-    assert_eq!(told[&bob.actor][0]["text"], "Lunch");
-    assert!(told.contains_key(&ann.actor), "other devices are told");
+    let signals_by_actor = signals(&host, "presence");
+    assert_eq!(signals_by_actor[&bob.actor][0]["text"], "Lunch");
+    assert!(signals_by_actor.contains_key(&ann.actor), "own devices get the signal");
     assert_eq!(refused(&host, &ann, "set_idle", json!({"idle": true})), "too_often");
     host.set_clock(1_002_000);
     done(&host, &ann, "set_idle", json!({"idle": true}));
@@ -58,14 +58,14 @@ fn what_somebody_chose_is_shown_until_its_time_is_over() {
         "set_presence",
         json!({"state": "invisible", "text": "secret"}),
     );
-    let told = signals(&host, "presence");
-    assert_eq!(told[&bob.actor][0]["state"], "offline");
-    assert!(!told[&bob.actor][0].to_string().contains("secret"));
+    let signals_by_actor = signals(&host, "presence");
+    assert_eq!(signals_by_actor[&bob.actor][0]["state"], "offline");
+    assert!(!signals_by_actor[&bob.actor][0].to_string().contains("secret"));
     host.connected(&ann);
     host.disconnected(&ann);
     assert!(
         signals(&host, "presence").is_empty(),
-        "who is invisible comes and goes unseen"
+        "an invisible person connects and disconnects unseen"
     );
     assert_eq!(
         (state(&host, &bob, &ann), state(&host, &ann, &ann)),

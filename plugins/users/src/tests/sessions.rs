@@ -1,4 +1,4 @@
-//! Logins, and passwords that are tried out.
+//! Logins, wrong passwords and bans.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn sign_in(host: &TestHost<Users>, device: &str) -> (Caller, String) {
 }
 
 #[test]
-fn sessions_are_listed_and_ended_one_by_one_or_all_others() {
+fn sessions_are_listed_and_ended_one_by_one_or_all_but_one() {
     let host = host();
     let (first, first_token) = register(&host, "ann");
     host.set_clock(1_060_000);
@@ -64,7 +64,7 @@ fn sessions_are_listed_and_ended_one_by_one_or_all_others() {
     assert!(host.authenticate(&first_token).is_err());
     assert!(host.authenticate(&third_token).is_ok());
 
-    // Nobody ends another's.
+    // Nobody ends a login of another account.
     let (bob, bobs_token) = register(&host, "bob");
     assert_eq!(
         refused(&host, &first, "end_session", json!({"id": bob.credential})),
@@ -74,7 +74,7 @@ fn sessions_are_listed_and_ended_one_by_one_or_all_others() {
 }
 
 #[test]
-fn a_session_that_was_seen_is_written_down_now_and_then() {
+fn the_last_use_of_a_session_is_stored_at_intervals() {
     let host = host();
     let (ann, _) = register(&host, "ann");
     let seen = || done(&host, &ann, "sessions", json!({}))["sessions"][0]["last_seen_ms"].clone();
@@ -83,7 +83,7 @@ fn a_session_that_was_seen_is_written_down_now_and_then() {
         host.connected(&ann);
         assert_eq!(seen(), wanted);
     }
-    // One that ended does not come back by a connection that ends late.
+    // A late disconnection doesn't bring an ended login back.
     done(&host, &ann, "logout", json!({}));
     host.set_clock(9_000_000);
     host.disconnected(&ann);
@@ -98,7 +98,7 @@ fn a_session_that_was_seen_is_written_down_now_and_then() {
 }
 
 #[test]
-fn the_oldest_session_ends_for_one_too_many() {
+fn a_new_session_beyond_the_limit_ends_the_oldest_one() {
     let host = host_with(&json!({"sessions": 2}));
     let (_, first) = register(&host, "ann");
     host.set_clock(1_001_000);
@@ -110,7 +110,7 @@ fn the_oldest_session_ends_for_one_too_many() {
 }
 
 #[test]
-fn a_token_that_is_refreshed_is_good_for_nothing_any_more() {
+fn a_refreshed_token_is_invalid() {
     let host = host();
     let (ann, old) = register(&host, "ann");
     host.set_clock(2_000_000);
@@ -122,7 +122,7 @@ fn a_token_that_is_refreshed_is_good_for_nothing_any_more() {
 }
 
 #[test]
-fn tokens_that_were_made_up_or_changed_are_refused() {
+fn forged_and_changed_tokens_are_rejected() {
     let host = host();
     let (ann, token) = register(&host, "ann");
     let last = if token.ends_with('0') { '1' } else { '0' };
@@ -141,7 +141,7 @@ fn tokens_that_were_made_up_or_changed_are_refused() {
 }
 
 #[test]
-fn after_some_wrong_passwords_even_the_right_one_has_to_wait() {
+fn wrong_passwords_cause_pauses_that_the_right_one_has_to_wait_for() {
     let host = host();
     register(&host, "ann");
     for name in ["ann", "nobody"] {
@@ -150,7 +150,7 @@ fn after_some_wrong_passwords_even_the_right_one_has_to_wait() {
             .collect();
         let mut wanted = vec!["wrong_credentials"; 5];
         wanted.extend(["too_many_attempts"; 2]);
-        assert_eq!(codes, wanted, "{name}: it does not tell who has an account");
+        assert_eq!(codes, wanted, "{name}: the answers reveal who has an account");
     }
     let waiting = login(&host, "ANN", "correct horse").unwrap_err();
     assert_eq!((waiting.code.as_str(), waiting.retry), ("too_many_attempts", true));
@@ -177,12 +177,12 @@ fn after_some_wrong_passwords_even_the_right_one_has_to_wait() {
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
         "wrong_credentials",
-        "it is forgiven"
+        "the count restarts after a success"
     );
 }
 
 #[test]
-fn another_password_ends_all_other_sessions() {
+fn changing_the_password_ends_all_other_sessions() {
     let host = host();
     let (ann, old) = register(&host, "ann");
     let (_, token) = sign_in(&host, "");
@@ -205,7 +205,7 @@ fn another_password_ends_all_other_sessions() {
 }
 
 #[test]
-fn operators_shut_people_out_until_they_let_them_in_or_the_time_is_over() {
+fn operators_ban_until_they_unban_or_the_ban_expires() {
     // Random bytes are the same in each run, and so are the actors.
     let (host, mut operators) = (host(), Vec::new());
     for name in ["root", "second"] {
@@ -231,9 +231,9 @@ fn operators_shut_people_out_until_they_let_them_in_or_the_time_is_over() {
     let refused = login(&host, "ann", "correct horse").unwrap_err();
     assert_eq!(
         (refused.code.as_str(), refused.message.as_str()),
-        ("banned", "You are shut out: Spam")
+        ("banned", "You are banned: Spam")
     );
-    // Only who knows the password learns of it.
+    // Only the right password reveals the ban.
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
         "wrong_credentials"
@@ -249,7 +249,7 @@ fn operators_shut_people_out_until_they_let_them_in_or_the_time_is_over() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused() {
+fn invalid_settings_are_rejected() {
     for settings in [
         json!({"token_dayz": 1}),
         json!({"sessions": 0}),

@@ -1,64 +1,70 @@
-//! The jobs that ask a provider, and what they change.
+//! The jobs that call a provider, and the transactions that store their results.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache;
-use super::flow::{Flow, Stage};
-use super::id_token::{About, Claims, Expected};
+use super::flow::{SignInFlow, Stage};
+use super::id_token::{Claims, ExpectedClaims, ProfileClaims};
 use crate::Users;
 use crate::accounts::account::{self, Account, DisplayName};
 use crate::sign_in::address::{self, Address};
 use crate::sign_in::identity;
 
+/// Job: fetches the metadata of a provider.
 pub(crate) const PREPARE: &str = "oidc_prepare";
+/// Job: exchanges a code for an ID token.
 pub(crate) const EXCHANGE: &str = "oidc_exchange";
+/// Transaction: stores the authorization URL.
 pub(crate) const PREPARED: &str = "oidc_prepared";
+/// Transaction: finds or creates the account of verified claims.
 pub(crate) const FINISH: &str = "oidc_finish";
+/// Transaction: stores a failure.
 pub(crate) const FAIL: &str = "oidc_fail";
-/// Reads a sign-in.
+/// Transaction: reads a sign-in.
 pub(crate) const FLOW: &str = "oidc_flow";
 
-/// A code that is to be changed for a person.
+/// The payload of the job [`EXCHANGE`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Change {
+pub(crate) struct CodeExchange {
     pub(crate) state: String,
     pub(crate) code: String,
 }
 
-/// What a provider said whose sign-in is to go on.
+/// A sign-in whose provider's metadata is fetched.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedFlow {
     state: String,
 }
 
-/// A person that a provider vouches for.
+/// A sign-in with verified claims.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Changed {
+pub(crate) struct VerifiedSignIn {
     state: String,
     claims: Claims,
 }
 
-/// A sign-in that came to nothing.
+/// A failed sign-in.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Failed {
+pub(crate) struct FlowFailure {
     state: String,
     code: String,
     message: String,
 }
 
-/// What a provider says about the person of an access token.
+/// The response of the user information endpoint.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct UserInfo {
     sub: String,
     #[serde(flatten)]
-    about: About,
+    about: ProfileClaims,
 }
 
-impl Failed {
-    pub(crate) fn note(self, cx: &Context) -> Result<(), Error> {
-        let Some(mut flow) = Flow::find(cx, &self.state)? else {
+impl FlowFailure {
+    /// Stores the failure as the result of the sign-in.
+    pub(crate) fn save(self, cx: &Context) -> Result<(), Error> {
+        let Some(mut flow) = SignInFlow::find(cx, &self.state)? else {
             return Ok(());
         };
         flow.stage = Stage::Failed {
@@ -69,71 +75,71 @@ impl Failed {
     }
 }
 
-/// What is done about a sign-in fails for good: whoever waits is told, and starts again.
-fn settled(cx: &Context, state: String, done: Result<(), Error>) -> Result<(), Error> {
-    let Err(error) = done else { return Ok(()) };
-    cx.log()
-        .warn(&format!("sign-in by a third party: {}: {}", error.code, error.message));
+/// Stores the error of a job as the final result of the sign-in; the job isn't retried, and the client starts again.
+fn store_failure(cx: &Context, state: String, result: Result<(), Error>) -> Result<(), Error> {
+    let Err(error) = result else { return Ok(()) };
+    cx.log().warn(&format!(
+        "sign-in by an identity provider: {}: {}",
+        error.code, error.message
+    ));
     let (code, message) = match error.code.as_str() {
-        "token" => (
-            "token_refused",
-            "What the provider said could not be trusted; start again.",
-        ),
+        "token" => ("token_refused", "The provider's ID token was rejected. Start again."),
         "identity_taken" | "address_taken" | "not_registered" | "account_closed" | "too_many_identities" => {
             (error.code.as_str(), error.message.as_str())
         }
         _ => (
             "provider_failed",
-            "The provider did not answer as it should; start again.",
+            "The provider failed or returned an invalid response. Start again.",
         ),
     };
-    let failed = Failed {
+    let failure = FlowFailure {
         state,
         code: code.to_owned(),
         message: message.to_owned(),
     };
-    cx.transact(FAIL, &failed)
+    cx.transact(FAIL, &failure)
 }
 
 impl Claims {
-    /// Asks the provider for what its token does not say. It is no failure if nothing comes of it.
-    fn ask(&mut self, cx: &Context, url: &str, access_token: &str) {
+    /// Adds the claims of the user information endpoint. Errors are ignored, since these claims are optional.
+    fn fetch_user_info(&mut self, cx: &Context, url: &str, access_token: &str) {
         let request = FetchRequest {
             follow: false,
             ..FetchRequest::get(url)
         };
         let request = request.header("authorization", format!("Bearer {access_token}"));
-        let said = cx.fetch(&request).ok().filter(|response| response.status == 200);
-        let said = said.and_then(|response| serde_json::from_slice::<Said>(&response.body).ok());
-        // It may be about somebody else (section 5.3.2).
-        if let Some(said) = said.filter(|said| said.sub == self.subject) {
-            self.about = said.about;
+        let response = cx.fetch(&request).ok().filter(|response| response.status == 200);
+        let info = response.and_then(|response| serde_json::from_slice::<UserInfo>(&response.body).ok());
+        // The subject must be that of the ID token (section 5.3.2).
+        if let Some(info) = info.filter(|info| info.sub == self.subject) {
+            self.about = info.about;
         }
     }
 }
 
 impl Users {
-    /// Asks a provider about itself, for a sign-in that waits for it.
-    pub(crate) fn prepare(&self, cx: &Context, job: &Job) -> Result<(), Error> {
+    /// Fetches the metadata of a provider for a started sign-in.
+    pub(crate) fn prepare_flow(&self, cx: &Context, job: &Job) -> Result<(), Error> {
         let state: String = job.payload_as()?;
         let prepare = || {
-            let Some(flow) = cx.transact::<Option<Flow>>(FLOW, &state)? else {
+            let Some(flow) = cx.transact::<Option<SignInFlow>>(FLOW, &state)? else {
                 return Ok(());
             };
             cache::discover(cx, self.settings.oidc.provider(&flow.provider)?)?;
-            cx.transact(PREPARED, &Prepared { state: state.clone() })
+            cx.transact(PREPARED, &PreparedFlow { state: state.clone() })
         };
-        let done = prepare();
-        settled(cx, state, done)
+        let result = prepare();
+        store_failure(cx, state, result)
     }
 
-    pub(crate) fn prepared(&self, cx: &Context, prepared: &Prepared) -> Result<(), Error> {
-        let Some(mut flow) = Flow::find(cx, &prepared.state)? else {
+    /// Stores the authorization URL of a sign-in.
+    pub(crate) fn set_ready(&self, cx: &Context, prepared: &PreparedFlow) -> Result<(), Error> {
+        let Some(mut flow) = SignInFlow::find(cx, &prepared.state)? else {
             return Ok(());
         };
         let provider = self.settings.oidc.provider(&flow.provider)?;
         let cached = cache::read(cx, &provider.id, &provider.issuer)?;
-        let cached = cached.ok_or_else(|| Error::new("provider", "what it said is gone"))?;
+        let cached = cached.ok_or_else(|| Error::new("provider", "the cached metadata is missing"))?;
         if matches!(flow.stage, Stage::Preparing) {
             let url = provider.authorization_url(&cached.metadata, &prepared.state, &flow.redirect, &flow.secrets);
             flow.stage = Stage::Ready(url);
@@ -142,35 +148,35 @@ impl Users {
         Ok(())
     }
 
-    /// Changes a code for a person.
-    pub(crate) fn exchange(&self, cx: &Context, job: &Job) -> Result<(), Error> {
-        let change: Change = job.payload_as()?;
-        let done = self.change(cx, &change);
-        settled(cx, change.state, done)
+    /// Exchanges a code for verified claims.
+    pub(crate) fn run_exchange(&self, cx: &Context, job: &Job) -> Result<(), Error> {
+        let exchange: CodeExchange = job.payload_as()?;
+        let result = self.exchange_code(cx, &exchange);
+        store_failure(cx, exchange.state, result)
     }
 
-    fn change(&self, cx: &Context, change: &Change) -> Result<(), Error> {
+    fn exchange_code(&self, cx: &Context, exchange: &CodeExchange) -> Result<(), Error> {
         let oidc = &self.settings.oidc;
-        let Some(flow) = cx.transact::<Option<Flow>>(FLOW, &change.state)? else {
+        let Some(flow) = cx.transact::<Option<SignInFlow>>(FLOW, &exchange.state)? else {
             return Ok(());
         };
-        // This job may have come so far before.
+        // An earlier attempt of this job may have finished.
         if !matches!(flow.stage, Stage::Exchanging) {
             return Ok(());
         }
         let provider = oidc.provider(&flow.provider)?;
         let mut cached = cache::discover(cx, provider)?;
         let verifier = &flow.secrets.verifier;
-        let request = provider.token_request(cx, &cached.metadata, &change.code, &flow.redirect, verifier)?;
+        let request = provider.token_request(cx, &cached.metadata, &exchange.code, &flow.redirect, verifier)?;
         let response = cx.fetch(&request)?;
         if response.status != 200 {
-            let sentence = format!("the token endpoint answered with status {}", response.status);
+            let sentence = format!("the token endpoint responded with status {}", response.status);
             return Err(Error::new("provider", sentence));
         }
-        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        let token = answer["id_token"].as_str();
-        let token = token.ok_or_else(|| Error::new("provider", "the token endpoint gave no ID token"))?;
-        let expected = Expected {
+        let response: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        let token = response["id_token"].as_str();
+        let token = token.ok_or_else(|| Error::new("provider", "the token endpoint returned no ID token"))?;
+        let expected = ExpectedClaims {
             issuer: &provider.issuer,
             client_id: &provider.client_id,
             nonce: &flow.secrets.nonce,
@@ -178,47 +184,47 @@ impl Users {
             leeway_s: oidc.leeway_s,
         };
         let mut claims = cached.verify(cx, oidc, token, &expected)?;
-        if let (true, Some(url)) = (claims.about.is_silent(), &cached.metadata.userinfo_endpoint) {
-            claims.ask(cx, url, answer["access_token"].as_str().unwrap_or_default());
+        if let (true, Some(url)) = (claims.about.is_empty(), &cached.metadata.userinfo_endpoint) {
+            claims.fetch_user_info(cx, url, response["access_token"].as_str().unwrap_or_default());
         }
-        let changed = Changed {
-            state: change.state.clone(),
+        let verified = VerifiedSignIn {
+            state: exchange.state.clone(),
             claims,
         };
-        cx.transact(FINISH, &changed)
+        cx.transact(FINISH, &verified)
     }
 
-    /// Finds or makes the account of a person that a provider vouches for.
-    pub(crate) fn changed(&self, cx: &Context, changed: Changed) -> Result<(), Error> {
-        let Some(mut flow) = Flow::find(cx, &changed.state)? else {
+    /// Finds or creates the account of verified claims, or links the identity, and stores the result.
+    pub(crate) fn finish_flow(&self, cx: &Context, verified: VerifiedSignIn) -> Result<(), Error> {
+        let Some(mut flow) = SignInFlow::find(cx, &verified.state)? else {
             return Ok(());
         };
         if !matches!(flow.stage, Stage::Exchanging) {
             return Ok(());
         }
         let provider = self.settings.oidc.provider(&flow.provider)?;
-        let Claims { subject, about } = changed.claims;
-        let known = identity::owner(cx, &provider.issuer, &subject)?;
+        let Claims { subject, about } = verified.claims;
+        let owner = identity::owner(cx, &provider.issuer, &subject)?;
         let email = about.verified_email().filter(|_| provider.trust_email);
         let email = email.and_then(|email| Address::parse(email).ok());
         let link = |actor: &str| {
             let most = self.settings.oidc.identities;
             if identity::count(cx, actor)? >= most {
-                let sentence = "You have as many accounts of third parties as you can have.";
+                let sentence = "Your account has reached the limit of identities. Remove one first.";
                 return Err(Error::new("too_many_identities", sentence));
             }
             identity::link(cx, &provider.id, &provider.issuer, &subject, actor)
         };
-        let (actor, registered) = match (flow.link.clone(), known) {
-            (Some(own), Some(known)) if own == known => (own, false),
+        let (actor, registered) = match (flow.link.clone(), owner) {
+            (Some(own), Some(owner)) if own == owner => (own, false),
             (Some(own), _) if account::is_closed(cx, &own)? => {
-                return Err(Error::new("account_closed", "This account was closed."));
+                return Err(Error::new("account_closed", "This account is closed."));
             }
             (Some(own), _) => {
                 link(&own)?;
                 (own, false)
             }
-            (None, Some(known)) => (known, false),
+            (None, Some(owner)) => (owner, false),
             (None, None) => {
                 let owner = match &email {
                     Some(email) => address::owner(cx, email)?,
@@ -228,18 +234,21 @@ impl Users {
                 let actor = match owner {
                     Some(actor) => actor,
                     None if !self.settings.oidc.register => {
-                        return Err(Error::new("not_registered", "Nobody here has this account."));
+                        return Err(Error::new(
+                            "not_registered",
+                            "No account is registered for this identity.",
+                        ));
                     }
                     None => {
-                        let wish = about.preferred_username.as_deref().unwrap_or_default();
-                        let name = account::free_name(cx, wish)?;
-                        let called = about.name.as_deref().map(DisplayName::parse);
-                        let display_name = called
+                        let preferred = about.preferred_username.as_deref().unwrap_or_default();
+                        let name = account::free_name(cx, preferred)?;
+                        let wanted = about.name.as_deref().map(DisplayName::parse);
+                        let display_name = wanted
                             .and_then(Result::ok)
                             .map_or_else(|| DisplayName::parse(&name), Ok)?;
                         let actor = Account::create(cx, &name, display_name, None)?.actor;
                         if let Some(email) = &email {
-                            address::give(cx, email, &actor)?;
+                            address::assign(cx, email, &actor)?;
                         }
                         actor
                     }
@@ -249,6 +258,6 @@ impl Users {
             }
         };
         flow.stage = Stage::Done { actor, registered };
-        flow.save(cx, &changed.state)
+        flow.save(cx, &verified.state)
     }
 }

@@ -1,6 +1,6 @@
-//! A sign-in on its way.
+//! A sign-in by a provider, from its start to its result.
 //!
-//! `oidc/STATE` holds it until its time is over.
+//! `oidc/STATE` holds it until it expires.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,28 +8,29 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::cache;
-use super::exchange::{Change, EXCHANGE, PREPARE};
-use super::provider::Secrets;
+use super::exchange::{CodeExchange, EXCHANGE, PREPARE};
+use super::provider::FlowSecrets;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::Nothing;
-use crate::secret::{digest, hex, same};
-use crate::sign_in::session::Session;
+use crate::secret::{constant_time_eq, digest, hex};
+use crate::sign_in::session::NewSession;
 
-const MOST_CODE_BYTES: usize = 4_096;
-/// When to ask for the result again.
+/// Maximum length of an authorization code, in bytes.
+const MAX_CODE_BYTES: usize = 4_096;
+/// How often clients should poll the result, in milliseconds.
 const POLL_MS: u64 = 300;
 
-/// How far it is.
+/// The stage of a sign-in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Stage {
-    /// The provider is asked about itself.
+    /// A job fetches the provider's metadata.
     Preparing,
-    /// Somebody is to go to this address and to come back with a code.
+    /// The user has to open this URL, and returns with a code.
     Ready(String),
-    /// The provider is asked what the code stands for.
+    /// A job exchanges the code for tokens.
     Exchanging,
-    /// Somebody may sign in, or has linked the account of a third party.
+    /// The client may fetch its login, or the identity is linked.
     Done {
         actor: String,
         registered: bool,
@@ -40,15 +41,15 @@ pub(crate) enum Stage {
     },
 }
 
-/// A sign-in on its way.
+/// A started sign-in.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Flow {
+pub(crate) struct SignInFlow {
     pub(crate) provider: String,
     pub(crate) redirect: String,
-    pub(crate) secrets: Secrets,
-    /// The hash of what proves that it is the same client.
+    pub(crate) secrets: FlowSecrets,
+    /// The hash of the ticket.
     ticket: String,
-    /// The actor who wants to sign in by a third party as well.
+    /// The actor who links an identity; `None` for a sign-in.
     pub(crate) link: Option<String>,
     device: Option<String>,
     expires_ms: u64,
@@ -56,16 +57,16 @@ pub(crate) struct Flow {
 }
 
 record! {
-    /// A provider that people may sign in by.
+    /// A configured provider.
     pub(crate) struct ProviderInfo { id: String, name: String }
 }
 record! {
-    /// Providers that people may sign in by.
-    pub(crate) struct Providers { providers: Vec<ProviderInfo> }
+    /// The configured providers.
+    pub(crate) struct ProviderList { providers: Vec<ProviderInfo> }
 }
 record! {
-    /// By whom to sign in; where the provider sends people back to; whether it is one more way for who is signed in.
-    pub(crate) struct Start {
+    /// Parameters of `oidc_start`: the provider, the redirect URI, and whether to link the identity to the caller's account.
+    pub(crate) struct StartParams {
         provider: String,
         redirect: Option<String>,
         link: Option<bool>,
@@ -73,23 +74,23 @@ record! {
     }
 }
 record! {
-    /// A sign-in that began. Without a `url`, the result says it as soon as it is known.
-    pub(crate) struct Started { state: String, ticket: String, url: Option<String>, poll_ms: u64, expires_ms: u64 }
+    /// Result of `oidc_start`. Without `url`, `oidc_result` returns it as soon as the metadata is fetched.
+    pub(crate) struct StartResult { state: String, ticket: String, url: Option<String>, poll_ms: u64, expires_ms: u64 }
 }
 record! {
-    /// What the provider sent somebody back with.
-    pub(crate) struct Finish { state: String, ticket: String, code: String, iss: Option<String> }
+    /// Parameters of `oidc_finish`: the query with which the provider redirected back.
+    pub(crate) struct FinishParams { state: String, ticket: String, code: String, iss: Option<String> }
 }
 record! {
-    /// Which sign-in is meant.
-    pub(crate) struct WhichFlow { state: String, ticket: String }
+    /// Parameters of `oidc_result`.
+    pub(crate) struct FlowParams { state: String, ticket: String }
 }
 record! {
-    /// How far a sign-in is: `preparing`, `ready`, `exchanging`, `signed_in` or `linked`.
-    pub(crate) struct Progress {
+    /// The stage of a sign-in: `preparing`, `ready`, `exchanging`, `signed_in` or `linked`.
+    pub(crate) struct FlowProgress {
         stage: String,
         url: Option<String>,
-        session: Option<Session>,
+        session: Option<NewSession>,
         registered: bool,
         poll_ms: u64,
     }
@@ -100,33 +101,31 @@ fn key(state: &str) -> String {
 }
 
 fn unknown_state() -> Error {
-    Error::new(
-        "unknown_state",
-        "There is no such sign-in, or its time is over; start again.",
-    )
+    Error::new("unknown_state", "This sign-in is unknown or has expired. Start again.")
 }
 
-fn text(bytes: &[u8]) -> String {
+/// Encodes random bytes for a URL.
+fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-impl Flow {
-    /// Finds a sign-in, whoever asks.
+impl SignInFlow {
+    /// Returns a sign-in without checking its ticket, for jobs.
     pub(crate) fn find(cx: &Context, state: &str) -> Result<Option<Self>, Error> {
         Ok(cx.kv().get_json(key(state))?)
     }
 
-    /// Finds a sign-in of the client that has its ticket.
+    /// Returns a sign-in if the ticket is right.
     ///
     /// # Errors
-    /// `unknown_state`, also when the ticket is wrong.
-    fn of(cx: &Context, state: &str, ticket: &str) -> Result<Self, Error> {
-        // Not every text is a part of a key.
+    /// `unknown_state`, also if the ticket is wrong.
+    fn authorize(cx: &Context, state: &str, ticket: &str) -> Result<Self, Error> {
+        // Keys are limited in length.
         if state.len() > 64 {
             return Err(unknown_state());
         }
         let flow = Self::find(cx, state)?.ok_or_else(unknown_state)?;
-        if same(hex(&digest(ticket.as_bytes())).as_bytes(), flow.ticket.as_bytes()) {
+        if constant_time_eq(hex(&digest(ticket.as_bytes())).as_bytes(), flow.ticket.as_bytes()) {
             Ok(flow)
         } else {
             Err(unknown_state())
@@ -138,7 +137,7 @@ impl Flow {
     }
 }
 
-impl Progress {
+impl FlowProgress {
     fn at(stage: &str) -> Self {
         Self {
             stage: stage.to_owned(),
@@ -151,17 +150,17 @@ impl Progress {
 }
 
 impl Users {
-    pub(crate) fn oidc_providers(&self, _cx: &Context, _params: Nothing) -> Result<Providers, Error> {
+    pub(crate) fn oidc_providers(&self, _cx: &Context, _params: Nothing) -> Result<ProviderList, Error> {
         let providers = self.settings.oidc.providers.iter().map(|provider| ProviderInfo {
             id: provider.id.clone(),
             name: provider.name.clone(),
         });
-        Ok(Providers {
+        Ok(ProviderList {
             providers: providers.collect(),
         })
     }
 
-    pub(crate) fn oidc_start(&self, cx: &Context, params: Start) -> Result<Started, Error> {
+    pub(crate) fn oidc_start(&self, cx: &Context, params: StartParams) -> Result<StartResult, Error> {
         let oidc = &self.settings.oidc;
         let provider = oidc.provider(&params.provider)?;
         let redirect = oidc.redirect(params.redirect)?;
@@ -169,11 +168,11 @@ impl Users {
         if is_link && cx.caller.actor.is_empty() {
             return Err(Error::new("unauthenticated", "Sign in first."));
         }
-        self.strangers.step(&cx.caller.app, cx.now_ms())?;
-        let (state, ticket) = (text(&cx.random::<32>()), text(&cx.random::<32>()));
-        let secrets = Secrets {
-            nonce: text(&cx.random::<32>()),
-            verifier: text(&cx.random::<32>()),
+        self.anonymous_rate.acquire(&cx.caller.app, cx.now_ms())?;
+        let (state, ticket) = (base64url(&cx.random::<32>()), base64url(&cx.random::<32>()));
+        let secrets = FlowSecrets {
+            nonce: base64url(&cx.random::<32>()),
+            verifier: base64url(&cx.random::<32>()),
         };
         let cached = cache::read(cx, &provider.id, &provider.issuer)?;
         let url = cached.map(|cached| provider.authorization_url(&cached.metadata, &state, &redirect, &secrets));
@@ -181,7 +180,7 @@ impl Users {
             cx.jobs().add(PREPARE, &state)?;
         }
         let expires_ms = cx.now_ms().saturating_add(oidc.minutes.saturating_mul(60_000));
-        let flow = Flow {
+        let flow = SignInFlow {
             provider: provider.id.clone(),
             redirect,
             secrets,
@@ -192,7 +191,7 @@ impl Users {
             stage: url.clone().map_or(Stage::Preparing, Stage::Ready),
         };
         flow.save(cx, &state)?;
-        Ok(Started {
+        Ok(StartResult {
             state,
             ticket,
             url,
@@ -201,58 +200,65 @@ impl Users {
         })
     }
 
-    pub(crate) fn oidc_finish(&self, cx: &Context, params: Finish) -> Result<Progress, Error> {
-        let mut flow = Flow::of(cx, &params.state, &params.ticket)?;
+    pub(crate) fn oidc_finish(&self, cx: &Context, params: FinishParams) -> Result<FlowProgress, Error> {
+        let mut flow = SignInFlow::authorize(cx, &params.state, &params.ticket)?;
         if !matches!(flow.stage, Stage::Ready(_)) {
             return Err(Error::new(
                 "state_used",
-                "This sign-in is finished already; start again.",
+                "This sign-in is not waiting for a code. Start again.",
             ));
         }
         let provider = self.settings.oidc.provider(&flow.provider)?;
-        // Another provider than the one that was asked may be mixed in (RFC 9207).
-        let must_say = cache::read(cx, &provider.id, &provider.issuer)?
+        // Prevents mix-up of providers (RFC 9207).
+        let iss_is_required = cache::read(cx, &provider.id, &provider.issuer)?
             .is_some_and(|cached| cached.metadata.authorization_response_iss_parameter_supported);
-        if params.iss.as_ref().map_or(must_say, |iss| *iss != provider.issuer) {
-            return Err(Error::new("wrong_issuer", "The code is of another provider."));
+        if params
+            .iss
+            .as_ref()
+            .map_or(iss_is_required, |iss| *iss != provider.issuer)
+        {
+            return Err(Error::new(
+                "wrong_issuer",
+                "The code comes from another provider. Start again.",
+            ));
         }
-        if params.code.is_empty() || params.code.len() > MOST_CODE_BYTES {
-            return Err(Error::new("bad_code", "A code has 1 to 4,096 bytes."));
+        if params.code.is_empty() || params.code.len() > MAX_CODE_BYTES {
+            return Err(Error::new("bad_code", "An authorization code has 1 to 4,096 bytes."));
         }
         flow.stage = Stage::Exchanging;
         flow.save(cx, &params.state)?;
-        let change = Change {
+        let exchange = CodeExchange {
             state: params.state,
             code: params.code,
         };
-        cx.jobs().add(EXCHANGE, &change)?;
-        Ok(Progress::at("exchanging"))
+        cx.jobs().add(EXCHANGE, &exchange)?;
+        Ok(FlowProgress::at("exchanging"))
     }
 
-    pub(crate) fn oidc_result(&self, cx: &Context, params: WhichFlow) -> Result<Progress, Error> {
-        let flow = Flow::of(cx, &params.state, &params.ticket)?;
+    pub(crate) fn oidc_result(&self, cx: &Context, params: FlowParams) -> Result<FlowProgress, Error> {
+        let flow = SignInFlow::authorize(cx, &params.state, &params.ticket)?;
         match flow.stage {
-            Stage::Preparing => Ok(Progress::at("preparing")),
-            Stage::Exchanging => Ok(Progress::at("exchanging")),
-            Stage::Ready(url) => Ok(Progress {
+            Stage::Preparing => Ok(FlowProgress::at("preparing")),
+            Stage::Exchanging => Ok(FlowProgress::at("exchanging")),
+            Stage::Ready(url) => Ok(FlowProgress {
                 url: Some(url),
-                ..Progress::at("ready")
+                ..FlowProgress::at("ready")
             }),
             Stage::Failed { code, message } => Err(Error::new(&code, message)),
             Stage::Done { actor, registered } => {
                 cx.kv().delete(key(&params.state))?;
                 if flow.link.is_some() {
-                    return Ok(Progress::at("linked"));
+                    return Ok(FlowProgress::at("linked"));
                 }
                 if account::is_closed(cx, &actor)? {
-                    return Err(Error::new("account_closed", "This account was closed."));
+                    return Err(Error::new("account_closed", "This account is closed."));
                 }
-                // The token is made for this answer and kept nowhere before.
-                let session = self.log_in(cx, actor, flow.device.as_deref())?;
-                Ok(Progress {
+                // The token is created here, so that it is stored nowhere before the client fetches it.
+                let session = self.start_session(cx, actor, flow.device.as_deref())?;
+                Ok(FlowProgress {
                     session: Some(session),
                     registered,
-                    ..Progress::at("signed_in")
+                    ..FlowProgress::at("signed_in")
                 })
             }
         }

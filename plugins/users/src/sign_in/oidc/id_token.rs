@@ -6,37 +6,38 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::keys::{Algorithm, Keys};
-use crate::secret::same;
+use crate::secret::constant_time_eq;
 
-const MOST_BYTES: usize = 16_384;
-/// A token older than this was not made for this sign-in.
-const OLDEST_S: u64 = 3_600;
+/// Maximum length of a token, in bytes.
+const MAX_BYTES: usize = 16_384;
+/// Maximum age of a token, in seconds: an older one wasn't issued for this sign-in.
+const MAX_AGE_S: u64 = 3_600;
 
-/// Why a token is not taken. Clients are not told; it is for the operator's log.
+/// Why a token is rejected. Only the log shows the reason, clients don't see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// No key of this name is known; newer keys may help.
+pub(crate) enum TokenFault {
+    /// The key is unknown; fetching the keys again may help.
     UnknownKey,
-    Refused(&'static str),
+    Invalid(&'static str),
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for TokenFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::UnknownKey => "its key is unknown",
-            Self::Refused(reason) => reason,
+            Self::Invalid(reason) => reason,
         })
     }
 }
 
-/// What a token must say.
+/// The claims that a token must have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected<'a> {
+pub(crate) struct ExpectedClaims<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) nonce: &'a str,
     pub(crate) now_s: u64,
-    /// How far the clocks may be apart.
+    /// Maximum difference of the clocks, in seconds.
     pub(crate) leeway_s: u64,
 }
 
@@ -51,75 +52,75 @@ struct Header {
 struct Payload {
     iss: String,
     sub: String,
-    aud: Audience,
+    aud: TokenAudience,
     azp: Option<String>,
     exp: f64,
     nbf: Option<f64>,
     iat: f64,
     nonce: Option<String>,
     #[serde(flatten)]
-    about: About,
+    about: ProfileClaims,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Audience {
+enum TokenAudience {
     One(String),
     Many(Vec<String>),
 }
 
-/// What a provider says about somebody.
+/// The optional claims about a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct About {
+pub(crate) struct ProfileClaims {
     pub(crate) name: Option<String>,
     pub(crate) preferred_username: Option<String>,
     pub(crate) email: Option<String>,
-    /// Some providers write it as a text.
+    /// A boolean; some providers send a string.
     #[serde(default)]
     email_verified: Value,
 }
 
-impl About {
-    /// Tells whether nothing is said.
-    pub(crate) fn is_silent(&self) -> bool {
+impl ProfileClaims {
+    /// True if there is neither a name nor an address.
+    pub(crate) fn is_empty(&self) -> bool {
         self.name.is_none() && self.preferred_username.is_none() && self.email.is_none()
     }
 
-    /// Returns the e-mail address that the provider vouches for.
+    /// Returns the e-mail address if the provider has verified it.
     pub(crate) fn verified_email(&self) -> Option<&str> {
         let is_verified = self.email_verified == Value::Bool(true) || self.email_verified == "true";
         self.email.as_deref().filter(|_| is_verified)
     }
 }
 
-/// Who a provider says somebody is.
+/// The verified claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) subject: String,
-    pub(crate) about: About,
+    pub(crate) about: ProfileClaims,
 }
 
-/// Checks a token: first who signed it, then what it says.
-pub(crate) fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, Fault> {
-    if token.len() > MOST_BYTES {
-        return Err(Fault::Refused("it is too long"));
+/// Verifies a token: first its signature, then its claims.
+pub(crate) fn verify(token: &str, keys: &Keys, expected: &ExpectedClaims<'_>) -> Result<Claims, TokenFault> {
+    if token.len() > MAX_BYTES {
+        return Err(TokenFault::Invalid("it is too long"));
     }
     let mut parts = token.split('.');
     let (Some(header), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Fault::Refused("it has not three parts"));
+        return Err(TokenFault::Invalid("it doesn't have three parts"));
     };
     let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
-    let header: Header = part(header).ok_or(Fault::Refused("its header can't be read"))?;
-    let algorithm = Algorithm::parse(&header.alg).ok_or(Fault::Refused("its algorithm is not accepted"))?;
+    let header: Header = part(header).ok_or(TokenFault::Invalid("its header can't be read"))?;
+    let algorithm = Algorithm::parse(&header.alg).ok_or(TokenFault::Invalid("its algorithm is not accepted"))?;
     if header.crit.is_some() {
-        return Err(Fault::Refused("it demands an extension"));
+        return Err(TokenFault::Invalid("it requires an extension"));
     }
     let signature = URL_SAFE_NO_PAD
         .decode(signature)
-        .map_err(|_| Fault::Refused("its signature can't be read"))?;
+        .map_err(|_| TokenFault::Invalid("its signature can't be read"))?;
     keys.verify(algorithm, header.kid.as_deref(), signed, &signature)?;
-    let payload: Payload = part(payload).ok_or(Fault::Refused("what it says can't be read"))?;
+    let payload: Payload = part(payload).ok_or(TokenFault::Invalid("its claims can't be read"))?;
     payload.check(expected)?;
     Ok(Claims {
         subject: payload.sub,
@@ -127,51 +128,52 @@ pub(crate) fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Resul
     })
 }
 
+/// Decodes a JSON part of a token.
 fn part<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     let json = URL_SAFE_NO_PAD.decode(text).ok()?;
     serde_json::from_slice(&json).ok()
 }
 
 impl Payload {
-    fn check(&self, expected: &Expected<'_>) -> Result<(), Fault> {
-        let refuse = |reason| Err(Fault::Refused(reason));
+    fn check(&self, expected: &ExpectedClaims<'_>) -> Result<(), TokenFault> {
+        let invalid = |reason| Err(TokenFault::Invalid(reason));
         if self.iss != expected.issuer {
-            return refuse("it is of another issuer");
+            return invalid("it comes from another issuer");
         }
         let (is_for_us, audiences) = match &self.aud {
-            Audience::One(aud) => (aud == expected.client_id, 1),
-            Audience::Many(list) => (list.iter().any(|aud| aud == expected.client_id), list.len()),
+            TokenAudience::One(aud) => (aud == expected.client_id, 1),
+            TokenAudience::Many(list) => (list.iter().any(|aud| aud == expected.client_id), list.len()),
         };
         if !is_for_us {
-            return refuse("it is for somebody else");
+            return invalid("it is for another client");
         }
         match &self.azp {
-            Some(azp) if azp != expected.client_id => return refuse("it was given to somebody else"),
-            None if audiences > 1 => return refuse("it is for several and does not say whom it was given to"),
+            Some(azp) if azp != expected.client_id => return invalid("it was issued to another client"),
+            None if audiences > 1 => return invalid("it has several audiences and no authorized party"),
             _ => {}
         }
         let at = |seconds: u64| {
-            // Below 2^53 for some hundred million years.
+            // Exact below 2^53, which is some hundred million years.
             #[expect(clippy::cast_precision_loss, reason = "see above")]
             let seconds = seconds as f64;
             seconds
         };
         let (now, leeway) = (at(expected.now_s), at(expected.leeway_s));
         if self.exp <= now - leeway {
-            return refuse("it has expired");
+            return invalid("it has expired");
         }
         if self.nbf.is_some_and(|nbf| nbf > now + leeway) {
-            return refuse("it is not good yet");
+            return invalid("it isn't valid yet");
         }
-        if self.iat > now + leeway || self.iat < now - at(OLDEST_S) - leeway {
-            return refuse("it was not made just now");
+        if self.iat > now + leeway || self.iat < now - at(MAX_AGE_S) - leeway {
+            return invalid("it wasn't issued recently");
         }
         let nonce = self.nonce.as_deref().unwrap_or_default();
-        if !same(nonce.as_bytes(), expected.nonce.as_bytes()) {
-            return refuse("it is for another sign-in");
+        if !constant_time_eq(nonce.as_bytes(), expected.nonce.as_bytes()) {
+            return invalid("it is for another sign-in");
         }
         if !(1..=255).contains(&self.sub.len()) || self.sub.chars().any(char::is_control) {
-            return refuse("its subject has no good form");
+            return invalid("its subject is malformed");
         }
         Ok(())
     }

@@ -7,9 +7,9 @@ use rsa::BoxedUint;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::id_token::Fault;
+use super::id_token::TokenFault;
 
-/// Signatures that are accepted, and none other: what a token says about itself never widens this list.
+/// The accepted signature algorithms. Nothing in a token can widen this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Rs256,
@@ -33,7 +33,7 @@ impl Algorithm {
     }
 }
 
-/// A key, as far as it matters here.
+/// The used part of a key.
 #[derive(Clone, Debug, Deserialize)]
 struct Key {
     kty: String,
@@ -53,48 +53,49 @@ struct Key {
 pub(crate) struct Keys(Vec<Key>);
 
 impl Keys {
-    /// Reads a set of keys; those of kinds that are not known are passed over.
+    /// Parses a set of keys, and skips keys that don't parse. Returns `None` if there is no list of keys.
     pub(crate) fn parse(set: &Value) -> Option<Self> {
         let keys = set["keys"].as_array()?;
-        let known = keys.iter().filter_map(|key| Key::deserialize(key).ok());
-        Some(Self(known.collect()))
+        let parsed = keys.iter().filter_map(|key| Key::deserialize(key).ok());
+        Some(Self(parsed.collect()))
     }
 
-    /// Checks a signature with the key that the token names, if that key is for this algorithm.
+    /// Verifies a signature with the key `kid`, which must fit the algorithm.
     ///
     /// # Errors
-    /// [`Fault::UnknownKey`] if there is no such key; the provider may have a new one.
+    /// [`TokenFault::UnknownKey`] if no such key is cached; the provider may have a new one.
     pub(super) fn verify(
         &self,
         algorithm: Algorithm,
         kid: Option<&str>,
         signed: &[u8],
         signature: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), TokenFault> {
         let fitting: Vec<&Key> = self.0.iter().filter(|key| key.fits(algorithm)).collect();
         let key = match kid {
             Some(_) => fitting.into_iter().find(|key| key.kid.as_deref() == kid),
-            // Without a name there must be no choice.
-            None if fitting.len() > 1 => return Err(Fault::Refused("it does not say which key signed it")),
+            // Without `kid` the key must be unambiguous.
+            None if fitting.len() > 1 => return Err(TokenFault::Invalid("it doesn't name its key")),
             None => fitting.into_iter().next(),
         };
-        let key = key.ok_or(Fault::UnknownKey)?;
+        let key = key.ok_or(TokenFault::UnknownKey)?;
         if key.verify(algorithm, signed, signature) == Some(true) {
             Ok(())
         } else {
-            Err(Fault::Refused("the signature is wrong"))
+            Err(TokenFault::Invalid("the signature is wrong"))
         }
     }
 }
 
 impl Key {
+    /// True if the key is for signatures with this algorithm.
     fn fits(&self, algorithm: Algorithm) -> bool {
-        let is_kind = match algorithm {
+        let has_type = match algorithm {
             Algorithm::Rs256 => self.kty == "RSA",
             Algorithm::Es256 => self.kty == "EC" && self.crv.as_deref() == Some("P-256"),
         };
-        let is_for_it = self.alg.as_deref().is_none_or(|name| name == algorithm.name());
-        is_kind && is_for_it && self.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
+        let has_algorithm = self.alg.as_deref().is_none_or(|name| name == algorithm.name());
+        has_type && has_algorithm && self.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
     }
 
     fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Option<bool> {
@@ -105,7 +106,7 @@ impl Key {
                     BoxedUint::from_be_slice_vartime(&n),
                     BoxedUint::from_be_slice_vartime(&e),
                 );
-                // Shorter keys can be broken, longer ones take long.
+                // Shorter keys are too weak, longer ones too slow.
                 let key = rsa::PublicKey::new_with_size_limits(n, e, 2_048..=4_096).ok()?;
                 let key = rsa::pkcs1v15::VerifyingKey::<sha2::Sha256>::new(key);
                 let signature = rsa::pkcs1v15::Signature::try_from(signature).ok()?;

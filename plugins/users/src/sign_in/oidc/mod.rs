@@ -1,8 +1,9 @@
-//! Sign-in by third parties: OpenID Connect with authorization code, PKCE, state and nonce.
+//! Sign-in by identity providers: OpenID Connect with authorization code, PKCE, state and nonce.
 //!
-//! The client starts a sign-in, sends its person to the provider, gets them back on a page of its own with a code, and
-//! finishes. A job asks the provider; meanwhile the client asks for the result. What proves that it is the same client all
-//! the time is the ticket, which goes through no URL: nobody signs in for others by sending them a link.
+//! The client starts a sign-in and redirects its user to the provider. The provider redirects back to a page of the client
+//! with a code, and the client finishes. A job calls the provider; meanwhile the client polls the result. The ticket proves
+//! that all requests come from the same client. It is part of no URL, so a link can't make somebody finish a sign-in that
+//! another person started.
 
 mod cache;
 mod exchange;
@@ -13,7 +14,7 @@ mod provider;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cache::{Cached, KEEP, READ, keep, read};
-pub(crate) use exchange::{Changed, EXCHANGE, FAIL, FINISH, FLOW, Failed, PREPARE, PREPARED, Prepared};
-pub(crate) use flow::Flow;
-pub(crate) use provider::Oidc;
+pub(crate) use cache::{CachedProvider, READ, STORE, read, store};
+pub(crate) use exchange::{EXCHANGE, FAIL, FINISH, FLOW, FlowFailure, PREPARE, PREPARED, PreparedFlow, VerifiedSignIn};
+pub(crate) use flow::SignInFlow;
+pub(crate) use provider::OidcSettings;

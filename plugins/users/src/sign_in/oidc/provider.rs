@@ -1,34 +1,34 @@
-//! Providers, as the operator declares them and as they describe themselves (OpenID Connect Discovery 1.0).
+//! Identity providers: their configuration, and their metadata (OpenID Connect Discovery 1.0).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::bad;
+use crate::error::invalid_configuration;
 use crate::secret::digest;
 use crate::sign_in::gateway::{form, percent};
 
-/// What there is to set about third parties.
+/// The configuration of identity providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Oidc {
+pub(crate) struct OidcSettings {
     pub(crate) providers: Vec<Provider>,
-    /// Where providers may send people back to: pages of the app. The first one is the default.
+    /// Allowed redirect URIs: pages of the app. The first one is the default.
     pub(crate) redirects: Vec<String>,
-    /// How long a sign-in may take.
+    /// Maximum duration of a sign-in, in minutes.
     pub(crate) minutes: u64,
-    /// How far the clocks may be apart.
+    /// Maximum difference of the clocks, in seconds.
     pub(crate) leeway_s: u64,
-    /// How soon after fetching a provider's keys they are fetched again for one that is unknown.
+    /// Seconds after fetching a provider's keys until an unknown key fetches them again.
     pub(crate) keys_pause_s: u64,
-    /// Whether an unknown person gets an account.
+    /// True creates an account for an unknown identity.
     pub(crate) register: bool,
-    /// Accounts of third parties that one account has.
+    /// Maximum number of identities of one account.
     pub(crate) identities: usize,
 }
 
-impl Default for Oidc {
+impl Default for OidcSettings {
     fn default() -> Self {
         Self {
             providers: Vec::new(),
@@ -47,16 +47,16 @@ impl Default for Oidc {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
     pub(crate) id: String,
-    /// For people.
+    /// The name that people see.
     pub(crate) name: String,
     pub(crate) issuer: String,
     pub(crate) client_id: String,
-    /// The name of a secret; left out for a public client.
+    /// The name of the secret; `None` for a public client.
     #[serde(default)]
     client_secret: Option<String>,
     #[serde(default = "scopes")]
     scopes: Vec<String>,
-    /// Whether an address that the provider vouches for signs in to the account that has it.
+    /// True signs a verified e-mail address in to the account that has it.
     #[serde(default)]
     pub(crate) trust_email: bool,
 }
@@ -65,9 +65,9 @@ fn scopes() -> Vec<String> {
     ["openid", "profile", "email"].map(str::to_owned).into()
 }
 
-/// What a provider says about itself, as far as it matters here.
+/// The used part of a provider's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Metadata {
+pub(crate) struct ProviderMetadata {
     issuer: String,
     authorization_endpoint: String,
     pub(crate) token_endpoint: String,
@@ -81,15 +81,15 @@ pub(crate) struct Metadata {
     pub(crate) authorization_response_iss_parameter_supported: bool,
 }
 
-/// What a sign-in is made of that the provider must not learn, or must give back.
+/// The secrets of a sign-in: `nonce` comes back in the ID token, `verifier` goes to the token endpoint alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Secrets {
+pub(crate) struct FlowSecrets {
     pub(crate) nonce: String,
     /// RFC 7636.
     pub(crate) verifier: String,
 }
 
-impl Oidc {
+impl OidcSettings {
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (index, provider) in self.providers.iter().enumerate() {
             let id = &provider.id;
@@ -98,57 +98,68 @@ impl Oidc {
                     .bytes()
                     .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
             if !is_id {
-                return Err(bad(format!("oidc: {id:?} is not 1 to 32 of a-z 0-9 _ -")));
+                return Err(invalid_configuration(format!(
+                    "oidc: {id:?} is not 1 to 32 of a-z 0-9 _ -"
+                )));
             }
             if self.providers[..index]
                 .iter()
                 .any(|other| other.id == *id || other.issuer == provider.issuer)
             {
-                return Err(bad(format!("oidc: {id:?} or its issuer is there twice")));
+                return Err(invalid_configuration(format!(
+                    "oidc: {id:?} or its issuer is configured twice"
+                )));
             }
             if !is_url(&provider.issuer, true) {
-                return Err(bad(format!("oidc: the issuer of {id:?} is no URL of https or http")));
+                return Err(invalid_configuration(format!(
+                    "oidc: the issuer of {id:?} is not an https or http URL"
+                )));
             }
             if !provider.scopes.iter().any(|scope| scope == "openid") {
-                return Err(bad(format!("oidc: the scopes of {id:?} lack \"openid\"")));
+                return Err(invalid_configuration(format!(
+                    "oidc: the scopes of {id:?} must contain \"openid\""
+                )));
             }
         }
         if !self.providers.is_empty() && self.redirects.is_empty() {
-            return Err(bad("oidc: there is no redirect to send people back to"));
+            return Err(invalid_configuration(
+                "oidc: with a provider, redirects must not be empty",
+            ));
         }
         if self.minutes == 0 || self.leeway_s > 600 {
-            return Err(bad(
-                "oidc: a sign-in takes a minute at least, and clocks are 600 seconds apart at most",
+            return Err(invalid_configuration(
+                "oidc: minutes must be 1 or more, and leeway_s 600 or less",
             ));
         }
         Ok(())
     }
 
-    /// Finds a provider.
+    /// Returns a provider by its id.
     ///
     /// # Errors
     /// `unknown_provider`.
     pub(crate) fn provider(&self, id: &str) -> Result<&Provider, Error> {
         let found = self.providers.iter().find(|provider| provider.id == id);
-        found.ok_or_else(|| Error::new("unknown_provider", "There is no such provider."))
+        found.ok_or_else(|| Error::new("unknown_provider", "No provider with this id is configured."))
     }
 
-    /// Chooses where somebody is sent back to.
+    /// Returns the redirect URI: the wanted one if the configuration has exactly this text, or the first one.
     ///
     /// # Errors
-    /// `bad_redirect`: only what the operator lists, letter by letter.
+    /// `bad_redirect`.
     pub(crate) fn redirect(&self, wanted: Option<String>) -> Result<String, Error> {
         let chosen = match wanted {
             None => self.redirects.first().cloned(),
             Some(wanted) => Some(wanted).filter(|wanted| self.redirects.contains(wanted)),
         };
-        chosen.ok_or_else(|| Error::new("bad_redirect", "Nobody is sent back to there."))
+        chosen.ok_or_else(|| Error::new("bad_redirect", "This redirect URI is not configured."))
     }
 }
 
-fn is_url(text: &str, http_too: bool) -> bool {
+/// True for an https URL without fragment; with `allow_http` also for an http URL.
+fn is_url(text: &str, allow_http: bool) -> bool {
     let rest = text.strip_prefix("https://");
-    let rest = rest.or_else(|| text.strip_prefix("http://").filter(|_| http_too));
+    let rest = rest.or_else(|| text.strip_prefix("http://").filter(|_| allow_http));
     rest.is_some_and(|rest| !rest.is_empty()) && !text.contains(['#', ' ', '\r', '\n'])
 }
 
@@ -157,13 +168,13 @@ impl Provider {
         format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'))
     }
 
-    /// Makes the address to send somebody to.
+    /// Returns the URL that the user has to open.
     pub(crate) fn authorization_url(
         &self,
-        metadata: &Metadata,
+        metadata: &ProviderMetadata,
         state: &str,
         redirect: &str,
-        secrets: &Secrets,
+        secrets: &FlowSecrets,
     ) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest(secrets.verifier.as_bytes()));
         let query = form([
@@ -177,18 +188,18 @@ impl Provider {
             ("code_challenge_method", "S256"),
         ]);
         let endpoint = &metadata.authorization_endpoint;
-        let joint = if endpoint.contains('?') { '&' } else { '?' };
-        format!("{endpoint}{joint}{query}")
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
+        format!("{endpoint}{separator}{query}")
     }
 
-    /// Makes the request that changes a code for tokens.
+    /// Returns the request that exchanges a code for tokens.
     ///
     /// # Errors
-    /// When the operator's secret is missing.
+    /// `no_secret` if the client secret isn't configured.
     pub(crate) fn token_request(
         &self,
         cx: &Context,
-        metadata: &Metadata,
+        metadata: &ProviderMetadata,
         code: &str,
         redirect: &str,
         verifier: &str,
@@ -200,16 +211,16 @@ impl Provider {
             ("client_id", self.client_id.as_str()),
             ("code_verifier", verifier),
         ];
-        let missing = |name: &String| Error::new("no_secret", format!("there is no secret {name:?}"));
+        let missing = |name: &String| Error::new("no_secret", format!("the secret {name:?} is not configured"));
         let read = |name: &String| cx.secret(name).ok_or_else(|| missing(name));
         let secret = self.client_secret.as_ref().map(read).transpose()?;
         let methods = metadata.token_endpoint_auth_methods_supported.as_ref();
-        let takes_basic = methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
+        let accepts_basic = methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
         let mut request = FetchRequest::new("POST", metadata.token_endpoint.as_str())
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json");
         match &secret {
-            Some(secret) if takes_basic => {
+            Some(secret) if accepts_basic => {
                 let pair = format!("{}:{}", percent(&self.client_id), percent(secret));
                 request = request.header("authorization", format!("Basic {}", STANDARD.encode(pair)));
             }
@@ -222,30 +233,31 @@ impl Provider {
     }
 }
 
-impl Metadata {
+impl ProviderMetadata {
+    /// True if the metadata has this issuer.
     pub(crate) fn is_of(&self, issuer: &str) -> bool {
         self.issuer == issuer
     }
 
-    /// Reads what the provider says, which must be about itself.
+    /// Parses the metadata, which must have the configured issuer.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why the metadata is invalid.
     pub(crate) fn parse(json: &[u8], provider: &Provider) -> Result<Self, String> {
         let metadata: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if metadata.issuer != provider.issuer {
-            return Err(format!("it says that its issuer is {:?}", metadata.issuer));
+            return Err(format!("the metadata has the issuer {:?}", metadata.issuer));
         }
-        // Plain http is for tests, where the issuer is as well.
-        let http_too = provider.issuer.starts_with("http://");
+        // Plain http is for tests, whose issuer uses it as well.
+        let allow_http = provider.issuer.starts_with("http://");
         let urls = [
             &metadata.authorization_endpoint,
             &metadata.token_endpoint,
             &metadata.jwks_uri,
         ];
         let urls = urls.into_iter().chain(&metadata.userinfo_endpoint);
-        if let Some(url) = urls.into_iter().find(|url| !is_url(url, http_too)) {
-            return Err(format!("{url:?} is no URL of https"));
+        if let Some(url) = urls.into_iter().find(|url| !is_url(url, allow_http)) {
+            return Err(format!("{url:?} is not an https URL"));
         }
         Ok(metadata)
     }

@@ -1,27 +1,29 @@
-//! Signing in from the beginning to the end.
+//! Whole sign-ins, from the start to the result.
 
 use super::*;
 
 #[test]
-fn a_provider_vouches_for_somebody_who_is_the_same_the_next_time() {
+fn the_same_identity_signs_in_to_the_same_account() {
     let host = host();
     let listed = host.call(&anonymous(), "oidc_providers", &json!({})).unwrap();
     assert_eq!(listed["providers"], json!([{"id": "example", "name": "Example"}]));
-    let sign = Sign::start(&host, &anonymous(), &json!({"device": "Phone"}));
+    let flow = ClientFlow::start(&host, &anonymous(), &json!({"device": "Phone"}));
     assert!(
-        sign.url
+        flow.url
             .starts_with("https://login.example/authorize?response_type=code&client_id=chat&"),
         "{}",
-        sign.url
+        flow.url
     );
-    assert_eq!(sign.query("redirect_uri"), "https%3A%2F%2Fchat.example%2F");
+    assert_eq!(flow.query("redirect_uri"), "https%3A%2F%2Fchat.example%2F");
     assert_eq!(
-        (sign.query("state"), sign.query("code_challenge_method")),
-        (sign.state.clone(), "S256".to_owned())
+        (flow.query("state"), flow.query("code_challenge_method")),
+        (flow.state.clone(), "S256".to_owned())
     );
-    assert!(!sign.url.contains(&sign.ticket), "the ticket goes through no URL");
+    assert!(!flow.url.contains(&flow.ticket), "the ticket goes through no URL");
     let _ = host.take_fetched();
-    let result = sign.with(&host, &ec(7).token(&es_header(), &sign.claims())).unwrap();
+    let result = flow
+        .finish_with(&host, &ec(7).token(&es_header(), &flow.claims()))
+        .unwrap();
     assert_eq!(
         (&result["stage"], &result["registered"]),
         (&json!("signed_in"), &json!(true))
@@ -36,7 +38,7 @@ fn a_provider_vouches_for_somebody_who_is_the_same_the_next_time() {
         (&json!("ann"), &json!("Ann A."))
     );
 
-    // What the provider was asked.
+    // The request to the token endpoint.
     let asked = fetched(&host, "/token").remove(0);
     let header = |name: &str| {
         asked
@@ -56,39 +58,39 @@ fn a_provider_vouches_for_somebody_who_is_the_same_the_next_time() {
         "{body}"
     );
     let verifier = body.rsplit_once("code_verifier=").unwrap().1;
-    assert_eq!(encoded(digest(verifier.as_bytes())), sign.query("code_challenge"));
+    assert_eq!(encoded(digest(verifier.as_bytes())), flow.query("code_challenge"));
 
-    // The same person, by a key of another kind.
-    let again = Sign::start(&host, &anonymous(), &json!({"redirect": "https://chat.example/other"}));
+    // The same identity, signed by a key of another type.
+    let again = ClientFlow::start(&host, &anonymous(), &json!({"redirect": "https://chat.example/other"}));
     let mut claims = again.claims();
     claims["aud"] = json!(["chat"]);
     let result = again
-        .with(&host, &rsa_key().token(&json!({"alg": "RS256", "kid": "r1"}), &claims))
+        .finish_with(&host, &rsa_key().token(&json!({"alg": "RS256", "kid": "r1"}), &claims))
         .unwrap();
     assert_eq!(
         (&result["registered"], &result["session"]["actor"]),
         (&json!(false), &json!(actor))
     );
-    assert!(fetched(&host, "/keys").is_empty(), "keys are kept");
+    assert!(fetched(&host, "/keys").is_empty(), "keys are cached");
 
-    // Another person who wants the same name.
-    let other = Sign::start(&host, &anonymous(), &json!({}));
+    // Another identity with the same preferred name.
+    let other = ClientFlow::start(&host, &anonymous(), &json!({}));
     let mut claims = other.claims();
     claims["sub"] = json!("43");
-    let result = other.with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
+    let result = other.finish_with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
     assert_ne!(result["session"]["actor"], json!(actor));
 }
 
 #[test]
-fn a_sign_in_is_finished_once_and_by_the_client_that_began_it() {
+fn only_the_client_that_started_a_sign_in_finishes_it_and_only_once() {
     let host = host();
-    let sign = Sign::start(&host, &anonymous(), &json!({}));
-    let other = Sign::start(&host, &anonymous(), &json!({}));
+    let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
+    let other = ClientFlow::start(&host, &anonymous(), &json!({}));
     for (state, ticket) in [
-        (sign.state.as_str(), other.ticket.as_str()),
-        (&sign.state, ""),
-        ("other", &sign.ticket),
-        (&"x".repeat(5_000), &sign.ticket),
+        (flow.state.as_str(), other.ticket.as_str()),
+        (&flow.state, ""),
+        ("other", &flow.ticket),
+        (&"x".repeat(5_000), &flow.ticket),
     ] {
         let params = json!({"state": state, "ticket": ticket, "code": "c0de"});
         assert_eq!(
@@ -101,30 +103,30 @@ fn a_sign_in_is_finished_once_and_by_the_client_that_began_it() {
             "unknown_state"
         );
     }
-    let token = ec(7).token(&es_header(), &sign.claims());
-    sign.with(&host, &token).unwrap();
+    let token = ec(7).token(&es_header(), &flow.claims());
+    flow.finish_with(&host, &token).unwrap();
     assert_eq!(
-        sign.finish(&host).unwrap_err().code,
+        flow.finish(&host).unwrap_err().code,
         "unknown_state",
         "the state is used up"
     );
     assert_eq!(
-        sign.result(&host).unwrap_err().code,
+        flow.result(&host).unwrap_err().code,
         "unknown_state",
-        "there is one login"
+        "the login is returned once"
     );
-    // The token of one sign-in is good for no other one.
-    assert_eq!(other.with(&host, &token).unwrap_err().code, "token_refused");
+    // The token of one sign-in is invalid for another one.
+    assert_eq!(other.finish_with(&host, &token).unwrap_err().code, "token_refused");
     assert_eq!(other.finish(&host).unwrap_err().code, "state_used");
 
-    // It has a time.
-    let late = Sign::start(&host, &anonymous(), &json!({}));
+    // A sign-in expires.
+    let late = ClientFlow::start(&host, &anonymous(), &json!({}));
     host.set_clock((NOW_S + 600) * 1_000);
     assert_eq!(late.finish(&host).unwrap_err().code, "unknown_state");
 }
 
 #[test]
-fn nobody_is_sent_elsewhere_and_no_other_provider_is_mixed_in() {
+fn redirects_are_configured_and_providers_are_not_mixed_up() {
     let host = host();
     let start = |params: Value| host.call(&anonymous(), "oidc_start", &params).unwrap_err().code;
     assert_eq!(start(json!({"provider": "other"})), "unknown_provider");
@@ -139,8 +141,8 @@ fn nobody_is_sent_elsewhere_and_no_other_provider_is_mixed_in() {
             "bad_redirect"
         );
     }
-    let sign = Sign::start(&host, &anonymous(), &json!({}));
-    let mut params = json!({"state": sign.state, "ticket": sign.ticket, "code": "c0de", "iss": "https://evil.example"});
+    let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
+    let mut params = json!({"state": flow.state, "ticket": flow.ticket, "code": "c0de", "iss": "https://evil.example"});
     let finish = |params: &Value| host.call(&anonymous(), "oidc_finish", params);
     assert_eq!(finish(&params).unwrap_err().code, "wrong_issuer");
     params["iss"] = json!(ISSUER);
@@ -148,7 +150,7 @@ fn nobody_is_sent_elsewhere_and_no_other_provider_is_mixed_in() {
 }
 
 #[test]
-fn a_provider_that_fails_is_told_from_a_token_that_is_refused() {
+fn a_failing_provider_differs_from_a_rejected_token() {
     let host = host();
     let metadata_of = |issuer: &str, token_endpoint: &str| json!({"issuer": issuer, "authorization_endpoint": "https://login.example/a", "token_endpoint": token_endpoint, "jwks_uri": "https://login.example/k"});
     for metadata in [
@@ -156,7 +158,7 @@ fn a_provider_that_fails_is_told_from_a_token_that_is_refused() {
         metadata_of(ISSUER, "http://login.example/t"),
         json!({"issuer": ISSUER}),
     ] {
-        answer(&host, "/.well-known/openid-configuration", &metadata);
+        respond(&host, "/.well-known/openid-configuration", &metadata);
         let started = host
             .call(&anonymous(), "oidc_start", &json!({"provider": "example"}))
             .unwrap();
@@ -169,24 +171,24 @@ fn a_provider_that_fails_is_told_from_a_token_that_is_refused() {
         );
     }
     let host = self::host();
-    let sign = Sign::start(&host, &anonymous(), &json!({}));
+    let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
     host.set_response(
         &format!("{ISSUER}/token"),
         HttpResponse::json(400, &json!({"error": "invalid_grant"})),
     );
-    sign.finish(&host).unwrap();
-    assert_eq!(sign.result(&host).unwrap()["stage"], "exchanging");
+    flow.finish(&host).unwrap();
+    assert_eq!(flow.result(&host).unwrap()["stage"], "exchanging");
     host.run_jobs().unwrap();
-    assert_eq!(sign.result(&host).unwrap_err().code, "provider_failed");
-    let sign = Sign::start(&host, &anonymous(), &json!({}));
-    answer(&host, "/token", &json!({"access_token": "x"}));
-    sign.finish(&host).unwrap();
+    assert_eq!(flow.result(&host).unwrap_err().code, "provider_failed");
+    let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
+    respond(&host, "/token", &json!({"access_token": "x"}));
+    flow.finish(&host).unwrap();
     host.run_jobs().unwrap();
-    assert_eq!(sign.result(&host).unwrap_err().code, "provider_failed");
+    assert_eq!(flow.result(&host).unwrap_err().code, "provider_failed");
 }
 
 #[test]
-fn an_account_is_linked_and_unlinked() {
+fn an_identity_is_linked_and_unlinked() {
     let host = host();
     let register = |name: &str| {
         let params = json!({"name": name, "password": "correct horse"});
@@ -206,8 +208,8 @@ fn an_account_is_linked_and_unlinked() {
     );
     assert_eq!(refused.unwrap_err().code, "unauthenticated");
     let link = |caller: &Caller| {
-        let sign = Sign::start(&host, caller, &json!({"link": true}));
-        sign.with(&host, &ec(7).token(&es_header(), &sign.claims()))
+        let flow = ClientFlow::start(&host, caller, &json!({"link": true}));
+        flow.finish_with(&host, &ec(7).token(&es_header(), &flow.claims()))
     };
     let linked = link(&bob).unwrap();
     assert_eq!((&linked["stage"], &linked["session"]), (&json!("linked"), &json!(null)));
@@ -225,7 +227,7 @@ fn an_account_is_linked_and_unlinked() {
 }
 
 #[test]
-fn an_address_counts_only_if_the_provider_vouches_for_it_and_is_trusted() {
+fn an_address_signs_in_only_if_it_is_verified_and_the_provider_is_trusted() {
     for (trust, verified, same) in [
         (true, json!(true), true),
         (true, json!(false), false),
@@ -248,13 +250,13 @@ fn an_address_counts_only_if_the_provider_vouches_for_it_and_is_trusted() {
             .to_owned();
         let params = json!({"address": "ann@example.com", "code": code});
         let ann = host.call(&anonymous(), "sign_in", &params).unwrap()["session"]["actor"].clone();
-        let sign = Sign::start(&host, &anonymous(), &json!({}));
-        let mut claims = sign.claims();
+        let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
+        let mut claims = flow.claims();
         claims["email"] = json!("Ann@Example.com");
         claims["email_verified"] = verified.clone();
-        let result = sign.with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
+        let result = flow.finish_with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
         assert_eq!(result["session"]["actor"] == ann, same, "{trust} {verified}");
-        // A public client says who it is, and has no secret.
+        // A public client sends its id, and no secret.
         let asked = fetched(&host, "/token").remove(0);
         assert!(asked.headers.iter().all(|(name, _)| name != "authorization"));
         assert!(String::from_utf8(asked.body).unwrap().contains("client_id=chat"));
@@ -262,7 +264,7 @@ fn an_address_counts_only_if_the_provider_vouches_for_it_and_is_trusted() {
 }
 
 #[test]
-fn what_a_token_does_not_say_is_asked_for() {
+fn missing_claims_are_fetched() {
     let host = host();
     let metadata = json!({
         "issuer": ISSUER,
@@ -271,14 +273,14 @@ fn what_a_token_does_not_say_is_asked_for() {
         "jwks_uri": format!("{ISSUER}/keys"),
         "userinfo_endpoint": format!("{ISSUER}/me"),
     });
-    answer(&host, "/.well-known/openid-configuration", &metadata);
+    respond(&host, "/.well-known/openid-configuration", &metadata);
     let named = |said: Value, sub: &str| {
-        answer(&host, "/me", &said);
-        let sign = Sign::start(&host, &anonymous(), &json!({}));
-        let mut claims = sign.claims();
+        respond(&host, "/me", &said);
+        let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
+        let mut claims = flow.claims();
         claims.as_object_mut().unwrap().retain(|name, _| !name.contains("name"));
         claims["sub"] = json!(sub);
-        let result = sign.with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
+        let result = flow.finish_with(&host, &ec(7).token(&es_header(), &claims)).unwrap();
         let actors = json!({"actors": [result["session"]["actor"]]});
         text(&host.call(&anonymous(), "profiles", &actors).unwrap()["people"][0]["display_name"])
     };
@@ -290,17 +292,17 @@ fn what_a_token_does_not_say_is_asked_for() {
             .contains(&("authorization".to_owned(), b"Bearer x".to_vec()))
     );
     let other = named(json!({"sub": "1", "name": "Ann A."}), "2");
-    assert!(other.starts_with("user-"), "it is about somebody else: {other}");
+    assert!(other.starts_with("user-"), "the claims have another subject: {other}");
 }
 
 #[test]
-fn strangers_stay_out_where_nobody_registers() {
+fn unknown_identities_are_rejected_without_registration() {
     let host = host_with(&json!({"register": false}));
     assert_eq!(sign_in(&host).unwrap_err().code, "not_registered");
 }
 
 #[test]
-fn settings_of_providers_that_make_no_sense_are_refused() {
+fn invalid_provider_settings_are_rejected() {
     let provider = |more: Value| {
         let mut provider = json!({"id": "example", "name": "Example", "issuer": ISSUER, "client_id": "chat"});
         for (key, value) in more.as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! A provider whose tokens the tests make.
+//! Tests against a provider whose tokens they sign themselves.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -26,41 +26,41 @@ const PRIMES: [&str; 2] = [
     "c73cb292d121a00a8ddce809d8071f95929d83b2d2903704226f4e9d64615a9821d451df57bdbf0c76aaf17d35a669ae1c2b92b54593bf1657f9115a73e4f864c4e6719d7d4a4af580c1eec532410aee4acef0a6d85af71fe00c59864b4c4ccd1a442acb299d84ddd94a6b116e1b53d93a35caf670ec5855814e49ed0eba488b",
 ];
 
-/// Of a key of 1,024 bits, which can be broken.
+/// The primes of a key of 1,024 bits, which is too short.
 const SHORT_PRIMES: [&str; 2] = [
     "d9c276362eb65fa6c7079470be25bda26e8acda32b0af2ec53e33a526907784886bf0a4fdb4417fa9d6bbb90bfdc266316ede84ea12a634db0ac4d43aee212bf",
     "c3195879a30cee5b59fd5c3569909a1a76b9c89fffcd64c30592a28d7502def3edacc7fbff65ca977c68c99e95d9da22a3fb1b88ff1b3d47f044c043c37f0ecd",
 ];
 
-/// A key that signs.
-enum Signs {
+/// A signing key.
+enum SigningPair {
     Ec(SigningKey),
     Rsa(Box<rsa::PrivateKey>),
 }
 
-fn ec(seed: u8) -> Signs {
-    Signs::Ec(SigningKey::from_slice(&[seed; 32]).unwrap())
+fn ec(seed: u8) -> SigningPair {
+    SigningPair::Ec(SigningKey::from_slice(&[seed; 32]).unwrap())
 }
 
-fn rsa_key() -> Signs {
+fn rsa_key() -> SigningPair {
     rsa_of(PRIMES)
 }
 
-fn rsa_of(primes: [&str; 2]) -> Signs {
+fn rsa_of(primes: [&str; 2]) -> SigningPair {
     let number = |hex: &str| {
         let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
         let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
         BoxedUint::from_be_slice_vartime(&bytes)
     };
     let key = rsa::PrivateKey::from_p_q(number(primes[0]), number(primes[1]), BoxedUint::from(65_537_u64));
-    Signs::Rsa(Box::new(key.unwrap()))
+    SigningPair::Rsa(Box::new(key.unwrap()))
 }
 
 fn encoded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-impl Signs {
+impl SigningPair {
     fn sign(&self, text: &str) -> Vec<u8> {
         match self {
             Self::Ec(key) => {
@@ -74,7 +74,7 @@ impl Signs {
         }
     }
 
-    /// The public key as a provider shows it.
+    /// Returns the public key as a provider publishes it.
     fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Ec(key) => {
@@ -126,8 +126,8 @@ fn host_with(more: &Value) -> TestHost<Users> {
         "token_endpoint": format!("{ISSUER}/token"),
         "jwks_uri": format!("{ISSUER}/keys"),
     });
-    answer(&host, "/.well-known/openid-configuration", &metadata);
-    show_keys(&host, &[ec(7).jwk("e1"), rsa_key().jwk("r1")]);
+    respond(&host, "/.well-known/openid-configuration", &metadata);
+    publish_keys(&host, &[ec(7).jwk("e1"), rsa_key().jwk("r1")]);
     host
 }
 
@@ -135,16 +135,16 @@ fn host() -> TestHost<Users> {
     host_with(&json!({}))
 }
 
-fn answer(host: &TestHost<Users>, path: &str, value: &Value) {
+fn respond(host: &TestHost<Users>, path: &str, value: &Value) {
     host.set_response(&format!("{ISSUER}{path}"), HttpResponse::json(200, value));
 }
 
-fn show_keys(host: &TestHost<Users>, keys: &[Value]) {
-    answer(host, "/keys", &json!({ "keys": keys }));
+fn publish_keys(host: &TestHost<Users>, keys: &[Value]) {
+    respond(host, "/keys", &json!({ "keys": keys }));
 }
 
-/// A sign-in on its way, as the client sees it.
-struct Sign {
+/// A started sign-in on the side of the client.
+struct ClientFlow {
     state: String,
     ticket: String,
     url: String,
@@ -154,30 +154,30 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
-impl Sign {
+impl ClientFlow {
     fn start(host: &TestHost<Users>, caller: &Caller, more: &Value) -> Self {
         let mut params = json!({"provider": "example"});
         for (key, value) in more.as_object().unwrap() {
             params[key] = value.clone();
         }
         let started = host.call(caller, "oidc_start", &params).unwrap();
-        let mut sign = Self {
+        let mut flow = Self {
             state: text(&started["state"]),
             ticket: text(&started["ticket"]),
             url: String::new(),
         };
         if started["url"].is_null() {
             host.run_jobs().unwrap();
-            let ready = sign.result(host).unwrap();
+            let ready = flow.result(host).unwrap();
             assert_eq!(ready["stage"], "ready");
-            sign.url = text(&ready["url"]);
+            flow.url = text(&ready["url"]);
         } else {
-            sign.url = text(&started["url"]);
+            flow.url = text(&started["url"]);
         }
-        sign
+        flow
     }
 
-    /// What is in the address that somebody is sent to.
+    /// Returns a parameter of the authorization URL.
     fn query(&self, name: &str) -> String {
         let (_, query) = self.url.split_once('?').unwrap();
         let pair = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
@@ -201,9 +201,9 @@ impl Sign {
         host.call(&anonymous(), "oidc_result", &params)
     }
 
-    /// Comes back with a code that the provider changes for this token.
-    fn with(&self, host: &TestHost<Users>, token: &str) -> Result<Value, Error> {
-        answer(
+    /// Returns with a code for which the provider issues this token.
+    fn finish_with(&self, host: &TestHost<Users>, token: &str) -> Result<Value, Error> {
+        respond(
             host,
             "/token",
             &json!({ "id_token": token, "access_token": "x", "token_type": "Bearer" }),
@@ -218,10 +218,10 @@ fn es_header() -> Value {
     json!({"alg": "ES256", "kid": "e1"})
 }
 
-/// Signs somebody in with a good token.
+/// Signs in with a valid token.
 fn sign_in(host: &TestHost<Users>) -> Result<Value, Error> {
-    let sign = Sign::start(host, &anonymous(), &json!({}));
-    sign.with(host, &ec(7).token(&es_header(), &sign.claims()))
+    let flow = ClientFlow::start(host, &anonymous(), &json!({}));
+    flow.finish_with(host, &ec(7).token(&es_header(), &flow.claims()))
 }
 
 fn fetched(host: &TestHost<Users>, path: &str) -> Vec<FetchRequest> {

@@ -1,4 +1,4 @@
-//! Profiles, friends, who keeps whom out.
+//! Profiles, friends, blocks.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ pub(super) fn two(host: &TestHost<Users>) -> (Caller, Caller) {
     (register(host, "ann").0, register(host, "bob").0)
 }
 
-pub(super) fn whom(caller: &Caller) -> Value {
+pub(super) fn person(caller: &Caller) -> Value {
     json!({ "actor": caller.actor })
 }
 
 pub(super) fn befriend(host: &TestHost<Users>, one: &Caller, other: &Caller) {
-    done(host, one, "request_friend", whom(other));
-    done(host, other, "accept_friend", whom(one));
+    done(host, one, "request_friend", person(other));
+    done(host, other, "accept_friend", person(one));
 }
 
-/// Takes the signals of a name, by the one they went to.
+/// Takes the signals, and returns those of a name by their receivers.
 pub(super) fn signals(host: &TestHost<Users>, name: &str) -> BTreeMap<String, Vec<Value>> {
     let mut signals = BTreeMap::<String, Vec<Value>>::new();
     for signal in host.take_signals() {
@@ -50,11 +50,11 @@ fn a_profile_shows_what_the_viewer_may_see() {
     });
     let own = done(&host, &ann, "set_profile", changes);
     assert_eq!(own["fields"], json!({"city": "Bern", "phone": "1", "shoe_size": 38}));
-    let seen = done(&host, &bob, "profile", whom(&ann));
+    let seen = done(&host, &bob, "profile", person(&ann));
     assert_eq!((&seen["bio"], &seen["relation"]), (&json!("Hello."), &json!("none")));
     assert_eq!(seen["fields"], json!({"city": "Bern"}));
     befriend(&host, &ann, &bob);
-    let seen = done(&host, &bob, "profile", whom(&ann));
+    let seen = done(&host, &bob, "profile", person(&ann));
     assert_eq!(seen["fields"], json!({"city": "Bern", "phone": "1"}));
     assert_eq!(
         done(&host, &bob, "profiles", json!({"actors": [ann.actor]}))["people"][0]["display_name"],
@@ -62,9 +62,9 @@ fn a_profile_shows_what_the_viewer_may_see() {
     );
 
     done(&host, &ann, "set_profile", json!({"bio": "", "fields": {"city": null}}));
-    let seen = done(&host, &bob, "profile", whom(&ann));
+    let seen = done(&host, &bob, "profile", person(&ann));
     assert_eq!((&seen["bio"], &seen["fields"]), (&json!(""), &json!({"phone": "1"})));
-    assert_eq!(seen["locale"], "de-CH", "what is left out stays");
+    assert_eq!(seen["locale"], "de-CH", "a missing member stays");
     for (changes, wanted) in [
         (json!({"fields": {"size": 1}}), "unknown_field"),
         (json!({"fields": {"shoe_size": 9}}), "bad_field"),
@@ -82,7 +82,7 @@ fn a_profile_shows_what_the_viewer_may_see() {
 }
 
 #[test]
-fn people_are_found_by_the_words_of_their_names_in_any_order_and_once() {
+fn people_are_found_once_by_words_of_their_names_in_any_order() {
     let host = host();
     let (ann, bob) = two(&host);
     done(&host, &ann, "set_profile", json!({"display_name": "Ann-Marie Annan"}));
@@ -104,7 +104,7 @@ fn people_are_found_by_the_words_of_their_names_in_any_order_and_once() {
         }
     };
     assert_eq!(search("MAR"), ["ann", "bob"]);
-    assert_eq!(search("ann"), ["ann"], "three of her words begin so");
+    assert_eq!(search("ann"), ["ann"], "three of her words match");
     assert_eq!(search("mar b"), ["bob"]);
     assert_eq!(search("marie, ann"), ["ann"]);
     assert!(search("nn").is_empty());
@@ -119,7 +119,7 @@ fn people_are_found_by_the_words_of_their_names_in_any_order_and_once() {
 }
 
 #[test]
-fn the_last_picture_that_was_uploaded_is_the_one_that_others_see() {
+fn the_last_uploaded_picture_replaces_the_one_before() {
     let host = host();
     let (ann, bob) = two(&host);
     let upload = |kind: &str, bytes: &[u8]| host.upload(&ann, "me", kind, None, bytes);
@@ -132,10 +132,10 @@ fn the_last_picture_that_was_uploaded_is_the_one_that_others_see() {
     assert_eq!(
         host.blobs().into_keys().collect::<Vec<_>>(),
         [second.as_str()],
-        "the first one is gone"
+        "the first one is deleted"
     );
     assert_ne!(first, second);
-    assert_eq!(done(&host, &bob, "profile", whom(&ann))["avatar"], json!(second));
+    assert_eq!(done(&host, &bob, "profile", person(&ann))["avatar"], json!(second));
     assert_eq!(host.download(&bob, &second, false).unwrap(), b"second");
     assert_eq!(
         host.download(&anonymous(), &second, false).unwrap_err().code,
@@ -152,24 +152,27 @@ fn the_last_picture_that_was_uploaded_is_the_one_that_others_see() {
 }
 
 #[test]
-fn friends_are_asked_for_and_both_sides_hear_of_it() {
+fn friend_requests_are_signalled_to_both_people() {
     let host = host();
     let (ann, bob) = two(&host);
-    let wish = json!({"actor": bob.actor, "text": "It's me."});
-    assert_eq!(done(&host, &ann, "request_friend", wish.clone())["state"], "requested");
-    let heard = signals(&host, "friend");
+    let request = json!({"actor": bob.actor, "text": "It's me."});
     assert_eq!(
-        heard[&bob.actor],
+        done(&host, &ann, "request_friend", request.clone())["state"],
+        "requested"
+    );
+    let received = signals(&host, "friend");
+    assert_eq!(
+        received[&bob.actor],
         [json!({"actor": ann.actor, "by": ann.actor, "change": "requested"})]
     );
     assert_eq!(
-        heard[&ann.actor],
+        received[&ann.actor],
         [json!({"actor": bob.actor, "by": ann.actor, "change": "requested"})]
     );
     assert_eq!(
-        done(&host, &ann, "request_friend", wish)["state"],
+        done(&host, &ann, "request_friend", request)["state"],
         "requested",
-        "once more changes nothing"
+        "repeating a request changes nothing"
     );
     assert!(signals(&host, "friend").is_empty());
 
@@ -179,25 +182,25 @@ fn friends_are_asked_for_and_both_sides_hear_of_it() {
     let outgoing = done(&host, &ann, "friend_requests", json!({"direction": "out"}));
     assert_eq!(outgoing["requests"][0]["person"]["name"], "bob");
     assert_eq!(
-        refused(&host, &ann, "accept_friend", whom(&bob)),
+        refused(&host, &ann, "accept_friend", person(&bob)),
         "unknown_request",
         "nobody accepts for others"
     );
 
-    done(&host, &bob, "refuse_friend", whom(&ann));
-    assert_eq!(refused(&host, &bob, "refuse_friend", whom(&ann)), "unknown_request");
-    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    done(&host, &bob, "refuse_friend", person(&ann));
+    assert_eq!(refused(&host, &bob, "refuse_friend", person(&ann)), "unknown_request");
+    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "too_soon");
     host.set_clock(1_060_000);
-    done(&host, &ann, "request_friend", whom(&bob));
-    done(&host, &ann, "withdraw_friend", whom(&bob));
-    assert_eq!(refused(&host, &ann, "request_friend", whom(&bob)), "too_soon");
+    done(&host, &ann, "request_friend", person(&bob));
+    done(&host, &ann, "withdraw_friend", person(&bob));
+    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "too_soon");
     host.set_clock(1_120_000);
-    assert_eq!(refused(&host, &bob, "accept_friend", whom(&ann)), "unknown_request");
+    assert_eq!(refused(&host, &bob, "accept_friend", person(&ann)), "unknown_request");
 
-    // Two who ask each other are friends.
-    done(&host, &ann, "request_friend", whom(&bob));
-    assert_eq!(done(&host, &bob, "request_friend", whom(&ann))["state"], "friends");
-    assert_eq!(refused(&host, &bob, "request_friend", whom(&ann)), "already_friends");
+    // Two people who send each other requests become friends.
+    done(&host, &ann, "request_friend", person(&bob));
+    assert_eq!(done(&host, &bob, "request_friend", person(&ann))["state"], "friends");
+    assert_eq!(refused(&host, &bob, "request_friend", person(&ann)), "already_friends");
     for (own, other) in [(&ann, "bob"), (&bob, "ann")] {
         let friends = done(&host, own, "friends", json!({}))["friends"].clone();
         assert_eq!(
@@ -211,9 +214,12 @@ fn friends_are_asked_for_and_both_sides_hear_of_it() {
                 .is_empty()
         );
     }
-    done(&host, &bob, "remove_friend", whom(&ann));
-    assert_eq!(refused(&host, &ann, "remove_friend", whom(&bob)), "not_friends");
-    assert_eq!(refused(&host, &ann, "request_friend", whom(&ann)), "not_with_yourself");
+    done(&host, &bob, "remove_friend", person(&ann));
+    assert_eq!(refused(&host, &ann, "remove_friend", person(&bob)), "not_friends");
+    assert_eq!(
+        refused(&host, &ann, "request_friend", person(&ann)),
+        "not_with_yourself"
+    );
     let events: Vec<String> = host.take_events().into_iter().map(|(name, _)| name).collect();
     assert_eq!(events, ["registered", "registered", "friend_added", "friend_removed"]);
 }
@@ -294,28 +300,28 @@ fn lists_have_bounds() {
     let people: Vec<Caller> = (0..5)
         .map(|number| register(&host, &format!("bob{number}")).0)
         .collect();
-    done(&host, &people[0], "request_friend", whom(&people[1]));
+    done(&host, &people[0], "request_friend", person(&people[1]));
     assert_eq!(
-        refused(&host, &people[0], "request_friend", whom(&people[2])),
+        refused(&host, &people[0], "request_friend", person(&people[2])),
         "too_many_requests"
     );
     assert_eq!(
-        refused(&host, &people[2], "request_friend", whom(&people[1])),
+        refused(&host, &people[2], "request_friend", person(&people[1])),
         "too_many_requests"
     );
-    done(&host, &people[1], "accept_friend", whom(&people[0]));
+    done(&host, &people[1], "accept_friend", person(&people[0]));
     assert_eq!(
-        refused(&host, &people[0], "request_friend", whom(&people[2])),
+        refused(&host, &people[0], "request_friend", person(&people[2])),
         "too_many_friends"
     );
-    done(&host, &people[2], "request_friend", whom(&people[0]));
+    done(&host, &people[2], "request_friend", person(&people[0]));
     assert_eq!(
-        refused(&host, &people[0], "accept_friend", whom(&people[2])),
+        refused(&host, &people[0], "accept_friend", person(&people[2])),
         "too_many_friends"
     );
-    done(&host, &people[0], "block", whom(&people[3]));
+    done(&host, &people[0], "block", person(&people[3]));
     assert_eq!(
-        refused(&host, &people[0], "block", whom(&people[4])),
+        refused(&host, &people[0], "block", person(&people[4])),
         "too_many_blocked"
     );
     let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
@@ -326,11 +332,11 @@ fn lists_have_bounds() {
 }
 
 #[test]
-fn whoever_is_kept_out_reaches_nobody_on_any_path() {
+fn a_block_holds_on_every_path_in_both_directions() {
     let host = host();
     let (ann, bob) = two(&host);
     befriend(&host, &ann, &bob);
-    let conversation = done(&host, &ann, "open_direct", whom(&bob))["conversation"].clone();
+    let conversation = done(&host, &ann, "open_direct", person(&bob))["conversation"].clone();
     let act = |actor: &Caller, name: &str| Act {
         name: name.to_owned(),
         conversation: conversation.as_str().unwrap().to_owned(),
@@ -344,25 +350,25 @@ fn whoever_is_kept_out_reaches_nobody_on_any_path() {
     assert!(host.before_act(&act(&bob, "react")).is_ok());
     let _ = host.take_signals();
 
-    done(&host, &ann, "block", whom(&bob));
-    done(&host, &ann, "block", whom(&bob));
-    let told = host.take_signals();
-    let to_bob: Vec<_> = told
+    done(&host, &ann, "block", person(&bob));
+    done(&host, &ann, "block", person(&bob));
+    let signals = host.take_signals();
+    let to_bob: Vec<_> = signals
         .iter()
         .filter(|signal| signal.actors.contains(&bob.actor))
         .collect();
     let names: Vec<&str> = to_bob.iter().map(|signal| signal.name.as_str()).collect();
-    assert_eq!(names, ["presence", "friend"], "nothing tells that it is a block");
+    assert_eq!(names, ["presence", "friend"], "no signal reveals the block");
     assert_eq!(to_bob[0].payload["state"], "offline");
     for (from, to) in [(&ann, &bob), (&bob, &ann)] {
         assert!(matches!(send(from, to), Verdict::Reject(error) if error.code == "blocked"));
         assert_eq!(host.before_act(&act(from, "react")).unwrap_err().code, "blocked");
         assert!(
             host.before_act(&act(from, "recall")).is_ok(),
-            "one may always take back"
+            "recalling one's own messages stays allowed"
         );
-        assert_eq!(refused(&host, from, "open_direct", whom(to)), "blocked");
-        assert_eq!(refused(&host, from, "request_friend", whom(to)), "blocked");
+        assert_eq!(refused(&host, from, "open_direct", person(to)), "blocked");
+        assert_eq!(refused(&host, from, "request_friend", person(to)), "blocked");
         assert_eq!(state(&host, from, to), "offline");
         assert!(
             done(&host, from, "friends", json!({}))["friends"]
@@ -371,8 +377,8 @@ fn whoever_is_kept_out_reaches_nobody_on_any_path() {
                 .is_empty()
         );
     }
-    assert_eq!(done(&host, &ann, "profile", whom(&bob))["relation"], "blocked");
-    assert_eq!(done(&host, &bob, "profile", whom(&ann))["relation"], "none");
+    assert_eq!(done(&host, &ann, "profile", person(&bob))["relation"], "blocked");
+    assert_eq!(done(&host, &bob, "profile", person(&ann))["relation"], "none");
     assert_eq!(
         done(&host, &ann, "blocked", json!({}))["blocked"][0]["person"]["name"],
         "bob"
@@ -384,16 +390,16 @@ fn whoever_is_kept_out_reaches_nobody_on_any_path() {
             .is_empty()
     );
 
-    // It ends when the last of both opens again.
-    done(&host, &bob, "block", whom(&ann));
-    done(&host, &ann, "unblock", whom(&bob));
+    // The conversation is open again once both blocks are removed.
+    done(&host, &bob, "block", person(&ann));
+    done(&host, &ann, "unblock", person(&bob));
     assert!(matches!(send(&bob, &ann), Verdict::Reject(_)));
-    done(&host, &bob, "unblock", whom(&ann));
+    done(&host, &bob, "unblock", person(&ann));
     assert_eq!(send(&bob, &ann), Verdict::Accept);
     assert_eq!(state(&host, &bob, &ann), "online", "they have a conversation");
-    assert_eq!(done(&host, &bob, "request_friend", whom(&ann))["state"], "requested");
-    // Requests end as well.
-    done(&host, &ann, "block", whom(&bob));
+    assert_eq!(done(&host, &bob, "request_friend", person(&ann))["state"], "requested");
+    // A block deletes pending requests as well.
+    done(&host, &ann, "block", person(&bob));
     assert!(
         done(&host, &bob, "friend_requests", json!({"direction": "out"}))["requests"]
             .as_array()
@@ -403,16 +409,16 @@ fn whoever_is_kept_out_reaches_nobody_on_any_path() {
 }
 
 #[test]
-fn a_closed_account_leaves_no_friends_no_profile_and_no_open_conversation() {
+fn closing_an_account_ends_its_friendships_profile_and_conversations() {
     let host = host();
     let (ann, bob) = two(&host);
     befriend(&host, &ann, &bob);
     let cleo = register(&host, "cleo").0;
-    done(&host, &bob, "request_friend", whom(&cleo));
+    done(&host, &bob, "request_friend", person(&cleo));
     done(&host, &bob, "set_profile", json!({"bio": "Hello."}));
     host.upload(&bob, "me", "image/png", None, b"me").unwrap();
     for other in [&ann, &cleo] {
-        done(&host, other, "open_direct", whom(&bob));
+        done(&host, other, "open_direct", person(&bob));
     }
     done(&host, &bob, "close_account", json!({"password": "correct horse"}));
     host.run_jobs().unwrap();
@@ -431,13 +437,13 @@ fn a_closed_account_leaves_no_friends_no_profile_and_no_open_conversation() {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(refused(&host, other, "request_friend", whom(&bob)), "account_closed");
+        assert_eq!(refused(&host, other, "request_friend", person(&bob)), "account_closed");
     }
-    // An unblocking does not open it again.
-    done(&host, &ann, "block", whom(&bob));
-    done(&host, &ann, "unblock", whom(&bob));
+    // Unblocking doesn't open the conversation again.
+    done(&host, &ann, "block", person(&bob));
+    done(&host, &ann, "unblock", person(&bob));
     let message = TestMessage::direct(&ann.actor, &bob.actor, "Hello");
     assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
-    assert_eq!(done(&host, &ann, "profile", whom(&bob))["bio"], "");
+    assert_eq!(done(&host, &ann, "profile", person(&bob))["bio"], "");
     assert!(host.blobs().is_empty());
 }
