@@ -1,23 +1,23 @@
-//! Counters, each a small key of its own, so that a count does not drag a larger record into every transaction.
+//! Counters. Each has a small key of its own, so that counting doesn't read or write larger rows.
 
 use courtyard_plugin_sdk::prelude::*;
 
-/// What is counted.
+/// A counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter<'a> {
     /// Members of a group.
     Members(&'a str),
-    /// Groups that an actor is in.
+    /// Groups of an actor.
     Memberships(&'a str),
-    /// Requests to join a group.
+    /// JoinRequestPage to join a group.
     Requests(&'a str),
     /// Invitations to a group.
     Invitations(&'a str),
-    /// People who are kept out of a group.
+    /// BanPage of a group.
     Bans(&'a str),
-    /// Numbers of announcements that a group has given out.
+    /// Number of the latest announcement of a group.
     Announcements(&'a str),
-    /// Unread mentions of an actor in a group.
+    /// Uncleared mentions of an actor in a group.
     Mentions(&'a str, &'a str),
 }
 
@@ -53,6 +53,7 @@ impl Counter<'_> {
         Ok(count)
     }
 
+    /// Subtracts, stops at 0, and returns the new count.
     pub(crate) fn subtract(self, cx: &Context, fewer: u64) -> Result<u64, Error> {
         let count = self.get(cx)?.saturating_sub(fewer);
         self.set(cx, count)?;

@@ -1,38 +1,38 @@
-//! Groups: what is kept of each, and what a call has in hand of one.
+//! Groups: their stored form, and the group that a call works with.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::member::Member;
-use crate::rights::{Charter, Known, Permission, Refusal, Standing, Terms};
+use crate::rights::{GroupPolicy, MemberPolicy, Permission, PolicyLookup, Refusal, Standing};
 
-/// The kind of the messages that say what changed in a group.
+/// The kind of messages about changes of a group.
 pub(crate) const NOTICE: &str = "custom:group";
 /// The kind of announcements.
 pub(crate) const ANNOUNCEMENT: &str = "custom:announcement";
 
-/// The version of the form in which charters are kept.
-const CHARTER_VERSION: u8 = 1;
+/// The version of the stored form of policies, their first byte.
+const POLICY_VERSION: u8 = 1;
 
-/// How people come in who are not invited.
+/// How people join who are not invited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Join {
-    /// At once.
+pub(crate) enum JoinMode {
+    /// Joining is immediate.
     Open,
-    /// Once somebody approves.
+    /// Somebody has to approve the request.
     Approval,
-    /// Not at all.
+    /// Only invited people can join.
     Invite,
 }
 
-impl Join {
+impl JoinMode {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         match text {
             "open" => Ok(Self::Open),
             "approval" => Ok(Self::Approval),
             "invite" => Ok(Self::Invite),
-            _ => Err(Error::new("bad_join", "This is `open`, `approval` or `invite`.")),
+            _ => Err(Error::new("bad_join", "`join` must be `open`, `approval` or `invite`.")),
         }
     }
 
@@ -45,17 +45,17 @@ impl Join {
     }
 }
 
-/// What is shown of a group. No message needs it.
+/// The profile of a group. Checking a message doesn't read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
-    /// That of the conversation.
+    /// The id of the conversation.
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) description: String,
-    /// A blob, or empty.
+    /// The id of a blob, or empty.
     pub(crate) picture: String,
     pub(crate) created_ms: u64,
-    pub(crate) join: Join,
+    pub(crate) join: JoinMode,
     pub(crate) capacity: u32,
 }
 
@@ -67,7 +67,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            // It passes by itself.
+            // The mute ends, so a retry can succeed.
             Refusal::Muted { until_ms } if until_ms < crate::rights::FOREVER_MS => {
                 Self::new(refusal.code(), message).retryable()
             }
@@ -77,66 +77,70 @@ impl From<Refusal> for Error {
 }
 
 pub(crate) fn unknown_group() -> Error {
-    Error::new("unknown_group", "There is no such group.")
+    Error::new("unknown_group", "No group has this id.")
 }
 
-fn charter_key(group: &str) -> String {
+fn policy_key(group: &str) -> String {
     let mut key = String::with_capacity(8 + group.len());
     key.push_str("charter/");
     key.push_str(group);
     key
 }
 
-/// Reads the charter of a group.
-pub(crate) fn charter(cx: &Context, group: &str) -> Result<Charter, Error> {
-    // Ids of conversations have 26 characters; what clients make up may be longer than a key can be.
+/// Reads the policy of a group, also of a dissolved one.
+pub(crate) fn load_policy(cx: &Context, group: &str) -> Result<GroupPolicy, Error> {
+    // Ids of conversations have 26 characters. A longer text from a client may exceed the limit of keys.
     if group.len() > 64 {
         return Err(unknown_group());
     }
-    let bytes = cx.kv().get(charter_key(group))?.ok_or_else(unknown_group)?;
-    let damaged = || Error::new("damaged", "The charter of this group can't be read.");
+    let bytes = cx.kv().get(policy_key(group))?.ok_or_else(unknown_group)?;
+    let unreadable = || Error::new("damaged", "The stored policy of this group can't be read.");
     match bytes.split_first() {
-        Some((&CHARTER_VERSION, charter)) => postcard::from_bytes(charter).map_err(|_| damaged()),
-        _ => Err(damaged()),
+        Some((&POLICY_VERSION, policy)) => postcard::from_bytes(policy).map_err(|_| unreadable()),
+        _ => Err(unreadable()),
     }
 }
 
-/// Works out where someone stands who is a member, with one more read if the charter does not know.
-pub(crate) fn standing(cx: &Context, charter: &Charter, group: &str, actor: &str) -> Result<Standing, Error> {
-    let terms = match charter.known(actor) {
-        Known::Terms(terms) => terms,
-        Known::Elsewhere => {
+/// Returns the standing of a member. Reads the member's row if the policy doesn't list the member.
+pub(crate) fn load_standing(cx: &Context, policy: &GroupPolicy, group: &str, actor: &str) -> Result<Standing, Error> {
+    let member_policy = match policy.lookup(actor) {
+        PolicyLookup::Found(found) => found,
+        PolicyLookup::InMemberRow => {
             let member = cx.table::<Member>().get((group, actor))?;
-            member.ok_or_else(not_a_member)?.terms
+            member.ok_or_else(not_a_member)?.policy
         }
     };
-    Ok(charter.standing(&terms))
+    Ok(policy.standing(&member_policy))
 }
 
 pub(crate) fn not_a_member() -> Error {
     Error::new("not_a_member", "You are not a member of this group.")
 }
 
-/// A group that was not dissolved, as a call has it in hand.
-pub(crate) struct OpenGroup<'a> {
+/// An active group with its policy, for the duration of one call.
+pub(crate) struct GroupContext<'a> {
     pub(crate) cx: &'a Context,
     pub(crate) id: String,
-    pub(crate) charter: Charter,
+    pub(crate) policy: GroupPolicy,
 }
 
-impl<'a> OpenGroup<'a> {
+impl<'a> GroupContext<'a> {
+    /// Returns a group.
+    ///
+    /// # Errors
+    /// `unknown_group`, or `dissolved`.
     pub(crate) fn find(cx: &'a Context, id: &str) -> Result<Self, Error> {
-        let charter = charter(cx, id)?;
-        charter.check_open()?;
+        let policy = load_policy(cx, id)?;
+        policy.check_active()?;
         Ok(Self {
             cx,
             id: id.to_owned(),
-            charter,
+            policy,
         })
     }
 
-    /// Finds a group where it does not matter that it may be gone.
-    pub(crate) fn find_if_open(cx: &'a Context, id: &str) -> Result<Option<Self>, Error> {
+    /// Returns a group, or `None` if it is unknown or dissolved.
+    pub(crate) fn find_if_active(cx: &'a Context, id: &str) -> Result<Option<Self>, Error> {
         match Self::find(cx, id) {
             Ok(group) => Ok(Some(group)),
             Err(error) if matches!(&*error.code, "dissolved" | "unknown_group") => Ok(None),
@@ -144,24 +148,25 @@ impl<'a> OpenGroup<'a> {
         }
     }
 
-    /// Finds a group in which the caller has a permission; returns the caller as well.
-    pub(crate) fn find_for(cx: &'a Context, id: &str, permission: Permission) -> Result<(Self, Standing), Error> {
+    /// Returns a group in which the caller has a permission, with the standing of the caller.
+    pub(crate) fn find_permitted(cx: &'a Context, id: &str, permission: Permission) -> Result<(Self, Standing), Error> {
         let group = Self::find(cx, id)?;
         let (_, standing) = group.caller()?;
         standing.check(permission)?;
         Ok((group, standing))
     }
 
-    /// Finds a group of which the caller is a member.
+    /// Returns a group of which the caller is a member, with the caller's row.
     pub(crate) fn find_own(cx: &'a Context, id: &str) -> Result<(Self, Member), Error> {
         let group = Self::find(cx, id)?;
         let (member, _) = group.caller()?;
         Ok((group, member))
     }
 
+    /// Returns the membership and the standing of the caller.
     pub(crate) fn caller(&self) -> Result<(Member, Standing), Error> {
         let member = self.member(&self.cx.caller.actor)?.ok_or_else(not_a_member)?;
-        let standing = self.charter.standing(&member.terms);
+        let standing = self.policy.standing(&member.policy);
         Ok((member, standing))
     }
 
@@ -169,35 +174,36 @@ impl<'a> OpenGroup<'a> {
         Ok(self.cx.table::<Member>().get((&*self.id, actor))?)
     }
 
-    /// Finds somebody else whom something is to be done to.
-    pub(crate) fn other(&self, actor: &str) -> Result<(Member, Standing), Error> {
+    /// Returns the membership and the standing of a member on whom the caller acts.
+    pub(crate) fn target(&self, actor: &str) -> Result<(Member, Standing), Error> {
         let unknown = || Error::new("unknown_member", format!("{actor:?} is not a member of this group."));
         let member = self.member(actor)?.ok_or_else(unknown)?;
-        let standing = self.charter.standing(&member.terms);
+        let standing = self.policy.standing(&member.policy);
         Ok((member, standing))
     }
 
+    /// Reads the profile of the group.
     pub(crate) fn row(&self) -> Result<Group, Error> {
         self.cx.table::<Group>().get(&self.id)?.ok_or_else(unknown_group)
     }
 
-    /// Writes the charter; every message on its way is then decided about anew.
+    /// Stores the policy. Messages in flight that have read the old one are checked again.
     pub(crate) fn save(&self) -> Result<(), Error> {
-        let encoded = postcard::to_extend(&self.charter, vec![CHARTER_VERSION]);
+        let encoded = postcard::to_extend(&self.policy, vec![POLICY_VERSION]);
         let bytes = encoded.map_err(|error| Error::new("damaged", error.to_string()))?;
-        Ok(self.cx.kv().set(charter_key(&self.id), bytes)?)
+        Ok(self.cx.kv().set(policy_key(&self.id), bytes)?)
     }
 
-    /// Gives a member other terms.
-    pub(crate) fn set_terms(&mut self, member: &mut Member, terms: Terms) -> Result<(), Error> {
-        self.charter.note(&member.actor, &member.terms, &terms);
-        member.terms = terms;
+    /// Stores the policy of a member, in the row and in the group's policy.
+    pub(crate) fn set_member_policy(&mut self, member: &mut Member, policy: MemberPolicy) -> Result<(), Error> {
+        self.policy.record_change(&member.actor, &member.policy, &policy);
+        member.policy = policy;
         self.cx.table::<Member>().put(member)?;
         self.save()
     }
 
-    /// Tells all members what changed, on behalf of the caller.
-    pub(crate) fn tell(&self, content: &serde_json::Value) -> Result<(), Error> {
+    /// Appends a message about a change to the conversation, on behalf of the caller.
+    pub(crate) fn append_notice(&self, content: &serde_json::Value) -> Result<(), Error> {
         let sender = match &*self.cx.caller.actor {
             "" => "groups",
             actor => actor,

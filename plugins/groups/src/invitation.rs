@@ -1,4 +1,4 @@
-//! Members ask others in.
+//! Invitations.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,15 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
-use crate::group::OpenGroup;
+use crate::group::GroupContext;
 use crate::membership::check_people;
-use crate::params::{DAY_MS, Nothing, OfGroup, OfMember, Onward, Several, check_actors, distinct, page};
+use crate::params::{
+    DAY_MS, GroupActors, GroupParams, MemberParams, Nothing, OwnPage, check_actors, distinct, page_size,
+};
 use crate::rights::Permission;
-use crate::settings::Inviting;
+use crate::settings::InviteMode;
 
-/// Someone who was asked in.
+/// A pending invitation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Invitation {
     pub(crate) group: String,
@@ -25,34 +27,34 @@ pub(crate) struct Invitation {
 table! {
     Invitation in "invitations", key (group: String, actor: String);
 
-    /// The invitations of somebody.
+    /// Invitations by invited person.
     pub(crate) many ByInvited in "invited", key (actor: String);
 
-    /// Those to a group, the first to end first.
+    /// Invitations by group, the first to expire first.
     pub(crate) many ByEnd in "end", key (group: String, until_ms: u64);
 }
 
 record! {
-    /// Who is a member now, and who has to accept first; those who were members before are in neither.
-    pub(crate) struct Invited { added: Vec<String>, invited: Vec<String> }
+    /// Result of `invite`: new members, and people who have to accept. Earlier members are in neither list.
+    pub(crate) struct InviteResult { added: Vec<String>, invited: Vec<String> }
 }
 record! {
-    /// An invitation.
-    pub(crate) struct Offer { group: String, name: String, by: String, at_ms: u64, until_ms: u64 }
+    /// An invitation of the caller.
+    pub(crate) struct InvitationInfo { group: String, name: String, by: String, at_ms: u64, until_ms: u64 }
 }
 record! {
-    /// Some invitations, and where the next ones begin.
-    pub(crate) struct Offers { invitations: Vec<Offer>, next: Option<Cursor> }
+    /// A page of invitations.
+    pub(crate) struct InvitationPage { invitations: Vec<InvitationInfo>, next: Option<Cursor> }
 }
 
-fn no_invitation() -> Error {
-    Error::new("no_invitation", "There is no such invitation, or it has ended.")
+fn unknown_invitation() -> Error {
+    Error::new("no_invitation", "This invitation is unknown or has expired.")
 }
 
 impl Groups {
-    pub(crate) fn invite(&self, cx: &Context, params: Several) -> Result<Invited, Error> {
+    pub(crate) fn invite(&self, cx: &Context, params: GroupActors) -> Result<InviteResult, Error> {
         check_actors(&params.actors)?;
-        let (mut group, _) = OpenGroup::find_for(cx, &params.group, Permission::Invite)?;
+        let (mut group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Invite)?;
         let mut actors = Vec::new();
         for actor in distinct(params.actors) {
             if group.member(&actor)?.is_none() {
@@ -60,17 +62,17 @@ impl Groups {
             }
         }
         check_people(cx, &self.settings, &actors)?;
-        match self.inviting(group.charter.form) {
-            Inviting::Add => {
-                group.admit(&self.settings, &actors, &cx.caller.actor)?;
-                Ok(Invited {
+        match self.invite_mode(group.policy.form) {
+            InviteMode::Add => {
+                group.add_members(&self.settings, &actors, &cx.caller.actor)?;
+                Ok(InviteResult {
                     added: actors,
                     invited: Vec::new(),
                 })
             }
-            Inviting::Ask => {
-                self.ask_in(&group, &actors)?;
-                Ok(Invited {
+            InviteMode::Ask => {
+                self.send_invitations(&group, &actors)?;
+                Ok(InviteResult {
                     added: Vec::new(),
                     invited: actors,
                 })
@@ -78,15 +80,15 @@ impl Groups {
         }
     }
 
-    /// Leaves invitations of the caller, each in the place of an older one.
-    pub(crate) fn ask_in(&self, group: &OpenGroup<'_>, actors: &[String]) -> Result<(), Error> {
+    /// Stores invitations by the caller, which replace older ones, and signals the new ones.
+    pub(crate) fn send_invitations(&self, group: &GroupContext<'_>, actors: &[String]) -> Result<(), Error> {
         if actors.is_empty() {
             return Ok(());
         }
         let (cx, now_ms) = (group.cx, group.cx.now_ms());
         let table = cx.table::<Invitation>();
-        let ended = table.by(ByEnd).range((&*group.id, 0)..=(&*group.id, now_ms));
-        for invitation in ended.page(20)?.rows {
+        let expired = table.by(ByEnd).range((&*group.id, 0)..=(&*group.id, now_ms));
+        for invitation in expired.page(20)?.rows {
             table.remove(invitation.key())?;
             Counter::Invitations(&group.id).subtract(cx, 1)?;
         }
@@ -105,22 +107,25 @@ impl Groups {
             }
         }
         if Counter::Invitations(&group.id).add(cx, new.len() as u64)? > u64::from(self.settings.waiting) {
-            return Err(Error::new("too_many_invitations", "Too many invitations are open."));
+            return Err(Error::new(
+                "too_many_invitations",
+                "Too many invitations to this group are pending. Try again later.",
+            ));
         }
         let payload = json!({"group": group.id, "name": group.row()?.name, "by": cx.caller.actor});
         Ok(cx.sessions().signal(&new, "invited", &payload)?)
     }
 
-    pub(crate) fn invitations(&self, cx: &Context, params: Onward) -> Result<Offers, Error> {
+    pub(crate) fn invitations(&self, cx: &Context, params: OwnPage) -> Result<InvitationPage, Error> {
         let table = cx.table::<Invitation>().by(ByInvited);
         let scan = table.scan(&*cx.caller.actor).after(params.after);
-        let (found, now_ms) = (scan.page(page(params.limit))?, cx.now_ms());
+        let (found, now_ms) = (scan.page(page_size(params.limit))?, cx.now_ms());
         let mut invitations = Vec::new();
         for invitation in found.rows.into_iter().filter(|invitation| invitation.until_ms > now_ms) {
-            let Some(group) = OpenGroup::find_if_open(cx, &invitation.group)? else {
+            let Some(group) = GroupContext::find_if_active(cx, &invitation.group)? else {
                 continue;
             };
-            invitations.push(Offer {
+            invitations.push(InvitationInfo {
                 name: group.row()?.name,
                 group: invitation.group,
                 by: invitation.by,
@@ -128,35 +133,35 @@ impl Groups {
                 until_ms: invitation.until_ms,
             });
         }
-        Ok(Offers {
+        Ok(InvitationPage {
             invitations,
             next: found.next,
         })
     }
 
-    pub(crate) fn accept(&self, cx: &Context, params: OfGroup) -> Result<Nothing, Error> {
-        let mut group = OpenGroup::find(cx, &params.group)?;
+    pub(crate) fn accept(&self, cx: &Context, params: GroupParams) -> Result<Nothing, Error> {
+        let mut group = GroupContext::find(cx, &params.group)?;
         let own = cx.caller.actor.clone();
         let invitation = cx.table::<Invitation>().get((&*group.id, &*own))?;
         let invitation = invitation.filter(|invitation| invitation.until_ms > cx.now_ms());
-        let invitation = invitation.ok_or_else(no_invitation)?;
-        // Whoever lost the permission, or left, does not let people in any more.
-        if !group.still_invites(&invitation.by)? {
-            return Err(no_invitation());
+        let invitation = invitation.ok_or_else(unknown_invitation)?;
+        // The inviter must still be a member with the permission.
+        if !group.may_still_invite(&invitation.by)? {
+            return Err(unknown_invitation());
         }
-        group.admit(&self.settings, std::slice::from_ref(&own), &invitation.by)?;
+        group.add_members(&self.settings, std::slice::from_ref(&own), &invitation.by)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn decline(&self, cx: &Context, params: OfGroup) -> Result<Nothing, Error> {
-        take(cx, &params.group, &cx.caller.actor)?;
+    pub(crate) fn decline(&self, cx: &Context, params: GroupParams) -> Result<Nothing, Error> {
+        delete(cx, &params.group, &cx.caller.actor)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn uninvite(&self, cx: &Context, params: OfMember) -> Result<Nothing, Error> {
-        let group = OpenGroup::find(cx, &params.group)?;
+    pub(crate) fn uninvite(&self, cx: &Context, params: MemberParams) -> Result<Nothing, Error> {
+        let group = GroupContext::find(cx, &params.group)?;
         let (_, standing) = group.caller()?;
-        let invitation = take(cx, &group.id, &params.actor)?;
+        let invitation = delete(cx, &group.id, &params.actor)?;
         if invitation.by != cx.caller.actor {
             standing.check(Permission::ManageJoins)?;
         }
@@ -164,10 +169,10 @@ impl Groups {
     }
 }
 
-/// Takes an invitation away.
-fn take(cx: &Context, group: &str, actor: &str) -> Result<Invitation, Error> {
+/// Deletes an invitation, and returns it.
+fn delete(cx: &Context, group: &str, actor: &str) -> Result<Invitation, Error> {
     let invitation = cx.table::<Invitation>().remove((group, actor))?;
-    let invitation = invitation.ok_or_else(no_invitation)?;
+    let invitation = invitation.ok_or_else(unknown_invitation)?;
     Counter::Invitations(group).subtract(cx, 1)?;
     Ok(invitation)
 }

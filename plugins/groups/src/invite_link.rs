@@ -1,38 +1,39 @@
-//! Links that let in whoever has one, until they end, are used up or are revoked.
+//! Invite links: everybody with the link can join, until it expires, is used up or is revoked.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Groups;
 use crate::counter::Counter;
-use crate::group::OpenGroup;
-use crate::join_request::Joined;
-use crate::params::{DAY_MS, Nothing, Paged, end_ms, page};
+use crate::group::GroupContext;
+use crate::join_request::JoinResult;
+use crate::params::{DAY_MS, GroupPage, Nothing, end_ms, page_size};
 use crate::rights::{FOREVER_MS, Permission};
 
-/// A link. It works as long as whoever made it may invite.
+/// An invite link. It is valid as long as its creator may invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Link {
-    /// Not to be guessed.
+pub(crate) struct InviteLink {
+    /// Random, 128 bits in hexadecimal digits.
     pub(crate) code: String,
     pub(crate) group: String,
     pub(crate) by: String,
     pub(crate) created_ms: u64,
     pub(crate) until_ms: u64,
-    /// How often it can be used; none for any number.
+    /// Maximum number of uses; `None` for no limit.
     pub(crate) uses: Option<u32>,
     pub(crate) used: u32,
 }
 
 table! {
-    Link in "links", key (code: String);
+    InviteLink in "links", key (code: String);
 
-    /// The links into a group.
+    /// LinkPage by group.
     pub(crate) many ByGroup in "group", key (group: String);
 }
 
-impl Link {
-    fn works_at(&self, now_ms: u64) -> bool {
+impl InviteLink {
+    /// True if the link has neither expired nor been used up.
+    fn is_valid_at(&self, now_ms: u64) -> bool {
         self.until_ms > now_ms && self.uses.is_none_or(|uses| self.used < uses)
     }
 
@@ -49,11 +50,11 @@ impl Link {
 }
 
 record! {
-    /// A new link: for how many seconds (0 for no end) and how many uses.
-    pub(crate) struct NewLink { group: String, seconds: Option<u64>, uses: Option<u32> }
+    /// Parameters of `create_link`: the lifetime in seconds (0 for no end) and the number of uses.
+    pub(crate) struct CreateLinkParams { group: String, seconds: Option<u64>, uses: Option<u32> }
 }
 record! {
-    /// A link.
+    /// An invite link.
     pub(crate) struct LinkInfo {
         code: String,
         by: String,
@@ -64,16 +65,16 @@ record! {
     }
 }
 record! {
-    /// Some links, and where the next ones begin.
-    pub(crate) struct Links { links: Vec<LinkInfo>, next: Option<Cursor> }
+    /// A page of links.
+    pub(crate) struct LinkPage { links: Vec<LinkInfo>, next: Option<Cursor> }
 }
 record! {
-    /// Which link.
-    pub(crate) struct Code { code: String }
+    /// One link.
+    pub(crate) struct LinkParams { code: String }
 }
 record! {
-    /// Where a link leads.
-    pub(crate) struct Preview {
+    /// The group of a link, for people who may join.
+    pub(crate) struct LinkPreview {
         group: String,
         name: String,
         description: String,
@@ -84,16 +85,18 @@ record! {
 }
 
 fn unknown_link() -> Error {
-    Error::new("unknown_link", "This link does not work, or does not work any more.")
+    Error::new("unknown_link", "This link is unknown, expired, used up or revoked.")
 }
 
-/// Finds a link that works, and the group it leads into.
-fn working<'a>(cx: &'a Context, code: &str) -> Result<(Link, OpenGroup<'a>), Error> {
-    let known = (code.len() <= 64).then(|| cx.table::<Link>().get(code)).transpose()?;
-    let link = known.flatten().filter(|link| link.works_at(cx.now_ms()));
+/// Returns a valid link and its group.
+fn find_valid<'a>(cx: &'a Context, code: &str) -> Result<(InviteLink, GroupContext<'a>), Error> {
+    let found = (code.len() <= 64)
+        .then(|| cx.table::<InviteLink>().get(code))
+        .transpose()?;
+    let link = found.flatten().filter(|link| link.is_valid_at(cx.now_ms()));
     let link = link.ok_or_else(unknown_link)?;
-    let group = OpenGroup::find(cx, &link.group).map_err(|_| unknown_link())?;
-    if group.still_invites(&link.by)? {
+    let group = GroupContext::find(cx, &link.group).map_err(|_| unknown_link())?;
+    if group.may_still_invite(&link.by)? {
         Ok((link, group))
     } else {
         Err(unknown_link())
@@ -101,25 +104,25 @@ fn working<'a>(cx: &'a Context, code: &str) -> Result<(Link, OpenGroup<'a>), Err
 }
 
 impl Groups {
-    pub(crate) fn create_link(&self, cx: &Context, params: NewLink) -> Result<LinkInfo, Error> {
-        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Invite)?;
+    pub(crate) fn create_link(&self, cx: &Context, params: CreateLinkParams) -> Result<LinkInfo, Error> {
+        let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Invite)?;
         if params.uses == Some(0) {
-            return Err(Error::new("bad_uses", "A link is used once at least."));
+            return Err(Error::new("bad_uses", "`uses` must be 1 or more."));
         }
-        let (table, now_ms) = (cx.table::<Link>(), cx.now_ms());
-        let mut working = 0;
+        let (table, now_ms) = (cx.table::<InviteLink>(), cx.now_ms());
+        let mut valid = 0;
         for link in table.by(ByGroup).scan(&*group.id) {
             let link = link?;
-            if link.works_at(now_ms) {
-                working += 1;
+            if link.is_valid_at(now_ms) {
+                valid += 1;
             } else {
                 table.remove(&link.code)?;
             }
         }
-        if working >= self.settings.links {
+        if valid >= self.settings.links {
             return Err(Error::new(
                 "too_many_links",
-                "The group has as many links as it can have.",
+                "The group has reached the limit of links. Revoke one first.",
             ));
         }
         let until_ms = match params.seconds {
@@ -127,7 +130,7 @@ impl Groups {
             Some(seconds) => end_ms(cx, Some(seconds)),
             None => now_ms.saturating_add(self.settings.link_days.saturating_mul(DAY_MS)),
         };
-        let link = Link {
+        let link = InviteLink {
             code: cx.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
             group: group.id,
             by: cx.caller.actor.clone(),
@@ -140,24 +143,28 @@ impl Groups {
         Ok(link.info())
     }
 
-    /// Those of everybody for whoever manages how people join, one's own for others.
-    pub(crate) fn links(&self, cx: &Context, params: Paged) -> Result<Links, Error> {
-        let (group, standing) = OpenGroup::find_for(cx, &params.group, Permission::Invite)?;
+    /// Lists the valid links: all of them with the permission `manage_joins`, else those of the caller.
+    pub(crate) fn links(&self, cx: &Context, params: GroupPage) -> Result<LinkPage, Error> {
+        let (group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::Invite)?;
         let all = standing.rights.has(Permission::ManageJoins);
-        let scan = cx.table::<Link>().by(ByGroup).scan(&*group.id).after(params.after);
-        let (found, now_ms) = (scan.page(page(params.limit))?, cx.now_ms());
-        let shown = |link: &Link| link.works_at(now_ms) && (all || link.by == cx.caller.actor);
-        Ok(Links {
-            links: found.rows.into_iter().filter(shown).map(Link::info).collect(),
+        let scan = cx
+            .table::<InviteLink>()
+            .by(ByGroup)
+            .scan(&*group.id)
+            .after(params.after);
+        let (found, now_ms) = (scan.page(page_size(params.limit))?, cx.now_ms());
+        let shown = |link: &InviteLink| link.is_valid_at(now_ms) && (all || link.by == cx.caller.actor);
+        Ok(LinkPage {
+            links: found.rows.into_iter().filter(shown).map(InviteLink::info).collect(),
             next: found.next,
         })
     }
 
-    pub(crate) fn revoke_link(&self, cx: &Context, params: Code) -> Result<Nothing, Error> {
-        let table = cx.table::<Link>();
-        let known = (params.code.len() <= 64).then(|| table.get(&params.code)).transpose()?;
-        let link = known.flatten().ok_or_else(unknown_link)?;
-        let group = OpenGroup::find(cx, &link.group)?;
+    pub(crate) fn revoke_link(&self, cx: &Context, params: LinkParams) -> Result<Nothing, Error> {
+        let table = cx.table::<InviteLink>();
+        let found = (params.code.len() <= 64).then(|| table.get(&params.code)).transpose()?;
+        let link = found.flatten().ok_or_else(unknown_link)?;
+        let group = GroupContext::find(cx, &link.group)?;
         let (_, standing) = group.caller()?;
         if link.by != cx.caller.actor {
             standing.check(Permission::ManageJoins)?;
@@ -166,10 +173,10 @@ impl Groups {
         Ok(Nothing {})
     }
 
-    pub(crate) fn open_link(&self, cx: &Context, params: Code) -> Result<Preview, Error> {
-        let (_, group) = working(cx, &params.code)?;
+    pub(crate) fn open_link(&self, cx: &Context, params: LinkParams) -> Result<LinkPreview, Error> {
+        let (_, group) = find_valid(cx, &params.code)?;
         let row = group.row()?;
-        Ok(Preview {
+        Ok(LinkPreview {
             name: row.name,
             description: row.description,
             picture: row.picture,
@@ -179,13 +186,13 @@ impl Groups {
         })
     }
 
-    pub(crate) fn join_link(&self, cx: &Context, params: Code) -> Result<Joined, Error> {
-        let (link, mut group) = working(cx, &params.code)?;
+    pub(crate) fn join_link(&self, cx: &Context, params: LinkParams) -> Result<JoinResult, Error> {
+        let (link, mut group) = find_valid(cx, &params.code)?;
         let own = cx.caller.actor.clone();
-        group.admit(&self.settings, std::slice::from_ref(&own), &link.by)?;
+        group.add_members(&self.settings, std::slice::from_ref(&own), &link.by)?;
         let used = link.used.saturating_add(1);
-        cx.table::<Link>().put(&Link { used, ..link })?;
-        Ok(Joined {
+        cx.table::<InviteLink>().put(&InviteLink { used, ..link })?;
+        Ok(JoinResult {
             group: group.id,
             joined: true,
         })

@@ -1,7 +1,7 @@
 //! The groups plugin: groups and discussions, members, roles, mutes, mentions, announcements, pins.
 //!
-//! [`rights`] decides who may do what, without a host; everything else reads, asks it, and writes. A group's id is that of
-//! its conversation. docs/plugins/groups.md has the methods, the codes and the data model.
+//! [`rights`] decides who may do what, as pure values without a host. The other modules read, call it, and write. The id of a
+//! group is that of its conversation. docs/plugins/groups.md has the methods, the codes and the data model.
 
 mod announcement;
 mod counter;
@@ -50,7 +50,7 @@ impl Plugin for Groups {
     }
 
     fn after_send(&self, cx: &Context, message: &Message<'_>) -> Result<(), Error> {
-        mention::note(cx, &self.settings, message)
+        mention::record(cx, &self.settings, message)
     }
 
     fn before_act(&self, cx: &Context, act: &Act) -> Result<(), Error> {
@@ -59,11 +59,11 @@ impl Plugin for Groups {
 
     fn timer(&self, cx: &Context, name: &str, _payload: &[u8]) -> Result<(), Error> {
         if let Some(group) = name.strip_prefix(deletion::TIMER) {
-            deletion::go_on(cx, group)
+            deletion::run_step(cx, group)
         } else if let Some(announcement) = name.strip_prefix(announcement::TIMER) {
-            announcement::go_on(cx, announcement)
+            announcement::resume_deletion(cx, announcement)
         } else if let Some(member) = name.strip_prefix(moderation::TIMER) {
-            moderation::mute_ended(cx, member)
+            moderation::end_mute(cx, member)
         } else {
             Ok(())
         }

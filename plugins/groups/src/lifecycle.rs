@@ -1,40 +1,40 @@
-//! Groups begin, change hands and end.
+//! Creating, transferring and dissolving groups.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
 use crate::deletion;
-use crate::group::{Group, Join, OpenGroup};
+use crate::group::{Group, GroupContext, JoinMode};
 use crate::membership::check_people;
-use crate::params::{Nothing, OfGroup, OfMember, distinct, is_actor};
-use crate::rights::{Charter, Form, RoleId, Terms};
-use crate::settings::Inviting;
+use crate::params::{GroupParams, MemberParams, Nothing, distinct, is_actor};
+use crate::rights::{Form, GroupPolicy, MemberPolicy, RoleId};
+use crate::settings::InviteMode;
 use crate::text;
 
 record! {
-    /// A new group or discussion.
-    pub(crate) struct Create {
-        /// `group`, which it is if this is left out, or `discussion`.
+    /// Parameters of `create`.
+    pub(crate) struct CreateParams {
+        /// `group` (the default) or `discussion`.
         form: Option<String>,
-        /// A discussion may be without.
+        /// May be empty for a discussion.
         name: Option<String>,
         description: Option<String>,
         picture: Option<String>,
-        /// Who is invited.
+        /// The invited people.
         members: Option<Vec<String>>,
-        /// `open`, `approval` or `invite`, which it is if this is left out.
+        /// `open`, `approval` or `invite` (the default).
         join: Option<String>,
         capacity: Option<u32>,
     }
 }
 record! {
-    /// A group that began.
-    pub(crate) struct Created { group: String }
+    /// Result of `create`.
+    pub(crate) struct CreateResult { group: String }
 }
 
-/// Decides how many members a group may have at most.
-pub(crate) fn capacity(groups: &Groups, form: Form, wanted: Option<u32>) -> Result<u32, Error> {
+/// Returns the capacity: the wanted one if the configuration allows it, or the default.
+pub(crate) fn check_capacity(groups: &Groups, form: Form, wanted: Option<u32>) -> Result<u32, Error> {
     let settings = &groups.settings;
     let most = match form {
         Form::Group => settings.max_capacity,
@@ -47,16 +47,16 @@ pub(crate) fn capacity(groups: &Groups, form: Form, wanted: Option<u32>) -> Resu
     if (1..=most).contains(&capacity) {
         Ok(capacity)
     } else {
-        Err(Error::new("bad_capacity", format!("This has 1 to {most} members.")))
+        Err(Error::new("bad_capacity", format!("`capacity` must be 1 to {most}.")))
     }
 }
 
 impl Groups {
-    pub(crate) fn create(&self, cx: &Context, params: Create) -> Result<Created, Error> {
+    pub(crate) fn create(&self, cx: &Context, params: CreateParams) -> Result<CreateResult, Error> {
         let form = match params.form.as_deref() {
             None | Some("group") => Form::Group,
             Some("discussion") => Form::Discussion,
-            Some(_) => return Err(Error::new("bad_form", "This is `group` or `discussion`.")),
+            Some(_) => return Err(Error::new("bad_form", "`form` must be `group` or `discussion`.")),
         };
         let most = self.settings.name_characters;
         let name = match (form, params.name.as_deref()) {
@@ -67,15 +67,15 @@ impl Groups {
         let most = self.settings.description_characters;
         let description = text::lines(description, most, "bad_description")?;
         let picture = text::picture(params.picture.as_deref().unwrap_or_default())?;
-        let join = Join::parse(params.join.as_deref().unwrap_or("invite"))?;
-        let capacity = capacity(self, form, params.capacity)?;
+        let join = JoinMode::parse(params.join.as_deref().unwrap_or("invite"))?;
+        let capacity = check_capacity(self, form, params.capacity)?;
         let own = &cx.caller.actor;
         let mut others = distinct(params.members.unwrap_or_default());
         others.retain(|actor| actor != own);
         if others.len() >= capacity as usize || others.len() > 50 || !others.iter().all(|actor| is_actor(actor)) {
             return Err(Error::new(
                 "bad_actors",
-                "These are up to 50 people, and no more than there is room for.",
+                "`members` takes up to 50 actor ids, and fewer than the capacity.",
             ));
         }
         check_people(cx, &self.settings, &others)?;
@@ -84,14 +84,14 @@ impl Groups {
         let conversation = cx
             .conversations()
             .open(&address, form.kind(), std::slice::from_ref(own))?;
-        let charter = match form {
-            Form::Group => Charter::group(own),
-            Form::Discussion => Charter::discussion(),
+        let policy = match form {
+            Form::Group => GroupPolicy::group(own),
+            Form::Discussion => GroupPolicy::discussion(),
         };
-        let mut group = OpenGroup {
+        let mut group = GroupContext {
             cx,
             id: conversation.id,
-            charter,
+            policy,
         };
         cx.table::<Group>().insert(&Group {
             id: group.id.clone(),
@@ -103,50 +103,51 @@ impl Groups {
             capacity,
         })?;
         group.save()?;
-        group.found(own, &self.settings)?;
-        match self.inviting(form) {
-            Inviting::Add => group.admit(&self.settings, &others, own)?,
-            Inviting::Ask => self.ask_in(&group, &others)?,
+        group.add_founder(own, &self.settings)?;
+        match self.invite_mode(form) {
+            InviteMode::Add => group.add_members(&self.settings, &others, own)?,
+            InviteMode::Ask => self.send_invitations(&group, &others)?,
         }
-        Ok(Created { group: group.id })
+        Ok(CreateResult { group: group.id })
     }
 
-    pub(crate) fn inviting(&self, form: Form) -> Inviting {
+    /// Returns how invited people become members.
+    pub(crate) fn invite_mode(&self, form: Form) -> InviteMode {
         match form {
             Form::Group => self.settings.group_invites,
             Form::Discussion => self.settings.discussion_invites,
         }
     }
 
-    pub(crate) fn transfer(&self, cx: &Context, params: OfMember) -> Result<Nothing, Error> {
-        let mut group = OpenGroup::find(cx, &params.group)?;
-        let (mut owner, standing) = group.caller()?;
+    pub(crate) fn transfer(&self, cx: &Context, params: MemberParams) -> Result<Nothing, Error> {
+        let mut group = GroupContext::find(cx, &params.group)?;
+        let (mut old_owner, standing) = group.caller()?;
         check_owner(&group)?;
-        let (mut heir, other) = group.other(&params.actor)?;
+        let (mut new_owner, other) = group.target(&params.actor)?;
         standing.outranks(&other)?;
-        group.charter.owner.clone_from(&heir.actor);
-        group.set_terms(&mut heir, Terms::of(RoleId::OWNER))?;
-        group.set_terms(&mut owner, Terms::of(RoleId::ADMIN))?;
-        group.tell(&json!({"event": "owner", "actor": heir.actor}))?;
+        group.policy.owner.clone_from(&new_owner.actor);
+        group.set_member_policy(&mut new_owner, MemberPolicy::of(RoleId::OWNER))?;
+        group.set_member_policy(&mut old_owner, MemberPolicy::of(RoleId::ADMIN))?;
+        group.append_notice(&json!({"event": "owner", "actor": new_owner.actor}))?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn dissolve(&self, cx: &Context, params: OfGroup) -> Result<Nothing, Error> {
-        let group = OpenGroup::find(cx, &params.group)?;
+    pub(crate) fn dissolve(&self, cx: &Context, params: GroupParams) -> Result<Nothing, Error> {
+        let group = GroupContext::find(cx, &params.group)?;
         group.caller()?;
         check_owner(&group)?;
-        deletion::begin(group)?;
+        deletion::start(group)?;
         Ok(Nothing {})
     }
 }
 
-/// Refuses everybody but the owner, and everybody in a discussion.
-fn check_owner(group: &OpenGroup<'_>) -> Result<(), Error> {
-    if group.charter.form == Form::Discussion {
+/// Rejects everybody except the owner, and everybody in a discussion.
+fn check_owner(group: &GroupContext<'_>) -> Result<(), Error> {
+    if group.policy.form == Form::Discussion {
         return Err(Error::new("not_in_discussions", "A discussion has no owner."));
     }
-    if group.charter.owner != group.cx.caller.actor {
-        return Err(Error::new("not_the_owner", "Only the owner can do that."));
+    if group.policy.owner != group.cx.caller.actor {
+        return Err(Error::new("not_the_owner", "Only the owner can do this."));
     }
     Ok(())
 }

@@ -3,15 +3,15 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::rights::{RoleId, Terms};
+use crate::rights::{MemberPolicy, RoleId};
 
-/// Which messages of a group a member wants to be told of.
+/// The messages of a group about which a member gets notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Notify {
     #[default]
     All,
-    Mentions,
+    ContentMentions,
     None,
 }
 
@@ -19,33 +19,34 @@ impl Notify {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         match text {
             "all" => Ok(Self::All),
-            "mentions" => Ok(Self::Mentions),
+            "mentions" => Ok(Self::ContentMentions),
             "none" => Ok(Self::None),
-            _ => Err(Error::new("bad_rule", "A rule is `all`, `mentions` or `none`.")),
+            _ => Err(Error::new("bad_rule", "`notify` must be `all`, `mentions` or `none`.")),
         }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::All => "all",
-            Self::Mentions => "mentions",
+            Self::ContentMentions => "mentions",
             Self::None => "none",
         }
     }
 }
 
-/// A member as it is kept. It says nothing that depends on the group, so that changes of the group leave it alone.
+/// A stored member. No field depends on the group's policy, so changes of the policy don't touch members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) group: String,
     pub(crate) actor: String,
-    pub(crate) terms: Terms,
+    #[serde(rename = "terms")]
+    pub(crate) policy: MemberPolicy,
     pub(crate) joined_ms: u64,
-    /// Who let them in; themselves if nobody had to.
+    /// Who added the member; the member itself after joining on its own.
     pub(crate) by: String,
     #[serde(default)]
     pub(crate) notify: Notify,
-    /// Up to which number they have seen who mentions them.
+    /// The sequence number up to which the member has cleared mentions.
     #[serde(default)]
     pub(crate) mentions_read: u64,
 }
@@ -53,12 +54,12 @@ pub(crate) struct Member {
 table! {
     Member in "members", key (group: String, actor: String);
 
-    /// The groups of an actor.
+    /// Memberships by actor.
     pub(crate) many ByActor in "actor", key (actor: String);
 
-    /// Members with a role; ordinary ones are not in it.
+    /// Members by role, without those of the role `member`.
     pub(crate) many ByRole in "role", key (String, u32) = |member| {
-        let role = member.terms.role;
+        let role = member.policy.role;
         (role != RoleId::MEMBER).then(|| (member.group.clone(), role.0))
     };
 }

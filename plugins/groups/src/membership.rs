@@ -1,18 +1,18 @@
-//! Who comes in and who goes, with everything that is counted and kept of it.
+//! Adding and removing members, with their counters, requests, invitations and restrictions.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::counter::Counter;
-use crate::group::OpenGroup;
+use crate::group::GroupContext;
 use crate::invitation::Invitation;
-use crate::join_request::Request;
+use crate::join_request::JoinRequest;
 use crate::member::{Member, Notify};
 use crate::moderation;
-use crate::rights::{RoleId, Terms};
+use crate::rights::{MemberPolicy, RoleId};
 use crate::settings::Settings;
 
-/// Someone who is kept out.
+/// A ban from a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ban {
     pub(crate) group: String,
@@ -27,7 +27,7 @@ table! {
     Ban in "bans", key (group: String, actor: String);
 }
 
-/// Asks the directory whether there are such people.
+/// Checks with the directory that people exist and are reachable for the caller.
 pub(crate) fn check_people(cx: &Context, settings: &Settings, actors: &[String]) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Person {
@@ -40,17 +40,17 @@ pub(crate) fn check_people(cx: &Context, settings: &Settings, actors: &[String])
     if settings.directory.is_empty() || actors.is_empty() {
         return Ok(());
     }
-    let asked = serde_json::json!({ "actors": actors });
-    let found: People = cx.methods().call(&settings.directory, &asked)?;
-    let known = |actor: &&String| !found.people.iter().any(|person| person.actor == **actor);
-    match actors.iter().find(known) {
-        Some(actor) => Err(Error::new("unknown_person", format!("There is nobody {actor:?}."))),
+    let params = serde_json::json!({ "actors": actors });
+    let found: People = cx.methods().call(&settings.directory, &params)?;
+    let is_unknown = |actor: &&String| !found.people.iter().any(|person| person.actor == **actor);
+    match actors.iter().find(is_unknown) {
+        Some(actor) => Err(Error::new("unknown_person", format!("No such person: {actor:?}."))),
         None => Ok(()),
     }
 }
 
-impl OpenGroup<'_> {
-    /// Refuses someone who is kept out, and forgets a ban that has ended.
+impl GroupContext<'_> {
+    /// Rejects a banned person, and deletes a ban that has expired.
     pub(crate) fn check_ban(&self, actor: &str) -> Result<(), Error> {
         let bans = self.cx.table::<Ban>();
         match bans.get((&*self.id, actor))? {
@@ -64,38 +64,41 @@ impl OpenGroup<'_> {
         }
     }
 
-    /// Makes people members, all or none: refuses those who are kept out, and who there is no room for.
-    pub(crate) fn admit(&mut self, settings: &Settings, actors: &[String], by: &str) -> Result<(), Error> {
+    /// Adds members, all or none.
+    ///
+    /// # Errors
+    /// `banned`, `already_member`, `too_many_groups`, `full`.
+    pub(crate) fn add_members(&mut self, settings: &Settings, actors: &[String], by: &str) -> Result<(), Error> {
         if actors.is_empty() {
             return Ok(());
         }
         let (cx, now_ms) = (self.cx, self.cx.now_ms());
         let members = cx.table::<Member>();
-        let mut noted = false;
+        let mut policy_changed = false;
         for actor in actors {
             self.check_ban(actor)?;
             if members.contains((&*self.id, &**actor))? {
-                return Err(Error::new("already_member", format!("{actor:?} is a member.")));
+                return Err(Error::new("already_member", format!("{actor:?} is a member already.")));
             }
-            let terms = moderation::resume(cx, &self.id, actor)?;
-            if terms.are_special() {
-                self.charter.note(actor, &Terms::default(), &terms);
-                noted = true;
+            let policy = moderation::restore_restrictions(cx, &self.id, actor)?;
+            if policy.is_special() {
+                self.policy.record_change(actor, &MemberPolicy::default(), &policy);
+                policy_changed = true;
             }
             members.insert(&Member {
                 group: self.id.clone(),
                 actor: actor.clone(),
-                terms,
+                policy,
                 joined_ms: now_ms,
                 by: by.to_owned(),
                 notify: Notify::default(),
                 mentions_read: 0,
             })?;
             if Counter::Memberships(actor).add(cx, 1)? > u64::from(settings.groups_per_actor) {
-                let reason = format!("{actor:?} is in as many groups as anybody can be.");
+                let reason = format!("{actor:?} has reached the limit of groups.");
                 return Err(Error::new("too_many_groups", reason));
             }
-            if cx.table::<Request>().remove((&*self.id, &**actor))?.is_some() {
+            if cx.table::<JoinRequest>().remove((&*self.id, &**actor))?.is_some() {
                 Counter::Requests(&self.id).subtract(cx, 1)?;
             }
             if cx.table::<Invitation>().remove((&*self.id, &**actor))?.is_some() {
@@ -106,27 +109,28 @@ impl OpenGroup<'_> {
         if count > u64::from(self.row()?.capacity) {
             return Err(Error::new("full", "This group is full."));
         }
-        if noted {
+        if policy_changed {
             self.save()?;
         }
         Ok(cx.conversations().add_members(&self.id, actors)?)
     }
 
-    /// Takes members out.
-    pub(crate) fn expel(&mut self, members: &[Member]) -> Result<(), Error> {
+    /// Removes members, and keeps their restrictions.
+    pub(crate) fn remove_members(&mut self, members: &[Member]) -> Result<(), Error> {
         let cx = self.cx;
-        let mut noted = false;
+        let mut policy_changed = false;
         for member in members {
             cx.table::<Member>().remove((&*self.id, &*member.actor))?;
             Counter::Memberships(&member.actor).subtract(cx, 1)?;
-            moderation::forget(cx, &self.id, &member.actor, &member.terms)?;
-            moderation::keep(cx, &self.id, &member.actor, &member.terms)?;
-            if member.terms.are_special() {
-                self.charter.note(&member.actor, &member.terms, &Terms::default());
-                noted = true;
+            moderation::cancel_unmute(cx, &self.id, &member.actor, &member.policy)?;
+            moderation::store_restrictions(cx, &self.id, &member.actor, &member.policy)?;
+            if member.policy.is_special() {
+                self.policy
+                    .record_change(&member.actor, &member.policy, &MemberPolicy::default());
+                policy_changed = true;
             }
         }
-        if noted {
+        if policy_changed {
             self.save()?;
         }
         Counter::Members(&self.id).subtract(cx, members.len() as u64)?;
@@ -134,23 +138,23 @@ impl OpenGroup<'_> {
         Ok(cx.conversations().remove_members(&self.id, &actors)?)
     }
 
-    /// Whether someone who asked others in may still do so.
-    pub(crate) fn still_invites(&self, actor: &str) -> Result<bool, Error> {
+    /// True if the creator of an invitation or link is still a member who may invite.
+    pub(crate) fn may_still_invite(&self, actor: &str) -> Result<bool, Error> {
         let member = self.member(actor)?;
         Ok(member.is_some_and(|member| {
-            let standing = self.charter.standing(&member.terms);
+            let standing = self.policy.standing(&member.policy);
             standing.check(crate::rights::Permission::Invite).is_ok()
         }))
     }
 
-    /// Makes the founder the first member.
-    pub(crate) fn found(&self, founder: &str, settings: &Settings) -> Result<(), Error> {
-        let owns = self.charter.owner == founder;
-        let terms = Terms::of(if owns { RoleId::OWNER } else { RoleId::MEMBER });
+    /// Adds the founder as the first member.
+    pub(crate) fn add_founder(&self, founder: &str, settings: &Settings) -> Result<(), Error> {
+        let owns = self.policy.owner == founder;
+        let policy = MemberPolicy::of(if owns { RoleId::OWNER } else { RoleId::MEMBER });
         self.cx.table::<Member>().insert(&Member {
             group: self.id.clone(),
             actor: founder.to_owned(),
-            terms,
+            policy,
             joined_ms: self.cx.now_ms(),
             by: founder.to_owned(),
             notify: Notify::default(),
@@ -158,10 +162,7 @@ impl OpenGroup<'_> {
         })?;
         Counter::Members(&self.id).set(self.cx, 1)?;
         if Counter::Memberships(founder).add(self.cx, 1)? > u64::from(settings.groups_per_actor) {
-            return Err(Error::new(
-                "too_many_groups",
-                "You are in as many groups as anybody can be.",
-            ));
+            return Err(Error::new("too_many_groups", "You have reached the limit of groups."));
         }
         Ok(())
     }

@@ -1,29 +1,29 @@
-//! Mentions: who a message means, and what each member has not seen of it yet.
+//! Mentions: the members that a message mentions, and the mentions that each member has not cleared.
 //!
-//! A mention of everybody is one row, however many members there are.
+//! A mention of everybody is one row for any number of members.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Groups;
 use crate::counter::Counter;
-use crate::group::OpenGroup;
+use crate::group::GroupContext;
 use crate::member::{ByActor, Member};
-use crate::params::{Nothing, Onward, page};
+use crate::params::{Nothing, OwnPage, page_size};
 use crate::settings::Settings;
 
-/// Mentions of everybody that are kept of a group.
-const KEPT_OF_ALL: usize = 100;
+/// Maximum number of stored mentions of everybody per group; the oldest ones are deleted.
+const MAX_OF_ALL: usize = 100;
 
-/// Who a message means.
+/// The mentions in the content of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mentions {
+pub(crate) struct ContentMentions {
     pub(crate) actors: Vec<String>,
     pub(crate) all: bool,
 }
 
-/// Reads whom a content mentions; most contents mention nobody, and are not parsed for it.
-pub(crate) fn read(content: &[u8], most: u32) -> Result<Mentions, Error> {
+/// Returns the mentions in a content. A content without the word `mention` isn't parsed, which is the common case.
+pub(crate) fn parse(content: &[u8], most: u32) -> Result<ContentMentions, Error> {
     #[derive(Deserialize)]
     struct Content {
         #[serde(default)]
@@ -31,24 +31,26 @@ pub(crate) fn read(content: &[u8], most: u32) -> Result<Mentions, Error> {
         #[serde(default)]
         mention_all: bool,
     }
-    // With an escape in it, a name may be written in many ways.
+    // An escape may hide the name of a member of the JSON object.
     let may_mention = content.contains(&b'\\') || content.windows(8).any(|window| window == b"\"mention");
     if !may_mention {
-        return Ok(Mentions::default());
+        return Ok(ContentMentions::default());
     }
-    let bad = |reason: String| Error::new("bad_mentions", reason);
-    let read: Content = serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
-    if read.mentions.len() > most as usize {
-        return Err(bad(format!("A message mentions {most} members at most.")));
+    let invalid = |reason: String| Error::new("bad_mentions", reason);
+    let parsed: Content = serde_json::from_slice(content).map_err(|error| invalid(error.to_string()))?;
+    if parsed.mentions.len() > most as usize {
+        return Err(invalid(format!(
+            "Too many mentions: a message can mention {most} members."
+        )));
     }
-    Ok(Mentions {
-        actors: crate::params::distinct(read.mentions),
-        all: read.mention_all,
+    Ok(ContentMentions {
+        actors: crate::params::distinct(parsed.mentions),
+        all: parsed.mention_all,
     })
 }
 
-/// Refuses a mention of somebody who is no member.
-pub(crate) fn check(cx: &Context, group: &str, mentions: &Mentions) -> Result<(), Error> {
+/// Rejects a mention of a person who isn't a member.
+pub(crate) fn check(cx: &Context, group: &str, mentions: &ContentMentions) -> Result<(), Error> {
     for actor in &mentions.actors {
         if !crate::params::is_actor(actor) || !cx.table::<Member>().contains((group, &**actor))? {
             return Err(Error::new("bad_mentions", "Only members can be mentioned."));
@@ -57,7 +59,7 @@ pub(crate) fn check(cx: &Context, group: &str, mentions: &Mentions) -> Result<()
     Ok(())
 }
 
-/// A message that means somebody.
+/// A mention of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mention {
     pub(crate) group: String,
@@ -71,7 +73,7 @@ table! {
     Mention in "mentions", key (group: String, actor: String, seq: u64);
 }
 
-/// A message that means everybody.
+/// A mention of all members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MentionOfAll {
     pub(crate) group: String,
@@ -84,13 +86,13 @@ table! {
     MentionOfAll in "mentions_of_all", key (group: String, seq: u64);
 }
 
-/// Notes whom a message means that is in the log. Noting it again changes nothing.
-pub(crate) fn note(cx: &Context, settings: &Settings, message: &Message<'_>) -> Result<(), Error> {
-    // It passed `before_send` or comes from a plugin; what can't be read means nobody.
-    let Ok(mentions) = read(message.content(), u32::MAX) else {
+/// Stores the mentions of a logged message. Repeating it changes nothing.
+pub(crate) fn record(cx: &Context, settings: &Settings, message: &Message<'_>) -> Result<(), Error> {
+    // Only plugins can send a content that doesn't parse; it mentions nobody.
+    let Ok(mentions) = parse(message.content(), u32::MAX) else {
         return Ok(());
     };
-    if mentions == Mentions::default() {
+    if mentions == ContentMentions::default() {
         return Ok(());
     }
     let (group, by) = (message.conversation(), message.sender());
@@ -103,7 +105,7 @@ pub(crate) fn note(cx: &Context, settings: &Settings, message: &Message<'_>) -> 
             continue;
         };
         if seq > member.mentions_read {
-            note_one(cx, settings, (group, actor, seq), by, message.time_ms())?;
+            record_one(cx, settings, (group, actor, seq), by, message.time_ms())?;
         }
     }
     if mentions.all {
@@ -114,7 +116,7 @@ pub(crate) fn note(cx: &Context, settings: &Settings, message: &Message<'_>) -> 
             by: by.to_owned(),
             at_ms: message.time_ms(),
         })?;
-        if table.scan((group,)).count(KEPT_OF_ALL + 1)? > KEPT_OF_ALL
+        if table.scan((group,)).count(MAX_OF_ALL + 1)? > MAX_OF_ALL
             && let Some(oldest) = table.scan((group,)).first()?
         {
             table.remove(oldest.key())?;
@@ -123,7 +125,7 @@ pub(crate) fn note(cx: &Context, settings: &Settings, message: &Message<'_>) -> 
     Ok(())
 }
 
-fn note_one(
+fn record_one(
     cx: &Context,
     settings: &Settings,
     (group, actor, seq): (&str, &str, u64),
@@ -149,32 +151,32 @@ fn note_one(
 }
 
 record! {
-    /// Whose mentions, from which number on.
-    pub(crate) struct OfMentions { group: String, after: Option<u64>, limit: Option<u32> }
+    /// Parameters of `mentions`: the group, and the sequence number behind which to start.
+    pub(crate) struct MentionQuery { group: String, after: Option<u64>, limit: Option<u32> }
 }
 record! {
-    /// A message that means one.
+    /// A message that mentions the caller.
     pub(crate) struct MentionInfo { seq: u64, by: String, at_ms: u64, all: bool }
 }
 record! {
-    /// Messages that mean one, in order, and behind which number there are more.
-    pub(crate) struct MentionList { mentions: Vec<MentionInfo>, next: Option<u64> }
+    /// A page of mentions in order. `next` is the sequence number behind which there are more.
+    pub(crate) struct MentionPage { mentions: Vec<MentionInfo>, next: Option<u64> }
 }
 record! {
-    /// Up to which number one has seen them.
-    pub(crate) struct Read { group: String, up_to: u64 }
+    /// Parameters of `clear_mentions`: the last sequence number to clear.
+    pub(crate) struct ClearMentionsParams { group: String, up_to: u64 }
 }
 record! {
-    /// How many messages of a group mean one, up to 100.
-    pub(crate) struct Unread { group: String, mentions: u64 }
+    /// The number of uncleared mentions of the caller in a group, up to 100.
+    pub(crate) struct UnreadCount { group: String, mentions: u64 }
 }
 record! {
-    /// Groups with messages that mean one, and where to go on.
-    pub(crate) struct UnreadGroups { groups: Vec<Unread>, next: Option<Cursor> }
+    /// A page of groups with uncleared mentions.
+    pub(crate) struct UnreadPage { groups: Vec<UnreadCount>, next: Option<Cursor> }
 }
 
-/// Lists up to `limit` mentions of a member that they have not seen, in order.
-fn unread(cx: &Context, member: &Member, after: u64, limit: usize) -> Result<Vec<MentionInfo>, Error> {
+/// Returns up to `limit` uncleared mentions of a member, in order, behind the number `after`.
+fn list_unread(cx: &Context, member: &Member, after: u64, limit: usize) -> Result<Vec<MentionInfo>, Error> {
     let after = after.max(member.mentions_read);
     let Some(first) = after.checked_add(1) else {
         return Ok(Vec::new());
@@ -195,7 +197,7 @@ fn unread(cx: &Context, member: &Member, after: u64, limit: usize) -> Result<Vec
     {
         found.push((mention.seq, mention.by, mention.at_ms, true));
     }
-    // Whoever came back is not told what was said to them before.
+    // Skip mentions from before the member joined, also of a former membership.
     found.retain(|(_, _, at_ms, _)| *at_ms >= member.joined_ms);
     found.sort_by_key(|(seq, ..)| *seq);
     found.dedup_by_key(|(seq, ..)| *seq);
@@ -204,39 +206,39 @@ fn unread(cx: &Context, member: &Member, after: u64, limit: usize) -> Result<Vec
 }
 
 impl Groups {
-    pub(crate) fn mentions(&self, cx: &Context, params: OfMentions) -> Result<MentionList, Error> {
-        let (_, member) = OpenGroup::find_own(cx, &params.group)?;
-        let limit = page(params.limit);
-        let mut mentions = unread(cx, &member, params.after.unwrap_or(0), limit + 1)?;
+    pub(crate) fn mentions(&self, cx: &Context, params: MentionQuery) -> Result<MentionPage, Error> {
+        let (_, member) = GroupContext::find_own(cx, &params.group)?;
+        let limit = page_size(params.limit);
+        let mut mentions = list_unread(cx, &member, params.after.unwrap_or(0), limit + 1)?;
         let more = mentions.len() > limit;
         mentions.truncate(limit);
         let last = mentions.last().map(|mention| mention.seq);
-        Ok(MentionList {
+        Ok(MentionPage {
             mentions,
             next: last.filter(|_| more),
         })
     }
 
-    pub(crate) fn unread_mentions(&self, cx: &Context, params: Onward) -> Result<UnreadGroups, Error> {
+    pub(crate) fn unread_mentions(&self, cx: &Context, params: OwnPage) -> Result<UnreadPage, Error> {
         let table = cx.table::<Member>().by(ByActor);
         let scan = table.scan(&*cx.caller.actor).after(params.after);
-        let found = scan.page(page(params.limit))?;
+        let found = scan.page(page_size(params.limit))?;
         let mut groups = Vec::new();
         for member in found.rows {
-            let mentions = unread(cx, &member, 0, 100)?.len() as u64;
+            let mentions = list_unread(cx, &member, 0, 100)?.len() as u64;
             if mentions > 0 {
                 let group = member.group;
-                groups.push(Unread { group, mentions });
+                groups.push(UnreadCount { group, mentions });
             }
         }
-        Ok(UnreadGroups {
+        Ok(UnreadPage {
             groups,
             next: found.next,
         })
     }
 
-    pub(crate) fn clear_mentions(&self, cx: &Context, params: Read) -> Result<Nothing, Error> {
-        let (group, mut member) = OpenGroup::find_own(cx, &params.group)?;
+    pub(crate) fn clear_mentions(&self, cx: &Context, params: ClearMentionsParams) -> Result<Nothing, Error> {
+        let (group, mut member) = GroupContext::find_own(cx, &params.group)?;
         member.mentions_read = member.mentions_read.max(params.up_to);
         let (table, own) = (cx.table::<Mention>(), &*cx.caller.actor);
         let seen = table.range((&*group.id, own, 0)..=(&*group.id, own, params.up_to));
@@ -256,22 +258,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mentions_are_read_however_they_are_written() {
-        let read = |json: &str| read(json.as_bytes(), 2);
-        let all = Mentions {
+    fn mentions_are_parsed_in_any_spelling() {
+        let parse = |json: &str| parse(json.as_bytes(), 2);
+        let all = ContentMentions {
             all: true,
-            ..Mentions::default()
+            ..ContentMentions::default()
         };
-        assert_eq!(read(r#"{"text":"mention_all"}"#), Ok(Mentions::default()));
-        assert_eq!(read(r#"{"text":"x","mention_all":true}"#), Ok(all.clone()));
-        assert_eq!(read(r#"{"text":"x","\u006dention_all":true}"#), Ok(all));
-        let two = read(r#"{"text":"x","mentions":["b","a","a"]}"#);
-        assert_eq!(
-            two.unwrap_err().code,
-            "bad_mentions",
-            "three are too many, whoever they are"
-        );
-        let two = read(r#"{"text":"x","mentions":["b","a"]}"#).unwrap();
+        assert_eq!(parse(r#"{"text":"mention_all"}"#), Ok(ContentMentions::default()));
+        assert_eq!(parse(r#"{"text":"x","mention_all":true}"#), Ok(all.clone()));
+        assert_eq!(parse(r#"{"text":"x","\u006dention_all":true}"#), Ok(all));
+        let two = parse(r#"{"text":"x","mentions":["b","a","a"]}"#);
+        assert_eq!(two.unwrap_err().code, "bad_mentions", "repeated mentions count");
+        let two = parse(r#"{"text":"x","mentions":["b","a"]}"#).unwrap();
         assert_eq!(two.actors, ["a", "b"]);
         for bad in [
             r#"{"mentions":"a"}"#,
@@ -280,7 +278,7 @@ mod tests {
             r#"{"mention_all":1}"#,
             r#"{"mention_all":false,"mention_all":true}"#,
         ] {
-            assert_eq!(read(bad).unwrap_err().code, "bad_mentions", "{bad}");
+            assert_eq!(parse(bad).unwrap_err().code, "bad_mentions", "{bad}");
         }
     }
 }

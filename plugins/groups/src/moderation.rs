@@ -1,33 +1,33 @@
-//! Who may say something now: the decisions about messages and acts, and what changes them.
+//! Checks of messages and acts, and what changes their result: mutes, slow mode, recalls.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
-use crate::group::{ANNOUNCEMENT, NOTICE, OpenGroup, charter, standing};
+use crate::group::{ANNOUNCEMENT, GroupContext, NOTICE, load_policy, load_standing};
 use crate::mention;
-use crate::params::{Nothing, OfMember, OfMessage, Switch, end_ms};
+use crate::params::{MemberParams, MessageParams, Nothing, SwitchParams, end_ms};
 use crate::pin;
-use crate::rights::{FOREVER_MS, Permission, Permissions, Terms};
+use crate::rights::{FOREVER_MS, MemberPolicy, Permission, Permissions};
 use crate::settings::Settings;
 
-/// What the names of timers begin with that end mutes.
+/// Prefix of the timers that end mutes.
 pub(crate) const TIMER: &str = "unmute/";
 
-/// The longest slow mode, in seconds.
+/// The longest interval of slow mode: one day, in seconds.
 const MAX_SLOW_S: u32 = 24 * 60 * 60;
 
 record! {
-    /// Whom in which group, and for how many seconds; left out for no end.
-    pub(crate) struct Mute { group: String, actor: String, seconds: Option<u64> }
+    /// Parameters of `mute`. Without `seconds` the mute doesn't end.
+    pub(crate) struct MuteParams { group: String, actor: String, seconds: Option<u64> }
 }
 record! {
-    /// Seconds between two messages of a member; 0 for no slow mode.
-    pub(crate) struct SlowMode { group: String, seconds: u32 }
+    /// Parameters of `slow_mode`: seconds between two messages of a member, 0 for none.
+    pub(crate) struct SlowModeParams { group: String, seconds: u32 }
 }
 
-/// Returns what it takes to send a content of a kind.
-fn needed(kind: &str) -> Permission {
+/// Returns the permission for sending a kind of content.
+fn required_permission(kind: &str) -> Permission {
     match kind {
         "image" | "file" | "voice" | "video" => Permission::SendFiles,
         "sticker" => Permission::SendStickers,
@@ -35,23 +35,26 @@ fn needed(kind: &str) -> Permission {
     }
 }
 
-/// Decides about a message or an edit: one read, unless the charter does not know the sender, the group is in slow mode,
-/// or somebody is mentioned.
+/// Checks a message or an edit. Takes one read, and more if the policy doesn't list the sender, in slow mode, and for
+/// mentions.
 pub(crate) fn check_message(cx: &Context, settings: &Settings, message: &Message<'_>) -> Result<(), Error> {
     let group = message.conversation();
-    let charter = charter(cx, group)?;
-    let standing = standing(cx, &charter, group, message.sender())?;
+    let policy = load_policy(cx, group)?;
+    let standing = load_standing(cx, &policy, group, message.sender())?;
     if matches!(message.kind(), NOTICE | ANNOUNCEMENT) {
-        return Err(Error::new("reserved_kind", "Only the server sends this kind."));
+        return Err(Error::new(
+            "reserved_kind",
+            "Only the server can send this kind of message.",
+        ));
     }
-    charter.speak(&standing, needed(message.kind()), message.time_ms())?;
-    let mentions = mention::read(message.content(), settings.mentions)?;
+    policy.check_now(&standing, required_permission(message.kind()), message.time_ms())?;
+    let mentions = mention::parse(message.content(), settings.mentions)?;
     if mentions.all {
-        charter.speak(&standing, Permission::MentionAll, message.time_ms())?;
+        policy.check_now(&standing, Permission::MentionAll, message.time_ms())?;
     }
     mention::check(cx, group, &mentions)?;
-    if charter.slow_s > 0 && message.edits() == 0 && !standing.rights.has(Permission::BypassSlow) {
-        slow_down(cx, group, message.sender(), charter.slow_s)?;
+    if policy.slow_s > 0 && message.edits() == 0 && !standing.rights.has(Permission::BypassSlow) {
+        check_slow_mode(cx, group, message.sender(), policy.slow_s)?;
     }
     Ok(())
 }
@@ -60,166 +63,167 @@ fn slow_key(group: &str, actor: &str) -> String {
     format!("slow/{group}/{actor}")
 }
 
-/// Lets a member go on, and not again for a while.
-fn slow_down(cx: &Context, group: &str, actor: &str, seconds: u32) -> Result<(), Error> {
+/// Rejects a message within the interval of slow mode, or starts a new interval.
+fn check_slow_mode(cx: &Context, group: &str, actor: &str, seconds: u32) -> Result<(), Error> {
     let (key, now_ms) = (slow_key(group, actor), cx.now_ms());
     if let Some(until_ms) = cx.kv().get_json::<u64>(&key)? {
         let left = until_ms.saturating_sub(now_ms).div_ceil(1_000);
-        let reason = format!("Slow mode: the next message in {left} seconds.");
+        let reason = format!("Slow mode: you can send the next message in {left} seconds.");
         return Err(Error::new("slow_mode", reason).retryable());
     }
     let until_ms = now_ms.saturating_add(u64::from(seconds) * 1_000);
     Ok(cx.kv().set_until(&key, until_ms.to_string(), until_ms)?)
 }
 
-/// Decides about something done about a message: reactions are speech, what takes something of one's own back is not.
+/// Checks an act on a message. Reactions need a right to speak; recalling and unreacting one's own don't.
 pub(crate) fn check_act(cx: &Context, act: &Act) -> Result<(), Error> {
-    let charter = charter(cx, &act.conversation)?;
-    let standing = standing(cx, &charter, &act.conversation, &act.actor)?;
+    let policy = load_policy(cx, &act.conversation)?;
+    let standing = load_standing(cx, &policy, &act.conversation, &act.actor)?;
     match &*act.name {
         "receipt" => {}
-        "unreact" => charter.check_open()?,
+        "unreact" => policy.check_active()?,
         "recall" if act.actor == act.target_sender => {
-            charter.check_open()?;
-            pin::forget(cx, &act.conversation, act.target)?;
+            policy.check_active()?;
+            pin::delete(cx, &act.conversation, act.target)?;
         }
         "recall" => {
             standing.check(Permission::RecallOthers)?;
-            charter.check_open()?;
+            policy.check_active()?;
         }
-        "react" => charter.speak(&standing, Permission::React, act.time_ms)?,
-        // What comes later is not for those who are muted.
-        _ => charter.speak(&standing, Permission::Send, act.time_ms)?,
+        "react" => policy.check_now(&standing, Permission::React, act.time_ms)?,
+        // Typing, and acts of later versions, need a right to speak.
+        _ => policy.check_now(&standing, Permission::Send, act.time_ms)?,
     }
     Ok(())
 }
 
-/// Lets the timer go that would end the mute of somebody who is no member any more. What slow mode keeps ends by itself.
-pub(crate) fn forget(cx: &Context, group: &str, actor: &str, terms: &Terms) -> Result<(), Error> {
-    if terms.muted_until_ms > 0 {
+/// Cancels the timer that ends the mute of a former member. The key of slow mode expires on its own.
+pub(crate) fn cancel_unmute(cx: &Context, group: &str, actor: &str, policy: &MemberPolicy) -> Result<(), Error> {
+    if policy.muted_until_ms > 0 {
         cx.timers().cancel(&timer(group, actor))?;
     }
     Ok(())
 }
 
-/// What the keys begin with of those who left with less than others may.
-pub(crate) fn left_prefix(group: &str) -> String {
+/// Returns the key prefix of the restrictions of former members.
+pub(crate) fn restrictions_prefix(group: &str) -> String {
     format!("left/{group}/")
 }
 
-/// Keeps what was taken from somebody who leaves, as long as it holds.
-pub(crate) fn keep(cx: &Context, group: &str, actor: &str, terms: &Terms) -> Result<(), Error> {
-    let taken = terms.taken(cx.now_ms());
-    let key = format!("{}{actor}", left_prefix(group));
-    if taken == Terms::default() {
+/// Stores the restrictions of a member who leaves: denied permissions, and a mute until it ends.
+pub(crate) fn store_restrictions(cx: &Context, group: &str, actor: &str, policy: &MemberPolicy) -> Result<(), Error> {
+    let restrictions = policy.restrictions(cx.now_ms());
+    let key = format!("{}{actor}", restrictions_prefix(group));
+    if restrictions == MemberPolicy::default() {
         return Ok(());
     }
-    match (taken.deny == Permissions::NONE, taken.muted_until_ms) {
-        (true, until_ms) if until_ms < FOREVER_MS => cx.kv().set_json_until(key, &taken, until_ms)?,
-        _ => cx.kv().set_json(key, &taken)?,
+    match (restrictions.deny == Permissions::NONE, restrictions.muted_until_ms) {
+        (true, until_ms) if until_ms < FOREVER_MS => cx.kv().set_json_until(key, &restrictions, until_ms)?,
+        _ => cx.kv().set_json(key, &restrictions)?,
     }
     Ok(())
 }
 
-/// Takes up what was kept of somebody who comes back, and lets the mute end in time.
-pub(crate) fn resume(cx: &Context, group: &str, actor: &str) -> Result<Terms, Error> {
-    let key = format!("{}{actor}", left_prefix(group));
-    let Some(kept) = cx.kv().get_json::<Terms>(&key)? else {
-        return Ok(Terms::default());
+/// Returns and deletes the stored restrictions of a person who joins again, and sets the timer that ends the mute.
+pub(crate) fn restore_restrictions(cx: &Context, group: &str, actor: &str) -> Result<MemberPolicy, Error> {
+    let key = format!("{}{actor}", restrictions_prefix(group));
+    let Some(stored) = cx.kv().get_json::<MemberPolicy>(&key)? else {
+        return Ok(MemberPolicy::default());
     };
     cx.kv().delete(key)?;
-    let terms = kept.taken(cx.now_ms());
-    if (1..FOREVER_MS).contains(&terms.muted_until_ms) {
-        cx.timers().set(&timer(group, actor), terms.muted_until_ms, &())?;
+    let restrictions = stored.restrictions(cx.now_ms());
+    if (1..FOREVER_MS).contains(&restrictions.muted_until_ms) {
+        cx.timers()
+            .set(&timer(group, actor), restrictions.muted_until_ms, &())?;
     }
-    Ok(terms)
+    Ok(restrictions)
 }
 
 fn timer(group: &str, actor: &str) -> String {
     format!("{TIMER}{group}/{actor}")
 }
 
-/// Ends a mute whose time is over, so that the charter need not go on listing it.
-pub(crate) fn mute_ended(cx: &Context, name: &str) -> Result<(), Error> {
+/// Deletes an expired mute, so that the policy need not list the member.
+pub(crate) fn end_mute(cx: &Context, name: &str) -> Result<(), Error> {
     let Some((id, actor)) = name.split_once('/') else {
         return Ok(());
     };
-    let Some(mut group) = OpenGroup::find_if_open(cx, id)? else {
+    let Some(mut group) = GroupContext::find_if_active(cx, id)? else {
         return Ok(());
     };
     let Some(mut member) = group.member(actor)? else {
         return Ok(());
     };
-    let until_ms = member.terms.muted_until_ms;
+    let until_ms = member.policy.muted_until_ms;
     if until_ms > 0 && until_ms <= cx.now_ms() {
-        let terms = Terms {
+        let policy = MemberPolicy {
             muted_until_ms: 0,
-            ..member.terms
+            ..member.policy
         };
-        group.set_terms(&mut member, terms)?;
+        group.set_member_policy(&mut member, policy)?;
     }
     Ok(())
 }
 
 impl Groups {
-    pub(crate) fn mute(&self, cx: &Context, params: Mute) -> Result<Nothing, Error> {
+    pub(crate) fn mute(&self, cx: &Context, params: MuteParams) -> Result<Nothing, Error> {
         set_mute(cx, &params.group, &params.actor, end_ms(cx, params.seconds))
     }
 
-    pub(crate) fn unmute(&self, cx: &Context, params: OfMember) -> Result<Nothing, Error> {
+    pub(crate) fn unmute(&self, cx: &Context, params: MemberParams) -> Result<Nothing, Error> {
         set_mute(cx, &params.group, &params.actor, 0)
     }
 
-    pub(crate) fn mute_all(&self, cx: &Context, params: Switch) -> Result<Nothing, Error> {
-        let (mut group, _) = OpenGroup::find_for(cx, &params.group, Permission::MuteAll)?;
-        group.charter.all_muted = params.on;
+    pub(crate) fn mute_all(&self, cx: &Context, params: SwitchParams) -> Result<Nothing, Error> {
+        let (mut group, _) = GroupContext::find_permitted(cx, &params.group, Permission::MuteAll)?;
+        group.policy.all_muted = params.on;
         group.save()?;
-        group.tell(&json!({"event": "all_muted", "on": params.on}))?;
+        group.append_notice(&json!({"event": "all_muted", "on": params.on}))?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn slow_mode(&self, cx: &Context, params: SlowMode) -> Result<Nothing, Error> {
-        let (mut group, _) = OpenGroup::find_for(cx, &params.group, Permission::MuteAll)?;
+    pub(crate) fn slow_mode(&self, cx: &Context, params: SlowModeParams) -> Result<Nothing, Error> {
+        let (mut group, _) = GroupContext::find_permitted(cx, &params.group, Permission::MuteAll)?;
         if params.seconds > MAX_SLOW_S {
-            return Err(Error::new("bad_seconds", "Slow mode is a day at most."));
+            return Err(Error::new("bad_seconds", "`seconds` must be 0 to 86400."));
         }
-        group.charter.slow_s = params.seconds;
+        group.policy.slow_s = params.seconds;
         group.save()?;
-        group.tell(&json!({"event": "slow_mode", "seconds": params.seconds}))?;
+        group.append_notice(&json!({"event": "slow_mode", "seconds": params.seconds}))?;
         Ok(Nothing {})
     }
 
-    /// Takes back a message of somebody else, who is of lower rank or gone, or one's own.
-    pub(crate) fn recall(&self, cx: &Context, params: OfMessage) -> Result<Nothing, Error> {
-        let group = OpenGroup::find(cx, &params.group)?;
+    /// Recalls the caller's own message, or with the permission one of a member of lower rank or a former member.
+    pub(crate) fn recall(&self, cx: &Context, params: MessageParams) -> Result<Nothing, Error> {
+        let group = GroupContext::find(cx, &params.group)?;
         let (_, standing) = group.caller()?;
         let own = &cx.caller.actor;
-        let message = pin::message(cx, &group.id, params.seq)?;
+        let message = pin::read_message(cx, &group.id, params.seq)?;
         if message.sender != *own {
             standing.check(Permission::RecallOthers)?;
             if let Some(sender) = group.member(&message.sender)? {
-                standing.outranks(&group.charter.standing(&sender.terms))?;
+                standing.outranks(&group.policy.standing(&sender.policy))?;
             }
         }
-        pin::forget(cx, &group.id, params.seq)?;
+        pin::delete(cx, &group.id, params.seq)?;
         cx.conversations().recall(&group.id, params.seq, own)?;
         Ok(Nothing {})
     }
 }
 
 fn set_mute(cx: &Context, group: &str, actor: &str, until_ms: u64) -> Result<Nothing, Error> {
-    let (mut group, standing) = OpenGroup::find_for(cx, group, Permission::Mute)?;
-    let (mut member, other) = group.other(actor)?;
+    let (mut group, standing) = GroupContext::find_permitted(cx, group, Permission::Mute)?;
+    let (mut member, other) = group.target(actor)?;
     standing.outranks(&other)?;
-    let terms = Terms {
+    let policy = MemberPolicy {
         muted_until_ms: until_ms,
-        ..member.terms
+        ..member.policy
     };
-    group.set_terms(&mut member, terms)?;
+    group.set_member_policy(&mut member, policy)?;
     match until_ms {
         0 | FOREVER_MS => drop(cx.timers().cancel(&timer(&group.id, actor))?),
         _ => cx.timers().set(&timer(&group.id, actor), until_ms, &())?,
     }
-    group.tell(&json!({"event": "muted", "actor": actor, "until_ms": until_ms}))?;
+    group.append_notice(&json!({"event": "muted", "actor": actor, "until_ms": until_ms}))?;
     Ok(Nothing {})
 }

@@ -4,69 +4,69 @@ use courtyard_plugin_sdk::prelude::*;
 
 use crate::rights::FOREVER_MS;
 
-/// Most entries of a page.
+/// Maximum size of a page.
 const PAGE: u32 = 100;
 
 record! {
-    /// Nothing.
+    /// No parameters, or no result.
     pub(crate) struct Nothing {}
 }
 record! {
-    /// Which group.
-    pub(crate) struct OfGroup { pub(crate) group: String }
+    /// One group.
+    pub(crate) struct GroupParams { pub(crate) group: String }
 }
 record! {
-    /// Whom in which group.
-    pub(crate) struct OfMember { pub(crate) group: String, pub(crate) actor: String }
+    /// A person and a group.
+    pub(crate) struct MemberParams { pub(crate) group: String, pub(crate) actor: String }
 }
 record! {
-    /// Several people and a group.
-    pub(crate) struct Several { pub(crate) group: String, pub(crate) actors: Vec<String> }
+    /// GroupActors people and a group.
+    pub(crate) struct GroupActors { pub(crate) group: String, pub(crate) actors: Vec<String> }
 }
 record! {
-    /// Which group, and where to go on.
-    pub(crate) struct Paged { pub(crate) group: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
+    /// A page of a list of a group.
+    pub(crate) struct GroupPage { pub(crate) group: String, pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// Where to go on.
-    pub(crate) struct Onward { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
+    /// A page of a list of the caller.
+    pub(crate) struct OwnPage { pub(crate) after: Option<Cursor>, pub(crate) limit: Option<u32> }
 }
 record! {
-    /// Which message.
-    pub(crate) struct OfMessage { pub(crate) group: String, pub(crate) seq: u64 }
+    /// One message of a group.
+    pub(crate) struct MessageParams { pub(crate) group: String, pub(crate) seq: u64 }
 }
 record! {
-    /// Whether something is to be on.
-    pub(crate) struct Switch { pub(crate) group: String, pub(crate) on: bool }
+    /// A switch of a group.
+    pub(crate) struct SwitchParams { pub(crate) group: String, pub(crate) on: bool }
 }
 
-/// Returns how long a page is to be: 50 if nobody says, 1 to 100.
-pub(crate) fn page(limit: Option<u32>) -> usize {
+/// Returns the size of a page: 50 by default, 1 to 100.
+pub(crate) fn page_size(limit: Option<u32>) -> usize {
     limit.unwrap_or(50).clamp(1, PAGE) as usize
 }
 
-/// Refuses more actors than one call takes, and nobody.
+/// Rejects an empty list, more than 50 actors, and texts that can't be ids of actors.
 pub(crate) fn check_actors(actors: &[String]) -> Result<(), Error> {
     if (1..=50).contains(&actors.len()) && actors.iter().all(|actor| is_actor(actor)) {
         Ok(())
     } else {
-        Err(Error::new("bad_actors", "These are 1 to 50 people."))
+        Err(Error::new("bad_actors", "`actors` takes 1 to 50 actor ids."))
     }
 }
 
-/// Whether this can be the id of somebody.
+/// True if a text can be the id of an actor.
 pub(crate) fn is_actor(actor: &str) -> bool {
     (1..=128).contains(&actor.len()) && !actor.chars().any(char::is_control)
 }
 
-/// Returns each actor once.
+/// Sorts actors, and removes repetitions.
 pub(crate) fn distinct(mut actors: Vec<String>) -> Vec<String> {
     actors.sort_unstable();
     actors.dedup();
     actors
 }
 
-/// Returns when something ends that lasts so long from now on; nothing lasts longer than for ever.
+/// Returns the end of a period that starts now, at most [`FOREVER_MS`]; `None` stands for no end.
 pub(crate) fn end_ms(cx: &Context, seconds: Option<u64>) -> u64 {
     match seconds {
         None => FOREVER_MS,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Groups;
-use crate::group::OpenGroup;
-use crate::params::{Nothing, OfGroup, OfMessage};
+use crate::group::GroupContext;
+use crate::params::{GroupParams, MessageParams, Nothing};
 use crate::rights::Permission;
 
 /// A pinned message.
@@ -33,40 +33,40 @@ record! {
 }
 
 /// Reads a message of a group.
-pub(crate) fn message(cx: &Context, group: &str, seq: u64) -> Result<StoredMessage, Error> {
-    let unknown = || Error::new("unknown_message", "There is no such message, or it was recalled.");
+pub(crate) fn read_message(cx: &Context, group: &str, seq: u64) -> Result<StoredMessage, Error> {
+    let unknown = || Error::new("unknown_message", "This message doesn't exist or was recalled.");
     let before = seq.checked_sub(1).ok_or_else(unknown)?;
     let found = cx.conversations().read(group, before, 1)?.pop();
     found.filter(|message| message.seq == seq).ok_or_else(unknown)
 }
 
-/// Forgets the pin of a message that is recalled.
-pub(crate) fn forget(cx: &Context, group: &str, seq: u64) -> Result<(), Error> {
+/// Deletes the pin of a recalled message.
+pub(crate) fn delete(cx: &Context, group: &str, seq: u64) -> Result<(), Error> {
     cx.table::<Pin>().remove((group, seq))?;
     Ok(())
 }
 
-/// Says beside the message whether it is pinned.
+/// Annotates the message with its state.
 fn annotate(cx: &Context, group: &str, seq: u64, pinned: bool) -> Result<(), Error> {
     let value = json!({"pinned": pinned, "by": cx.caller.actor});
     match cx.annotations().set(group, seq, "pin", &value) {
-        // A message that was recalled says nothing any more.
+        // A recalled message has no annotations.
         Err(ServiceError::NotFound) if !pinned => Ok(()),
         done => Ok(done?),
     }
 }
 
 impl Groups {
-    pub(crate) fn pin(&self, cx: &Context, params: OfMessage) -> Result<Nothing, Error> {
-        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Pin)?;
-        message(cx, &group.id, params.seq)?;
+    pub(crate) fn pin(&self, cx: &Context, params: MessageParams) -> Result<Nothing, Error> {
+        let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Pin)?;
+        read_message(cx, &group.id, params.seq)?;
         let table = cx.table::<Pin>();
         let most = self.settings.pins as usize;
         let is_new = !table.contains((&*group.id, params.seq))?;
         if is_new && table.scan((&*group.id,)).count(most)? >= most {
             return Err(Error::new(
                 "too_many_pins",
-                "The group has as many pins as it can have.",
+                "The group has reached the limit of pins. Unpin a message first.",
             ));
         }
         table.put(&Pin {
@@ -79,16 +79,16 @@ impl Groups {
         Ok(Nothing {})
     }
 
-    pub(crate) fn unpin(&self, cx: &Context, params: OfMessage) -> Result<Nothing, Error> {
-        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Pin)?;
+    pub(crate) fn unpin(&self, cx: &Context, params: MessageParams) -> Result<Nothing, Error> {
+        let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Pin)?;
         let pin = cx.table::<Pin>().remove((&*group.id, params.seq))?;
         pin.ok_or_else(|| Error::new("not_pinned", "This message is not pinned."))?;
         annotate(cx, &group.id, params.seq, false)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn pins(&self, cx: &Context, params: OfGroup) -> Result<Pins, Error> {
-        let (group, _) = OpenGroup::find_own(cx, &params.group)?;
+    pub(crate) fn pins(&self, cx: &Context, params: GroupParams) -> Result<Pins, Error> {
+        let (group, _) = GroupContext::find_own(cx, &params.group)?;
         let mut pins = Vec::new();
         for pin in cx.table::<Pin>().scan((&*group.id,)) {
             let Pin { seq, by, at_ms, .. } = pin?;

@@ -1,75 +1,77 @@
-//! Members go, or are made to.
+//! Leaving, removing members, and bans.
 
 use courtyard_plugin_sdk::prelude::*;
 
 use crate::Groups;
 use crate::counter::Counter;
 use crate::deletion;
-use crate::group::OpenGroup;
+use crate::group::GroupContext;
 use crate::invitation::Invitation;
-use crate::join_request::Request;
+use crate::join_request::JoinRequest;
 use crate::membership::Ban;
-use crate::params::{Nothing, OfGroup, OfMember, Paged, Several, check_actors, distinct, end_ms, is_actor, page};
+use crate::params::{
+    GroupActors, GroupPage, GroupParams, MemberParams, Nothing, check_actors, distinct, end_ms, is_actor, page_size,
+};
 use crate::rights::{Form, Permission};
 use crate::text;
 
 record! {
-    /// Who is to be kept out, for how many seconds (left out for no end), and why.
-    pub(crate) struct NewBan { group: String, actor: String, seconds: Option<u64>, reason: Option<String> }
+    /// Parameters of `ban`. Without `seconds` the ban doesn't end.
+    pub(crate) struct BanParams { group: String, actor: String, seconds: Option<u64>, reason: Option<String> }
 }
 record! {
-    /// Someone who is kept out.
+    /// A ban.
     pub(crate) struct BanInfo { actor: String, by: String, reason: String, at_ms: u64, until_ms: u64 }
 }
 record! {
-    /// Some who are kept out, and where the next ones begin.
-    pub(crate) struct Bans { bans: Vec<BanInfo>, next: Option<Cursor> }
+    /// A page of bans.
+    pub(crate) struct BanPage { bans: Vec<BanInfo>, next: Option<Cursor> }
 }
 
 impl Groups {
-    pub(crate) fn leave(&self, cx: &Context, params: OfGroup) -> Result<Nothing, Error> {
-        let (mut group, member) = OpenGroup::find_own(cx, &params.group)?;
-        if group.charter.owner == member.actor {
-            let reason = "The owner transfers or dissolves the group before leaving it.";
+    pub(crate) fn leave(&self, cx: &Context, params: GroupParams) -> Result<Nothing, Error> {
+        let (mut group, member) = GroupContext::find_own(cx, &params.group)?;
+        if group.policy.owner == member.actor {
+            let reason = "The owner can't leave. Transfer or dissolve the group first.";
             return Err(Error::new("owner_must_stay", reason));
         }
-        let is_last = group.charter.form == Form::Discussion && Counter::Members(&group.id).get(cx)? <= 1;
+        let is_last = group.policy.form == Form::Discussion && Counter::Members(&group.id).get(cx)? <= 1;
         if is_last {
-            deletion::begin(group)?;
+            deletion::start(group)?;
         } else {
-            group.expel(&[member])?;
+            group.remove_members(&[member])?;
         }
         Ok(Nothing {})
     }
 
-    pub(crate) fn remove(&self, cx: &Context, params: Several) -> Result<Nothing, Error> {
+    pub(crate) fn remove(&self, cx: &Context, params: GroupActors) -> Result<Nothing, Error> {
         check_actors(&params.actors)?;
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::Remove)?;
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::Remove)?;
         let mut members = Vec::new();
         for actor in distinct(params.actors) {
             let (member, other) = group.other(&actor)?;
             standing.outranks(&other)?;
             members.push(member);
         }
-        group.expel(&members)?;
+        group.remove_members(&members)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn ban(&self, cx: &Context, params: NewBan) -> Result<Nothing, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::Ban)?;
+    pub(crate) fn ban(&self, cx: &Context, params: BanParams) -> Result<Nothing, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::Ban)?;
         if !is_actor(&params.actor) {
-            return Err(Error::new("bad_actors", "This is nobody."));
+            return Err(Error::new("bad_actors", "Not an actor id."));
         }
         let reason = text::lines(params.reason.as_deref().unwrap_or_default(), 200, "bad_reason")?;
         if let Some(member) = group.member(&params.actor)? {
-            standing.outranks(&group.charter.standing(&member.terms))?;
-            group.expel(&[member])?;
+            standing.outranks(&group.policy.standing(&member.policy))?;
+            group.remove_members(&[member])?;
         }
         let key = (&*group.id, &*params.actor);
         if cx.table::<Invitation>().remove(key)?.is_some() {
             Counter::Invitations(&group.id).subtract(cx, 1)?;
         }
-        if cx.table::<Request>().remove(key)?.is_some() {
+        if cx.table::<JoinRequest>().remove(key)?.is_some() {
             Counter::Requests(&group.id).subtract(cx, 1)?;
         }
         let old = cx.table::<Ban>().put(&Ban {
@@ -83,24 +85,24 @@ impl Groups {
         if old.is_none() && Counter::Bans(&group.id).add(cx, 1)? > u64::from(self.settings.bans) {
             return Err(Error::new(
                 "too_many_bans",
-                "The group has as many bans as it can have.",
+                "The group has reached the limit of bans. Remove one first.",
             ));
         }
         Ok(Nothing {})
     }
 
-    pub(crate) fn unban(&self, cx: &Context, params: OfMember) -> Result<Nothing, Error> {
-        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Ban)?;
+    pub(crate) fn unban(&self, cx: &Context, params: MemberParams) -> Result<Nothing, Error> {
+        let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Ban)?;
         let ban = cx.table::<Ban>().remove((&*group.id, &*params.actor))?;
-        ban.ok_or_else(|| Error::new("not_banned", "There is no such ban."))?;
+        ban.ok_or_else(|| Error::new("not_banned", "This person isn't banned."))?;
         Counter::Bans(&group.id).subtract(cx, 1)?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn bans(&self, cx: &Context, params: Paged) -> Result<Bans, Error> {
-        let (group, _) = OpenGroup::find_for(cx, &params.group, Permission::Ban)?;
+    pub(crate) fn bans(&self, cx: &Context, params: GroupPage) -> Result<BanPage, Error> {
+        let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Ban)?;
         let scan = cx.table::<Ban>().scan((&*group.id,)).after(params.after);
-        let (found, now_ms) = (scan.page(page(params.limit))?, cx.now_ms());
+        let (found, now_ms) = (scan.page(page_size(params.limit))?, cx.now_ms());
         let info = |ban: Ban| BanInfo {
             actor: ban.actor,
             by: ban.by,
@@ -109,7 +111,7 @@ impl Groups {
             until_ms: ban.until_ms,
         };
         let bans = found.rows.into_iter().filter(|ban| ban.until_ms > now_ms).map(info);
-        Ok(Bans {
+        Ok(BanPage {
             bans: bans.collect(),
             next: found.next,
         })

@@ -1,11 +1,11 @@
-//! Methods for roles and overrides; [`crate::rights`] decides.
+//! The methods for roles and overrides; [`crate::rights`] makes the decisions.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
-use crate::group::OpenGroup;
-use crate::params::{Nothing, OfGroup};
+use crate::group::GroupContext;
+use crate::params::{GroupParams, Nothing};
 use crate::rights::{Permission, Permissions, Refusal, Role, RoleChange, RoleId};
 use crate::text;
 
@@ -18,16 +18,16 @@ record! {
     pub(crate) struct Roles { roles: Vec<RoleInfo> }
 }
 record! {
-    /// A new role; a rank is 0 to 999.
-    pub(crate) struct NewRole { group: String, title: String, rank: u32, permissions: Vec<String> }
+    /// Parameters of `add_role`; a rank is 0 to 999.
+    pub(crate) struct AddRoleParams { group: String, title: String, rank: u32, permissions: Vec<String> }
 }
 record! {
-    /// A role that was made.
-    pub(crate) struct RoleMade { role: String }
+    /// Result of `add_role`.
+    pub(crate) struct AddRoleResult { role: String }
 }
 record! {
-    /// What of a role is to change; the rest stays.
-    pub(crate) struct ChangedRole {
+    /// Parameters of `change_role`. A missing member stays.
+    pub(crate) struct ChangeRoleParams {
         group: String,
         role: String,
         title: Option<String>,
@@ -36,21 +36,20 @@ record! {
     }
 }
 record! {
-    /// Which role.
-    pub(crate) struct OfRole { group: String, role: String }
+    /// One role of a group.
+    pub(crate) struct RoleParams { group: String, role: String }
 }
 record! {
-    /// Who gets which role.
-    pub(crate) struct SetRole { group: String, actor: String, role: String }
+    /// Parameters of `set_role`.
+    pub(crate) struct SetRoleParams { group: String, actor: String, role: String }
 }
 record! {
-    /// What a member may, or may not, whatever the role says; in the place of what was said before.
-    pub(crate) struct SetOverrides { group: String, actor: String, allow: Vec<String>, deny: Vec<String> }
+    /// Parameters of `set_overrides`: permissions that are allowed or denied in spite of the role. Replaces earlier overrides.
+    pub(crate) struct SetOverridesParams { group: String, actor: String, allow: Vec<String>, deny: Vec<String> }
 }
 
 fn permissions(names: &[String]) -> Result<Permissions, Error> {
-    Permissions::parse(names)
-        .map_err(|name| Error::new("unknown_permission", format!("There is no permission {name:?}.")))
+    Permissions::parse(names).map_err(|name| Error::new("unknown_permission", format!("Unknown permission: {name:?}.")))
 }
 
 fn role(text: &str) -> Result<RoleId, Error> {
@@ -66,72 +65,75 @@ fn title(text: &str) -> Result<String, Error> {
 }
 
 impl Groups {
-    pub(crate) fn roles(&self, cx: &Context, params: OfGroup) -> Result<Roles, Error> {
-        let (group, _) = OpenGroup::find_own(cx, &params.group)?;
+    pub(crate) fn roles(&self, cx: &Context, params: GroupParams) -> Result<Roles, Error> {
+        let (group, _) = GroupContext::find_own(cx, &params.group)?;
         let info = |role: &Role| RoleInfo {
             role: role.id.to_string(),
             title: role.title.clone(),
             rank: role.rank.into(),
             permissions: role.permissions.names(),
         };
-        let mut roles: Vec<RoleInfo> = group.charter.roles().iter().map(info).collect();
+        let mut roles: Vec<RoleInfo> = group.policy.roles().iter().map(info).collect();
         roles.sort_by_key(|role| std::cmp::Reverse(role.rank));
         Ok(Roles { roles })
     }
 
-    pub(crate) fn add_role(&self, cx: &Context, params: NewRole) -> Result<RoleMade, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::ManageRoles)?;
+    pub(crate) fn add_role(&self, cx: &Context, params: AddRoleParams) -> Result<AddRoleResult, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::ManageRoles)?;
         let new = (
             title(&params.title)?,
             rank(params.rank)?,
             permissions(&params.permissions)?,
         );
-        // Owner, admin and member are there anyway.
+        // Owner, admin and member don't count.
         let id = group
-            .charter
+            .policy
             .add_role(&standing, new, self.settings.roles as usize + 3)?;
         group.save()?;
-        group.tell(&json!({"event": "roles"}))?;
-        Ok(RoleMade { role: id.to_string() })
+        group.append_notice(&json!({"event": "roles"}))?;
+        Ok(AddRoleResult { role: id.to_string() })
     }
 
-    pub(crate) fn change_role(&self, cx: &Context, params: ChangedRole) -> Result<Nothing, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::ManageRoles)?;
+    pub(crate) fn change_role(&self, cx: &Context, params: ChangeRoleParams) -> Result<Nothing, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::ManageRoles)?;
         let change = RoleChange {
             title: params.title.as_deref().map(title).transpose()?,
             rank: params.rank.map(rank).transpose()?,
             permissions: params.permissions.as_deref().map(permissions).transpose()?,
         };
-        group.charter.change_role(&standing, role(&params.role)?, change)?;
+        group.policy.change_role(&standing, role(&params.role)?, change)?;
         group.save()?;
-        group.tell(&json!({"event": "roles"}))?;
+        group.append_notice(&json!({"event": "roles"}))?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn remove_role(&self, cx: &Context, params: OfRole) -> Result<Nothing, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::ManageRoles)?;
-        group.charter.remove_role(&standing, role(&params.role)?)?;
+    pub(crate) fn remove_role(&self, cx: &Context, params: RoleParams) -> Result<Nothing, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::ManageRoles)?;
+        group.policy.remove_role(&standing, role(&params.role)?)?;
         group.save()?;
-        group.tell(&json!({"event": "roles"}))?;
+        group.append_notice(&json!({"event": "roles"}))?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn set_role(&self, cx: &Context, params: SetRole) -> Result<Nothing, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::ManageRoles)?;
-        let (mut member, _) = group.other(&params.actor)?;
-        let terms = group.charter.assign(&standing, &member.terms, role(&params.role)?)?;
-        group.set_terms(&mut member, terms)?;
-        group.tell(&json!({"event": "role", "actor": params.actor, "role": params.role}))?;
+    pub(crate) fn set_role(&self, cx: &Context, params: SetRoleParams) -> Result<Nothing, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::ManageRoles)?;
+        let (mut member, _) = group.target(&params.actor)?;
+        let policy = group
+            .policy
+            .assign_role(&standing, &member.policy, role(&params.role)?)?;
+        group.set_member_policy(&mut member, policy)?;
+        group.append_notice(&json!({"event": "role", "actor": params.actor, "role": params.role}))?;
         Ok(Nothing {})
     }
 
-    pub(crate) fn set_overrides(&self, cx: &Context, params: SetOverrides) -> Result<Nothing, Error> {
-        let (mut group, standing) = OpenGroup::find_for(cx, &params.group, Permission::ManageRoles)?;
-        let (mut member, _) = group.other(&params.actor)?;
+    pub(crate) fn set_overrides(&self, cx: &Context, params: SetOverridesParams) -> Result<Nothing, Error> {
+        let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::ManageRoles)?;
+        let (mut member, _) = group.target(&params.actor)?;
         let (allow, deny) = (permissions(&params.allow)?, permissions(&params.deny)?);
-        let terms = group.charter.override_with(&standing, &member.terms, allow, deny)?;
-        group.set_terms(&mut member, terms)?;
-        group.tell(&json!({"event": "role", "actor": params.actor, "role": member.terms.role.to_string()}))?;
+        let policy = group.policy.set_overrides(&standing, &member.policy, allow, deny)?;
+        group.set_member_policy(&mut member, policy)?;
+        group
+            .append_notice(&json!({"event": "role", "actor": params.actor, "role": member.policy.role.to_string()}))?;
         Ok(Nothing {})
     }
 }

@@ -1,19 +1,19 @@
-//! What an operator can set.
+//! The configuration of the plugin.
 
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
-/// How people become members who are invited.
+/// How invited people become members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Inviting {
-    /// They are members at once. Other plugins may refuse that.
+pub(crate) enum InviteMode {
+    /// They are members at once. Other plugins can reject this.
     Add,
-    /// They get an invitation, and accept it or not.
+    /// They get an invitation that they have to accept.
     Ask,
 }
 
-/// The operator's settings; docs/plugins/groups.md says what each is for.
+/// The configuration; docs/plugins/groups.md describes every key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -21,8 +21,8 @@ pub(crate) struct Settings {
     pub(crate) max_capacity: u32,
     pub(crate) discussion_capacity: u32,
     pub(crate) groups_per_actor: u32,
-    pub(crate) group_invites: Inviting,
-    pub(crate) discussion_invites: Inviting,
+    pub(crate) group_invites: InviteMode,
+    pub(crate) discussion_invites: InviteMode,
     pub(crate) invitation_days: u64,
     pub(crate) link_days: u64,
     pub(crate) links: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) unread_mentions: u32,
     pub(crate) name_characters: u32,
     pub(crate) description_characters: u32,
-    /// The method that knows which actors there are; empty for none.
+    /// The method that returns the people whom the caller can reach; empty for none.
     pub(crate) directory: String,
 }
 
@@ -47,8 +47,8 @@ impl Default for Settings {
             max_capacity: 10_000,
             discussion_capacity: 100,
             groups_per_actor: 1_000,
-            group_invites: Inviting::Ask,
-            discussion_invites: Inviting::Add,
+            group_invites: InviteMode::Ask,
+            discussion_invites: InviteMode::Add,
             invitation_days: 30,
             link_days: 7,
             links: 50,
@@ -68,11 +68,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads and checks the settings.
+    /// Parses and checks the configuration.
     pub(crate) fn parse(json: &str) -> Result<Self, Error> {
-        let bad = |reason: String| Error::new("bad_configuration", reason);
-        let settings: Self = serde_json::from_str(json).map_err(|error| bad(error.to_string()))?;
-        // What one call reads and writes for all of them has to stay within what the host allows a call.
+        let invalid = |reason: String| Error::new("bad_configuration", reason);
+        let settings: Self = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        // One call may touch all of these, so the bounds keep it within the host's limits of a call.
         let bounds = [
             ("capacity", settings.capacity, 1, settings.max_capacity),
             ("max_capacity", settings.max_capacity, 1, 1_000_000),
@@ -97,11 +97,15 @@ impl Settings {
         ];
         for (name, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
-                return Err(bad(format!("{name}: {value} is not within {least} to {most}")));
+                return Err(invalid(format!(
+                    "{name}: {value} is out of range; use {least} to {most}"
+                )));
             }
         }
         if !settings.directory.is_empty() && !settings.directory.contains('.') {
-            return Err(bad("directory: a method is PLUGIN.NAME, or nothing".to_owned()));
+            return Err(invalid(
+                "directory: use a method as PLUGIN.NAME, or an empty text".to_owned(),
+            ));
         }
         Ok(settings)
     }

@@ -1,51 +1,57 @@
-//! Texts that members write and others read: checked once, shown everywhere.
+//! Checks of texts that other people read.
 
 use courtyard_plugin_sdk::prelude::*;
 
-/// What breaks the line or the direction of whatever stands around it.
-fn disturbs(character: char) -> bool {
+/// True for characters that break lines or turn the direction of the surrounding text.
+fn is_disruptive(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Reads one line of 1 to `most` characters, without the spaces around it.
+/// Returns a line of 1 to `most` visible characters, trimmed.
 pub(crate) fn line(text: &str, most: u32, code: &str) -> Result<String, Error> {
     let text = text.trim();
-    let fits = !text.is_empty() && text.chars().count() <= most as usize && !text.chars().any(disturbs);
-    // Nothing but joiners and the like can't be seen.
-    let seen = text
+    let fits = !text.is_empty() && text.chars().count() <= most as usize && !text.chars().any(is_disruptive);
+    // A text of joiners and direction marks alone is invisible.
+    let is_visible = text
         .chars()
         .any(|character| !matches!(character, '\u{200B}'..='\u{200F}' | '\u{2060}'));
-    if fits && seen {
+    if fits && is_visible {
         Ok(text.to_owned())
     } else {
         Err(Error::new(
             code,
-            format!("This is one line of 1 to {most} printable characters."),
+            format!("One line of 1 to {most} printable characters is required."),
         ))
     }
 }
 
-/// Reads lines of up to `most` characters.
+/// Returns lines of up to `most` characters, trimmed.
 pub(crate) fn lines(text: &str, most: u32, code: &str) -> Result<String, Error> {
     let text = text.trim();
     let fits = text.chars().count() <= most as usize
         && !text
             .chars()
-            .any(|character| disturbs(character) && !matches!(character, '\n' | '\t'));
+            .any(|character| is_disruptive(character) && !matches!(character, '\n' | '\t'));
     if fits {
         Ok(text.to_owned())
     } else {
-        Err(Error::new(code, format!("This is up to {most} printable characters.")))
+        Err(Error::new(
+            code,
+            format!("Up to {most} printable characters are allowed."),
+        ))
     }
 }
 
-/// Reads the id of a blob, or nothing.
+/// Returns the id of a blob, or an empty text.
 pub(crate) fn picture(id: &str) -> Result<String, Error> {
     if id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         Ok(id.to_owned())
     } else {
-        Err(Error::new("bad_picture", "A picture is the id of a blob."))
+        Err(Error::new(
+            "bad_picture",
+            "`picture` must be the id of a blob, or empty.",
+        ))
     }
 }
 
@@ -54,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_one_line_that_can_be_seen_and_disturbs_nothing() {
+    fn lines_are_visible_and_free_of_disruptive_characters() {
         assert_eq!(line("  Chess club 👩‍🚀 ", 64, "bad"), Ok("Chess club 👩‍🚀".to_owned()));
         for bad in [
             "",
@@ -71,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_may_have_lines() {
+    fn texts_may_have_several_lines() {
         assert_eq!(lines("a\nb\n", 10, "bad"), Ok("a\nb".to_owned()));
         assert_eq!(lines("", 10, "bad"), Ok(String::new()));
         for bad in ["a\rb", "\u{7}", &"x".repeat(11)] {

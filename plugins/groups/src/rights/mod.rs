@@ -1,10 +1,10 @@
-//! Who may do what in a group: permissions, roles, ranks and overrides, as pure values.
+//! Who may do what in a group: permissions, roles, ranks and overrides, as pure values without reads and writes.
 //!
-//! Nothing here reads or writes. The rules are:
-//! - A member has the permissions of the role and those allowed to them, without those denied to them.
-//! - Nobody acts on someone of equal or higher rank.
-//! - Nobody gives a permission that they don't have, whether by a role, by allowing it or by not denying it any more.
-//! - The owner has every permission, and is above all others.
+//! The rules are:
+//! - A member has the permissions of the role and the allowed ones, without the denied ones.
+//! - Nobody acts on a member of equal or higher rank.
+//! - Nobody grants a permission that they don't have: not by a role, by allowing it, or by lifting a denial.
+//! - The owner has every permission and the highest rank.
 
 mod permission;
 mod policy;
@@ -20,8 +20,8 @@ mod tests;
 pub(crate) use permission::{Permission, Permissions};
 #[cfg(test)]
 pub(crate) use policy::LISTED;
-pub(crate) use policy::{Charter, Form, Known};
+pub(crate) use policy::{Form, GroupPolicy, PolicyLookup};
 pub(crate) use refusal::Refusal;
 pub(crate) use role::{Role, RoleId};
 pub(crate) use role_changes::RoleChange;
-pub(crate) use standing::{FOREVER_MS, Standing, Terms};
+pub(crate) use standing::{FOREVER_MS, MemberPolicy, Standing};

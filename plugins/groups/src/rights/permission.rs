@@ -1,10 +1,10 @@
-//! What can be permitted.
+//! The permissions.
 
 use serde::{Deserialize, Serialize};
 
 macro_rules! permissions {
     ($($variant:ident = $name:literal, $doc:literal;)*) => {
-        /// Something that a member may or may not do.
+        /// A permission of a member.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum Permission {
@@ -12,10 +12,10 @@ macro_rules! permissions {
         }
 
         impl Permission {
-            /// All of them, in the order of their bits, which never changes.
+            /// All permissions in the order of their bits, which must never change: stored sets are bits.
             pub(crate) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Returns the name that clients use.
+            /// Returns the name in the API.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -30,24 +30,24 @@ permissions! {
     SendFiles = "send_files", "Images, files, voice and video.";
     SendStickers = "send_stickers", "Stickers.";
     React = "react", "Reactions.";
-    MentionAll = "mention_all", "Mentions of everybody at once.";
+    MentionAll = "mention_all", "ContentMentions of everybody at once.";
     Invite = "invite", "Invitations and links.";
-    ManageJoins = "manage_joins", "Requests to join, how one joins, and the links of others.";
-    Remove = "remove", "Takes members out.";
-    Ban = "ban", "Keeps people out.";
-    Mute = "mute", "Mutes single members.";
-    MuteAll = "mute_all", "Mutes everybody, and slows everybody down.";
-    Pin = "pin", "Pins messages.";
+    ManageJoins = "manage_joins", "JoinRequestPage to join, the join mode, and links of others.";
+    Remove = "remove", "Removing members.";
+    Ban = "ban", "Banning people.";
+    Mute = "mute", "Muting single members.";
+    MuteAll = "mute_all", "Muting everybody, and slow mode.";
+    Pin = "pin", "Pinning messages.";
     Announce = "announce", "Announcements.";
     EditProfile = "edit_profile", "Name, description and picture.";
-    RecallOthers = "recall_others", "Takes back messages of others.";
+    RecallOthers = "recall_others", "Recalling messages of others.";
     ManageRoles = "manage_roles", "Roles and overrides.";
-    BypassMute = "bypass_mute", "Speaks while everybody is muted.";
-    BypassSlow = "bypass_slow", "Speaks without waiting in slow mode.";
+    BypassMute = "bypass_mute", "Speaking while everybody is muted.";
+    BypassSlow = "bypass_slow", "Speaking without waiting in slow mode.";
 }
 
 impl Permission {
-    /// Finds a permission by its name.
+    /// Returns the permission of a name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|permission| permission.name() == name)
     }
@@ -64,9 +64,9 @@ pub(crate) struct Permissions(u32);
 
 impl Permissions {
     pub(crate) const NONE: Self = Self(0);
-    /// All that there are.
+    /// All permissions.
     pub(crate) const ALL: Self = Self::of(Permission::ALL);
-    /// What a mute takes away.
+    /// The permissions that a mute suspends.
     pub(crate) const SPEECH: Self = Self::of(&[
         Permission::Send,
         Permission::SendFiles,
@@ -76,7 +76,7 @@ impl Permissions {
         Permission::Announce,
     ]);
 
-    /// Makes a set.
+    /// Returns the set of some permissions.
     pub(crate) const fn of(permissions: &[Permission]) -> Self {
         let (mut bits, mut index) = (0, 0);
         while index < permissions.len() {
@@ -86,7 +86,10 @@ impl Permissions {
         Self(bits)
     }
 
-    /// Reads names; the first that is none is the error.
+    /// Parses names.
+    ///
+    /// # Errors
+    /// The first unknown name.
     pub(crate) fn parse(names: &[String]) -> Result<Self, String> {
         let mut set = Self::NONE;
         for name in names {
@@ -102,6 +105,7 @@ impl Permissions {
         inside.map(|permission| permission.name().to_owned()).collect()
     }
 
+    /// True if the permission is in the set.
     pub(crate) const fn has(self, permission: Permission) -> bool {
         self.0 & permission.bit() != 0
     }
@@ -114,7 +118,7 @@ impl Permissions {
         Self(self.0 & !fewer.0)
     }
 
-    /// Whether all of these are in the other set as well.
+    /// True if all of these are in the other set as well.
     pub(crate) const fn is_within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }

@@ -1,28 +1,28 @@
-//! The charter of a group: all that decides what members may, in one small value.
+//! The policy of a group: one small value that decides what members may do.
 //!
-//! A message is decided about with the charter alone, whether the sender is an ordinary member or one of the first
-//! [`LISTED`] that differ. Only where more differ, a member that is not listed costs a second read. Nothing that is
-//! kept with a member depends on the group, so that no change of the group goes through its members.
+//! It lists up to [`LISTED`] members whose own policy isn't the default. A message of a listed or an ordinary member is
+//! checked with the group's policy alone. Only if more members differ, a member that isn't listed costs a second read. The
+//! rows of members don't depend on the policy, so a change of the policy doesn't touch them.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Permission, Permissions, Refusal, Role, RoleId, Standing, Terms};
+use super::{MemberPolicy, Permission, Permissions, Refusal, Role, RoleId, Standing};
 
-/// How many members that differ from others stand in a charter.
+/// Maximum number of listed members.
 pub(crate) const LISTED: usize = 128;
 
 /// The two forms of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Form {
-    /// Lasting, with an owner and roles.
+    /// Permanent, with an owner and roles.
     Group,
-    /// Ad hoc, everybody is equal.
+    /// Ad hoc, all members are equal.
     Discussion,
 }
 
 impl Form {
-    /// Returns the kind of its conversations.
+    /// Returns the kind of the conversation.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Group => "group",
@@ -31,18 +31,18 @@ impl Form {
     }
 }
 
-/// What a charter says about someone who is a member.
+/// The result of looking up a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// These are the terms.
-    Terms(Terms),
-    /// The terms are with the member.
-    Elsewhere,
+pub(crate) enum PolicyLookup {
+    /// The policy of the member.
+    Found(MemberPolicy),
+    /// The member's row holds the policy.
+    InMemberRow,
 }
 
-/// All that decides what members of a group may.
+/// Everything that decides what the members of a group may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Charter {
+pub(crate) struct GroupPolicy {
     pub(crate) form: Form,
     /// Empty in a discussion.
     pub(crate) owner: String,
@@ -52,14 +52,14 @@ pub(crate) struct Charter {
     pub(crate) slow_s: u32,
     pub(super) roles: Vec<Role>,
     pub(super) next_role: u32,
-    /// Members that differ, but for the owner.
-    listed: Vec<(String, Terms)>,
-    /// How many others differ.
+    /// Members whose policy isn't the default, without the owner.
+    listed: Vec<(String, MemberPolicy)>,
+    /// Number of such members beyond the listed ones.
     unlisted: u32,
 }
 
-impl Charter {
-    /// Makes the charter of a new group.
+impl GroupPolicy {
+    /// Returns the policy of a new group.
     pub(crate) fn group(owner: &str) -> Self {
         Self {
             form: Form::Group,
@@ -74,7 +74,7 @@ impl Charter {
         }
     }
 
-    /// Makes the charter of a new discussion.
+    /// Returns the policy of a new discussion.
     pub(crate) fn discussion() -> Self {
         Self {
             form: Form::Discussion,
@@ -84,8 +84,8 @@ impl Charter {
         }
     }
 
-    /// Refuses whatever is to be done in a group that is dissolved.
-    pub(crate) fn check_open(&self) -> Result<(), Refusal> {
+    /// Rejects any act in a dissolved group.
+    pub(crate) fn check_active(&self) -> Result<(), Refusal> {
         if self.dissolved {
             Err(Refusal::Dissolved)
         } else {
@@ -97,37 +97,37 @@ impl Charter {
         &self.roles
     }
 
-    /// Finds a role; one that was removed is that of members.
+    /// Returns a role, or the role `member` for one that was removed.
     pub(crate) fn role(&self, id: RoleId) -> Option<&Role> {
         let find = |id| self.roles.iter().find(|role| role.id == id);
         find(id).or_else(|| find(RoleId::MEMBER))
     }
 
-    /// Returns what is known here about the terms of a member.
-    pub(crate) fn known(&self, actor: &str) -> Known {
+    /// Looks up the policy of a member.
+    pub(crate) fn lookup(&self, actor: &str) -> PolicyLookup {
         if !self.owner.is_empty() && actor == self.owner {
-            return Known::Terms(Terms::of(RoleId::OWNER));
+            return PolicyLookup::Found(MemberPolicy::of(RoleId::OWNER));
         }
         match self.listed.iter().find(|(listed, _)| listed == actor) {
-            Some((_, terms)) => Known::Terms(*terms),
-            None if self.unlisted == 0 => Known::Terms(Terms::default()),
-            None => Known::Elsewhere,
+            Some((_, policy)) => PolicyLookup::Found(*policy),
+            None if self.unlisted == 0 => PolicyLookup::Found(MemberPolicy::default()),
+            None => PolicyLookup::InMemberRow,
         }
     }
 
-    /// Returns the members that are listed, and the owner.
-    pub(crate) fn special(&self) -> impl Iterator<Item = (&str, Terms)> {
-        let owner = Some((&*self.owner, Terms::of(RoleId::OWNER))).filter(|(owner, _)| !owner.is_empty());
-        let listed = self.listed.iter().map(|(actor, terms)| (&**actor, *terms));
+    /// Returns the owner and the listed members.
+    pub(crate) fn listed_members(&self) -> impl Iterator<Item = (&str, MemberPolicy)> {
+        let owner = Some((&*self.owner, MemberPolicy::of(RoleId::OWNER))).filter(|(owner, _)| !owner.is_empty());
+        let listed = self.listed.iter().map(|(actor, policy)| (&**actor, *policy));
         owner.into_iter().chain(listed)
     }
 
-    /// Takes note that the terms of a member change; those of somebody who is no member are the default ones.
-    pub(crate) fn note(&mut self, actor: &str, old: &Terms, new: &Terms) {
-        let place = self.listed.iter().position(|(listed, _)| listed == actor);
-        match (place, old.are_special(), new.are_special()) {
-            (Some(place), _, true) => self.listed[place].1 = *new,
-            (Some(place), _, false) => drop(self.listed.swap_remove(place)),
+    /// Records that the policy of a member changes. Joining changes it from the default, leaving changes it to the default.
+    pub(crate) fn record_change(&mut self, actor: &str, old: &MemberPolicy, new: &MemberPolicy) {
+        let index = self.listed.iter().position(|(listed, _)| listed == actor);
+        match (index, old.is_special(), new.is_special()) {
+            (Some(index), _, true) => self.listed[index].1 = *new,
+            (Some(index), _, false) => drop(self.listed.swap_remove(index)),
             (None, was, true) => {
                 let room = self.listed.len() < LISTED;
                 if room {
@@ -144,26 +144,26 @@ impl Charter {
         }
     }
 
-    /// Works out where a member stands.
-    pub(crate) fn standing(&self, terms: &Terms) -> Standing {
-        let (rank, base) = match self.role(terms.role) {
+    /// Returns the standing of a member.
+    pub(crate) fn standing(&self, member: &MemberPolicy) -> Standing {
+        let (rank, base) = match self.role(member.role) {
             Some(role) => (role.rank, role.permissions),
             None => (Role::MEMBER_RANK, Permissions::NONE),
         };
-        let rights = match terms.role {
+        let rights = match member.role {
             RoleId::OWNER => Permissions::ALL,
-            _ => base.with(terms.allow).without(terms.deny),
+            _ => base.with(member.allow).without(member.deny),
         };
         Standing {
             rank,
             rights,
-            muted_until_ms: terms.muted_until_ms,
+            muted_until_ms: member.muted_until_ms,
         }
     }
 
-    /// Decides whether a member may say something now.
-    pub(crate) fn speak(&self, standing: &Standing, permission: Permission, now_ms: u64) -> Result<(), Refusal> {
-        self.check_open()?;
+    /// Checks a permission, and for permissions of speech also mutes.
+    pub(crate) fn check_now(&self, standing: &Standing, permission: Permission, now_ms: u64) -> Result<(), Refusal> {
+        self.check_active()?;
         if Permissions::SPEECH.has(permission) {
             if standing.muted_until_ms > now_ms {
                 return Err(Refusal::Muted {

@@ -1,9 +1,9 @@
-//! Random walks: whatever people try in whatever order, no right comes from somebody who did not have it.
+//! Random walks: no sequence of changes grants a right that the granting member didn't have.
 
 use super::policy::LISTED;
 use super::*;
 
-/// SplitMix64, so that each run is the same.
+/// A SplitMix64 generator, so that every run is the same.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -19,7 +19,7 @@ impl Dice {
         usize::try_from(self.roll() % bound as u64).unwrap()
     }
 
-    /// Draws few permissions, or many.
+    /// Returns a random set with few permissions or many.
     pub(crate) fn permissions(&mut self) -> Permissions {
         let dense = self.below(2) == 0;
         let inside = Permission::ALL.iter().filter(|_| (self.below(4) == 0) != dense);
@@ -27,49 +27,49 @@ impl Dice {
     }
 }
 
-/// A group and the terms of its members; the first is the owner.
+/// A group and the policies of its members; the first one is the owner.
 #[derive(Clone)]
 struct World {
-    charter: Charter,
-    terms: Vec<Terms>,
+    policy: GroupPolicy,
+    members: Vec<MemberPolicy>,
 }
 
 impl World {
-    fn new(members: usize) -> Self {
-        let mut terms = vec![Terms::default(); members];
-        terms[0] = Terms::of(RoleId::OWNER);
+    fn new(size: usize) -> Self {
+        let mut members = vec![MemberPolicy::default(); size];
+        members[0] = MemberPolicy::of(RoleId::OWNER);
         Self {
-            charter: Charter::group("0"),
-            terms,
+            policy: GroupPolicy::group("0"),
+            members,
         }
     }
 
     fn standings(&self) -> Vec<Standing> {
-        self.terms.iter().map(|terms| self.charter.standing(terms)).collect()
+        self.members.iter().map(|member| self.policy.standing(member)).collect()
     }
 
     fn some_role(&self, dice: &mut Dice) -> RoleId {
-        RoleId(u32::try_from(dice.below(self.charter.next_role as usize + 1)).unwrap())
+        RoleId(u32::try_from(dice.below(self.policy.next_role as usize + 1)).unwrap())
     }
 
-    /// Lets someone try something.
+    /// Tries a random change by a member.
     fn step(&mut self, doer: usize, dice: &mut Dice) -> Result<(), Refusal> {
-        let standing = self.charter.standing(&self.terms[doer]);
-        let target = dice.below(self.terms.len());
+        let standing = self.policy.standing(&self.members[doer]);
+        let target = dice.below(self.members.len());
         let rank = u16::try_from(dice.below(1_010)).unwrap();
         match dice.below(6) {
             0 | 1 => {
                 let role = self.some_role(dice);
-                self.terms[target] = self.charter.assign(&standing, &self.terms[target], role)?;
+                self.members[target] = self.policy.assign_role(&standing, &self.members[target], role)?;
             }
             2 => {
                 let (allow, deny) = (dice.permissions(), dice.permissions());
-                let old = self.terms[target];
-                self.terms[target] = self.charter.override_with(&standing, &old, allow, deny)?;
+                let old = self.members[target];
+                self.members[target] = self.policy.set_overrides(&standing, &old, allow, deny)?;
             }
             3 => {
                 let role = ("R".to_owned(), rank, dice.permissions());
-                self.charter.add_role(&standing, role, 12)?;
+                self.policy.add_role(&standing, role, 12)?;
             }
             4 => {
                 let change = RoleChange {
@@ -78,11 +78,11 @@ impl World {
                     permissions: Some(dice.permissions()).filter(|_| dice.below(2) == 0),
                 };
                 let role = self.some_role(dice);
-                self.charter.change_role(&standing, role, change)?;
+                self.policy.change_role(&standing, role, change)?;
             }
             _ => {
                 let role = self.some_role(dice);
-                self.charter.remove_role(&standing, role)?;
+                self.policy.remove_role(&standing, role)?;
             }
         }
         Ok(())
@@ -90,21 +90,21 @@ impl World {
 }
 
 #[test]
-fn no_sequence_of_acts_yields_a_right_that_nobody_granted() {
+fn no_sequence_of_changes_yields_a_right_that_nobody_granted() {
     let (mut done, mut refused) = (0, 0);
     for seed in 0..150 {
         let mut dice = Dice(seed);
         let mut world = World::new(7);
         for _ in 0..400 {
-            let doer = dice.below(world.terms.len());
+            let doer = dice.below(world.members.len());
             let before = world.clone();
             let outcome = world.step(doer, &mut dice);
             let (was, is) = (before.standings(), world.standings());
             if outcome.is_err() {
                 refused += 1;
                 assert_eq!(
-                    (was, before.charter),
-                    (is, world.charter.clone()),
+                    (was, before.policy),
+                    (is, world.policy.clone()),
                     "a refusal changes nothing"
                 );
                 continue;
@@ -136,41 +136,44 @@ fn no_sequence_of_acts_yields_a_right_that_nobody_granted() {
 }
 
 #[test]
-fn a_charter_never_says_what_is_not_so() {
+fn a_lookup_never_returns_a_wrong_policy() {
     let mut dice = Dice(7);
-    let mut charter = Charter::group("owner");
+    let mut policy = GroupPolicy::group("owner");
     let names: Vec<String> = (0..LISTED * 2).map(|number| format!("u{number}")).collect();
-    let mut truth = vec![Terms::default(); names.len()];
+    let mut truth = vec![MemberPolicy::default(); names.len()];
     let (mut known, mut elsewhere) = (0, 0);
     for _ in 0..20_000 {
         let one = dice.below(names.len());
         let new = match dice.below(3) {
-            0 => Terms::of(RoleId::ADMIN),
-            1 => Terms {
+            0 => MemberPolicy::of(RoleId::ADMIN),
+            1 => MemberPolicy {
                 deny: dice.permissions(),
-                ..Terms::default()
+                ..MemberPolicy::default()
             },
-            _ => Terms::default(),
+            _ => MemberPolicy::default(),
         };
-        charter.note(&names[one], &truth[one], &new);
+        policy.record_change(&names[one], &truth[one], &new);
         truth[one] = new;
-        let asked = dice.below(names.len());
-        match charter.known(&names[asked]) {
-            Known::Terms(terms) => {
+        let looked_up = dice.below(names.len());
+        match policy.lookup(&names[looked_up]) {
+            PolicyLookup::Found(found) => {
                 known += 1;
-                assert_eq!(terms, truth[asked], "{}", names[asked]);
+                assert_eq!(found, truth[looked_up], "{}", names[looked_up]);
             }
-            Known::Elsewhere => elsewhere += 1,
+            PolicyLookup::InMemberRow => elsewhere += 1,
         }
-        assert_eq!(charter.known("owner"), Known::Terms(Terms::of(RoleId::OWNER)));
+        assert_eq!(
+            policy.lookup("owner"),
+            PolicyLookup::Found(MemberPolicy::of(RoleId::OWNER))
+        );
     }
     assert!(known > 1_000 && elsewhere > 100, "{known} known, {elsewhere} elsewhere");
-    for (name, terms) in names.iter().zip(&mut truth) {
-        charter.note(name, terms, &Terms::default());
+    for (name, old) in names.iter().zip(&mut truth) {
+        policy.record_change(name, old, &MemberPolicy::default());
     }
     assert_eq!(
-        charter,
-        Charter::group("owner"),
-        "nothing is left of those who are ordinary again"
+        policy,
+        GroupPolicy::group("owner"),
+        "members with the default policy are still listed"
     );
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Permission, Permissions};
 
-/// A role of a group. Numbers are never used twice, so that whoever held a removed role does not get the next one.
+/// The id of a role. A group never reuses one, so former holders of a removed role don't get the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct RoleId(pub(crate) u32);
@@ -13,16 +13,16 @@ impl RoleId {
     pub(crate) const OWNER: Self = Self(0);
     pub(crate) const ADMIN: Self = Self(1);
     pub(crate) const MEMBER: Self = Self(2);
-    /// The first that a group makes itself.
+    /// The first id of a custom role.
     pub(crate) const CUSTOM: Self = Self(3);
 
-    /// Reads what [`RoleId`] is displayed as.
+    /// Parses the displayed form of a [`RoleId`].
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text {
             "owner" => Some(Self::OWNER),
             "admin" => Some(Self::ADMIN),
             "member" => Some(Self::MEMBER),
-            // Only the one way in which it is displayed.
+            // Accept no other spelling, such as `r03`.
             _ => {
                 let id = Self(text.strip_prefix('r')?.parse().ok()?);
                 (id >= Self::CUSTOM && id.to_string() == text).then_some(id)
@@ -42,12 +42,12 @@ impl std::fmt::Display for RoleId {
     }
 }
 
-/// A role as a group defines it.
+/// A role of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Role {
     pub(crate) id: RoleId,
     pub(crate) title: String,
-    /// 0 to 1,000; 1,000 is the owner's alone.
+    /// 0 to 999; only the owner's role has 1,000.
     pub(crate) rank: u16,
     pub(crate) permissions: Permissions,
 }
@@ -57,7 +57,7 @@ impl Role {
     pub(crate) const ADMIN_RANK: u16 = 500;
     pub(crate) const MEMBER_RANK: u16 = 0;
 
-    /// What members of a new group may do.
+    /// The permissions of members of a new group.
     pub(crate) const OF_MEMBERS: Permissions = Permissions::of(&[
         Permission::Send,
         Permission::SendFiles,
@@ -65,17 +65,17 @@ impl Role {
         Permission::React,
         Permission::Invite,
     ]);
-    /// What everybody may do in a discussion.
+    /// The permissions of everybody in a discussion.
     pub(crate) const OF_EQUALS: Permissions = Self::OF_MEMBERS.with(Permissions::of(&[
         Permission::MentionAll,
         Permission::Pin,
         Permission::Announce,
         Permission::EditProfile,
     ]));
-    /// What admins of a new group may do.
+    /// The permissions of admins of a new group.
     pub(crate) const OF_ADMINS: Permissions = Permissions::ALL.without(Permissions::of(&[Permission::ManageRoles]));
 
-    /// Makes the role that owners have.
+    /// Returns the role of the owner.
     pub(crate) fn owner() -> Self {
         Self {
             id: RoleId::OWNER,
@@ -85,7 +85,7 @@ impl Role {
         }
     }
 
-    /// Makes the role that a new group has for admins.
+    /// Returns the role of admins in a new group.
     pub(crate) fn admin() -> Self {
         Self {
             id: RoleId::ADMIN,
@@ -95,7 +95,7 @@ impl Role {
         }
     }
 
-    /// Makes the role of everybody else.
+    /// Returns the role of everybody else.
     pub(crate) fn member(permissions: Permissions) -> Self {
         Self {
             id: RoleId::MEMBER,

@@ -1,28 +1,28 @@
-//! Changes of roles and terms, each decided by where the one who makes it stands.
+//! Changes of roles and overrides, each checked against the standing of the member who makes it.
 
-use super::{Charter, Permission, Permissions, Refusal, Role, RoleId, Standing, Terms};
+use super::{GroupPolicy, MemberPolicy, Permission, Permissions, Refusal, Role, RoleId, Standing};
 
-/// Refuses what would be given by someone who does not have it.
-fn check_gift(doer: &Standing, gift: Permissions) -> Result<(), Refusal> {
-    if gift.is_within(doer.rights) {
+/// Rejects a grant of permissions that the doer doesn't have.
+fn check_grant(doer: &Standing, grant: Permissions) -> Result<(), Refusal> {
+    if grant.is_within(doer.rights) {
         Ok(())
     } else {
-        Err(Refusal::NotYours)
+        Err(Refusal::NotHeld)
     }
 }
 
-/// Refuses a rank that is not under the doer's.
+/// Rejects a rank that isn't below the doer's, and the owner's rank.
 fn check_rank(doer: &Standing, rank: u16) -> Result<(), Refusal> {
     if rank >= Role::OWNER_RANK {
         Err(Refusal::BadRank)
     } else if rank >= doer.rank {
-        Err(Refusal::NotYours)
+        Err(Refusal::NotHeld)
     } else {
         Ok(())
     }
 }
 
-/// What of a role is to be changed.
+/// A change of a role; `None` keeps a property.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RoleChange {
     pub(crate) title: Option<String>,
@@ -30,34 +30,41 @@ pub(crate) struct RoleChange {
     pub(crate) permissions: Option<Permissions>,
 }
 
-impl Charter {
-    /// Returns the terms of a member who gets another role.
-    pub(crate) fn assign(&self, doer: &Standing, terms: &Terms, id: RoleId) -> Result<Terms, Refusal> {
-        doer.check_on(Permission::ManageRoles, &self.standing(terms))?;
+impl GroupPolicy {
+    /// Returns the policy of a member with another role.
+    pub(crate) fn assign_role(
+        &self,
+        doer: &Standing,
+        member: &MemberPolicy,
+        id: RoleId,
+    ) -> Result<MemberPolicy, Refusal> {
+        doer.check_on(Permission::ManageRoles, &self.standing(member))?;
         if id == RoleId::OWNER {
             return Err(Refusal::FixedRole);
         }
         let role = self.roles.iter().find(|role| role.id == id);
         let role = role.ok_or(Refusal::UnknownRole)?;
         check_rank(doer, role.rank)?;
-        let before = self.role(terms.role).map_or(Permissions::NONE, |role| role.permissions);
-        check_gift(doer, role.permissions.without(before))?;
-        Ok(Terms { role: id, ..*terms })
+        let before = self
+            .role(member.role)
+            .map_or(Permissions::NONE, |role| role.permissions);
+        check_grant(doer, role.permissions.without(before))?;
+        Ok(MemberPolicy { role: id, ..*member })
     }
 
-    /// Returns the terms of a member to whom these permissions are allowed and denied, whatever the role says.
-    pub(crate) fn override_with(
+    /// Returns the policy of a member with these overrides.
+    pub(crate) fn set_overrides(
         &self,
         doer: &Standing,
-        terms: &Terms,
+        member: &MemberPolicy,
         allow: Permissions,
         deny: Permissions,
-    ) -> Result<Terms, Refusal> {
-        doer.check_on(Permission::ManageRoles, &self.standing(terms))?;
-        let allowed = allow.without(terms.allow);
-        let no_longer_denied = terms.deny.without(deny);
-        check_gift(doer, allowed.with(no_longer_denied))?;
-        Ok(Terms { allow, deny, ..*terms })
+    ) -> Result<MemberPolicy, Refusal> {
+        doer.check_on(Permission::ManageRoles, &self.standing(member))?;
+        let allowed = allow.without(member.allow);
+        let no_longer_denied = member.deny.without(deny);
+        check_grant(doer, allowed.with(no_longer_denied))?;
+        Ok(MemberPolicy { allow, deny, ..*member })
     }
 
     /// Adds a role.
@@ -69,7 +76,7 @@ impl Charter {
     ) -> Result<RoleId, Refusal> {
         doer.check(Permission::ManageRoles)?;
         check_rank(doer, rank)?;
-        check_gift(doer, permissions)?;
+        check_grant(doer, permissions)?;
         if self.roles.len() >= most {
             return Err(Refusal::TooManyRoles);
         }
@@ -84,7 +91,7 @@ impl Charter {
         Ok(id)
     }
 
-    /// Changes a role, and with it what all who have it may.
+    /// Changes a role, and thereby the permissions of all its members.
     pub(crate) fn change_role(&mut self, doer: &Standing, id: RoleId, change: RoleChange) -> Result<(), Refusal> {
         doer.check(Permission::ManageRoles)?;
         let role = self.roles.iter_mut().find(|role| role.id == id);
@@ -98,7 +105,7 @@ impl Charter {
         let rank = change.rank.unwrap_or(role.rank);
         check_rank(doer, rank)?;
         let permissions = change.permissions.unwrap_or(role.permissions);
-        check_gift(doer, permissions.without(role.permissions))?;
+        check_grant(doer, permissions.without(role.permissions))?;
         (role.rank, role.permissions) = (rank, permissions);
         if let Some(title) = change.title {
             role.title = title;
@@ -106,22 +113,22 @@ impl Charter {
         Ok(())
     }
 
-    /// Removes a role; those who have it are members without one from now on.
+    /// Removes a role. Its members have the role `member` from then on.
     pub(crate) fn remove_role(&mut self, doer: &Standing, id: RoleId) -> Result<(), Refusal> {
         doer.check(Permission::ManageRoles)?;
         if id < RoleId::CUSTOM {
             return Err(Refusal::FixedRole);
         }
-        let place = self.roles.iter().position(|role| role.id == id);
-        let place = place.ok_or(Refusal::UnknownRole)?;
-        if self.roles[place].rank >= doer.rank {
+        let index = self.roles.iter().position(|role| role.id == id);
+        let index = index.ok_or(Refusal::UnknownRole)?;
+        if self.roles[index].rank >= doer.rank {
             return Err(Refusal::Outranked);
         }
-        let left = self
+        let remaining = self
             .role(RoleId::MEMBER)
             .map_or(Permissions::NONE, |role| role.permissions);
-        check_gift(doer, left.without(self.roles[place].permissions))?;
-        self.roles.remove(place);
+        check_grant(doer, remaining.without(self.roles[index].permissions))?;
+        self.roles.remove(index);
         Ok(())
     }
 }

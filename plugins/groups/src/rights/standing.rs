@@ -1,30 +1,30 @@
-//! Where a member stands: what is kept of it, and what follows.
+//! The stored policy of a member, and the standing that follows from it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Permission, Permissions, Refusal, RoleId};
 
-/// Stands for no end, in milliseconds since 1970: the greatest number that JavaScript reads without loss.
+/// Stands for no end, in milliseconds since 1970: the greatest integer that JavaScript reads exactly.
 pub(crate) const FOREVER_MS: u64 = (1 << 53) - 1;
 
-/// How a member differs from others; most don't.
+/// The role, overrides and mute of a member. Most members have the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Terms {
+pub(crate) struct MemberPolicy {
     pub(crate) role: RoleId,
     pub(crate) allow: Permissions,
     pub(crate) deny: Permissions,
-    /// 0 for not muted, else milliseconds since 1970.
+    /// Milliseconds since 1970; 0 if not muted.
     pub(crate) muted_until_ms: u64,
 }
 
-impl Default for Terms {
+impl Default for MemberPolicy {
     fn default() -> Self {
         Self::of(RoleId::MEMBER)
     }
 }
 
-impl Terms {
-    /// Makes the terms of a role without overrides.
+impl MemberPolicy {
+    /// Returns the policy of a role without overrides.
     pub(crate) const fn of(role: RoleId) -> Self {
         Self {
             role,
@@ -34,9 +34,9 @@ impl Terms {
         }
     }
 
-    /// Returns what stays of them when somebody leaves: what was taken from them, so that leaving and coming back does not
-    /// give it back.
-    pub(crate) fn taken(&self, now_ms: u64) -> Self {
+    /// Returns the part that survives leaving: denied permissions and an active mute. Leaving and joining again must not lift
+    /// them.
+    pub(crate) fn restrictions(&self, now_ms: u64) -> Self {
         let muted_until_ms = if self.muted_until_ms > now_ms {
             self.muted_until_ms
         } else {
@@ -49,13 +49,13 @@ impl Terms {
         }
     }
 
-    /// Whether a charter has to say something about a member on these terms. The owner stands in it anyway.
-    pub(crate) fn are_special(&self) -> bool {
+    /// True if the group's policy has to list the member. It names the owner in any case.
+    pub(crate) fn is_special(&self) -> bool {
         *self != Self::default() && self.role != RoleId::OWNER
     }
 }
 
-/// What a member is and may, in the group as it is.
+/// The rank and the rights of a member under the current policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) rank: u16,
@@ -64,7 +64,7 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Decides whether a permission is there, without regard to mutes.
+    /// Checks a permission, without regard to mutes.
     pub(crate) fn check(&self, permission: Permission) -> Result<(), Refusal> {
         if self.rights.has(permission) {
             Ok(())
@@ -73,7 +73,7 @@ impl Standing {
         }
     }
 
-    /// Decides whether it is above another one.
+    /// Checks that the rank is higher than another one.
     pub(crate) fn outranks(&self, other: &Self) -> Result<(), Refusal> {
         if self.rank > other.rank {
             Ok(())
@@ -82,7 +82,7 @@ impl Standing {
         }
     }
 
-    /// Decides about something done to another member.
+    /// Checks a permission for an act on another member.
     pub(crate) fn check_on(&self, permission: Permission, other: &Self) -> Result<(), Refusal> {
         self.check(permission)?;
         self.outranks(other)

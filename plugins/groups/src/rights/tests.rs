@@ -1,52 +1,52 @@
 use super::policy::LISTED;
 use super::*;
 
-/// The table of permissions as people read it.
+/// The documented table of permissions.
 const DOCUMENT: &str = include_str!("../../../../docs/plugins/groups.md");
 
-fn standing(charter: &Charter, role: RoleId) -> Standing {
-    charter.standing(&Terms::of(role))
+fn standing(policy: &GroupPolicy, role: RoleId) -> Standing {
+    policy.standing(&MemberPolicy::of(role))
 }
 
-/// Who stands in which column of the table, and whether everybody is muted.
-fn column(name: &str, permission: Permission) -> (Charter, Terms) {
-    let mut charter = Charter::group("owner");
+/// Returns the policies that a column of the table stands for.
+fn column(name: &str, permission: Permission) -> (GroupPolicy, MemberPolicy) {
+    let mut policy = GroupPolicy::group("owner");
     let one = Permissions::of(&[permission]);
-    let terms = match name {
-        "owner" => Terms::of(RoleId::OWNER),
-        "admin" => Terms::of(RoleId::ADMIN),
-        "member" => Terms::default(),
-        "member, allowed" => Terms {
+    let member = match name {
+        "owner" => MemberPolicy::of(RoleId::OWNER),
+        "admin" => MemberPolicy::of(RoleId::ADMIN),
+        "member" => MemberPolicy::default(),
+        "member, allowed" => MemberPolicy {
             allow: one,
-            ..Terms::default()
+            ..MemberPolicy::default()
         },
-        "admin, denied" => Terms {
+        "admin, denied" => MemberPolicy {
             deny: one,
-            ..Terms::of(RoleId::ADMIN)
+            ..MemberPolicy::of(RoleId::ADMIN)
         },
-        "member, allowed and denied" => Terms {
+        "member, allowed and denied" => MemberPolicy {
             allow: one,
             deny: one,
-            ..Terms::default()
+            ..MemberPolicy::default()
         },
-        "admin, muted" => Terms {
+        "admin, muted" => MemberPolicy {
             muted_until_ms: 2,
-            ..Terms::of(RoleId::ADMIN)
+            ..MemberPolicy::of(RoleId::ADMIN)
         },
         "member, all muted" | "admin, all muted" => {
-            charter.all_muted = true;
+            policy.all_muted = true;
             match name.starts_with("admin") {
-                true => Terms::of(RoleId::ADMIN),
-                false => Terms::default(),
+                true => MemberPolicy::of(RoleId::ADMIN),
+                false => MemberPolicy::default(),
             }
         }
         "discussion" => {
-            charter = Charter::discussion();
-            Terms::default()
+            policy = GroupPolicy::discussion();
+            MemberPolicy::default()
         }
-        other => panic!("nobody knows the column {other:?}"),
+        other => panic!("unknown column {other:?}"),
     };
-    (charter, terms)
+    (policy, member)
 }
 
 fn cells(line: &str) -> Vec<&str> {
@@ -54,7 +54,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_documented_table_of_permissions_is_what_is_decided() {
+fn the_documented_table_of_permissions_matches_the_decisions() {
     let table: Vec<&str> = DOCUMENT
         .lines()
         .skip_while(|line| !line.starts_with("| permission | owner |"))
@@ -66,8 +66,8 @@ fn the_documented_table_of_permissions_is_what_is_decided() {
         let row = cells(line);
         assert_eq!(row[0], format!("`{}`", permission.name()));
         for (name, cell) in header[1..].iter().zip(&row[1..]) {
-            let (charter, terms) = column(name, *permission);
-            let decided = charter.speak(&charter.standing(&terms), *permission, 1).is_ok();
+            let (policy, member) = column(name, *permission);
+            let decided = policy.check_now(&policy.standing(&member), *permission, 1).is_ok();
             let documented = match *cell {
                 "yes" => true,
                 "no" => false,
@@ -80,107 +80,113 @@ fn the_documented_table_of_permissions_is_what_is_decided() {
 
 #[test]
 fn nobody_acts_on_someone_of_equal_or_higher_rank() {
-    let charter = Charter::group("owner");
-    let by_rank = [RoleId::MEMBER, RoleId::ADMIN, RoleId::OWNER].map(|role| standing(&charter, role));
+    let policy = GroupPolicy::group("owner");
+    let by_rank = [RoleId::MEMBER, RoleId::ADMIN, RoleId::OWNER].map(|role| standing(&policy, role));
     for (own, doer) in by_rank.iter().enumerate() {
         for (other, target) in by_rank.iter().enumerate() {
             assert_eq!(doer.outranks(target).is_ok(), own > other, "{own} on {other}");
         }
     }
     // A permission alone is not enough.
-    let armed = charter.standing(&Terms {
+    let armed = policy.standing(&MemberPolicy {
         allow: Permissions::ALL,
-        ..Terms::default()
+        ..MemberPolicy::default()
     });
     assert_eq!(armed.check_on(Permission::Mute, &by_rank[0]), Err(Refusal::Outranked));
 }
 
 #[test]
-fn nobody_gives_what_they_do_not_have() {
-    let mut charter = Charter::group("owner");
-    let owner = standing(&charter, RoleId::OWNER);
+fn nobody_grants_a_right_that_they_do_not_have() {
+    let mut policy = GroupPolicy::group("owner");
+    let owner = standing(&policy, RoleId::OWNER);
     let pin = Permissions::of(&[Permission::Pin]);
     let manager = Permissions::of(&[Permission::ManageRoles]).with(Role::OF_MEMBERS);
-    let role = charter.add_role(&owner, ("Manager".into(), 600, manager), 20).unwrap();
-    let doer = standing(&charter, role);
-    let target = Terms::default();
+    let role = policy.add_role(&owner, ("Manager".into(), 600, manager), 20).unwrap();
+    let doer = standing(&policy, role);
+    let target = MemberPolicy::default();
     assert_eq!(
-        charter.override_with(&doer, &target, pin, Permissions::NONE),
-        Err(Refusal::NotYours)
+        policy.set_overrides(&doer, &target, pin, Permissions::NONE),
+        Err(Refusal::NotHeld)
     );
-    assert_eq!(charter.assign(&doer, &target, RoleId::ADMIN), Err(Refusal::NotYours));
-    assert_eq!(charter.assign(&doer, &target, role), Err(Refusal::NotYours));
-    assert_eq!(charter.assign(&doer, &target, RoleId::OWNER), Err(Refusal::FixedRole));
-    let denied = Terms { deny: pin, ..target };
-    let freed = charter.override_with(&doer, &denied, Permissions::NONE, Permissions::NONE);
-    assert_eq!(freed, Err(Refusal::NotYours), "not to deny any more is to give");
+    assert_eq!(policy.assign_role(&doer, &target, RoleId::ADMIN), Err(Refusal::NotHeld));
+    assert_eq!(policy.assign_role(&doer, &target, role), Err(Refusal::NotHeld));
+    assert_eq!(
+        policy.assign_role(&doer, &target, RoleId::OWNER),
+        Err(Refusal::FixedRole)
+    );
+    let denied = MemberPolicy { deny: pin, ..target };
+    let freed = policy.set_overrides(&doer, &denied, Permissions::NONE, Permissions::NONE);
+    assert_eq!(freed, Err(Refusal::NotHeld), "lifting a denial is a grant");
     let new = ("Pinner".to_owned(), 10, pin);
-    assert_eq!(charter.add_role(&doer, new, 20), Err(Refusal::NotYours));
+    assert_eq!(policy.add_role(&doer, new, 20), Err(Refusal::NotHeld));
     let new = ("Peer".to_owned(), 600, Permissions::NONE);
-    assert_eq!(charter.add_role(&doer, new, 20), Err(Refusal::NotYours));
+    assert_eq!(policy.add_role(&doer, new, 20), Err(Refusal::NotHeld));
     let more = RoleChange {
         permissions: Some(Role::OF_MEMBERS.with(pin)),
         ..RoleChange::default()
     };
     assert_eq!(
-        charter.change_role(&doer, RoleId::MEMBER, more.clone()),
-        Err(Refusal::NotYours)
+        policy.change_role(&doer, RoleId::MEMBER, more.clone()),
+        Err(Refusal::NotHeld)
     );
-    assert_eq!(charter.change_role(&doer, role, more), Err(Refusal::Outranked));
-    // To take away what one does not have is fine: it gives nothing.
-    let denying = charter.override_with(&doer, &target, Permissions::NONE, pin);
+    assert_eq!(policy.change_role(&doer, role, more), Err(Refusal::Outranked));
+    // Denying a permission that one doesn't have is allowed: it grants nothing.
+    let denying = policy.set_overrides(&doer, &target, Permissions::NONE, pin);
     assert_eq!(denying, Ok(denied));
 }
 
 #[test]
-fn a_removed_role_leaves_a_member_and_its_number_is_not_used_again() {
-    let mut charter = Charter::group("owner");
-    let owner = standing(&charter, RoleId::OWNER);
-    let first = charter
+fn a_removed_role_becomes_member_and_its_id_is_not_reused() {
+    let mut policy = GroupPolicy::group("owner");
+    let owner = standing(&policy, RoleId::OWNER);
+    let first = policy
         .add_role(&owner, ("A".into(), 400, Permissions::ALL), 20)
         .unwrap();
-    charter.remove_role(&owner, first).unwrap();
-    assert_eq!(standing(&charter, first), standing(&charter, RoleId::MEMBER));
-    let second = charter
+    policy.remove_role(&owner, first).unwrap();
+    assert_eq!(standing(&policy, first), standing(&policy, RoleId::MEMBER));
+    let second = policy
         .add_role(&owner, ("B".into(), 400, Permissions::ALL), 20)
         .unwrap();
     assert_ne!(first, second);
-    assert_eq!(charter.remove_role(&owner, RoleId::ADMIN), Err(Refusal::FixedRole));
+    assert_eq!(policy.remove_role(&owner, RoleId::ADMIN), Err(Refusal::FixedRole));
 }
 
 #[test]
-fn a_charter_knows_everybody_until_too_many_differ() {
-    let mut charter = Charter::group("owner");
-    let (plain, admin) = (Terms::default(), Terms::of(RoleId::ADMIN));
+fn a_policy_lists_every_special_member_up_to_the_limit() {
+    let mut policy = GroupPolicy::group("owner");
+    let (plain, admin) = (MemberPolicy::default(), MemberPolicy::of(RoleId::ADMIN));
     let name = |number: usize| format!("u{number}");
     for number in 0..LISTED {
-        charter.note(&name(number), &plain, &admin);
+        policy.record_change(&name(number), &plain, &admin);
     }
-    assert_eq!(charter.known("someone"), Known::Terms(plain));
-    assert_eq!(charter.known("owner"), Known::Terms(Terms::of(RoleId::OWNER)));
-    charter.note("late", &plain, &admin);
-    assert_eq!(charter.known("u0"), Known::Terms(admin));
-    assert_eq!(charter.known("late"), Known::Elsewhere);
-    assert_eq!(charter.known("someone"), Known::Elsewhere);
-    // A place gets free, and the next change of the late one takes it.
-    charter.note("u0", &admin, &plain);
-    let muted = Terms {
+    assert_eq!(policy.lookup("someone"), PolicyLookup::Found(plain));
+    assert_eq!(
+        policy.lookup("owner"),
+        PolicyLookup::Found(MemberPolicy::of(RoleId::OWNER))
+    );
+    policy.record_change("late", &plain, &admin);
+    assert_eq!(policy.lookup("u0"), PolicyLookup::Found(admin));
+    assert_eq!(policy.lookup("late"), PolicyLookup::InMemberRow);
+    assert_eq!(policy.lookup("someone"), PolicyLookup::InMemberRow);
+    // Once there is a free entry, the next change of the unlisted member takes it.
+    policy.record_change("u0", &admin, &plain);
+    let muted = MemberPolicy {
         muted_until_ms: 9,
         ..admin
     };
-    charter.note("late", &admin, &muted);
-    assert_eq!(charter.known("late"), Known::Terms(muted));
-    assert_eq!(charter.known("someone"), Known::Terms(plain));
-    charter.note("far", &plain, &admin);
-    charter.note("far", &admin, &plain);
-    assert_eq!(charter.known("someone"), Known::Terms(plain));
-    charter.dissolved = true;
-    let owner = charter.standing(&Terms::of(RoleId::OWNER));
-    assert_eq!(charter.speak(&owner, Permission::Send, 0), Err(Refusal::Dissolved));
+    policy.record_change("late", &admin, &muted);
+    assert_eq!(policy.lookup("late"), PolicyLookup::Found(muted));
+    assert_eq!(policy.lookup("someone"), PolicyLookup::Found(plain));
+    policy.record_change("far", &plain, &admin);
+    policy.record_change("far", &admin, &plain);
+    assert_eq!(policy.lookup("someone"), PolicyLookup::Found(plain));
+    policy.dissolved = true;
+    let owner = policy.standing(&MemberPolicy::of(RoleId::OWNER));
+    assert_eq!(policy.check_now(&owner, Permission::Send, 0), Err(Refusal::Dissolved));
 }
 
 #[test]
-fn names_of_permissions_and_roles_are_read_as_they_are_written() {
+fn names_of_permissions_and_roles_round_trip() {
     for permission in Permission::ALL {
         assert_eq!(Permission::parse(permission.name()), Some(*permission));
     }

@@ -1,7 +1,9 @@
+//! Invitations, requests, links, bans, capacities, pages.
+
 use super::*;
 
 #[test]
-fn whoever_is_invited_accepts_and_is_a_member() {
+fn an_invited_person_accepts_and_is_a_member() {
     let host = host();
     let created = done(
         &host,
@@ -21,7 +23,7 @@ fn whoever_is_invited_accepts_and_is_a_member() {
     assert_eq!(
         code(&host, "cleo", "info", group.clone()),
         "unknown_group",
-        "others do not learn of it"
+        "the group is hidden from others"
     );
     assert_eq!(code(&host, "cleo", "join", group.clone()), "unknown_group");
     assert_eq!(code(&host, "cleo", "accept", group.clone()), "no_invitation");
@@ -36,7 +38,7 @@ fn whoever_is_invited_accepts_and_is_a_member() {
 }
 
 #[test]
-fn an_invitation_ends_with_its_time_or_with_the_right_of_who_made_it() {
+fn an_invitation_ends_when_it_expires_or_its_creator_may_no_longer_invite() {
     let host = host();
     let group = club(&host);
     let own = json!({"group": group});
@@ -57,14 +59,14 @@ fn an_invitation_ends_with_its_time_or_with_the_right_of_who_made_it() {
     host.set_clock(1_000_000 + 30 * 24 * 3_600_000);
     assert_eq!(code(&host, "fay", "accept", own.clone()), "no_invitation");
     assert_eq!(done(&host, "fay", "invitations", json!({}))["invitations"], json!([]));
-    // Making another one clears away those that have ended.
+    // A new invitation deletes expired ones.
     done(&host, "abe", "invite", json!({"group": group, "actors": ["gus"]}));
     assert_eq!(code(&host, "fay", "decline", own.clone()), "no_invitation");
     done(&host, "gus", "decline", own);
 }
 
 #[test]
-fn invitations_that_wait_are_bounded() {
+fn pending_invitations_are_bounded() {
     let host = host_with(&json!({"directory": "", "waiting": 2}));
     let group = group_of(&host, &["ann"]);
     let invite = |actors: Value| call(&host, "ann", "invite", json!({"group": group, "actors": actors}));
@@ -76,7 +78,7 @@ fn invitations_that_wait_are_bounded() {
 }
 
 #[test]
-fn people_of_whom_nobody_knows_are_not_invited() {
+fn people_outside_the_directory_are_not_invited() {
     let host = host_with(&json!({}));
     host.set_answer(
         "users.reachable",
@@ -99,17 +101,17 @@ fn people_of_whom_nobody_knows_are_not_invited() {
 }
 
 #[test]
-fn a_request_waits_for_somebody_who_may_decide() {
+fn a_request_waits_for_a_member_who_may_decide() {
     let host = host();
     let group = club(&host);
     let own = json!({"group": group});
     done(&host, "abe", "configure", json!({"group": group, "join": "approval"}));
     let _ = host.take_signals();
-    let asked = done(&host, "dan", "join", json!({"group": group, "note": "Please"}));
-    assert_eq!(asked["joined"], false);
-    let mut told = host.take_signals().remove(0).actors;
-    told.sort();
-    assert_eq!(told, ["abe", "ann"]);
+    let joined = done(&host, "dan", "join", json!({"group": group, "note": "Please"}));
+    assert_eq!(joined["joined"], false);
+    let mut receivers = host.take_signals().remove(0).actors;
+    receivers.sort();
+    assert_eq!(receivers, ["abe", "ann"]);
     done(&host, "dan", "join", own.clone());
     done(&host, "eve", "join", own.clone());
     assert_eq!(code(&host, "bob", "requests", own.clone()), "no_permission");
@@ -137,7 +139,7 @@ fn a_request_waits_for_somebody_who_may_decide() {
 }
 
 #[test]
-fn a_link_ends_with_time_uses_revocation_or_the_right_of_who_made_it() {
+fn a_link_ends_by_time_uses_revocation_or_its_creators_rights() {
     let host = host();
     let group = club(&host);
     let link = |actor: &str, more: Value| {
@@ -200,7 +202,7 @@ fn a_link_ends_with_time_uses_revocation_or_the_right_of_who_made_it() {
 }
 
 #[test]
-fn nobody_is_let_in_beyond_the_capacity() {
+fn nobody_joins_beyond_the_capacity() {
     let host = host();
     let created = done(
         &host,
@@ -226,7 +228,7 @@ fn nobody_is_let_in_beyond_the_capacity() {
 }
 
 #[test]
-fn nobody_is_in_more_groups_than_the_operator_says() {
+fn nobody_joins_more_groups_than_configured() {
     let host = host_with(&json!({"directory": "", "groups_per_actor": 1}));
     let group = group_of(&host, &["ann"]);
     assert_eq!(
@@ -235,11 +237,11 @@ fn nobody_is_in_more_groups_than_the_operator_says() {
     );
     done(&host, "bob", "join", json!({"group": group}));
     done(&host, "bob", "leave", json!({"group": group}));
-    done(&host, "bob", "create", json!({"name": "Own"}));
+    done(&host, "bob", "create", json!({"name": "OwnGroup"}));
 }
 
 #[test]
-fn a_ban_takes_out_and_keeps_out_until_it_ends() {
+fn a_ban_removes_a_member_and_holds_until_it_ends() {
     let host = host();
     let group = club(&host);
     let own = json!({"group": group});
@@ -259,7 +261,7 @@ fn a_ban_takes_out_and_keeps_out_until_it_ends() {
     host.set_clock(1_000_000 + 60_000);
     assert_eq!(done(&host, "abe", "bans", own.clone())["bans"], json!([]));
     done(&host, "bob", "join", own.clone());
-    // Also who never was a member; for good, until somebody ends it.
+    // Also for a person who never was a member; without end until it is removed.
     done(&host, "abe", "ban", json!({"group": group, "actor": "dan"}));
     host.set_clock(crate::rights::FOREVER_MS - 1);
     assert_eq!(code(&host, "dan", "join", own), "banned");
@@ -270,7 +272,7 @@ fn a_ban_takes_out_and_keeps_out_until_it_ends() {
 }
 
 #[test]
-fn members_come_in_pages_in_one_order() {
+fn members_are_listed_in_pages_in_a_fixed_order() {
     let host = host();
     let names: Vec<String> = (0..25).map(|number| format!("m{number:02}")).collect();
     let mut actors = vec!["ann"];
@@ -302,7 +304,7 @@ fn members_come_in_pages_in_one_order() {
 }
 
 #[test]
-fn bad_input_is_refused() {
+fn invalid_input_is_rejected() {
     let host = host();
     let create = |params: Value| code(&host, "ann", "create", params);
     assert_eq!(create(json!({})), "bad_name");
@@ -325,14 +327,14 @@ fn bad_input_is_refused() {
         "unknown_group"
     );
     assert_eq!(code(&host, "ann", "info", json!({"group": "a/b"})), "unknown_group");
-    let unset = Groups::start(r#"{"capasity": 3}"#).unwrap_err();
-    assert_eq!(unset.code, "bad_configuration");
+    let unknown_key = Groups::start(r#"{"capasity": 3}"#).unwrap_err();
+    assert_eq!(unknown_key.code, "bad_configuration");
     assert!(Groups::start(r#"{"links": 501}"#).is_err());
     assert!(Groups::start(r#"{"capacity": 20000}"#).is_err());
 }
 
 #[test]
-fn everybody_is_equal_in_a_discussion() {
+fn all_members_of_a_discussion_are_equal() {
     let host = host();
     let created = done(
         &host,
@@ -345,7 +347,7 @@ fn everybody_is_equal_in_a_discussion() {
     assert_eq!(
         done(&host, "bob", "membership", own.clone())["rank"],
         0,
-        "they are members at once"
+        "invited people are members at once"
     );
     let whom = json!({"group": group, "actor": "bob"});
     for method in ["mute", "ban"] {
@@ -366,11 +368,11 @@ fn everybody_is_equal_in_a_discussion() {
     for actor in ["ann", "bob"] {
         done(&host, actor, "leave", own.clone());
     }
-    assert_eq!(text(group, "cleo").passes(&host), Ok(()));
+    assert_eq!(text(group, "cleo").check(&host), Ok(()));
     done(&host, "cleo", "leave", own.clone());
     assert_eq!(
         code(&host, "cleo", "info", own),
         "dissolved",
-        "it ends with the last one"
+        "a discussion ends with its last member"
     );
 }

@@ -1,9 +1,9 @@
-//! Mentions, announcements, pins and rules.
+//! Mentions, announcements, pins and notification rules.
 
 use super::*;
 
-fn mentioning<'a>(group: &'a str, sender: &'a str, seq: u64, content: Value) -> Sent<'a> {
-    Sent {
+fn mentioning<'a>(group: &'a str, sender: &'a str, seq: u64, content: Value) -> TestSend<'a> {
+    TestSend {
         content,
         seq,
         ..text(group, sender)
@@ -21,16 +21,20 @@ fn mentions_wait_until_they_are_cleared() {
     let host = host();
     let (group, settings) = (club(&host), json!({}));
     let both = json!({"text": "x", "mentions": ["bob", "cleo", "abe"]});
-    mentioning(&group, "abe", 3, both.clone()).log(&host, &settings);
-    mentioning(&group, "abe", 3, both).log(&host, &settings);
-    mentioning(&group, "ann", 5, json!({"text": "x", "mention_all": true})).log(&host, &settings);
-    let edit = Sent {
+    mentioning(&group, "abe", 3, both.clone()).record(&host, &settings);
+    mentioning(&group, "abe", 3, both).record(&host, &settings);
+    mentioning(&group, "ann", 5, json!({"text": "x", "mention_all": true})).record(&host, &settings);
+    let edit = TestSend {
         edits: 4,
         ..mentioning(&group, "abe", 6, json!({"text": "x", "mentions": ["bob"]}))
     };
-    edit.log(&host, &settings);
+    edit.record(&host, &settings);
     assert_eq!(unread(&host, "bob", &group), [3, 4, 5]);
-    assert_eq!(unread(&host, "abe", &group), [5], "nobody mentions themselves");
+    assert_eq!(
+        unread(&host, "abe", &group),
+        [5],
+        "a sender isn't mentioned by their own message"
+    );
     assert_eq!(unread(&host, "ann", &group), [0; 0]);
     let counts = done(&host, "bob", "unread_mentions", json!({}));
     assert_eq!(counts["groups"], json!([{"group": group, "mentions": 3}]));
@@ -51,7 +55,7 @@ fn mentions_wait_until_they_are_cleared() {
     done(&host, "bob", "clear_mentions", json!({"group": group, "up_to": 5}));
     assert_eq!(unread(&host, "bob", &group), [0; 0]);
     assert_eq!(unread(&host, "cleo", &group), [3, 5]);
-    // What was said before does not mean who comes later.
+    // A new member has no mentions from before they joined.
     host.set_clock(1_000_001);
     done(&host, "dan", "join", json!({"group": group}));
     assert_eq!(unread(&host, "dan", &group), [0; 0]);
@@ -65,61 +69,61 @@ fn mentions_wait_until_they_are_cleared() {
 }
 
 #[test]
-fn only_the_newest_mentions_are_kept() {
+fn only_the_newest_mentions_are_stored() {
     let (host, settings) = (host(), json!({"unread_mentions": 2}));
     let group = club(&host);
     for seq in 1..=4 {
-        mentioning(&group, "ann", seq, json!({"text": "x", "mentions": ["bob"]})).log(&host, &settings);
+        mentioning(&group, "ann", seq, json!({"text": "x", "mentions": ["bob"]})).record(&host, &settings);
     }
     assert_eq!(unread(&host, "bob", &group), [3, 4]);
     for seq in 11..=120 {
-        mentioning(&group, "ann", seq, json!({"text": "x", "mention_all": true})).log(&host, &settings);
+        mentioning(&group, "ann", seq, json!({"text": "x", "mention_all": true})).record(&host, &settings);
     }
     let of_all = host.run(|cx| Ok(cx.table::<crate::mention::MentionOfAll>().all().count(1_000)?));
     assert_eq!(of_all, Ok(100));
 }
 
 #[test]
-fn only_members_are_mentioned_and_all_of_them_only_with_the_permission() {
+fn only_members_can_be_mentioned_and_everybody_only_with_the_permission() {
     let host = host();
     let group = club(&host);
-    let ask = |sender: &str, content: Value| mentioning(&group, sender, 0, content).passes(&host);
-    assert_eq!(ask("bob", json!({"text": "x", "mentions": ["cleo", "ann"]})), Ok(()));
+    let check = |sender: &str, content: Value| mentioning(&group, sender, 0, content).check(&host);
+    assert_eq!(check("bob", json!({"text": "x", "mentions": ["cleo", "ann"]})), Ok(()));
     assert_eq!(
-        ask("bob", json!({"text": "x", "mentions": ["dan"]})),
-        refused("bad_mentions")
+        check("bob", json!({"text": "x", "mentions": ["dan"]})),
+        rejected("bad_mentions")
     );
     assert_eq!(
-        ask("bob", json!({"text": "x", "mentions": "cleo"})),
-        refused("bad_mentions")
+        check("bob", json!({"text": "x", "mentions": "cleo"})),
+        rejected("bad_mentions")
     );
     assert_eq!(
-        ask("bob", json!({"text": "x", "mention_all": "yes"})),
-        refused("bad_mentions")
+        check("bob", json!({"text": "x", "mention_all": "yes"})),
+        rejected("bad_mentions")
     );
     let many: Vec<String> = (0..51).map(|number| number.to_string()).collect();
     assert_eq!(
-        ask("bob", json!({"text": "x", "mentions": many})),
-        refused("bad_mentions")
+        check("bob", json!({"text": "x", "mentions": many})),
+        rejected("bad_mentions")
     );
     assert_eq!(
-        ask("bob", json!({"text": "x", "mention_all": true})),
-        refused("no_permission")
+        check("bob", json!({"text": "x", "mention_all": true})),
+        rejected("no_permission")
     );
-    assert_eq!(ask("bob", json!({"text": "x", "mention_all": false})), Ok(()));
-    assert_eq!(ask("abe", json!({"text": "x", "mention_all": true})), Ok(()));
+    assert_eq!(check("bob", json!({"text": "x", "mention_all": false})), Ok(()));
+    assert_eq!(check("abe", json!({"text": "x", "mention_all": true})), Ok(()));
 }
 
 #[test]
-fn an_announcement_is_told_and_shows_who_has_seen_it() {
+fn an_announcement_is_posted_and_lists_who_has_seen_it() {
     let host = host();
     let group = club(&host);
     let announce = |actor: &str, text: &str| call(&host, actor, "announce", json!({"group": group, "text": text}));
     assert_eq!(announce("bob", "Hear").unwrap_err().code, "no_permission");
     assert_eq!(announce("abe", " ").unwrap_err().code, "bad_text");
     assert_eq!(announce("abe", "Hear").unwrap()["announcement"], 1);
-    let told = host.messages(&group).pop().unwrap();
-    assert_eq!((&*told.kind, &*told.sender), ("custom:announcement", "abe"));
+    let posted = host.messages(&group).pop().unwrap();
+    assert_eq!((&*posted.kind, &*posted.sender), ("custom:announcement", "abe"));
     let which = json!({"group": group, "announcement": 1});
     for actor in ["bob", "ann", "bob"] {
         done(&host, actor, "mark_seen", which.clone());
@@ -162,7 +166,7 @@ fn an_announcement_is_told_and_shows_who_has_seen_it() {
 }
 
 #[test]
-fn the_oldest_announcement_goes_when_there_are_too_many() {
+fn the_oldest_announcement_is_deleted_beyond_the_limit() {
     let host = host_with(&json!({"directory": "", "announcements": 2}));
     let group = club(&host);
     for text in ["one", "two", "three"] {
@@ -179,11 +183,11 @@ fn the_oldest_announcement_goes_when_there_are_too_many() {
 }
 
 #[test]
-fn pins_are_beside_the_message_and_bounded() {
+fn pins_are_annotations_and_bounded() {
     let host = host_with(&json!({"directory": "", "pins": 1}));
     let group = club(&host);
     let pin = |actor: &str, seq: u64| call(&host, actor, "pin", json!({"group": group, "seq": seq}));
-    // The notice of the role is number 1, this is 2.
+    // Message 1 is about the role, message 2 is this one.
     done(&host, "ann", "mute_all", json!({"group": group, "on": false}));
     assert_eq!(pin("bob", 1).unwrap_err().code, "no_permission");
     assert_eq!(pin("abe", 9).unwrap_err().code, "unknown_message");
@@ -208,7 +212,7 @@ fn pins_are_beside_the_message_and_bounded() {
 }
 
 #[test]
-fn each_member_has_a_rule_that_plugins_may_ask_for() {
+fn plugins_read_the_notification_rules_of_members() {
     let host = host();
     let group = club(&host);
     done(
@@ -221,13 +225,13 @@ fn each_member_has_a_rule_that_plugins_may_ask_for() {
         code(&host, "bob", "set_notify", json!({"group": group, "notify": "some"})),
         "bad_rule"
     );
-    let asked = json!({"group": group, "actors": ["bob", "cleo", "dan"]});
-    assert_eq!(code(&host, "bob", "notify_rules", asked.clone()), "not_yours");
+    let params = json!({"group": group, "actors": ["bob", "cleo", "dan"]});
+    assert_eq!(code(&host, "bob", "notify_rules", params.clone()), "not_yours");
     let push = Caller {
         plugin: "push".to_owned(),
         ..caller("ann")
     };
-    let rules = host.call(&push, "notify_rules", &asked).unwrap();
+    let rules = host.call(&push, "notify_rules", &params).unwrap();
     let wanted = json!([{"actor": "bob", "notify": "mentions"}, {"actor": "cleo", "notify": "all"}]);
     assert_eq!(rules["rules"], wanted);
 }

@@ -33,18 +33,18 @@ fn caller(actor: &str) -> Caller {
     }
 }
 
-/// Calls a method as somebody.
+/// Calls a method as an actor.
 fn call(host: &Host, actor: &str, method: &str, params: Value) -> Result<Value, Error> {
     host.call(&caller(actor), method, &params)
 }
 
-/// Calls a method that is to succeed.
+/// Calls a method that must succeed.
 fn done(host: &Host, actor: &str, method: &str, params: Value) -> Value {
     let outcome = call(host, actor, method, params.clone());
     outcome.unwrap_or_else(|error| panic!("{method} of {actor} with {params}: {error:?}"))
 }
 
-/// Calls a method that is to fail, and returns the code.
+/// Calls a method that must fail, and returns the error code.
 fn code(host: &Host, actor: &str, method: &str, params: Value) -> String {
     match call(host, actor, method, params) {
         Ok(value) => panic!("{method} of {actor} succeeded: {value}"),
@@ -52,7 +52,7 @@ fn code(host: &Host, actor: &str, method: &str, params: Value) -> String {
     }
 }
 
-/// Makes an open group of these people; the first one owns it.
+/// Creates an open group of these people; the first one owns it.
 fn group_of(host: &Host, actors: &[&str]) -> String {
     let created = done(host, actors[0], "create", json!({"name": "Chess", "join": "open"}));
     let group = created["group"].as_str().unwrap().to_owned();
@@ -62,7 +62,7 @@ fn group_of(host: &Host, actors: &[&str]) -> String {
     group
 }
 
-/// Makes an open group of an owner `ann`, an admin `abe`, and the members `bob` and `cleo`.
+/// Creates an open group of an owner `ann`, an admin `abe`, and the members `bob` and `cleo`.
 fn club(host: &Host) -> String {
     let group = group_of(host, &["ann", "abe", "bob", "cleo"]);
     done(
@@ -74,8 +74,8 @@ fn club(host: &Host) -> String {
     group
 }
 
-/// A message on its way, or in the log.
-struct Sent<'a> {
+/// A message, before it is sent or in the log.
+struct TestSend<'a> {
     group: &'a str,
     sender: &'a str,
     kind: &'a str,
@@ -84,8 +84,8 @@ struct Sent<'a> {
     edits: u64,
 }
 
-fn text<'a>(group: &'a str, sender: &'a str) -> Sent<'a> {
-    Sent {
+fn text<'a>(group: &'a str, sender: &'a str) -> TestSend<'a> {
+    TestSend {
         group,
         sender,
         kind: "text",
@@ -95,8 +95,8 @@ fn text<'a>(group: &'a str, sender: &'a str) -> Sent<'a> {
     }
 }
 
-impl Sent<'_> {
-    fn with<T>(&self, now_ms: u64, look: impl FnOnce(&Message<'_>) -> T) -> T {
+impl TestSend<'_> {
+    fn with<T>(&self, now_ms: u64, call: impl FnOnce(&Message<'_>) -> T) -> T {
         let content = self.content.to_string();
         let texts = [
             "default",
@@ -113,40 +113,40 @@ impl Sent<'_> {
             bytes.extend_from_slice(text.as_bytes());
             u32::try_from(bytes.len()).unwrap()
         });
-        look(&Message::new(&bytes, ends, self.seq, self.edits, now_ms))
+        call(&Message::new(&bytes, ends, self.seq, self.edits, now_ms))
     }
 
-    /// Asks the plugin, and returns the code of a rejection.
-    fn ask(&self, host: &Host, settings: &Value) -> Result<(), String> {
+    /// Runs `before_send`, and returns the code of a rejection.
+    fn check_with(&self, host: &Host, settings: &Value) -> Result<(), String> {
         let plugin = Groups::start(&settings.to_string()).unwrap();
-        let asked = host.run(|cx| {
+        let checked = host.run(|cx| {
             self.with(cx.now_ms(), |message| match plugin.before_send(cx, message) {
                 Verdict::Reject(error) => Err(error),
                 _ => Ok(()),
             })
         });
-        asked.map_err(|error| error.code)
+        checked.map_err(|error| error.code)
     }
 
-    fn passes(&self, host: &Host) -> Result<(), String> {
-        self.ask(host, &json!({}))
+    fn check(&self, host: &Host) -> Result<(), String> {
+        self.check_with(host, &json!({}))
     }
 
-    /// Shows it to the plugin as it is in the log.
-    fn log(&self, host: &Host, settings: &Value) {
+    /// Runs `after_send`.
+    fn record(&self, host: &Host, settings: &Value) {
         let plugin = Groups::start(&settings.to_string()).unwrap();
         host.run(|cx| self.with(cx.now_ms(), |message| plugin.after_send(cx, message)))
             .unwrap();
     }
 }
 
-fn refused(code: &str) -> Result<(), String> {
+fn rejected(code: &str) -> Result<(), String> {
     Err(code.to_owned())
 }
 
-/// Asks about an act of somebody on a message of somebody.
+/// Runs `before_act` for an act on a message of `sender`, and returns the code of a rejection.
 fn act(host: &Host, group: &str, name: &str, actor: &str, sender: &str) -> Result<(), String> {
-    let asked = host.before_act(&Act {
+    let checked = host.before_act(&Act {
         name: name.to_owned(),
         conversation: group.to_owned(),
         conversation_kind: "group".to_owned(),
@@ -157,5 +157,5 @@ fn act(host: &Host, group: &str, name: &str, actor: &str, sender: &str) -> Resul
         time_ms: 1_000_000,
         ..Act::default()
     });
-    asked.map_err(|error| error.code)
+    checked.map_err(|error| error.code)
 }

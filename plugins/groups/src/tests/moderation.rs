@@ -1,7 +1,9 @@
+//! Mutes, slow mode, permissions of contents, recalls.
+
 use super::*;
 
 #[test]
-fn a_mute_ends_speech_until_its_time() {
+fn a_muted_member_can_only_take_back_until_the_mute_ends() {
     let host = host();
     let group = club(&host);
     let mute = json!({"group": group, "actor": "bob", "seconds": 60});
@@ -12,23 +14,23 @@ fn a_mute_ends_speech_until_its_time() {
     );
     done(&host, "abe", "mute", mute);
     let bob = text(&group, "bob");
-    assert_eq!(bob.passes(&host), refused("muted"));
-    let edit = Sent {
+    assert_eq!(bob.check(&host), rejected("muted"));
+    let edit = TestSend {
         edits: 1,
         ..text(&group, "bob")
     };
-    assert_eq!(edit.passes(&host), refused("muted"));
-    assert_eq!(act(&host, &group, "react", "bob", "ann"), refused("muted"));
+    assert_eq!(edit.check(&host), rejected("muted"));
+    assert_eq!(act(&host, &group, "react", "bob", "ann"), rejected("muted"));
     assert_eq!(
         act(&host, &group, "recall", "bob", "bob"),
         Ok(()),
-        "one may take back one's own"
+        "recalling one's own messages stays allowed"
     );
     assert_eq!(act(&host, &group, "unreact", "bob", "ann"), Ok(()));
-    assert_eq!(act(&host, &group, "something_new", "bob", "ann"), refused("muted"));
-    assert_eq!(text(&group, "cleo").passes(&host), Ok(()));
+    assert_eq!(act(&host, &group, "something_new", "bob", "ann"), rejected("muted"));
+    assert_eq!(text(&group, "cleo").check(&host), Ok(()));
     host.set_clock(1_060_000);
-    assert_eq!(bob.passes(&host), Ok(()), "before the timer fires");
+    assert_eq!(bob.check(&host), Ok(()), "before the timer fires");
     host.fire_timers().unwrap();
     assert_eq!(
         done(&host, "bob", "membership", json!({"group": group}))["muted_until_ms"],
@@ -45,13 +47,13 @@ fn a_mute_ends_speech_until_its_time() {
     }
     host.set_clock(1_060_000 + 60_000);
     host.fire_timers().unwrap();
-    assert_eq!(bob.passes(&host), refused("muted"));
+    assert_eq!(bob.check(&host), rejected("muted"));
     done(&host, "abe", "unmute", json!({"group": group, "actor": "bob"}));
-    assert_eq!(bob.passes(&host), Ok(()));
+    assert_eq!(bob.check(&host), Ok(()));
 }
 
 #[test]
-fn leaving_and_coming_back_gives_nothing_back() {
+fn restrictions_survive_leaving_and_joining_again() {
     let host = host();
     let group = club(&host);
     done(
@@ -62,7 +64,7 @@ fn leaving_and_coming_back_gives_nothing_back() {
     );
     done(&host, "bob", "leave", json!({"group": group}));
     done(&host, "bob", "join", json!({"group": group}));
-    assert_eq!(text(&group, "bob").passes(&host), refused("muted"));
+    assert_eq!(text(&group, "bob").check(&host), rejected("muted"));
     host.set_clock(1_060_000);
     host.fire_timers().unwrap();
     assert_eq!(
@@ -79,7 +81,7 @@ fn leaving_and_coming_back_gives_nothing_back() {
     );
     done(&host, "bob", "leave", json!({"group": group}));
     done(&host, "bob", "join", json!({"group": group}));
-    assert_eq!(text(&group, "bob").passes(&host), refused("no_permission"));
+    assert_eq!(text(&group, "bob").check(&host), rejected("no_permission"));
     assert_eq!(
         code(&host, "bob", "pin", json!({"group": group, "seq": 1})),
         "no_permission"
@@ -87,7 +89,7 @@ fn leaving_and_coming_back_gives_nothing_back() {
 }
 
 #[test]
-fn everybody_is_muted_but_those_who_may_speak_then() {
+fn mute_all_silences_everybody_without_the_bypass() {
     let host = host();
     let group = club(&host);
     assert_eq!(
@@ -95,34 +97,34 @@ fn everybody_is_muted_but_those_who_may_speak_then() {
         "no_permission"
     );
     done(&host, "abe", "mute_all", json!({"group": group, "on": true}));
-    assert_eq!(text(&group, "bob").passes(&host), refused("all_muted"));
-    assert_eq!(text(&group, "abe").passes(&host), Ok(()));
+    assert_eq!(text(&group, "bob").check(&host), rejected("all_muted"));
+    assert_eq!(text(&group, "abe").check(&host), Ok(()));
     let allow = json!({"group": group, "actor": "bob", "allow": ["bypass_mute"], "deny": []});
     done(&host, "ann", "set_overrides", allow);
-    assert_eq!(text(&group, "bob").passes(&host), Ok(()));
+    assert_eq!(text(&group, "bob").check(&host), Ok(()));
     done(&host, "abe", "mute_all", json!({"group": group, "on": false}));
-    assert_eq!(text(&group, "cleo").passes(&host), Ok(()));
+    assert_eq!(text(&group, "cleo").check(&host), Ok(()));
 }
 
 #[test]
-fn slow_mode_lets_each_member_wait_for_themselves() {
+fn slow_mode_counts_for_each_member() {
     let host = host();
     let group = club(&host);
     done(&host, "abe", "slow_mode", json!({"group": group, "seconds": 10}));
     let bob = text(&group, "bob");
-    assert_eq!(bob.passes(&host), Ok(()));
-    assert_eq!(bob.passes(&host), refused("slow_mode"));
-    let edit = Sent {
+    assert_eq!(bob.check(&host), Ok(()));
+    assert_eq!(bob.check(&host), rejected("slow_mode"));
+    let edit = TestSend {
         edits: 1,
         ..text(&group, "bob")
     };
-    assert_eq!(edit.passes(&host), Ok(()));
-    assert_eq!(text(&group, "cleo").passes(&host), Ok(()));
+    assert_eq!(edit.check(&host), Ok(()));
+    assert_eq!(text(&group, "cleo").check(&host), Ok(()));
     for _ in 0..2 {
-        assert_eq!(text(&group, "abe").passes(&host), Ok(()));
+        assert_eq!(text(&group, "abe").check(&host), Ok(()));
     }
     host.set_clock(1_010_000);
-    assert_eq!(bob.passes(&host), Ok(()));
+    assert_eq!(bob.check(&host), Ok(()));
     assert_eq!(
         code(&host, "abe", "slow_mode", json!({"group": group, "seconds": 86_401})),
         "bad_seconds"
@@ -130,7 +132,7 @@ fn slow_mode_lets_each_member_wait_for_themselves() {
 }
 
 #[test]
-fn each_kind_of_content_takes_its_permission() {
+fn each_kind_of_content_needs_its_permission() {
     let host = host();
     let group = club(&host);
     for (permission, kinds) in [
@@ -151,31 +153,31 @@ fn each_kind_of_content_takes_its_permission() {
             "sticker",
         ] {
             let content = json!({"blob": "b"});
-            let sent = Sent {
+            let message = TestSend {
                 kind,
                 content,
                 ..text(&group, "bob")
             };
             let wanted = if kinds.contains(&kind) {
-                refused("no_permission")
+                rejected("no_permission")
             } else {
                 Ok(())
             };
-            assert_eq!(sent.passes(&host), wanted, "{kind} without {permission}");
+            assert_eq!(message.check(&host), wanted, "{kind} without {permission}");
         }
     }
     for kind in ["custom:announcement", "custom:group"] {
-        let forged = Sent {
+        let forged = TestSend {
             kind,
             ..text(&group, "ann")
         };
-        assert_eq!(forged.passes(&host), refused("reserved_kind"));
+        assert_eq!(forged.check(&host), rejected("reserved_kind"));
     }
-    assert_eq!(text("elsewhere", "ann").passes(&host), refused("unknown_group"));
+    assert_eq!(text("elsewhere", "ann").check(&host), rejected("unknown_group"));
 }
 
 #[test]
-fn messages_of_those_below_are_taken_back() {
+fn messages_of_lower_ranks_are_recalled() {
     let host = host();
     let group = club(&host);
     let say = |actor: &str| {
@@ -195,9 +197,9 @@ fn messages_of_those_below_are_taken_back() {
     recall("abe", of_bob).unwrap();
     assert_eq!(done(&host, "bob", "pins", json!({"group": group}))["pins"], json!([]));
     recall("cleo", of_cleo).unwrap();
-    let of_gone = say("cleo");
+    let of_former = say("cleo");
     done(&host, "cleo", "leave", json!({"group": group}));
-    recall("abe", of_gone).unwrap();
+    recall("abe", of_former).unwrap();
     for seq in [0, 999] {
         assert_eq!(recall("ann", seq).unwrap_err().code, "unknown_message");
     }

@@ -1,18 +1,18 @@
-//! The documented table of permissions against what people really get done: each permission by what it is for.
+//! The documented table of permissions against the methods and hooks that need each permission.
 
 use super::*;
 
-/// The table of permissions as people read it.
+/// The documented table of permissions.
 const DOCUMENT: &str = include_str!("../../../../docs/plugins/groups.md");
 
-/// Who tries it, in which group, and what became of it.
+/// A member who tries everything that a permission allows.
 struct Attempt<'a> {
     host: &'a Host,
     group: &'a str,
     doer: &'a str,
 }
 
-/// Puts somebody where a column says; returns the group and who that is.
+/// Creates the situation of a column; returns the group and the acting member.
 fn column(host: &Host, name: &str, permission: &str) -> (String, &'static str) {
     if name == "discussion" {
         let params = json!({"form": "discussion", "members": ["bob", "cleo"]});
@@ -52,7 +52,7 @@ fn column(host: &Host, name: &str, permission: &str) -> (String, &'static str) {
             done(host, "ann", "mute_all", json!({"group": group, "on": true}));
             if name.starts_with("admin") { "abe" } else { "bob" }
         }
-        other => panic!("nobody knows the column {other:?}"),
+        other => panic!("unknown column {other:?}"),
     };
     (group, doer)
 }
@@ -68,35 +68,35 @@ impl Attempt<'_> {
         outcome.map(drop).map_err(|error| error.code)
     }
 
-    fn say(&self, kind: &str, content: Value) -> Result<(), String> {
-        let sent = Sent {
+    fn send(&self, kind: &str, content: Value) -> Result<(), String> {
+        let message = TestSend {
             kind,
             content,
             ..text(self.group, self.doer)
         };
-        sent.passes(self.host)
+        message.check(self.host)
     }
 
-    /// Does all that a permission is for.
+    /// Tries everything that a permission allows.
     fn all(&self, permission: &str) -> Vec<Result<(), String>> {
         let of_cleo = json!({"actor": "cleo"});
         match permission {
             "send" => vec![
-                self.say("text", json!({"text": "Hello"})),
-                self.say("location", json!({"latitude": 0, "longitude": 0})),
-                self.say("custom:poll", json!({})),
-                Sent {
+                self.send("text", json!({"text": "Hello"})),
+                self.send("location", json!({"latitude": 0, "longitude": 0})),
+                self.send("custom:poll", json!({})),
+                TestSend {
                     edits: 1,
                     ..text(self.group, self.doer)
                 }
-                .passes(self.host),
+                .check(self.host),
             ],
             "send_files" => ["image", "file", "voice", "video"]
-                .map(|kind| self.say(kind, json!({"blob": "b"})))
+                .map(|kind| self.send(kind, json!({"blob": "b"})))
                 .into(),
-            "send_stickers" => vec![self.say("sticker", json!({"pack": "p", "sticker": "s"}))],
+            "send_stickers" => vec![self.send("sticker", json!({"pack": "p", "sticker": "s"}))],
             "react" => vec![act(self.host, self.group, "react", self.doer, "cleo")],
-            "mention_all" => vec![self.say("text", json!({"text": "All", "mention_all": true}))],
+            "mention_all" => vec![self.send("text", json!({"text": "All", "mention_all": true}))],
             "invite" => vec![
                 self.call("invite", json!({"actors": ["zoe"]})),
                 self.call("create_link", json!({})),
@@ -128,7 +128,7 @@ impl Attempt<'_> {
             ],
             "bypass_mute" => {
                 let _ = call(self.host, "ann", "mute_all", json!({"group": self.group, "on": true}));
-                vec![self.say("text", json!({"text": "Hello"}))]
+                vec![self.send("text", json!({"text": "Hello"}))]
             }
             "bypass_slow" => {
                 let _ = call(
@@ -137,24 +137,24 @@ impl Attempt<'_> {
                     "slow_mode",
                     json!({"group": self.group, "seconds": 60}),
                 );
-                let _ = self.say("text", json!({"text": "First"}));
-                vec![self.say("text", json!({"text": "Second"}))]
+                let _ = self.send("text", json!({"text": "First"}));
+                vec![self.send("text", json!({"text": "Second"}))]
             }
-            other => panic!("nobody knows what {other} is for"),
+            other => panic!("no attempts for the permission {other}"),
         }
     }
 
-    /// Appends a message of Cleo's.
+    /// Appends a message of Cleo, and returns its number.
     fn of_cleo(&self) -> usize {
-        let said = json!({"text": "Hello"});
+        let content = json!({"text": "Hello"});
         self.host
-            .run(|cx| Ok(cx.conversations().append(self.group, "cleo", "text", &said)?))
+            .run(|cx| Ok(cx.conversations().append(self.group, "cleo", "text", &content)?))
             .unwrap();
         self.host.messages(self.group).len()
     }
 }
 
-/// What says that a permission is not there.
+/// True if the error code means that the permission is missing.
 fn is_denial(permission: &str, code: &str) -> bool {
     match permission {
         "bypass_mute" => code == "all_muted",
@@ -168,7 +168,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn everybody_gets_done_what_the_documented_table_says_and_nothing_else() {
+fn the_documented_table_matches_methods_and_hooks() {
     let mut lines = DOCUMENT
         .lines()
         .skip_while(|line| !line.starts_with("| permission | owner |"));
@@ -187,16 +187,16 @@ fn everybody_gets_done_what_the_documented_table_says_and_nothing_else() {
             };
             for outcome in attempt.all(permission) {
                 let what = format!("{permission} of {name}: {outcome:?}");
-                let hushed = matches!(&outcome, Err(code) if code.ends_with("muted") || code == "no_permission");
+                let is_silenced = matches!(&outcome, Err(code) if code.ends_with("muted") || code == "no_permission");
                 let is_bypass = permission.starts_with("bypass");
                 match (*cell, &outcome) {
                     ("yes", Ok(())) => {}
-                    // Rank is asked for besides: a member is above nobody, and makes no role.
+                    // These need a rank as well, and members have the lowest one.
                     ("yes", Err(code)) if name.starts_with("member") => {
                         assert!(["outranked", "not_yours_to_give"].contains(&code.as_str()), "{what}");
                     }
-                    // Who may not speak at all never comes to what a bypass is for; nor is there any in a discussion.
-                    (_, Err(code)) if is_bypass && hushed && !is_denial(permission, code) => continue,
+                    // A bypass has no effect for a member who can't speak at all, nor in a discussion.
+                    (_, Err(code)) if is_bypass && is_silenced && !is_denial(permission, code) => continue,
                     ("no", Ok(())) if is_bypass && *name == "discussion" => continue,
                     ("no", Err(code)) => assert!(is_denial(permission, code), "{what}"),
                     _ => panic!("{what}, and the document says {cell}"),

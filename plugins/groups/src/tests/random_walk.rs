@@ -1,5 +1,5 @@
-//! Random walks through the methods: whatever people call in whatever order, no right comes from somebody who did not
-//! have it. [`crate::rights`] walks through the decisions alone; here people come and go as well, and groups change hands.
+//! Random walks through the methods: no sequence of calls grants a right that the granting member didn't have.
+//! [`crate::rights`] tests the decisions alone; here people also join, leave and transfer the group.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::rights::random_walk::Dice;
 
 const PEOPLE: [&str; 6] = ["ann", "abe", "bob", "cleo", "dan", "eve"];
 
-/// Where somebody stands.
+/// The membership of a person, as the API shows it.
 #[derive(Clone, Debug, PartialEq)]
 struct Standing {
     role: String,
@@ -38,8 +38,8 @@ fn standings(host: &Host, group: &str) -> Standings {
     standings
 }
 
-/// Makes up a call; the ids of roles are those that there were.
-fn made_up(dice: &mut Dice, group: &str) -> (&'static str, Value) {
+/// Returns a random call.
+fn random_call(dice: &mut Dice, group: &str) -> (&'static str, Value) {
     let whom = PEOPLE[dice.below(PEOPLE.len())];
     let names = |dice: &mut Dice| dice.permissions().names();
     let role = ["member", "admin", "owner", "r3", "r4", "r5", "r6"][dice.below(7)];
@@ -79,7 +79,7 @@ fn made_up(dice: &mut Dice, group: &str) -> (&'static str, Value) {
     }
 }
 
-/// Compares where everybody stood with where they stand after somebody did something.
+/// Checks the changes of memberships by one call.
 fn check(what: &str, method: &str, doer: &str, member_may: &[String], was: &Standings, is: &Standings) {
     let by = was.get(doer);
     assert_eq!(
@@ -107,9 +107,9 @@ fn check(what: &str, method: &str, doer: &str, member_may: &[String], was: &Stan
                 let role = if *actor == doer { "admin" } else { "owner" };
                 assert_eq!(now.role, role, "{what}: {actor}");
             }
-            (_, None) => panic!("{what}: {actor} came in"),
+            (_, None) => panic!("{what}: {actor} became a member"),
             (_, Some(before)) => {
-                let by = by.unwrap_or_else(|| panic!("{what}: {doer} is no member"));
+                let by = by.unwrap_or_else(|| panic!("{what}: {doer} is not a member"));
                 assert!(
                     by.permissions.iter().any(|permission| permission == "manage_roles"),
                     "{what}"
@@ -136,7 +136,7 @@ fn no_sequence_of_calls_yields_a_right_that_nobody_granted() {
         let group = club(&host);
         for step in 0..150 {
             let doer = PEOPLE[dice.below(PEOPLE.len())];
-            let (method, params) = made_up(&mut dice, &group);
+            let (method, params) = random_call(&mut dice, &group);
             let was = standings(&host, &group);
             let roles = call(&host, doer, "roles", json!({"group": group}));
             let members = roles.ok().and_then(|roles| {
@@ -154,7 +154,7 @@ fn no_sequence_of_calls_yields_a_right_that_nobody_granted() {
                 continue;
             }
             *done.entry(method).or_default() += 1;
-            // Who joins was no member, and sees the roles only now.
+            // A new member could not list the roles before joining.
             let members = members.unwrap_or_else(|| {
                 let roles = call(&host, doer, "roles", json!({"group": group})).unwrap_or_default();
                 let roles = roles["roles"].as_array().cloned().unwrap_or_default();
@@ -180,7 +180,7 @@ fn no_sequence_of_calls_yields_a_right_that_nobody_granted() {
     ] {
         assert!(
             done.get(method).is_some_and(|count| *count >= 5),
-            "{method} is tried too seldom: {done:?}"
+            "{method} succeeded too rarely: {done:?}"
         );
     }
 }

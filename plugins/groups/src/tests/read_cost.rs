@@ -1,4 +1,4 @@
-//! What a message costs.
+//! The number of reads of checks, and of writes of changes.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use courtyard_plugin_sdk::{Context, ServiceError};
 use super::*;
 use crate::rights::LISTED;
 
-/// Keys that can only be read, and how often they were.
-struct Counting {
+/// A read-only key space that counts reads.
+struct CountingReads {
     keys: HashMap<Vec<u8>, Vec<u8>>,
     reads: usize,
     bytes: usize,
 }
 
-impl Services for Counting {
+impl Services for CountingReads {
     fn handle(&mut self, request: ServiceRequest) -> ServiceResult {
         let ServiceRequest::Get(key) = request else {
             return Err(ServiceError::Unavailable);
@@ -28,25 +28,25 @@ impl Services for Counting {
     }
 }
 
-/// Asks about a message of somebody; returns how many keys were read, and how many bytes.
+/// Checks a message, and returns the number of reads and the number of bytes read.
 fn cost(host: &Host, group: &str, sender: &str) -> (usize, usize) {
     let keys = host.run(|cx| Ok(cx.kv().scan("", "", 10_000)?)).unwrap();
-    let counting = Counting {
+    let counting = CountingReads {
         keys: keys.into_iter().collect(),
         reads: 0,
         bytes: 0,
     };
     let plugin = Groups::start("{}").unwrap();
-    let sent = text(group, sender);
-    let asked = || sent.with(1, |message| plugin.before_send(&Context::default(), message));
-    let (counted, verdict) = enter(counting, asked);
+    let message = text(group, sender);
+    let check = || message.with(1, |message| plugin.before_send(&Context::default(), message));
+    let (counted, verdict) = enter(counting, check);
     assert_eq!(verdict, Ok(Verdict::Accept));
     let counted = counted.unwrap();
     (counted.reads, counted.bytes)
 }
 
 #[test]
-fn a_message_takes_one_small_read_and_a_second_only_where_very_many_differ() {
+fn a_message_takes_one_small_read_and_a_second_only_beyond_the_listed_members() {
     let host = host();
     let names: Vec<String> = (0..=LISTED + 1).map(|number| format!("m{number:03}")).collect();
     let mut actors = vec!["ann", "bob"];
@@ -71,10 +71,10 @@ fn a_message_takes_one_small_read_and_a_second_only_where_very_many_differ() {
 }
 
 #[test]
-fn a_change_of_the_group_writes_its_charter_and_nothing_of_its_members() {
+fn a_change_of_the_group_writes_its_policy_and_no_member() {
     let host = host();
     let group = group_of(&host, &["ann", "bob", "cleo"]);
-    let kept = || host.run(|cx| Ok(cx.kv().scan("", "", 10_000)?)).unwrap();
+    let stored = || host.run(|cx| Ok(cx.kv().scan("", "", 10_000)?)).unwrap();
     for (method, more) in [
         ("mute_all", json!({"on": true})),
         ("slow_mode", json!({"seconds": 5})),
@@ -82,14 +82,14 @@ fn a_change_of_the_group_writes_its_charter_and_nothing_of_its_members() {
         ("add_role", json!({"title": "Helper", "rank": 3, "permissions": []})),
         ("remove_role", json!({"role": "r3"})),
     ] {
-        let before = kept();
+        let before = stored();
         let mut params = json!({"group": group});
         params
             .as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
         done(&host, "ann", method, params);
-        let after = kept();
+        let after = stored();
         assert_eq!(before.len(), after.len(), "{method}");
         let changed: Vec<_> = after.iter().filter(|entry| !before.contains(entry)).collect();
         assert_eq!(changed.len(), 1, "{method}");

@@ -1,7 +1,9 @@
+//! Roles and overrides.
+
 use super::*;
 
 #[test]
-fn a_role_gives_what_its_maker_has_to_those_below() {
+fn a_role_grants_only_rights_of_its_creator_to_lower_ranks() {
     let host = host();
     let group = club(&host);
     let role = |title: &str, rank: u32, permissions: Value| json!({"group": group, "title": title, "rank": rank, "permissions": permissions});
@@ -16,7 +18,7 @@ fn a_role_gives_what_its_maker_has_to_those_below() {
     let give = |actor: &str, role: &Value| json!({"group": group, "actor": actor, "role": role});
     assert_eq!(code(&host, "abe", "set_role", give("bob", &helper)), "no_permission");
     done(&host, "ann", "set_role", give("bob", &helper));
-    // Bob mutes Cleo, but nobody of his own rank, and nobody above.
+    // Bob can mute Cleo, but nobody of equal or higher rank.
     done(&host, "bob", "mute", json!({"group": group, "actor": "cleo"}));
     assert_eq!(
         code(&host, "bob", "mute", json!({"group": group, "actor": "abe"})),
@@ -66,7 +68,7 @@ fn a_role_gives_what_its_maker_has_to_those_below() {
     let allow = |permission: &str| json!({"group": group, "actor": "cleo", "allow": [permission], "deny": []});
     assert_eq!(code(&host, "bob", "set_overrides", allow("pin")), "not_yours_to_give");
     done(&host, "bob", "set_overrides", allow("mute"));
-    // Without the role, all of it is gone, also for the next role.
+    // Removing the role removes its rights, and the next role has another id.
     done(&host, "ann", "remove_role", json!({"group": group, "role": helper}));
     let own = done(&host, "bob", "membership", json!({"group": group}));
     assert_eq!((&own["role"], &own["rank"]), (&json!("member"), &json!(0)));
@@ -81,7 +83,7 @@ fn a_role_gives_what_its_maker_has_to_those_below() {
 }
 
 #[test]
-fn a_change_of_a_role_holds_for_all_who_have_it() {
+fn a_changed_role_applies_to_all_its_members() {
     let host = host();
     let group = club(&host);
     let change = |role: &str, more: Value| {
@@ -98,9 +100,9 @@ fn a_change_of_a_role_holds_for_all_who_have_it() {
         "change_role",
         change("member", json!({"permissions": ["react"]})),
     );
-    assert_eq!(text(&group, "bob").passes(&host), refused("no_permission"));
+    assert_eq!(text(&group, "bob").check(&host), rejected("no_permission"));
     assert_eq!(act(&host, &group, "react", "bob", "cleo"), Ok(()));
-    assert_eq!(text(&group, "abe").passes(&host), Ok(()));
+    assert_eq!(text(&group, "abe").check(&host), Ok(()));
     assert_eq!(
         code(&host, "ann", "change_role", change("member", json!({"rank": 3}))),
         "fixed_role"
