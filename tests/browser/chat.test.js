@@ -233,8 +233,8 @@ test("the sign-in page shows its errors", async () => {
   await page.waitForSelector("[data-test=sign]:visible");
   await site.picture(page, "desk-door");
   const tries = [
-    ["login", "wrong horse", "users.wrong_credentials"],
-    ["register", "another horse", "users.name_taken"],
+    ["login", "wrong horse", "users.invalid_credentials"],
+    ["register", "another horse", "users.conflict_name"],
   ];
   for (const [button, password, code] of tries) {
     await page.fill("[data-test=name]", "carol");

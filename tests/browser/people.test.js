@@ -153,7 +153,7 @@ test("a device logs out another one, and a new password logs out all others", as
   await phone.page.fill("[data-test=name]", "gabi");
   await phone.page.fill("[data-test=password]", PASSWORD);
   await phone.page.tap("[data-test=login]");
-  await phone.page.waitForSelector("[data-test=problem][data-code='users.wrong_credentials']");
+  await phone.page.waitForSelector("[data-test=problem][data-code='users.invalid_credentials']");
   await phone.page.fill("[data-test=password]", "battery staple");
   await phone.page.tap("[data-test=login]");
   await me(phone.page, "gabi");

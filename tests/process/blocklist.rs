@@ -134,7 +134,10 @@ async fn connect_again(port: u16, token: &Value) -> (Client, Value) {
 /// Returns true if a request succeeded; otherwise checks that it was rejected because of the block.
 fn is_done(answer: &Value) -> bool {
     let code = answer["code"].as_str().unwrap_or_default();
-    assert!(answer["type"] != "error" || code.ends_with("users.blocked"), "{answer}");
+    assert!(
+        answer["type"] != "error" || code.ends_with("users.forbidden"),
+        "{answer}"
+    );
     answer["type"] != "error"
 }
 
@@ -205,7 +208,7 @@ async fn reaches(path: Path, from: &mut Person, to: &mut Person, common: &Common
             let bearer = format!("authorization: Bearer {}\r\n", from.token.as_str().unwrap());
             let answered = operate(&address, "GET", &to.picture, &bearer).await;
             assert!(
-                answered.status == 200 || answered.code() == "users.blocked",
+                answered.status == 200 || answered.code() == "users.forbidden",
                 "{}",
                 answered.body
             );
@@ -296,6 +299,6 @@ async fn a_block_closes_every_path_in_both_directions() {
     assert_eq!(joined["value"]["joined"], false);
     let approve = json!({"group": ann.group, "actor": bob.actor});
     let approved = call(&mut ann.client, "groups.approve", approve).await;
-    assert_eq!(approved["code"], "groups.users.blocked");
+    assert_eq!(approved["code"], "groups.users.forbidden");
     server.stop().await;
 }

@@ -208,18 +208,21 @@ async fn a_real_provider_signs_a_user_up_and_in() {
         );
         let mut mixed = finish(&started, &back);
         mixed["iss"] = json!("https://evil.example");
-        assert_eq!(refused(&mut stranger, "oidc_finish", mixed).await, "users.wrong_issuer");
+        assert_eq!(
+            refused(&mut stranger, "oidc_finish", mixed).await,
+            "users.invalid_issuer"
+        );
         let mut silent = finish(&started, &back);
         silent.as_object_mut().unwrap().remove("iss");
         assert_eq!(
             refused(&mut stranger, "oidc_finish", silent).await,
-            "users.wrong_issuer",
+            "users.invalid_issuer",
             "this provider says who it is"
         );
         done(&mut stranger, "oidc_finish", finish(&started, &back)).await;
         assert_eq!(
             refused(&mut stranger, "oidc_finish", finish(&started, &back)).await,
-            "users.state_used"
+            "users.conflict"
         );
         let third = result(&mut stranger, &started, "exchanging").await;
         assert_eq!(third["value"]["stage"], "signed_in", "{third}");
@@ -227,7 +230,7 @@ async fn a_real_provider_signs_a_user_up_and_in() {
         let (again, _) = start(&mut stranger, json!({})).await;
         done(&mut stranger, "oidc_finish", finish(&again, &back)).await;
         let replayed = result(&mut stranger, &again, "exchanging").await;
-        assert_eq!(replayed["code"], "users.provider_failed", "{replayed}");
+        assert_eq!(replayed["code"], "users.unavailable", "{replayed}");
         server.stop().await;
     }
 }
@@ -238,7 +241,7 @@ async fn an_identity_can_be_added_to_an_account_and_used_to_sign_in() {
     let site = site_of(&provider.issuer, ", register = false");
     let server = site.start().await;
     let mut stranger = anonymous(&server, "default").await;
-    assert_eq!(sign_in(&mut stranger).await["code"], "users.not_registered");
+    assert_eq!(sign_in(&mut stranger).await["code"], "users.unknown_account");
     let (mut ann, session) = join(&server, "default", "ann").await;
     let (started, url) = start(&mut ann, json!({"link": true})).await;
     let back = browse(&url).await;
@@ -265,7 +268,7 @@ async fn an_ungranted_provider_gets_no_request() {
     let mut stranger = anonymous(&server, "default").await;
     let started = done(&mut stranger, "oidc_start", json!({"provider": "example"})).await;
     let refused = result(&mut stranger, &started, "preparing").await;
-    assert_eq!(refused["code"], "users.provider_failed", "{refused}");
+    assert_eq!(refused["code"], "users.unavailable", "{refused}");
     assert!(server.stop().await.contains("fetch_not_granted"));
 }
 
@@ -382,15 +385,15 @@ async fn forged_tokens_are_rejected() {
             Box::new(|claims| signed(8, &json!({"alg": "ES256", "kid": "mine"}), claims)),
         ),
         (
-            "it is of another issuer",
+            "it comes from another issuer",
             Box::new(|claims| signed(7, &good, &with(claims, "iss", json!("https://evil.example")))),
         ),
         (
-            "it is for somebody else",
+            "it is for another client",
             Box::new(|claims| signed(7, &good, &with(claims, "aud", json!("other")))),
         ),
         (
-            "it was given to somebody else",
+            "it was issued to another client",
             Box::new(|claims| signed(7, &good, &with(claims, "azp", json!("other")))),
         ),
         (
@@ -402,11 +405,11 @@ async fn forged_tokens_are_rejected() {
             Box::new(|claims| signed(7, &good, &with(claims, "exp", json!(now_s - 120)))),
         ),
         (
-            "it is not good yet",
+            "it isn't valid yet",
             Box::new(|claims| signed(7, &good, &with(claims, "nbf", json!(now_s + 600)))),
         ),
         (
-            "it was not made just now",
+            "it wasn't issued recently",
             Box::new(|claims| signed(7, &good, &with(claims, "iat", json!(now_s - 7_200)))),
         ),
     ];
@@ -419,7 +422,7 @@ async fn forged_tokens_are_rejected() {
         let params = json!({"state": started["state"], "ticket": started["ticket"], "code": "c0de"});
         done(&mut stranger, "oidc_finish", params).await;
         let refused = result(&mut stranger, &started, "exchanging").await;
-        assert_eq!(refused["code"], "users.token_refused", "{reason}: {refused}");
+        assert_eq!(refused["code"], "users.invalid_id_token", "{reason}: {refused}");
     }
     assert_eq!(
         forgery.lock().unwrap().keys_asked,

@@ -85,24 +85,27 @@ async fn a_blocked_person_cannot_send_or_react() {
     done(&mut ann, "block", whom(&bobs)).await;
     while signal(&mut bob, "presence").await["state"] != "offline" {}
     for (client, own) in [(&mut ann, 1), (&mut bob, 2)] {
-        assert_eq!(client.request(send("x")).await["code"], "users.blocked");
+        assert_eq!(client.request(send("x")).await["code"], "users.forbidden");
         assert_eq!(
             client.request(act("react", "y", 3 - own)).await["code"],
-            "users.blocked"
+            "users.forbidden"
         );
         let edit =
             json!({"type": "edit", "id": "z", "conversation": conversation, "target": own, "content": {"text": "Ha"}});
-        assert_eq!(client.request(edit).await["code"], "users.blocked");
+        assert_eq!(client.request(edit).await["code"], "users.forbidden");
     }
-    assert_eq!(refused(&mut bob, "open_direct", whom(&anns)).await, "users.blocked");
-    assert_eq!(refused(&mut bob, "request_friend", whom(&anns)).await, "users.blocked");
+    assert_eq!(refused(&mut bob, "open_direct", whom(&anns)).await, "users.forbidden");
+    assert_eq!(
+        refused(&mut bob, "request_friend", whom(&anns)).await,
+        "users.forbidden"
+    );
     assert_eq!(bob.request(act("recall", "r", 2)).await["type"], "ack");
 
     // It survives a restart.
     server.kill().await;
     let server = site.start().await;
     let (mut bob, _) = connect(&server, &bobs["token"], "test").await;
-    assert_eq!(bob.request(send("b2")).await["code"], "users.blocked");
+    assert_eq!(bob.request(send("b2")).await["code"], "users.forbidden");
     let (mut ann, _) = connect(&server, &anns["token"], "test").await;
     done(&mut ann, "unblock", whom(&bobs)).await;
     assert_eq!(bob.request(send("b2")).await["type"], "ack");
@@ -130,7 +133,7 @@ async fn a_picture_is_uploaded_shown_and_replaced() {
     let refused = operate(&address, "POST", "/v1/blobs/users", &upload("html", "<b>")).await;
     assert_eq!(
         (refused.status, refused.code()),
-        (403, "users.bad_media_type".to_owned())
+        (403, "users.invalid_media_type".to_owned())
     );
     for picture in ["first", "second"] {
         let made = operate(&address, "POST", "/v1/blobs/users", &upload("png", picture)).await;
@@ -172,7 +175,7 @@ async fn a_closed_account_ends_its_sessions_and_friendships() {
     assert_eq!(bob.closed().await, 4101);
     let send =
         json!({"type": "send", "id": "m", "conversation": conversation, "kind": "text", "content": {"text": "Hello"}});
-    assert_eq!(ann.request(send).await["code"], "users.account_closed");
+    assert_eq!(ann.request(send).await["code"], "users.conflict_closed");
     while signal(&mut ann, "friend").await["change"] != "removed" {}
     assert_eq!(done(&mut ann, "friends", json!({})).await["friends"], json!([]));
     server.stop().await;

@@ -92,17 +92,17 @@ async fn password_guessing_is_throttled() {
         for _ in 0..3 {
             assert_eq!(
                 refused(&mut stranger, "login", guess.clone()).await,
-                "users.wrong_credentials"
+                "users.invalid_credentials"
             );
         }
         let late = call(&mut stranger, "users.login", guess).await;
         assert_eq!(
             (&late["code"], &late["retry"]),
-            (&json!("users.too_many_attempts"), &json!(true))
+            (&json!("users.rate_limited"), &json!(true))
         );
     }
     let right = json!({"name": "ann", "password": "correct horse"});
-    assert_eq!(refused(&mut stranger, "login", right).await, "users.too_many_attempts");
+    assert_eq!(refused(&mut stranger, "login", right).await, "users.rate_limited");
     // Existing sessions continue.
     done(&mut ann, "whoami", json!({})).await;
     server.stop().await;
@@ -119,7 +119,7 @@ async fn an_operator_bans_and_unbans_a_person() {
     let (mut root, _) = connect(&server, &root["token"], "d").await;
     let (mut ann, session) = join(&server, "default", "ann").await;
     let whom = json!({"actor": session["actor"]});
-    assert_eq!(refused(&mut ann, "ban", whom.clone()).await, "users.not_operator");
+    assert_eq!(refused(&mut ann, "ban", whom.clone()).await, "users.forbidden");
     done(&mut root, "ban", json!({"actor": session["actor"], "reason": "Spam"})).await;
     assert_eq!(ann.closed().await, 4101);
     assert_eq!(
@@ -128,7 +128,7 @@ async fn an_operator_bans_and_unbans_a_person() {
     );
     let mut stranger = anonymous(&server, "default").await;
     let login = json!({"name": "ann", "password": "correct horse"});
-    assert_eq!(refused(&mut stranger, "login", login.clone()).await, "users.banned");
+    assert_eq!(refused(&mut stranger, "login", login.clone()).await, "users.forbidden");
     done(&mut root, "unban", whom).await;
     done(&mut stranger, "login", login).await;
     server.stop().await;
@@ -210,7 +210,7 @@ async fn a_code_from_a_gateway_signs_up_and_in() {
     );
     assert_eq!(
         refused(&mut ann, "remove_address", json!({"address": "ann@example.com"})).await,
-        "users.last_way"
+        "users.conflict"
     );
 
     // A kill doesn't reset the attempts.
@@ -239,7 +239,7 @@ async fn without_a_gateway_the_code_is_logged() {
     let asked = done(&mut stranger, "request_code", json!({"address": "+41 44 123 45 67"})).await;
     assert_eq!(asked["sent_by"], "log");
     let again = refused(&mut stranger, "request_code", json!({"address": "+41441234567"})).await;
-    assert_eq!(again, "users.too_many_codes");
+    assert_eq!(again, "users.rate_limited");
     let log = server.stop().await;
     let line = log
         .lines()

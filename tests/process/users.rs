@@ -24,7 +24,7 @@ async fn two_people_sign_up_and_talk() {
     // A closed account is signed out on every device, and nobody can write to it any more.
     call(&mut bob, "users.close_account", json!({"password": "correct horse"})).await;
     assert_eq!(bob.closed().await, 4101);
-    assert_eq!(ann.request(message("m2")).await["code"], "users.account_closed");
+    assert_eq!(ann.request(message("m2")).await["code"], "users.conflict_closed");
     server.stop().await;
 }
 
@@ -73,7 +73,7 @@ async fn one_of_many_concurrent_registrations_of_a_name_wins() {
         outcomes.push(answer["code"].as_str().unwrap_or("won").to_owned());
     }
     outcomes.sort();
-    let mut wanted = vec!["users.name_taken"; 7];
+    let mut wanted = vec!["users.conflict_name"; 7];
     wanted.push("won");
     assert_eq!(outcomes, wanted);
     server.stop().await;

@@ -44,7 +44,7 @@ async function search(query) {
 export async function findPeople(query = words()) {
   const since = now();
   const people = await search(query).catch((error) => {
-    if (error.code === "users.bad_query") return [];
+    if (error.code === "users.invalid_query") return [];
     throw error;
   });
   storePeople(people, since);

@@ -95,7 +95,7 @@ impl Plugin for Users {
             gateway::JOB => self.settings.codes.send(cx, job),
             oidc::PREPARE => self.prepare_flow(cx, job),
             oidc::EXCHANGE => self.run_exchange(cx, job),
-            _ => Err(Error::new("unknown_job", format!("Unknown job {:?}.", job.name))),
+            _ => Err(Error::new(error::UNKNOWN_JOB, format!("Unknown job {:?}.", job.name))),
         }
     }
 
@@ -111,7 +111,7 @@ impl Plugin for Users {
             oidc::FINISH => typed(payload, |verified: oidc::VerifiedSignIn| self.finish_flow(cx, verified)),
             oidc::FAIL => typed(payload, |failure: oidc::FlowFailure| failure.save(cx)),
             _ => Err(Error::new(
-                "unknown_transaction",
+                error::UNKNOWN_TRANSACTION,
                 format!("Unknown transaction {name:?}."),
             )),
         }

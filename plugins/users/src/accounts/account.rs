@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::accounts::name_index;
 use crate::accounts::password_hash::PasswordHash;
+use crate::error;
 use crate::secret::hex;
 
 /// The name of an account in lower case. Names are unique without regard to case.
@@ -23,7 +24,7 @@ impl Name {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
             Err(Error::new(
-                "bad_name",
+                error::INVALID_NAME,
                 "A name has 3 to 32 characters: ASCII letters, digits, `_`, `.` and `-`.",
             ))
         }
@@ -48,7 +49,7 @@ impl DisplayName {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::new(
-                "bad_display_name",
+                error::INVALID_DISPLAY_NAME,
                 "A display name is 1 to 64 printable characters.",
             ))
         }
@@ -74,7 +75,7 @@ impl Account {
     /// Creates an account, its name index and the event `registered`.
     ///
     /// # Errors
-    /// `name_taken`.
+    /// `conflict_name`.
     pub(crate) fn create(
         cx: &Context,
         name: &str,
@@ -83,7 +84,10 @@ impl Account {
     ) -> Result<Self, Error> {
         let parsed = Name::parse(name)?;
         if find_by_name(cx, &parsed)?.is_some() {
-            return Err(Error::new("name_taken", "This name is taken. Choose another one."));
+            return Err(Error::new(
+                error::CONFLICT_NAME,
+                "This name is taken. Choose another one.",
+            ));
         }
         let account = Self {
             actor: format!("u{}", hex(&cx.random::<12>())),
@@ -155,7 +159,7 @@ pub(crate) fn list(cx: &Context, prefix: &str, after: Option<&str>, limit: u32) 
     };
     let rows = cx.kv().scan(start, end, limit)?;
     let parse = |(_, json): (Vec<u8>, Vec<u8>)| {
-        serde_json::from_slice(&json).map_err(|error| Error::new("damaged", error.to_string()))
+        serde_json::from_slice(&json).map_err(|error| Error::new(error::INTERNAL, error.to_string()))
     };
     rows.into_iter().map(parse).collect()
 }

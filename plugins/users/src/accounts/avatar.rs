@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::unknown_person;
+use crate::error;
 
 /// The limits of a picture.
 #[derive(Debug, Deserialize)]
@@ -50,18 +51,18 @@ impl Users {
     pub(crate) fn check_picture(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         let limits = &self.settings.avatar;
         if cx.caller.actor.is_empty() {
-            return Err(Error::new("unauthenticated", "Sign in first."));
+            return Err(Error::new(error::UNAUTHENTICATED, "Sign in first."));
         }
         if blob.length > limits.max_bytes {
             let sentence = format!("This picture is too large: {} bytes at most.", limits.max_bytes);
-            return Err(Error::new("too_large", sentence));
+            return Err(Error::new(error::LIMIT_PICTURE_BYTES, sentence));
         }
         if !limits.media_types.contains(&blob.media_type) {
             let sentence = format!(
                 "This media type is not accepted for pictures; use one of {}.",
                 limits.media_types.join(", ")
             );
-            return Err(Error::new("bad_media_type", sentence));
+            return Err(Error::new(error::INVALID_MEDIA_TYPE, sentence));
         }
         Ok(())
     }
@@ -69,7 +70,7 @@ impl Users {
     /// Checks that the caller owns a picture that is to be deleted, and removes it from the account.
     pub(crate) fn check_removal(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         if blob.uploader != cx.caller.actor {
-            return Err(Error::new("not_yours", "Only its owner can delete this picture."));
+            return Err(Error::new(error::FORBIDDEN, "Only its owner can delete this picture."));
         }
         let account = account::find_by_actor(cx, &cx.caller.actor)?.ok_or_else(unknown_person)?;
         if account.avatar.as_deref() == Some(blob.id.as_str()) {

@@ -4,7 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::invalid_configuration;
+use crate::error::{self, invalid_configuration};
 
 /// The type of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -84,7 +84,7 @@ impl Field {
     /// Checks a value against the declaration.
     ///
     /// # Errors
-    /// `bad_field`.
+    /// `invalid_field`.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Error> {
         let expected = match (self.kind, value) {
             (Type::Text, Value::String(text)) => {
@@ -108,7 +108,7 @@ impl Field {
         };
         expected.map_or(Ok(()), |expected| {
             Err(Error::new(
-                "bad_field",
+                error::INVALID_FIELD,
                 format!("Field {:?}: expected {expected}.", self.name),
             ))
         })

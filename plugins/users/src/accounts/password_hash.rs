@@ -4,6 +4,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::error;
 use crate::secret::constant_time_eq;
 
 /// The parameters of Argon2id. The default is the recommendation of OWASP.
@@ -32,7 +33,7 @@ impl HashCost {
 
     fn params(self) -> Result<Params, Error> {
         let params = Params::new(self.memory_kib, self.iterations, self.parallelism, Some(32));
-        params.map_err(|error| Error::new("bad_configuration", format!("argon2: {error}")))
+        params.map_err(|error| Error::new(error::INVALID_CONFIGURATION, format!("argon2: {error}")))
     }
 
     /// Hashes a password. Returns an empty hash if hashing fails; an empty hash matches no password.
@@ -54,7 +55,7 @@ impl<'a> Password<'a> {
         if (8..=256).contains(&text.len()) {
             Ok(Self(text))
         } else {
-            Err(Error::new("bad_password", "A password has 8 to 256 bytes."))
+            Err(Error::new(error::INVALID_PASSWORD, "A password has 8 to 256 bytes."))
         }
     }
 

@@ -4,6 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 
 use crate::Users;
 use crate::accounts::account::{self, Account};
+use crate::error;
 
 /// Maximum number of people in one answer.
 pub(crate) const PAGE: u32 = 100;
@@ -60,13 +61,16 @@ pub(crate) fn page_size(limit: Option<u32>) -> usize {
 
 /// The error for an actor without an account.
 pub(crate) fn unknown_person() -> Error {
-    Error::new("unknown_person", "No account has this actor id.")
+    Error::new(error::UNKNOWN_PERSON, "No account has this actor id.")
 }
 
 /// Rejects more than [`PAGE`] actors.
 pub(crate) fn check_count(actors: &[String]) -> Result<(), Error> {
     if actors.len() > PAGE as usize {
-        return Err(Error::new("too_many", "Too many actors: one call takes 100 at most."));
+        return Err(Error::new(
+            error::INVALID_ACTORS,
+            "Too many actors: one call takes 100 at most.",
+        ));
     }
     Ok(())
 }
@@ -75,13 +79,13 @@ pub(crate) fn check_count(actors: &[String]) -> Result<(), Error> {
 pub(crate) fn find_other(cx: &Context, actor: &str) -> Result<Account, Error> {
     if actor == cx.caller.actor {
         return Err(Error::new(
-            "not_with_yourself",
+            error::INVALID_ACTOR,
             "This needs another person than yourself.",
         ));
     }
     let account = account::find_by_actor(cx, actor)?.ok_or_else(unknown_person)?;
     if account::is_closed(cx, actor)? {
-        return Err(Error::new("account_closed", "This account is closed."));
+        return Err(Error::new(error::CONFLICT_CLOSED, "This account is closed."));
     }
     Ok(account)
 }

@@ -14,6 +14,7 @@ use crate::accounts::account::{self, DisplayName};
 use crate::accounts::field::Audience;
 use crate::accounts::person::unknown_person;
 use crate::accounts::{avatar, name_index};
+use crate::error;
 
 /// The values of custom fields by the names of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,27 +137,34 @@ impl Users {
             let most = self.settings.bio_chars;
             if bio.chars().count() > most || bio.chars().any(|char| char.is_control() && char != '\n') {
                 let sentence = format!("A biography has up to {most} printable characters.");
-                return Err(Error::new("bad_bio", sentence));
+                return Err(Error::new(error::INVALID_BIO, sentence));
             }
             bio.clone_into(&mut profile.bio);
         }
         if let Some(locale) = params.locale {
             if !locale.is_empty() && !is_locale(&locale) {
-                return Err(Error::new("bad_locale", "A locale is a language tag, such as `de-CH`."));
+                return Err(Error::new(
+                    error::INVALID_LOCALE,
+                    "A locale is a language tag, such as `de-CH`.",
+                ));
             }
             profile.locale = locale;
         }
         if let Some(zone) = params.time_zone {
             if !zone.is_empty() && !is_time_zone(&zone) {
                 let sentence = "A time zone is a name of the time zone database, such as `Europe/Berlin`.";
-                return Err(Error::new("bad_time_zone", sentence));
+                return Err(Error::new(error::INVALID_TIME_ZONE, sentence));
             }
             profile.time_zone = zone;
         }
         for (name, value) in params.fields.unwrap_or_default().0 {
             let field = self.settings.fields.iter().find(|field| field.name == name);
-            let field = field
-                .ok_or_else(|| Error::new("unknown_field", format!("The operator declares no field {name:?}.")))?;
+            let field = field.ok_or_else(|| {
+                Error::new(
+                    error::UNKNOWN_FIELD,
+                    format!("The operator declares no field {name:?}."),
+                )
+            })?;
             if value.is_null() {
                 profile.fields.0.remove(&name);
             } else {
@@ -189,7 +197,7 @@ impl Users {
         let blob = cx.blobs().get(&picture);
         if !blob.is_ok_and(|blob| blob.uploader == actor) {
             return Err(Error::new(
-                "unknown_picture",
+                error::UNKNOWN_PICTURE,
                 "You have no such picture. Upload it first.",
             ));
         }

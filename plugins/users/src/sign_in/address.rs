@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::Nothing;
+use crate::error;
 use crate::sign_in::code::{self, CodeSent, Redemption};
 use crate::sign_in::identity;
 
@@ -28,7 +29,7 @@ impl Address {
     /// Parses `ann@example.com` or `+41 44 123 45 67`.
     ///
     /// # Errors
-    /// `bad_address`.
+    /// `invalid_address`.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         let found = if text.starts_with('+') {
@@ -38,7 +39,7 @@ impl Address {
         };
         found.ok_or_else(|| {
             let sentence = "Not an e-mail address, nor a phone number with + and the country code.";
-            Error::new("bad_address", sentence)
+            Error::new(error::INVALID_ADDRESS, sentence)
         })
     }
 }
@@ -124,7 +125,7 @@ pub(crate) fn owner(cx: &Context, address: &Address) -> Result<Option<String>, E
 /// Assigns an address to an account.
 ///
 /// # Errors
-/// `address_taken`.
+/// `conflict_address`.
 pub(crate) fn assign(cx: &Context, address: &Address, actor: &str) -> Result<(), Error> {
     let owned = AddressOwner {
         address: address.text.clone(),
@@ -132,7 +133,10 @@ pub(crate) fn assign(cx: &Context, address: &Address, actor: &str) -> Result<(),
         since_ms: cx.now_ms(),
     };
     match cx.table::<AddressOwner>().insert(&owned) {
-        Err(TableError::Exists { .. }) => Err(Error::new("address_taken", "Another account uses this address.")),
+        Err(TableError::Exists { .. }) => Err(Error::new(
+            error::CONFLICT_ADDRESS,
+            "Another account uses this address.",
+        )),
         done => Ok(done?),
     }
 }
@@ -163,7 +167,7 @@ pub(crate) fn check_not_last_sign_in(cx: &Context, actor: &str) -> Result<(), Er
         Ok(())
     } else {
         Err(Error::new(
-            "last_way",
+            error::CONFLICT,
             "This is your only way to sign in. Set a password first.",
         ))
     }
@@ -190,11 +194,11 @@ impl Users {
         let address = Address::parse(&params.address)?;
         let actor = cx.caller.actor.as_str();
         if owner(cx, &address)?.as_deref() == Some(actor) {
-            return Err(Error::new("already_yours", "This address is already yours."));
+            return Err(Error::new(error::CONFLICT, "This address is already yours."));
         }
         if count(cx, actor)? >= self.settings.codes.addresses {
             return Err(Error::new(
-                "too_many_addresses",
+                error::LIMIT_ADDRESSES,
                 "Your account has reached the limit of addresses. Remove one first.",
             ));
         }
@@ -221,7 +225,7 @@ impl Users {
         }
         if count(cx, actor)? >= self.settings.codes.addresses {
             return Err(Error::new(
-                "too_many_addresses",
+                error::LIMIT_ADDRESSES,
                 "Your account has reached the limit of addresses. Remove one first.",
             ));
         }
@@ -236,7 +240,10 @@ impl Users {
         let address = Address::parse(&params.address)?;
         let actor = cx.caller.actor.as_str();
         if owner(cx, &address)?.as_deref() != Some(actor) {
-            return Err(Error::new("unknown_address", "Your account doesn't have this address."));
+            return Err(Error::new(
+                error::UNKNOWN_ADDRESS,
+                "Your account doesn't have this address.",
+            ));
         }
         check_not_last_sign_in(cx, actor)?;
         cx.table::<AddressOwner>().remove(address.text)?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{Nothing, PersonParams, find_other, unknown_person};
+use crate::error;
 use crate::sign_in::session;
 
 /// Maximum length of a reason, in characters.
@@ -25,14 +26,14 @@ fn key(actor: &str) -> String {
 /// Rejects a banned account.
 ///
 /// # Errors
-/// `banned`, with the reason.
+/// `forbidden`, with the reason.
 pub(crate) fn check(cx: &Context, actor: &str) -> Result<(), Error> {
     match cx.kv().get(key(actor))? {
         None => Ok(()),
-        Some(reason) if reason.is_empty() => Err(Error::new("banned", "You are banned.")),
+        Some(reason) if reason.is_empty() => Err(Error::new(error::FORBIDDEN, "You are banned.")),
         Some(reason) => {
             let reason = String::from_utf8_lossy(&reason);
-            Err(Error::new("banned", format!("You are banned: {reason}")))
+            Err(Error::new(error::FORBIDDEN, format!("You are banned: {reason}")))
         }
     }
 }
@@ -46,7 +47,7 @@ impl Users {
         if self.is_operator(&cx.caller.actor) {
             Ok(())
         } else {
-            Err(Error::new("not_operator", "Only operators can do this."))
+            Err(Error::new(error::FORBIDDEN, "Only operators can do this."))
         }
     }
 
@@ -54,15 +55,18 @@ impl Users {
         self.check_operator(cx)?;
         let account = find_other(cx, &params.actor)?;
         if self.is_operator(&account.actor) {
-            return Err(Error::new("is_operator", "Operators can't ban each other."));
+            return Err(Error::new(error::FORBIDDEN, "Operators can't ban each other."));
         }
         let reason = params.reason.unwrap_or_default().trim().to_owned();
         if reason.chars().count() > REASON_CHARS || reason.chars().any(char::is_control) {
-            return Err(Error::new("bad_text", "A reason has up to 200 printable characters."));
+            return Err(Error::new(
+                error::INVALID_TEXT,
+                "A reason has up to 200 printable characters.",
+            ));
         }
         let until_ms = params.until_ms.unwrap_or(u64::MAX);
         if until_ms <= cx.now_ms() {
-            return Err(Error::new("bad_time", "`until_ms` is in the past."));
+            return Err(Error::new(error::INVALID_TIME, "`until_ms` is in the past."));
         }
         cx.kv().set_until(key(&account.actor), &reason, until_ms)?;
         session::end_other_logins(cx, &account.actor, "")?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Users;
 use crate::accounts::account::{self, Account, DisplayName};
-use crate::error::invalid_configuration;
+use crate::error::{self, invalid_configuration};
 use crate::secret::{constant_time_eq, digest, hex};
 use crate::sign_in::address::{self, Address, AddressParams, Medium};
 use crate::sign_in::gateway::{self, CodeDelivery, Gateway};
@@ -156,14 +156,14 @@ fn key(purpose: &str, address: &Address) -> String {
 /// Records a further code for an address or an account.
 ///
 /// # Errors
-/// `too_many_codes`, retryable, if the rate is exceeded.
+/// `rate_limited`, retryable, if the rate is exceeded.
 pub(crate) fn record_send(cx: &Context, who: &str, rate: CodeRate) -> Result<(), Error> {
     let key = format!("codes/{who}");
     let mut sent_ms: Vec<u64> = cx.kv().get_json(&key)?.unwrap_or_default();
     let now_ms = cx.now_ms();
     rate.acquire(&mut sent_ms, now_ms).map_err(|left_ms| {
         let sentence = format!("Too many codes. Try again in {} seconds.", left_ms.div_ceil(1_000));
-        Error::new("too_many_codes", sentence).retryable()
+        Error::new(error::RATE_LIMITED, sentence).retryable()
     })?;
     Ok(cx.kv().set_json_until(key, &sent_ms, now_ms.saturating_add(HOUR_MS))?)
 }
@@ -270,7 +270,7 @@ impl CodeSettings {
             Some(gateway) => gateway.send(cx, &delivery, (&self.subject, &self.text), &job.id),
             // The configuration changed after the job was added.
             None => Err(Error::new(
-                "no_gateway",
+                error::UNAVAILABLE,
                 "No gateway is configured for this kind of address.",
             )),
         }

@@ -6,7 +6,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::invalid_configuration;
+use crate::error::{self, invalid_configuration};
 use crate::sign_in::address::Address;
 
 /// The name of the job.
@@ -123,7 +123,7 @@ impl Gateway {
     /// Sends a code, unless it has expired or isn't wanted. `id` is the idempotency key, the same for all attempts.
     ///
     /// # Errors
-    /// `gateway` with the status; retryable for 408, 425, 429 and 5xx.
+    /// `unavailable` with the status; retryable for 408, 425, 429 and 5xx.
     pub(crate) fn send(
         &self,
         cx: &Context,
@@ -172,14 +172,17 @@ impl Gateway {
 }
 
 fn gateway_error(status: u16) -> Error {
-    Error::new("gateway", format!("the gateway responded with status {status}"))
+    Error::new(
+        error::UNAVAILABLE,
+        format!("the gateway responded with status {status}"),
+    )
 }
 
 /// Replaces `{secret:NAME}` by the secret.
 fn fill_secrets(cx: &Context, value: &str) -> Result<String, Error> {
     let mut names = value.split("{secret:").skip(1).filter_map(|rest| rest.split_once('}'));
     let secrets = names.try_fold(Vec::new(), |mut found, (name, _)| {
-        let missing = || Error::new("no_secret", format!("the secret {name:?} is not configured"));
+        let missing = || Error::new(error::UNKNOWN_SECRET, format!("the secret {name:?} is not configured"));
         found.push((format!("secret:{name}"), cx.secret(name).ok_or_else(missing)?));
         Ok::<_, Error>(found)
     })?;

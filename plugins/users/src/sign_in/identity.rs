@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Users;
 use crate::accounts::person::Nothing;
+use crate::error;
 use crate::sign_in::address::check_not_last_sign_in;
 
 /// An identity and the account that signs in with it.
@@ -49,7 +50,7 @@ pub(crate) fn owner(cx: &Context, issuer: &str, subject: &str) -> Result<Option<
 /// Links an identity to an account.
 ///
 /// # Errors
-/// `identity_taken`.
+/// `conflict_identity`.
 pub(crate) fn link(cx: &Context, provider: &str, issuer: &str, subject: &str, actor: &str) -> Result<(), Error> {
     let linked = LinkedIdentity {
         issuer: issuer.to_owned(),
@@ -59,7 +60,10 @@ pub(crate) fn link(cx: &Context, provider: &str, issuer: &str, subject: &str, ac
         since_ms: cx.now_ms(),
     };
     match cx.table::<LinkedIdentity>().insert(&linked) {
-        Err(TableError::Exists { .. }) => Err(Error::new("identity_taken", "Another account uses this identity.")),
+        Err(TableError::Exists { .. }) => Err(Error::new(
+            error::CONFLICT_IDENTITY,
+            "Another account uses this identity.",
+        )),
         done => Ok(done?),
     }
 }
@@ -112,7 +116,7 @@ impl Users {
             }
         }
         Err(Error::new(
-            "unknown_identity",
+            error::UNKNOWN_IDENTITY,
             "Your account doesn't have this identity.",
         ))
     }

@@ -6,6 +6,7 @@ use crate::Users;
 use crate::accounts::account::{self, Account, DisplayName, Name};
 use crate::accounts::password_hash::{self, Password};
 use crate::accounts::person::{Nothing, unknown_person};
+use crate::error;
 use crate::sign_in::session::{self, NewSession};
 
 record! {
@@ -38,7 +39,10 @@ impl Users {
         let password = Password::parse(&params.password)?;
         // Cheaper than hashing, so it comes first.
         if account::find_by_name(cx, &name)?.is_some() {
-            return Err(Error::new("name_taken", "This name is taken. Choose another one."));
+            return Err(Error::new(
+                error::CONFLICT_NAME,
+                "This name is taken. Choose another one.",
+            ));
         }
         let hashed = password.hash(cx.random(), self.settings.argon2);
         let account = Account::create(cx, &params.name, display_name, Some(hashed))?;
@@ -46,7 +50,7 @@ impl Users {
     }
 
     pub(crate) fn login(&self, cx: &Context, params: LoginParams) -> Result<NewSession, Error> {
-        let wrong = || Error::new("wrong_credentials", "Wrong name or password.");
+        let wrong = || Error::new(error::INVALID_CREDENTIALS, "Wrong name or password.");
         let name = Name::parse(&params.name).map_err(|_| wrong())?;
         let key = throttle_key(cx, name.as_str());
         self.password_throttle.check(&key, cx.now_ms())?;
@@ -81,13 +85,13 @@ impl Users {
                 self.password_throttle.check(&key, cx.now_ms())?;
                 if !hashed.matches(password) {
                     self.password_throttle.failed(&key, cx.now_ms());
-                    return Err(Error::new("wrong_credentials", "Wrong password."));
+                    return Err(Error::new(error::INVALID_CREDENTIALS, "Wrong password."));
                 }
                 self.password_throttle.succeeded(&key);
             }
             (Some(_), None) => {
                 return Err(Error::new(
-                    "wrong_credentials",
+                    error::INVALID_CREDENTIALS,
                     "The password is missing. Pass it as `password`.",
                 ));
             }
@@ -95,7 +99,7 @@ impl Users {
                 let fresh_ms = self.settings.confirm_minutes.saturating_mul(60_000);
                 if session::started_ms(cx)?.saturating_add(fresh_ms) < cx.now_ms() {
                     return Err(Error::new(
-                        "sign_in_again",
+                        error::EXPIRED_LOGIN,
                         "Your login is too old for this. Sign in again.",
                     ));
                 }

@@ -9,6 +9,7 @@ use crate::Users;
 use crate::accounts::account;
 use crate::accounts::last_seen::{self, Seen};
 use crate::accounts::person::Nothing;
+use crate::error;
 use crate::prefix_scan;
 use crate::secret::hex;
 use crate::sign_in::ban;
@@ -125,12 +126,12 @@ impl Users {
     /// Returns the identity of a token, or `None` if the token isn't one of this plugin.
     ///
     /// # Errors
-    /// `token_ended` for a token of this plugin that is unknown or expired, or whose account is closed.
+    /// `expired_token` for a token of this plugin that is unknown or expired, or whose account is closed.
     pub(crate) fn authenticate_token(&self, cx: &Context, token: &str) -> Result<Option<Identity>, Error> {
         if !token::is_ours(token) {
             return Ok(None);
         }
-        let ended = || Error::new("token_ended", "This login has ended. Sign in again.");
+        let ended = || Error::new(error::EXPIRED_TOKEN, "This login has ended. Sign in again.");
         let login: TokenLogin = cx.kv().get_json(token::key(token))?.ok_or_else(ended)?;
         if login.expires_ms <= cx.now_ms() || account::is_closed(cx, &login.actor)? {
             return Err(ended());
@@ -201,7 +202,7 @@ impl Users {
         if end_login(cx, &cx.caller.actor, &params.id)? {
             Ok(Nothing {})
         } else {
-            Err(Error::new("unknown_session", "No session has this id."))
+            Err(Error::new(error::UNKNOWN_SESSION, "No session has this id."))
         }
     }
 
@@ -214,7 +215,7 @@ impl Users {
     pub(crate) fn refresh(&self, cx: &Context, _params: Nothing) -> Result<NewSession, Error> {
         let (actor, id) = (&cx.caller.actor, &cx.caller.credential);
         let login = cx.kv().get_json::<StoredLogin>(login_key(actor, id))?;
-        let login = login.ok_or_else(|| Error::new("unknown_session", "No session has this id."))?;
+        let login = login.ok_or_else(|| Error::new(error::UNKNOWN_SESSION, "No session has this id."))?;
         let device = if login.device.is_empty() {
             cx.caller.device.as_str()
         } else {

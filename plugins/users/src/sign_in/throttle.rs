@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
-use crate::error::invalid_configuration;
+use crate::error::{self, invalid_configuration};
 
 /// Maximum number of names with counted failures. Hashing a password for each takes far longer than the longest pause.
 const MAX_NAMES: usize = 20_000;
@@ -85,7 +85,7 @@ impl PasswordThrottle {
     /// Rejects an attempt during a pause, also one with the right password.
     ///
     /// # Errors
-    /// `too_many_attempts`, retryable.
+    /// `rate_limited`, retryable.
     pub(crate) fn check(&self, name: &str, now_ms: u64) -> Result<(), Error> {
         let until_ms = self.failures().get(name).map_or(0, |failures| failures.until_ms);
         match until_ms.checked_sub(now_ms) {
@@ -93,7 +93,7 @@ impl PasswordThrottle {
             Some(left) => {
                 let seconds = left.div_ceil(1_000);
                 let sentence = format!("Too many wrong passwords. Try again in {seconds} seconds.");
-                Err(Error::new("too_many_attempts", sentence).retryable())
+                Err(Error::new(error::RATE_LIMITED, sentence).retryable())
             }
         }
     }
@@ -152,7 +152,7 @@ impl AnonymousRateLimit {
             (*minute, *count) = (now_ms / 60_000, 0);
         }
         if *count >= self.per_minute {
-            return Err(Error::new("busy", "Too many people are signing in. Try again in a minute.").retryable());
+            return Err(Error::new(error::BUSY, "Too many people are signing in. Try again in a minute.").retryable());
         }
         *count += 1;
         Ok(())
@@ -178,7 +178,7 @@ mod tests {
             throttle.failed("ann", 1_000);
         }
         let rejected = throttle.check("ann", 1_999).map_err(|error| (error.code, error.retry));
-        assert_eq!(rejected, Err(("too_many_attempts".to_owned(), true)));
+        assert_eq!(rejected, Err(("rate_limited".to_owned(), true)));
         assert!(throttle.check("bob", 1_999).is_ok() && throttle.check("ann", 2_000).is_ok());
         throttle.failed("ann", 2_000_000);
         assert!(throttle.check("ann", 2_000_000).is_ok(), "the count did not restart");

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{Nothing, PageParams, Person, PersonParams, page_size, unknown_person};
+use crate::error;
 use crate::social::{direct, friend, presence};
 
 /// A block: `owner` blocks `other`.
@@ -46,7 +47,7 @@ impl Users {
     pub(crate) fn block(&self, cx: &Context, params: PersonParams) -> Result<Nothing, Error> {
         let (own, other) = (cx.caller.actor.as_str(), params.actor.as_str());
         if own == other {
-            return Err(Error::new("not_with_yourself", "You can't block yourself."));
+            return Err(Error::new(error::INVALID_ACTOR, "You can't block yourself."));
         }
         account::find_by_actor(cx, other)?.ok_or_else(unknown_person)?;
         let table = cx.table::<Block>();
@@ -55,7 +56,7 @@ impl Users {
         }
         if table.scan((own,)).count(self.settings.blocks)? >= self.settings.blocks {
             return Err(Error::new(
-                "too_many_blocked",
+                error::LIMIT_BLOCKS,
                 "You have reached the limit of blocked people. Unblock somebody first.",
             ));
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{PersonParams, find_other};
+use crate::error;
 use crate::social::block;
 
 /// Conversations that are blocked in one transaction when an account is closed.
@@ -41,9 +42,9 @@ impl BlockReason {
 
     pub(crate) fn error(self) -> Error {
         match self {
-            Self::Closed => Error::new("account_closed", "This account is closed."),
+            Self::Closed => Error::new(error::CONFLICT_CLOSED, "This account is closed."),
             // The same for both, so that it doesn't reveal who blocks whom.
-            Self::Blocked => Error::new("blocked", "You and this person can't reach each other."),
+            Self::Blocked => Error::new(error::FORBIDDEN, "You and this person can't reach each other."),
         }
     }
 }
@@ -156,7 +157,7 @@ impl Users {
         let own = cx.caller.actor.as_str();
         if own == params.actor {
             return Err(Error::new(
-                "not_with_yourself",
+                error::INVALID_ACTOR,
                 "A direct conversation needs another person than yourself.",
             ));
         }

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{Nothing, Person, PersonParams, page_size};
+use crate::error;
 use crate::social::friend_request::{self, FriendRequest};
 use crate::social::{block, presence};
 
@@ -143,19 +144,22 @@ pub(crate) fn signal_change(cx: &Context, own: &str, other: &str, change: &str) 
 }
 
 fn not_friends() -> Error {
-    Error::new("not_friends", "This person isn't your friend.")
+    Error::new(error::UNKNOWN_FRIEND, "This person isn't your friend.")
 }
 
 fn checked_remark(text: &str) -> Result<String, Error> {
     let text = text.trim();
     if text.chars().count() > REMARK_CHARS || text.chars().any(char::is_control) {
-        return Err(Error::new("bad_remark", "A remark has up to 64 printable characters."));
+        return Err(Error::new(
+            error::INVALID_REMARK,
+            "A remark has up to 64 printable characters.",
+        ));
     }
     Ok(text.to_owned())
 }
 
 fn checked_tags(tags: &[String], most: usize) -> Result<Vec<String>, Error> {
-    let invalid = |sentence: String| Err(Error::new("bad_tag", sentence));
+    let invalid = |sentence: String| Err(Error::new(error::INVALID_TAG, sentence));
     let mut checked: Vec<String> = Vec::new();
     for tag in tags {
         let tag = tag.trim();
@@ -248,9 +252,9 @@ impl Users {
             return Ok(());
         }
         Err(if actor == cx.caller.actor {
-            Error::new("too_many_friends", "You have reached the limit of friends.")
+            Error::new(error::LIMIT_FRIENDS, "You have reached the limit of friends.")
         } else {
-            Error::new("too_many_friends", "This person has reached the limit of friends.")
+            Error::new(error::LIMIT_FRIENDS, "This person has reached the limit of friends.")
         })
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{Nothing, Person, PersonParams, find_other, page_size};
+use crate::error;
 use crate::social::{direct, friend};
 
 /// Maximum length of the text of a request, in characters.
@@ -73,7 +74,7 @@ fn cooldown_key(from: &str, to: &str) -> String {
 }
 
 fn unknown_request() -> Error {
-    Error::new("unknown_request", "There is no pending request with this person.")
+    Error::new(error::UNKNOWN_REQUEST, "There is no pending request with this person.")
 }
 
 impl Users {
@@ -84,13 +85,16 @@ impl Users {
     ) -> Result<FriendRequestResult, Error> {
         let text = params.text.unwrap_or_default().trim().to_owned();
         if text.chars().count() > TEXT_CHARS || text.chars().any(|char| char.is_control() && char != '\n') {
-            return Err(Error::new("bad_text", "A request has up to 200 printable characters."));
+            return Err(Error::new(
+                error::INVALID_TEXT,
+                "A request has up to 200 printable characters.",
+            ));
         }
         let own = cx.caller.actor.as_str();
         let to = find_other(cx, &params.actor)?.actor;
         direct::check_reachable(cx, own, &to)?;
         if friend::are_friends(cx, own, &to)? {
-            return Err(Error::new("already_friends", "You are friends already."));
+            return Err(Error::new(error::CONFLICT, "You are friends already."));
         }
         self.check_friends(cx, own)?;
         if cx.table::<FriendRequest>().contains((to.as_str(), own))? {
@@ -109,7 +113,7 @@ impl Users {
         }
         if cx.kv().get(cooldown_key(own, &to))?.is_some() {
             return Err(Error::new(
-                "too_soon",
+                error::RATE_LIMITED,
                 "You sent a request to this person a short time ago. Try again later.",
             )
             .retryable());
@@ -117,7 +121,7 @@ impl Users {
         let most = self.settings.friend_requests;
         if table.scan((own,)).count(most)? >= most || table.by(ByReceiver).scan((to.as_str(),)).count(most)? >= most {
             return Err(Error::new(
-                "too_many_requests",
+                error::LIMIT_REQUESTS,
                 "Too many friend requests are pending. Try again later.",
             )
             .retryable());
@@ -180,7 +184,7 @@ impl Users {
         let (scan, is_in) = match params.direction.as_deref() {
             None | Some("in") => (table.by(ByReceiver).scan((own,)), true),
             Some("out") => (table.scan((own,)), false),
-            Some(_) => return Err(Error::new("bad_direction", "A direction is `in` or `out`.")),
+            Some(_) => return Err(Error::new(error::INVALID_DIRECTION, "A direction is `in` or `out`.")),
         };
         let page = scan.after(params.after).page(page_size(params.limit))?;
         let mut requests = Vec::new();

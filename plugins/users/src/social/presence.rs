@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Users;
 use crate::accounts::last_seen;
 use crate::accounts::person::{Actors, Nothing, check_count};
+use crate::error;
 use crate::social::{direct, friend};
 
 /// The state that a person chose.
@@ -150,18 +151,21 @@ impl Users {
             Some("busy") => PresenceChoice::Busy,
             Some("invisible") => PresenceChoice::Invisible,
             Some(_) => {
-                return Err(Error::new("bad_state", "A state is `online`, `busy` or `invisible`."));
+                return Err(Error::new(
+                    error::INVALID_STATE,
+                    "A state is `online`, `busy` or `invisible`.",
+                ));
             }
         };
         let text = params.text.unwrap_or_default().trim().to_owned();
         let max_chars = self.settings.presence.text_chars;
         if text.chars().count() > max_chars || text.chars().any(char::is_control) {
             let sentence = format!("A status has up to {max_chars} printable characters.");
-            return Err(Error::new("bad_text", sentence));
+            return Err(Error::new(error::INVALID_TEXT, sentence));
         }
         let until_ms = params.until_ms.unwrap_or(0);
         if until_ms > 0 && until_ms <= cx.now_ms() {
-            return Err(Error::new("bad_time", "`until_ms` is in the past."));
+            return Err(Error::new(error::INVALID_TIME, "`until_ms` is in the past."));
         }
         let status = StoredStatus { state, text, until_ms };
         self.presence_rate

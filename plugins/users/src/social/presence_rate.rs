@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use courtyard_plugin_sdk::prelude::*;
 
+use crate::error;
+
 /// Maximum number of people whose last change is remembered.
 const MAX_PEOPLE: usize = 20_000;
 
@@ -26,7 +28,7 @@ impl PresenceRateLimit {
     /// Records a change.
     ///
     /// # Errors
-    /// `too_often`, retryable, within the interval of the last change.
+    /// `rate_limited`, retryable, within the interval of the last change.
     pub(crate) fn acquire(&self, actor: &str, now_ms: u64) -> Result<(), Error> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last
@@ -34,7 +36,7 @@ impl PresenceRateLimit {
             .is_some_and(|at| now_ms < at.saturating_add(self.interval_ms))
         {
             return Err(Error::new(
-                "too_often",
+                error::RATE_LIMITED,
                 "This change came too soon after the last one. Try again later.",
             )
             .retryable());

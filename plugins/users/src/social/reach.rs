@@ -5,6 +5,7 @@ use courtyard_plugin_sdk::prelude::*;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::{Actors, People, Person, check_count};
+use crate::error;
 use crate::social::direct;
 
 impl Users {
@@ -25,7 +26,7 @@ impl Users {
     pub(crate) fn may_see_picture(&self, cx: &Context, blob: &Blob) -> Result<(), Error> {
         match &*cx.caller.actor {
             _ if self.settings.avatar.public => Ok(()),
-            "" => Err(Error::new("unauthenticated", "Sign in first.")),
+            "" => Err(Error::new(error::UNAUTHENTICATED, "Sign in first.")),
             own => direct::check_reachable(cx, own, &blob.uploader),
         }
     }

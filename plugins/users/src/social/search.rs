@@ -6,6 +6,7 @@ use crate::Users;
 use crate::accounts::account;
 use crate::accounts::name_index::{NameWord, words, words_of};
 use crate::accounts::person::{Person, page_size};
+use crate::error;
 
 record! {
     /// Parameters of `search`: beginnings of words, in any order.
@@ -21,7 +22,7 @@ impl Users {
         let query = words(&params.query);
         // The longest word is probably the rarest.
         let Some(longest) = query.iter().max_by_key(|word| word.len()) else {
-            return Err(Error::new("bad_query", "The query has no word."));
+            return Err(Error::new(error::INVALID_QUERY, "The query has no word."));
         };
         let scan = cx.table::<NameWord>().scan((KeyPrefix(longest),)).after(params.after);
         let page = scan.page(page_size(params.limit))?;

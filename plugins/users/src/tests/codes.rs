@@ -117,7 +117,7 @@ fn nothing_reveals_whether_an_address_has_an_account() {
         );
     }
     for address in ["ann@example.com", "bob@example.com"] {
-        assert_eq!(request(&host, address).unwrap_err().code, "too_many_codes");
+        assert_eq!(request(&host, address).unwrap_err().code, "rate_limited");
     }
     assert_ne!(sign_in(&host, "ann@example.com", &code)["session"], json!(null));
 }
@@ -137,13 +137,13 @@ fn codes_are_limited_per_address_and_per_account() {
         assert!(logged(&host).is_some());
         assert_eq!(
             request(&host, "ann@example.com").unwrap_err().code,
-            "too_many_codes",
+            "rate_limited",
             "too soon"
         );
     }
     host.set_clock(START + 5 * MINUTE);
     let refused = request(&host, "ann@example.com").unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.retry), ("too_many_codes", true));
+    assert_eq!((refused.code.as_str(), refused.retry), ("rate_limited", true));
     request(&host, "+41441234567").unwrap();
     assert_eq!(logged(&host), None, "the account exceeds its rate, silently");
     host.set_clock(START + 61 * MINUTE);
@@ -163,11 +163,11 @@ fn addresses_are_added_and_removed_except_the_only_way_to_sign_in() {
         ..anonymous()
     };
     let mail = json!({"address": "ann@example.com"});
-    assert_eq!(refused(&host, &ann, "remove_address", mail.clone()), "last_way");
-    assert_eq!(refused(&host, &ann, "add_address", mail.clone()), "already_yours");
+    assert_eq!(refused(&host, &ann, "remove_address", mail.clone()), "conflict");
+    assert_eq!(refused(&host, &ann, "add_address", mail.clone()), "conflict");
     assert_eq!(
         refused(&host, &ann, "add_address", json!({"address": "nowhere"})),
-        "bad_address"
+        "invalid_address"
     );
 
     // A code can be requested for the address of another account, but only its owner learns anything.
@@ -186,12 +186,12 @@ fn addresses_are_added_and_removed_except_the_only_way_to_sign_in() {
         "the code has another purpose"
     );
     let proof = json!({"address": "ann@example.com", "code": code});
-    assert_eq!(refused(&host, &bob, "confirm_address", proof), "address_taken");
+    assert_eq!(refused(&host, &bob, "confirm_address", proof), "conflict_address");
 
     // A recent login replaces the missing password.
     let new = json!({"new_password": "battery staple"});
     host.set_clock(START + 11 * MINUTE);
-    assert_eq!(refused(&host, &ann, "change_password", new.clone()), "sign_in_again");
+    assert_eq!(refused(&host, &ann, "change_password", new.clone()), "expired_login");
     host.set_clock(START + 10 * MINUTE);
     done(&host, &ann, "change_password", new);
     done(&host, &ann, "remove_address", mail.clone());
@@ -208,7 +208,7 @@ fn a_taken_name_consumes_neither_the_code_nor_an_attempt() {
     register(&host, "ann");
     request(&host, "a@example.com").unwrap();
     let mut params = json!({"address": "a@example.com", "code": logged(&host).unwrap(), "name": "ann"});
-    assert_eq!(refused(&host, &anonymous(), "sign_in", params.clone()), "name_taken");
+    assert_eq!(refused(&host, &anonymous(), "sign_in", params.clone()), "conflict_name");
     params["name"] = json!("anna");
     let session = done(&host, &anonymous(), "sign_in", params)["session"].clone();
     assert_eq!(
@@ -254,7 +254,7 @@ fn a_gateway_receives_its_filled_template() {
     for (status, retry) in [(500, true), (429, true), (400, false)] {
         host.set_response("https://sms.example/send", HttpResponse::new(status, "text/plain", ""));
         let failed = host.run_jobs().unwrap_err();
-        assert_eq!((failed.code.as_str(), failed.retry), ("gateway", retry));
+        assert_eq!((failed.code.as_str(), failed.retry), ("unavailable", retry));
     }
     let sent = host.take_fetched().pop().unwrap();
     let body = String::from_utf8(sent.body).unwrap();

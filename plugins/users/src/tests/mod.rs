@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Users;
 
 mod codes;
+mod error_codes;
 mod layers;
 mod presence;
 mod sessions;
@@ -90,20 +91,20 @@ fn names_are_unique_without_regard_to_case() {
     let host = host();
     register(&host, "Ann");
     let again = json!({"name": "ANN", "password": "another one"});
-    assert_eq!(code(host.call(&anonymous(), "register", &again)), "name_taken");
+    assert_eq!(code(host.call(&anonymous(), "register", &again)), "conflict_name");
 }
 
 #[test]
 fn invalid_names_and_passwords_are_rejected() {
     let host = host();
     for (params, wanted) in [
-        (json!({"name": "ab", "password": "long enough"}), "bad_name"),
-        (json!({"name": "a b c", "password": "long enough"}), "bad_name"),
-        (json!({"name": "abc", "password": "short"}), "bad_password"),
-        (json!({"name": "abc", "password": "x".repeat(257)}), "bad_password"),
+        (json!({"name": "ab", "password": "long enough"}), "invalid_name"),
+        (json!({"name": "a b c", "password": "long enough"}), "invalid_name"),
+        (json!({"name": "abc", "password": "short"}), "invalid_password"),
+        (json!({"name": "abc", "password": "x".repeat(257)}), "invalid_password"),
         (
             json!({"name": "abc", "password": "long enough", "display_name": "\u{7}"}),
-            "bad_display_name",
+            "invalid_display_name",
         ),
         (json!({"name": "abc"}), "bad_params"),
         (
@@ -147,7 +148,7 @@ fn two_people_have_one_conversation() {
     let ((ann, _), (bob, _)) = (register(&host, "ann"), register(&host, "bob"));
     let open = |from: &Caller, to: &Caller| host.call(from, "open_direct", &json!({"actor": to.actor}));
     assert_eq!(open(&ann, &bob).unwrap(), open(&bob, &ann).unwrap());
-    assert_eq!(code(open(&ann, &ann)), "not_with_yourself");
+    assert_eq!(code(open(&ann, &ann)), "invalid_actor");
     assert_eq!(
         code(host.call(&ann, "open_direct", &json!({"actor": "nobody"}))),
         "unknown_person"
@@ -163,20 +164,20 @@ fn a_closed_account_receives_nothing_and_cannot_sign_in() {
     assert_eq!(host.before_send(&message), Verdict::Accept);
     assert_eq!(
         code(host.call(&bob, "close_account", &json!({"password": "wrong horse"}))),
-        "wrong_credentials"
+        "invalid_credentials"
     );
     host.call(&bob, "close_account", &json!({"password": "correct horse"}))
         .unwrap();
     assert!(host.take_ended().contains(&(bob.actor.clone(), None)));
     host.run_jobs().unwrap();
-    assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
+    assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "conflict_closed"));
     assert!(host.authenticate(&token).is_err());
     let login = json!({"name": "bob", "password": "correct horse"});
-    assert_eq!(code(host.call(&anonymous(), "login", &login)), "wrong_credentials");
-    assert_eq!(code(host.call(&anonymous(), "register", &login)), "name_taken");
+    assert_eq!(code(host.call(&anonymous(), "login", &login)), "invalid_credentials");
+    assert_eq!(code(host.call(&anonymous(), "register", &login)), "conflict_name");
     assert_eq!(
         code(host.call(&ann, "open_direct", &json!({"actor": bob.actor}))),
-        "account_closed"
+        "conflict_closed"
     );
 }
 

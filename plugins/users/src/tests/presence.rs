@@ -41,7 +41,7 @@ fn the_chosen_status_is_visible_until_it_expires() {
     let signals_by_actor = signals(&host, "presence");
     assert_eq!(signals_by_actor[&bob.actor][0]["text"], "Lunch");
     assert!(signals_by_actor.contains_key(&ann.actor), "own devices get the signal");
-    assert_eq!(refused(&host, &ann, "set_idle", json!({"idle": true})), "too_often");
+    assert_eq!(refused(&host, &ann, "set_idle", json!({"idle": true})), "rate_limited");
     host.set_clock(1_002_000);
     done(&host, &ann, "set_idle", json!({"idle": true}));
     assert!(signals(&host, "presence").is_empty(), "busy stays busy");
@@ -73,9 +73,9 @@ fn the_chosen_status_is_visible_until_it_expires() {
     );
     host.set_clock(2_004_000);
     for (show, wanted) in [
-        (json!({"state": "dancing"}), "bad_state"),
-        (json!({"text": "x".repeat(101)}), "bad_text"),
-        (json!({"until_ms": 2_000_000}), "bad_time"),
+        (json!({"state": "dancing"}), "invalid_state"),
+        (json!({"text": "x".repeat(101)}), "invalid_text"),
+        (json!({"until_ms": 2_000_000}), "invalid_time"),
     ] {
         assert_eq!(refused(&host, &ann, "set_presence", show), wanted);
     }

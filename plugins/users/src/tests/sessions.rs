@@ -134,7 +134,7 @@ fn forged_and_changed_tokens_are_rejected() {
         &format!("{token}0"),
         &token.to_uppercase().replace("CYT_", "cyt_"),
     ] {
-        assert_eq!(host.authenticate(forged).unwrap_err().code, "token_ended", "{forged}");
+        assert_eq!(host.authenticate(forged).unwrap_err().code, "expired_token", "{forged}");
     }
     // The id of a login is no token.
     assert_eq!(host.authenticate(&ann.credential).unwrap(), None);
@@ -148,35 +148,35 @@ fn wrong_passwords_cause_pauses_that_the_right_one_has_to_wait_for() {
         let codes: Vec<String> = (0..7)
             .map(|_| login(&host, name, "wrong horse").unwrap_err().code)
             .collect();
-        let mut wanted = vec!["wrong_credentials"; 5];
-        wanted.extend(["too_many_attempts"; 2]);
+        let mut wanted = vec!["invalid_credentials"; 5];
+        wanted.extend(["rate_limited"; 2]);
         assert_eq!(codes, wanted, "{name}: the answers reveal who has an account");
     }
     let waiting = login(&host, "ANN", "correct horse").unwrap_err();
-    assert_eq!((waiting.code.as_str(), waiting.retry), ("too_many_attempts", true));
+    assert_eq!((waiting.code.as_str(), waiting.retry), ("rate_limited", true));
     host.enter_app("other");
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
-        "wrong_credentials",
+        "invalid_credentials",
         "it is another account"
     );
     host.enter_app("default");
     host.set_clock(1_001_000);
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
-        "wrong_credentials"
+        "invalid_credentials"
     );
     host.set_clock(1_002_000);
     assert_eq!(
         login(&host, "ann", "correct horse").unwrap_err().code,
-        "too_many_attempts",
+        "rate_limited",
         "the pause doubled"
     );
     host.set_clock(1_003_000);
     assert!(login(&host, "ann", "correct horse").is_ok());
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
-        "wrong_credentials",
+        "invalid_credentials",
         "the count restarts after a success"
     );
 }
@@ -193,13 +193,13 @@ fn changing_the_password_ends_all_other_sessions() {
             &json!({"password": password, "new_password": new}),
         )
     };
-    assert_eq!(code(change("wrong horse", "battery staple")), "wrong_credentials");
-    assert_eq!(code(change("correct horse", "short")), "bad_password");
+    assert_eq!(code(change("wrong horse", "battery staple")), "invalid_credentials");
+    assert_eq!(code(change("correct horse", "short")), "invalid_password");
     change("correct horse", "battery staple").unwrap();
     assert!(host.authenticate(&old).is_ok() && host.authenticate(&token).is_err());
     assert_eq!(
         login(&host, "ann", "correct horse").unwrap_err().code,
-        "wrong_credentials"
+        "invalid_credentials"
     );
     assert!(login(&host, "ann", "battery staple").is_ok());
 }
@@ -222,28 +222,28 @@ fn operators_ban_until_they_unban_or_the_ban_expires() {
         }
         host.call(caller, "ban", &params)
     };
-    assert_eq!(code(ban(&ann, &root, json!({}))), "not_operator");
-    assert_eq!(code(ban(&root, &second, json!({}))), "is_operator");
-    assert_eq!(code(ban(&root, &ann, json!({"until_ms": 1_000_000}))), "bad_time");
+    assert_eq!(code(ban(&ann, &root, json!({}))), "forbidden");
+    assert_eq!(code(ban(&root, &second, json!({}))), "forbidden");
+    assert_eq!(code(ban(&root, &ann, json!({"until_ms": 1_000_000}))), "invalid_time");
     ban(&root, &ann, json!({"reason": "Spam", "until_ms": 2_000_000})).unwrap();
     assert!(host.take_ended().contains(&(ann.actor.clone(), None)));
     assert!(host.authenticate(&token).is_err());
     let refused = login(&host, "ann", "correct horse").unwrap_err();
     assert_eq!(
         (refused.code.as_str(), refused.message.as_str()),
-        ("banned", "You are banned: Spam")
+        ("forbidden", "You are banned: Spam")
     );
     // Only the right password reveals the ban.
     assert_eq!(
         login(&host, "ann", "wrong horse").unwrap_err().code,
-        "wrong_credentials"
+        "invalid_credentials"
     );
     host.set_clock(2_000_000);
     assert!(login(&host, "ann", "correct horse").is_ok());
     ban(&second, &ann, json!({})).unwrap();
-    assert_eq!(login(&host, "ann", "correct horse").unwrap_err().code, "banned");
+    assert_eq!(login(&host, "ann", "correct horse").unwrap_err().code, "forbidden");
     let own = json!({"actor": ann.actor});
-    assert_eq!(super::refused(&host, &ann, "unban", own), "not_operator");
+    assert_eq!(super::refused(&host, &ann, "unban", own), "forbidden");
     done(&host, &root, "unban", json!({"actor": ann.actor}));
     assert!(login(&host, "ann", "correct horse").is_ok());
 }
@@ -259,6 +259,6 @@ fn invalid_settings_are_rejected() {
         json!({"fields": [{"name": "x", "type": "colour"}]}),
     ] {
         let refused = TestHost::<Users>::start(&settings.to_string()).unwrap_err();
-        assert_eq!(refused.code, "bad_configuration", "{settings}");
+        assert_eq!(refused.code, "invalid_configuration", "{settings}");
     }
 }

@@ -67,10 +67,10 @@ fn a_profile_shows_what_the_viewer_may_see() {
     assert_eq!(seen["locale"], "de-CH", "a missing member stays");
     for (changes, wanted) in [
         (json!({"fields": {"size": 1}}), "unknown_field"),
-        (json!({"fields": {"shoe_size": 9}}), "bad_field"),
-        (json!({"bio": "x".repeat(501)}), "bad_bio"),
-        (json!({"locale": "x"}), "bad_locale"),
-        (json!({"time_zone": "here now"}), "bad_time_zone"),
+        (json!({"fields": {"shoe_size": 9}}), "invalid_field"),
+        (json!({"bio": "x".repeat(501)}), "invalid_bio"),
+        (json!({"locale": "x"}), "invalid_locale"),
+        (json!({"time_zone": "here now"}), "invalid_time_zone"),
         (json!({"avatar": "x"}), "unknown_picture"),
     ] {
         assert_eq!(refused(&host, &ann, "set_profile", changes), wanted);
@@ -108,7 +108,7 @@ fn people_are_found_once_by_words_of_their_names_in_any_order() {
     assert_eq!(search("mar b"), ["bob"]);
     assert_eq!(search("marie, ann"), ["ann"]);
     assert!(search("nn").is_empty());
-    assert_eq!(refused(&host, &bob, "search", json!({"query": " - "})), "bad_query");
+    assert_eq!(refused(&host, &bob, "search", json!({"query": " - "})), "invalid_query");
     done(&host, &bob, "set_profile", json!({"display_name": "Robert"}));
     assert_eq!(
         (search("marl"), search("rob"), search("bob")),
@@ -123,8 +123,11 @@ fn the_last_uploaded_picture_replaces_the_one_before() {
     let host = host();
     let (ann, bob) = two(&host);
     let upload = |kind: &str, bytes: &[u8]| host.upload(&ann, "me", kind, None, bytes);
-    assert_eq!(upload("image/svg+xml", b"x").unwrap_err().code, "bad_media_type");
-    assert_eq!(upload("image/png", &[0; 1_048_577]).unwrap_err().code, "too_large");
+    assert_eq!(upload("image/svg+xml", b"x").unwrap_err().code, "invalid_media_type");
+    assert_eq!(
+        upload("image/png", &[0; 1_048_577]).unwrap_err().code,
+        "limit_picture_bytes"
+    );
     let stranger = host.upload(&anonymous(), "me", "image/png", None, b"x");
     assert_eq!(stranger.unwrap_err().code, "unauthenticated");
     let first = upload("image/png", b"first").unwrap();
@@ -141,7 +144,7 @@ fn the_last_uploaded_picture_replaces_the_one_before() {
         host.download(&anonymous(), &second, false).unwrap_err().code,
         "unauthenticated"
     );
-    assert_eq!(host.remove_blob(&bob, &second).unwrap_err().code, "not_yours");
+    assert_eq!(host.remove_blob(&bob, &second).unwrap_err().code, "forbidden");
     assert_eq!(
         refused(&host, &bob, "set_profile", json!({"avatar": second})),
         "unknown_picture"
@@ -189,18 +192,18 @@ fn friend_requests_are_signalled_to_both_people() {
 
     done(&host, &bob, "refuse_friend", person(&ann));
     assert_eq!(refused(&host, &bob, "refuse_friend", person(&ann)), "unknown_request");
-    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "too_soon");
+    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "rate_limited");
     host.set_clock(1_060_000);
     done(&host, &ann, "request_friend", person(&bob));
     done(&host, &ann, "withdraw_friend", person(&bob));
-    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "too_soon");
+    assert_eq!(refused(&host, &ann, "request_friend", person(&bob)), "rate_limited");
     host.set_clock(1_120_000);
     assert_eq!(refused(&host, &bob, "accept_friend", person(&ann)), "unknown_request");
 
     // Two people who send each other requests become friends.
     done(&host, &ann, "request_friend", person(&bob));
     assert_eq!(done(&host, &bob, "request_friend", person(&ann))["state"], "friends");
-    assert_eq!(refused(&host, &bob, "request_friend", person(&ann)), "already_friends");
+    assert_eq!(refused(&host, &bob, "request_friend", person(&ann)), "conflict");
     for (own, other) in [(&ann, "bob"), (&bob, "ann")] {
         let friends = done(&host, own, "friends", json!({}))["friends"].clone();
         assert_eq!(
@@ -215,11 +218,8 @@ fn friend_requests_are_signalled_to_both_people() {
         );
     }
     done(&host, &bob, "remove_friend", person(&ann));
-    assert_eq!(refused(&host, &ann, "remove_friend", person(&bob)), "not_friends");
-    assert_eq!(
-        refused(&host, &ann, "request_friend", person(&ann)),
-        "not_with_yourself"
-    );
+    assert_eq!(refused(&host, &ann, "remove_friend", person(&bob)), "unknown_friend");
+    assert_eq!(refused(&host, &ann, "request_friend", person(&ann)), "invalid_actor");
     let events: Vec<String> = host.take_events().into_iter().map(|(name, _)| name).collect();
     assert_eq!(events, ["registered", "registered", "friend_added", "friend_removed"]);
 }
@@ -269,12 +269,12 @@ fn remarks_and_tags_are_private_and_sort_friends() {
     assert_eq!(tagged("town"), ["\"bob3\""]);
     assert_eq!(
         refused(&host, &ann, "set_friend", json!({"actor": "nobody", "remark": ""})),
-        "not_friends"
+        "unknown_friend"
     );
     for notes in [json!({"tags": [""]}), json!({"tags": ["x".repeat(33)]})] {
         let mut notes = notes;
         notes["actor"] = json!(others[0].actor);
-        assert_eq!(refused(&host, &ann, "set_friend", notes), "bad_tag");
+        assert_eq!(refused(&host, &ann, "set_friend", notes), "invalid_tag");
     }
 
     // In pages.
@@ -303,31 +303,28 @@ fn lists_have_bounds() {
     done(&host, &people[0], "request_friend", person(&people[1]));
     assert_eq!(
         refused(&host, &people[0], "request_friend", person(&people[2])),
-        "too_many_requests"
+        "limit_requests"
     );
     assert_eq!(
         refused(&host, &people[2], "request_friend", person(&people[1])),
-        "too_many_requests"
+        "limit_requests"
     );
     done(&host, &people[1], "accept_friend", person(&people[0]));
     assert_eq!(
         refused(&host, &people[0], "request_friend", person(&people[2])),
-        "too_many_friends"
+        "limit_friends"
     );
     done(&host, &people[2], "request_friend", person(&people[0]));
     assert_eq!(
         refused(&host, &people[0], "accept_friend", person(&people[2])),
-        "too_many_friends"
+        "limit_friends"
     );
     done(&host, &people[0], "block", person(&people[3]));
-    assert_eq!(
-        refused(&host, &people[0], "block", person(&people[4])),
-        "too_many_blocked"
-    );
+    assert_eq!(refused(&host, &people[0], "block", person(&people[4])), "limit_blocks");
     let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
     assert_eq!(
         refused(&host, &people[0], "presence", json!({"actors": many})),
-        "too_many"
+        "invalid_actors"
     );
 }
 
@@ -361,14 +358,14 @@ fn a_block_holds_on_every_path_in_both_directions() {
     assert_eq!(names, ["presence", "friend"], "no signal reveals the block");
     assert_eq!(to_bob[0].payload["state"], "offline");
     for (from, to) in [(&ann, &bob), (&bob, &ann)] {
-        assert!(matches!(send(from, to), Verdict::Reject(error) if error.code == "blocked"));
-        assert_eq!(host.before_act(&act(from, "react")).unwrap_err().code, "blocked");
+        assert!(matches!(send(from, to), Verdict::Reject(error) if error.code == "forbidden"));
+        assert_eq!(host.before_act(&act(from, "react")).unwrap_err().code, "forbidden");
         assert!(
             host.before_act(&act(from, "recall")).is_ok(),
             "recalling one's own messages stays allowed"
         );
-        assert_eq!(refused(&host, from, "open_direct", person(to)), "blocked");
-        assert_eq!(refused(&host, from, "request_friend", person(to)), "blocked");
+        assert_eq!(refused(&host, from, "open_direct", person(to)), "forbidden");
+        assert_eq!(refused(&host, from, "request_friend", person(to)), "forbidden");
         assert_eq!(state(&host, from, to), "offline");
         assert!(
             done(&host, from, "friends", json!({}))["friends"]
@@ -424,7 +421,7 @@ fn closing_an_account_ends_its_friendships_profile_and_conversations() {
     host.run_jobs().unwrap();
     for other in [&ann, &cleo] {
         let message = TestMessage::direct(&other.actor, &bob.actor, "Hello");
-        assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
+        assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "conflict_closed"));
         assert!(
             done(&host, other, "friends", json!({}))["friends"]
                 .as_array()
@@ -437,13 +434,13 @@ fn closing_an_account_ends_its_friendships_profile_and_conversations() {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(refused(&host, other, "request_friend", person(&bob)), "account_closed");
+        assert_eq!(refused(&host, other, "request_friend", person(&bob)), "conflict_closed");
     }
     // Unblocking doesn't open the conversation again.
     done(&host, &ann, "block", person(&bob));
     done(&host, &ann, "unblock", person(&bob));
     let message = TestMessage::direct(&ann.actor, &bob.actor, "Hello");
-    assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "account_closed"));
+    assert!(matches!(host.before_send(&message), Verdict::Reject(error) if error.code == "conflict_closed"));
     assert_eq!(done(&host, &ann, "profile", person(&bob))["bio"], "");
     assert!(host.blobs().is_empty());
 }

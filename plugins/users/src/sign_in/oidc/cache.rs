@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::id_token::{self, Claims, ExpectedClaims, TokenFault};
 use super::keys::Keys;
 use super::provider::{OidcSettings, Provider, ProviderMetadata};
+use crate::error;
 
 /// Transaction: reads the cache of a provider.
 pub(crate) const READ: &str = "oidc_read_cache";
@@ -73,7 +74,7 @@ fn get(cx: &Context, url: &str) -> Result<HttpResponse, Error> {
     let response = cx.fetch(&FetchRequest::get(url).header("accept", "application/json"))?;
     if response.status != 200 || response.body.len() > MAX_BYTES {
         return Err(Error::new(
-            "provider",
+            error::UNAVAILABLE,
             format!("{url} responded with status {}", response.status),
         ));
     }
@@ -87,7 +88,7 @@ pub(crate) fn discover(cx: &Context, provider: &Provider) -> Result<CachedProvid
     }
     let url = provider.metadata_url();
     let response = get(cx, &url)?;
-    let invalid = |reason: String| Error::new("provider", format!("{url}: {reason}"));
+    let invalid = |reason: String| Error::new(error::UNAVAILABLE, format!("{url}: {reason}"));
     let cached = CachedProvider {
         provider: provider.id.clone(),
         metadata: ProviderMetadata::parse(&response.body, provider).map_err(invalid)?,
@@ -105,7 +106,7 @@ impl CachedProvider {
     fn fetch_keys(&mut self, cx: &Context) -> Result<(), Error> {
         let url = &self.metadata.jwks_uri;
         let response = get(cx, url)?;
-        let invalid = || Error::new("provider", format!("{url} returned no keys"));
+        let invalid = || Error::new(error::UNAVAILABLE, format!("{url} returned no keys"));
         let set: Value = serde_json::from_slice(&response.body).map_err(|_| invalid())?;
         Keys::parse(&set).ok_or_else(invalid)?;
         self.keys = set;
@@ -120,7 +121,7 @@ impl CachedProvider {
     /// invented keys can't cause requests. Only for jobs.
     ///
     /// # Errors
-    /// `token` with the reason, or the error of the request.
+    /// `invalid_id_token` with the reason, or the error of the request.
     pub(crate) fn verify(
         &mut self,
         cx: &Context,
@@ -143,6 +144,6 @@ impl CachedProvider {
             self.fetch_keys(cx)?;
             verified = verify(self);
         }
-        verified.map_err(|fault| Error::new("token", format!("the ID token is rejected: {fault}")))
+        verified.map_err(|fault| Error::new(error::INVALID_ID_TOKEN, format!("the ID token is rejected: {fault}")))
     }
 }

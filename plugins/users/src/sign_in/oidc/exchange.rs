@@ -9,6 +9,7 @@ use super::flow::{SignInFlow, Stage};
 use super::id_token::{Claims, ExpectedClaims, ProfileClaims};
 use crate::Users;
 use crate::accounts::account::{self, Account, DisplayName};
+use crate::error;
 use crate::sign_in::address::{self, Address};
 use crate::sign_in::identity;
 
@@ -83,12 +84,17 @@ fn store_failure(cx: &Context, state: String, result: Result<(), Error>) -> Resu
         error.code, error.message
     ));
     let (code, message) = match error.code.as_str() {
-        "token" => ("token_refused", "The provider's ID token was rejected. Start again."),
-        "identity_taken" | "address_taken" | "not_registered" | "account_closed" | "too_many_identities" => {
-            (error.code.as_str(), error.message.as_str())
-        }
+        error::INVALID_ID_TOKEN => (
+            error::INVALID_ID_TOKEN,
+            "The provider's ID token was rejected. Start again.",
+        ),
+        error::CONFLICT_IDENTITY
+        | error::CONFLICT_ADDRESS
+        | error::UNKNOWN_ACCOUNT
+        | error::CONFLICT_CLOSED
+        | error::LIMIT_IDENTITIES => (error.code.as_str(), error.message.as_str()),
         _ => (
-            "provider_failed",
+            error::UNAVAILABLE,
             "The provider failed or returned an invalid response. Start again.",
         ),
     };
@@ -139,7 +145,7 @@ impl Users {
         };
         let provider = self.settings.oidc.provider(&flow.provider)?;
         let cached = cache::read(cx, &provider.id, &provider.issuer)?;
-        let cached = cached.ok_or_else(|| Error::new("provider", "the cached metadata is missing"))?;
+        let cached = cached.ok_or_else(|| Error::new(error::UNAVAILABLE, "the cached metadata is missing"))?;
         if matches!(flow.stage, Stage::Preparing) {
             let url = provider.authorization_url(&cached.metadata, &prepared.state, &flow.redirect, &flow.secrets);
             flow.stage = Stage::Ready(url);
@@ -171,11 +177,11 @@ impl Users {
         let response = cx.fetch(&request)?;
         if response.status != 200 {
             let sentence = format!("the token endpoint responded with status {}", response.status);
-            return Err(Error::new("provider", sentence));
+            return Err(Error::new(error::UNAVAILABLE, sentence));
         }
         let response: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let token = response["id_token"].as_str();
-        let token = token.ok_or_else(|| Error::new("provider", "the token endpoint returned no ID token"))?;
+        let token = token.ok_or_else(|| Error::new(error::UNAVAILABLE, "the token endpoint returned no ID token"))?;
         let expected = ExpectedClaims {
             issuer: &provider.issuer,
             client_id: &provider.client_id,
@@ -211,14 +217,14 @@ impl Users {
             let most = self.settings.oidc.identities;
             if identity::count(cx, actor)? >= most {
                 let sentence = "Your account has reached the limit of identities. Remove one first.";
-                return Err(Error::new("too_many_identities", sentence));
+                return Err(Error::new(error::LIMIT_IDENTITIES, sentence));
             }
             identity::link(cx, &provider.id, &provider.issuer, &subject, actor)
         };
         let (actor, registered) = match (flow.link.clone(), owner) {
             (Some(own), Some(owner)) if own == owner => (own, false),
             (Some(own), _) if account::is_closed(cx, &own)? => {
-                return Err(Error::new("account_closed", "This account is closed."));
+                return Err(Error::new(error::CONFLICT_CLOSED, "This account is closed."));
             }
             (Some(own), _) => {
                 link(&own)?;
@@ -235,7 +241,7 @@ impl Users {
                     Some(actor) => actor,
                     None if !self.settings.oidc.register => {
                         return Err(Error::new(
-                            "not_registered",
+                            error::UNKNOWN_ACCOUNT,
                             "No account is registered for this identity.",
                         ));
                     }

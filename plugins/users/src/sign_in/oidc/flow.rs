@@ -13,6 +13,7 @@ use super::provider::FlowSecrets;
 use crate::Users;
 use crate::accounts::account;
 use crate::accounts::person::Nothing;
+use crate::error;
 use crate::secret::{constant_time_eq, digest, hex};
 use crate::sign_in::session::NewSession;
 
@@ -101,7 +102,10 @@ fn key(state: &str) -> String {
 }
 
 fn unknown_state() -> Error {
-    Error::new("unknown_state", "This sign-in is unknown or has expired. Start again.")
+    Error::new(
+        error::UNKNOWN_STATE,
+        "This sign-in is unknown or has expired. Start again.",
+    )
 }
 
 /// Encodes random bytes for a URL.
@@ -166,7 +170,7 @@ impl Users {
         let redirect = oidc.redirect(params.redirect)?;
         let is_link = params.link == Some(true);
         if is_link && cx.caller.actor.is_empty() {
-            return Err(Error::new("unauthenticated", "Sign in first."));
+            return Err(Error::new(error::UNAUTHENTICATED, "Sign in first."));
         }
         self.anonymous_rate.acquire(&cx.caller.app, cx.now_ms())?;
         let (state, ticket) = (base64url(&cx.random::<32>()), base64url(&cx.random::<32>()));
@@ -204,7 +208,7 @@ impl Users {
         let mut flow = SignInFlow::authorize(cx, &params.state, &params.ticket)?;
         if !matches!(flow.stage, Stage::Ready(_)) {
             return Err(Error::new(
-                "state_used",
+                error::CONFLICT,
                 "This sign-in is not waiting for a code. Start again.",
             ));
         }
@@ -218,12 +222,15 @@ impl Users {
             .map_or(iss_is_required, |iss| *iss != provider.issuer)
         {
             return Err(Error::new(
-                "wrong_issuer",
+                error::INVALID_ISSUER,
                 "The code comes from another provider. Start again.",
             ));
         }
         if params.code.is_empty() || params.code.len() > MAX_CODE_BYTES {
-            return Err(Error::new("bad_code", "An authorization code has 1 to 4,096 bytes."));
+            return Err(Error::new(
+                error::INVALID_CODE,
+                "An authorization code has 1 to 4,096 bytes.",
+            ));
         }
         flow.stage = Stage::Exchanging;
         flow.save(cx, &params.state)?;
@@ -251,7 +258,7 @@ impl Users {
                     return Ok(FlowProgress::at("linked"));
                 }
                 if account::is_closed(cx, &actor)? {
-                    return Err(Error::new("account_closed", "This account is closed."));
+                    return Err(Error::new(error::CONFLICT_CLOSED, "This account is closed."));
                 }
                 // The token is created here, so that it is stored nowhere before the client fetches it.
                 let session = self.start_session(cx, actor, flow.device.as_deref())?;

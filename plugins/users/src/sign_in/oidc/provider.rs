@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::invalid_configuration;
+use crate::error::{self, invalid_configuration};
 use crate::secret::digest;
 use crate::sign_in::gateway::{form, percent};
 
@@ -140,19 +140,19 @@ impl OidcSettings {
     /// `unknown_provider`.
     pub(crate) fn provider(&self, id: &str) -> Result<&Provider, Error> {
         let found = self.providers.iter().find(|provider| provider.id == id);
-        found.ok_or_else(|| Error::new("unknown_provider", "No provider with this id is configured."))
+        found.ok_or_else(|| Error::new(error::UNKNOWN_PROVIDER, "No provider with this id is configured."))
     }
 
     /// Returns the redirect URI: the wanted one if the configuration has exactly this text, or the first one.
     ///
     /// # Errors
-    /// `bad_redirect`.
+    /// `invalid_redirect`.
     pub(crate) fn redirect(&self, wanted: Option<String>) -> Result<String, Error> {
         let chosen = match wanted {
             None => self.redirects.first().cloned(),
             Some(wanted) => Some(wanted).filter(|wanted| self.redirects.contains(wanted)),
         };
-        chosen.ok_or_else(|| Error::new("bad_redirect", "This redirect URI is not configured."))
+        chosen.ok_or_else(|| Error::new(error::INVALID_REDIRECT, "This redirect URI is not configured."))
     }
 }
 
@@ -195,7 +195,7 @@ impl Provider {
     /// Returns the request that exchanges a code for tokens.
     ///
     /// # Errors
-    /// `no_secret` if the client secret isn't configured.
+    /// `unknown_secret` if the client secret isn't configured.
     pub(crate) fn token_request(
         &self,
         cx: &Context,
@@ -211,7 +211,8 @@ impl Provider {
             ("client_id", self.client_id.as_str()),
             ("code_verifier", verifier),
         ];
-        let missing = |name: &String| Error::new("no_secret", format!("the secret {name:?} is not configured"));
+        let missing =
+            |name: &String| Error::new(error::UNKNOWN_SECRET, format!("the secret {name:?} is not configured"));
         let read = |name: &String| cx.secret(name).ok_or_else(|| missing(name));
         let secret = self.client_secret.as_ref().map(read).transpose()?;
         let methods = metadata.token_endpoint_auth_methods_supported.as_ref();

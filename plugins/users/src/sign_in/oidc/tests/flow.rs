@@ -116,8 +116,8 @@ fn only_the_client_that_started_a_sign_in_finishes_it_and_only_once() {
         "the login is returned once"
     );
     // The token of one sign-in is invalid for another one.
-    assert_eq!(other.finish_with(&host, &token).unwrap_err().code, "token_refused");
-    assert_eq!(other.finish(&host).unwrap_err().code, "state_used");
+    assert_eq!(other.finish_with(&host, &token).unwrap_err().code, "invalid_id_token");
+    assert_eq!(other.finish(&host).unwrap_err().code, "conflict");
 
     // A sign-in expires.
     let late = ClientFlow::start(&host, &anonymous(), &json!({}));
@@ -138,13 +138,13 @@ fn redirects_are_configured_and_providers_are_not_mixed_up() {
     ] {
         assert_eq!(
             start(json!({"provider": "example", "redirect": redirect})),
-            "bad_redirect"
+            "invalid_redirect"
         );
     }
     let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
     let mut params = json!({"state": flow.state, "ticket": flow.ticket, "code": "c0de", "iss": "https://evil.example"});
     let finish = |params: &Value| host.call(&anonymous(), "oidc_finish", params);
-    assert_eq!(finish(&params).unwrap_err().code, "wrong_issuer");
+    assert_eq!(finish(&params).unwrap_err().code, "invalid_issuer");
     params["iss"] = json!(ISSUER);
     assert!(finish(&params).is_ok());
 }
@@ -167,7 +167,7 @@ fn a_failing_provider_differs_from_a_rejected_token() {
         let params = json!({"state": started["state"], "ticket": started["ticket"]});
         assert_eq!(
             host.call(&anonymous(), "oidc_result", &params).unwrap_err().code,
-            "provider_failed"
+            "unavailable"
         );
     }
     let host = self::host();
@@ -179,12 +179,12 @@ fn a_failing_provider_differs_from_a_rejected_token() {
     flow.finish(&host).unwrap();
     assert_eq!(flow.result(&host).unwrap()["stage"], "exchanging");
     host.run_jobs().unwrap();
-    assert_eq!(flow.result(&host).unwrap_err().code, "provider_failed");
+    assert_eq!(flow.result(&host).unwrap_err().code, "unavailable");
     let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
     respond(&host, "/token", &json!({"access_token": "x"}));
     flow.finish(&host).unwrap();
     host.run_jobs().unwrap();
-    assert_eq!(flow.result(&host).unwrap_err().code, "provider_failed");
+    assert_eq!(flow.result(&host).unwrap_err().code, "unavailable");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn an_identity_is_linked_and_unlinked() {
     };
     let linked = link(&bob).unwrap();
     assert_eq!((&linked["stage"], &linked["session"]), (&json!("linked"), &json!(null)));
-    assert_eq!(link(&cleo).unwrap_err().code, "identity_taken");
+    assert_eq!(link(&cleo).unwrap_err().code, "conflict_identity");
     assert_eq!(sign_in(&host).unwrap()["session"]["actor"], json!(bob.actor));
     let listed = host.call(&bob, "identities", &json!({})).unwrap();
     assert_eq!(listed["identities"][0]["subject"], "42");
@@ -298,7 +298,7 @@ fn missing_claims_are_fetched() {
 #[test]
 fn unknown_identities_are_rejected_without_registration() {
     let host = host_with(&json!({"register": false}));
-    assert_eq!(sign_in(&host).unwrap_err().code, "not_registered");
+    assert_eq!(sign_in(&host).unwrap_err().code, "unknown_account");
 }
 
 #[test]
@@ -320,6 +320,6 @@ fn invalid_provider_settings_are_rejected() {
         settings(&json!({"providers": [provider(json!({"secret": "x"}))]})),
     ] {
         let refused = TestHost::<Users>::start(&json!({ "oidc": oidc }).to_string()).unwrap_err();
-        assert_eq!(refused.code, "bad_configuration", "{oidc}");
+        assert_eq!(refused.code, "invalid_configuration", "{oidc}");
     }
 }

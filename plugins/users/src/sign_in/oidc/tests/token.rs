@@ -81,7 +81,7 @@ fn invalid_tokens_are_rejected_for_their_reason() {
         let (mut header, mut claims) = (es_header(), flow.claims());
         change(&mut header, &mut claims);
         let error = flow.finish_with(&host, &ec(7).token(&header, &claims)).unwrap_err();
-        assert_eq!(error.code, "token_refused", "{header} {claims}");
+        assert_eq!(error.code, "invalid_id_token", "{header} {claims}");
         let log = host.take_log();
         let line = &log.last().unwrap().1;
         assert!(
@@ -105,7 +105,7 @@ fn forged_signatures_are_rejected() {
     let rejected = |make: &dyn Fn(&Value) -> String| {
         let flow = ClientFlow::start(&host, &anonymous(), &json!({}));
         let error = flow.finish_with(&host, &make(&flow.claims())).unwrap_err();
-        assert_eq!(error.code, "token_refused");
+        assert_eq!(error.code, "invalid_id_token");
         host.take_log().pop().unwrap().1.rsplit_once(": ").unwrap().1.to_owned()
     };
     // By another key with the same id.
@@ -180,7 +180,7 @@ fn changed_keys_are_fetched_again_at_a_limited_rate() {
     };
     assert_eq!(
         with_new_key().unwrap_err().code,
-        "token_refused",
+        "invalid_id_token",
         "the keys were fetched a moment ago"
     );
     assert!(fetched(&host, "/keys").is_empty());
@@ -188,7 +188,7 @@ fn changed_keys_are_fetched_again_at_a_limited_rate() {
     assert!(with_new_key().is_ok());
     assert_eq!(fetched(&host, "/keys").len(), 1);
     // A removed key is invalid, and unknown keys cause no further request.
-    assert_eq!(sign_in(&host).unwrap_err().code, "token_refused");
+    assert_eq!(sign_in(&host).unwrap_err().code, "invalid_id_token");
     assert!(fetched(&host, "/keys").is_empty());
     // Keys expire.
     host.set_clock((NOW_S + 60 + 3_600) * 1_000);
