@@ -168,14 +168,14 @@ async fn a_group_is_created_used_and_left() {
     );
 
     // The group always has an owner, also after a kill.
-    assert_eq!(ann.code("leave", own.clone()).await, "groups.owner_must_stay");
+    assert_eq!(ann.code("leave", own.clone()).await, "groups.conflict");
     assert_eq!(
         ann.code("invite", json!({"group": group, "actors": ["nobody"]})).await,
         "groups.unknown_person"
     );
     ann.done("dissolve", own.clone()).await;
     assert_eq!(ann.say(&group, json!({})).await["code"], "unknown_conversation");
-    assert_eq!(ann.code("info", own).await, "groups.dissolved");
+    assert_eq!(ann.code("info", own).await, "groups.conflict_dissolved");
     server.stop().await;
 }
 
@@ -193,7 +193,7 @@ async fn a_link_admits_up_to_its_uses_and_until_it_is_revoked() {
     assert_eq!(cleo.code("join_link", code).await, "groups.unknown_link");
     let any = ann.done("create_link", json!({"group": group})).await;
     let code = json!({"code": any["code"]});
-    assert_eq!(bob.code("revoke_link", code.clone()).await, "groups.no_permission");
+    assert_eq!(bob.code("revoke_link", code.clone()).await, "groups.forbidden");
     ann.done("revoke_link", code.clone()).await;
     assert_eq!(cleo.code("join_link", code).await, "groups.unknown_link");
     let brief = ann.done("create_link", json!({"group": group, "seconds": 1})).await;
@@ -266,11 +266,11 @@ async fn no_message_of_a_muted_or_removed_member_follows_the_change() {
         let group = group_of(&mut ann, &mut [&mut bob]).await;
         let whom = json!({"group": group, "actor": bob.actor});
         let (method, params, refusals) = match round % 2 {
-            0 => ("mute", whom, ["groups.muted", ""]),
+            0 => ("mute", whom, ["groups.forbidden", ""]),
             _ => (
                 "remove",
                 json!({"group": group, "actors": [bob.actor]}),
-                ["unknown_conversation", "groups.not_a_member"],
+                ["unknown_conversation", "groups.forbidden"],
             ),
         };
         let answers = send_until_refused(&mut bob, &group, &mut ann, (method, params)).await;
@@ -314,18 +314,18 @@ async fn acts_of_muted_and_lower_ranked_members_are_rejected() {
     ann.done("mute", json!({"group": group, "actor": bob.actor})).await;
     assert_eq!(
         bob.act(&group, "edit", of_bob, edit.clone()).await["code"],
-        "groups.muted"
+        "groups.forbidden"
     );
     assert_eq!(
         bob.act(&group, "react", of_ann, json!({"emoji": "👎"})).await["code"],
-        "groups.muted"
+        "groups.forbidden"
     );
     assert_eq!(bob.act(&group, "unreact", of_ann, thumb.clone()).await["type"], "ack");
     ann.done("unmute", json!({"group": group, "actor": bob.actor})).await;
 
     // Cleo has Bob's rank until she becomes an admin.
     let which = json!({"group": group, "seq": of_bob});
-    assert_eq!(cleo.code("recall", which.clone()).await, "groups.no_permission");
+    assert_eq!(cleo.code("recall", which.clone()).await, "groups.forbidden");
     for (method, params) in [
         ("remove", json!({"group": group, "actors": [bob.actor]})),
         ("mute", json!({"group": group, "actor": bob.actor})),
@@ -338,7 +338,7 @@ async fn acts_of_muted_and_lower_ranked_members_are_rejected() {
         ("mute_all", json!({"group": group, "on": true})),
         ("edit_profile", json!({"group": group, "name": "Mine"})),
     ] {
-        assert_eq!(cleo.code(method, params).await, "groups.no_permission", "{method}");
+        assert_eq!(cleo.code(method, params).await, "groups.forbidden", "{method}");
     }
     ann.done(
         "set_role",
@@ -347,12 +347,12 @@ async fn acts_of_muted_and_lower_ranked_members_are_rejected() {
     .await;
     assert_eq!(
         cleo.code("recall", json!({"group": group, "seq": of_ann})).await,
-        "groups.outranked"
+        "groups.forbidden"
     );
     assert_eq!(
         cleo.code("remove", json!({"group": group, "actors": [ann.actor]}))
             .await,
-        "groups.outranked"
+        "groups.forbidden"
     );
     cleo.done("pin", which.clone()).await;
     cleo.done("recall", which).await;
@@ -380,10 +380,10 @@ async fn an_owner_transfers_ownership_before_leaving() {
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
     let group = group_of(&mut ann, &mut [&mut bob]).await;
     let own = json!({"group": group});
-    assert_eq!(ann.code("leave", own.clone()).await, "groups.owner_must_stay");
+    assert_eq!(ann.code("leave", own.clone()).await, "groups.conflict");
     assert_eq!(
         bob.code("transfer", json!({"group": group, "actor": bob.actor})).await,
-        "groups.not_the_owner"
+        "groups.forbidden"
     );
     ann.done("transfer", json!({"group": group, "actor": bob.actor})).await;
     ann.done("leave", own.clone()).await;
@@ -401,7 +401,7 @@ async fn an_owner_transfers_ownership_before_leaving() {
     client.request(auth).await;
     bob.client = client;
     assert_eq!(bob.done("membership", own.clone()).await["role"], "owner");
-    assert_eq!(bob.code("leave", own).await, "groups.owner_must_stay");
+    assert_eq!(bob.code("leave", own).await, "groups.conflict");
     server.stop().await;
 }
 
@@ -412,22 +412,19 @@ async fn mentioning_everybody_needs_the_permission() {
     let (mut ann, mut bob) = (register(&server, "ann").await, register(&server, "bob").await);
     let group = group_of(&mut ann, &mut [&mut bob]).await;
     let all = json!({"mention_all": true});
-    assert_eq!(bob.say(&group, all.clone()).await["code"], "groups.no_permission");
+    assert_eq!(bob.say(&group, all.clone()).await["code"], "groups.forbidden");
     assert_eq!(
         bob.say(&group, json!({"mentions": ["nobody"]})).await["code"],
-        "groups.bad_mentions"
+        "groups.invalid_mentions"
     );
     assert_eq!(
         bob.say(&group, json!({"mentions": true})).await["code"],
-        "groups.bad_mentions"
+        "groups.invalid_mentions"
     );
     // An edit can't circumvent it.
     let said = bob.say(&group, json!({})).await["seq"].as_u64().unwrap();
     let edit = json!({"content": {"text": "x", "mention_all": true}});
-    assert_eq!(
-        bob.act(&group, "edit", said, edit).await["code"],
-        "groups.no_permission"
-    );
+    assert_eq!(bob.act(&group, "edit", said, edit).await["code"], "groups.forbidden");
     let of_all = ann.say(&group, all).await["seq"].clone();
     let of_bob = ann.say(&group, json!({"mentions": [bob.actor]})).await["seq"].clone();
     let begun = std::time::Instant::now();
@@ -463,7 +460,7 @@ async fn an_announcement_reaches_members_and_lists_its_readers() {
         "custom:announcement",
         json!({"announcement": 1, "text": "Hear"}),
     );
-    assert_eq!(bob.client.request(forged).await["code"], "groups.reserved_kind");
+    assert_eq!(bob.client.request(forged).await["code"], "groups.forbidden");
     let id = ann.done("announce", json!({"group": group, "text": "Hear"})).await["announcement"].clone();
     let heard = bob.event(|event| event["kind"] == "custom:announcement").await;
     assert_eq!(heard["content"], json!({"announcement": id, "text": "Hear"}));
@@ -476,7 +473,7 @@ async fn an_announcement_reaches_members_and_lists_its_readers() {
     let mut wanted = [ann.actor.clone(), cleo.actor.clone()];
     wanted.sort();
     assert_eq!(ann.done("unseen", which.clone()).await["actors"], json!(wanted));
-    assert_eq!(cleo.code("unseen", which).await, "groups.no_permission");
+    assert_eq!(cleo.code("unseen", which).await, "groups.forbidden");
     server.stop().await;
 }
 
@@ -486,9 +483,9 @@ async fn invalid_input_is_rejected_and_writes_nothing() {
     let server = site.start().await;
     let mut ann = register(&server, "ann").await;
     for (params, code) in [
-        (json!({"name": "a\u{0}b"}), "groups.bad_name"),
-        (json!({"name": "a\u{202e}b"}), "groups.bad_name"),
-        (json!({"name": "x".repeat(65)}), "groups.bad_name"),
+        (json!({"name": "a\u{0}b"}), "groups.invalid_name"),
+        (json!({"name": "a\u{202e}b"}), "groups.invalid_name"),
+        (json!({"name": "x".repeat(65)}), "groups.invalid_name"),
         (json!({"name": ["a"]}), "groups.bad_params"),
         (json!({"name": "a", "members": "bob"}), "groups.bad_params"),
         (json!({"name": "a", "capacity": -1}), "groups.bad_params"),
@@ -534,7 +531,7 @@ async fn five_hundred_concurrent_joins_fill_a_group_exactly() {
                     let answer = client.request(call.clone()).await;
                     match answer["code"].as_str() {
                         None => joined += 1,
-                        Some("groups.full") => full += 1,
+                        Some("groups.limit_members") => full += 1,
                         Some(_) if answer["retry"] == true => continue,
                         Some(other) => panic!("{other}"),
                     }
@@ -586,7 +583,7 @@ async fn a_mute_expires() {
     let refused = bob.say(&group, json!({})).await;
     assert_eq!(
         (&refused["code"], &refused["retry"]),
-        (&json!("groups.muted"), &json!(true))
+        (&json!("groups.forbidden"), &json!(true))
     );
     let begun = std::time::Instant::now();
     while bob.done("membership", json!({"group": group})).await["muted_until_ms"] != 0 {
@@ -622,7 +619,10 @@ async fn a_large_group_is_deleted_in_steps_for_everybody() {
     loop {
         let say = json!({"type": "send", "id": "m", "conversation": group, "kind": "text", "content": {"text": "x"}});
         let code = last.request(say).await["code"].clone();
-        assert!(code == "groups.dissolved" || code == "unknown_conversation", "{code}");
+        assert!(
+            code == "groups.conflict_dissolved" || code == "unknown_conversation",
+            "{code}"
+        );
         let synced = last.request(json!({"type": "sync", "id": "s"})).await;
         if synced["conversations"] == json!([]) {
             break;
@@ -648,12 +648,12 @@ async fn members_of_a_discussion_are_equal_and_the_last_one_ends_it() {
         assert_eq!(person.done("membership", own.clone()).await["rank"], 0);
         for actor in [&joined["sender"], &json!(joined["content"]["joined"][0])] {
             let remove = json!({"group": group, "actors": [actor]});
-            assert_eq!(person.code("remove", remove).await, "groups.no_permission");
+            assert_eq!(person.code("remove", remove).await, "groups.forbidden");
         }
     }
     ann.done("leave", own.clone()).await;
     assert_eq!(bob.say(&group, json!({})).await["type"], "ack");
     bob.done("leave", own.clone()).await;
-    assert_eq!(bob.code("info", own).await, "groups.dissolved");
+    assert_eq!(bob.code("info", own).await, "groups.conflict_dissolved");
     server.stop().await;
 }

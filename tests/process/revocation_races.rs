@@ -38,23 +38,23 @@ enum Revocation {
 
 /// Requests, the revocation of the right to them, and the codes of their rejection after it.
 const TABLE: [(RacingRequest, Revocation, &[&str]); 9] = [
-    (RacingRequest::Edit, Revocation::Muted, &["groups.muted"]),
-    (RacingRequest::React, Revocation::Muted, &["groups.muted"]),
-    (RacingRequest::Announce, Revocation::Muted, &["groups.muted"]),
+    (RacingRequest::Edit, Revocation::Muted, &["groups.forbidden"]),
+    (RacingRequest::React, Revocation::Muted, &["groups.forbidden"]),
+    (RacingRequest::Announce, Revocation::Muted, &["groups.forbidden"]),
     (
         RacingRequest::Edit,
         Revocation::Removed,
-        &["unknown_conversation", "groups.not_a_member"],
+        &["unknown_conversation", "groups.forbidden"],
     ),
     (
         RacingRequest::React,
         Revocation::Removed,
-        &["unknown_conversation", "groups.not_a_member"],
+        &["unknown_conversation", "groups.forbidden"],
     ),
-    (RacingRequest::Mute, Revocation::Removed, &["groups.not_a_member"]),
-    (RacingRequest::Mute, Revocation::Demoted, &["groups.no_permission"]),
-    (RacingRequest::Announce, Revocation::Demoted, &["groups.no_permission"]),
-    (RacingRequest::Pin, Revocation::Denied, &["groups.no_permission"]),
+    (RacingRequest::Mute, Revocation::Removed, &["groups.forbidden"]),
+    (RacingRequest::Mute, Revocation::Demoted, &["groups.forbidden"]),
+    (RacingRequest::Announce, Revocation::Demoted, &["groups.forbidden"]),
+    (RacingRequest::Pin, Revocation::Denied, &["groups.forbidden"]),
 ];
 
 struct Person {
@@ -114,7 +114,7 @@ async fn repeat_until_rejected(
             let frame = doer.client.next().await;
             match frame["type"].as_str().unwrap() {
                 // Concurrent calls that conflict too often are rejected with a retry.
-                "error" if frame["code"] == "conflict" || frame["code"] == "groups.not_pinned" => answered += 1,
+                "error" if frame["code"] == "conflict" || frame["code"] == "groups.unknown_pin" => answered += 1,
                 "error" => {
                     refusals.push(frame);
                     answered += 1;

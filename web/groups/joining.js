@@ -222,7 +222,7 @@ const byLink = (code) => ({
             try {
               await chat.call("groups.join_link", { code });
             } catch (error) {
-              if (error.code !== "groups.already_member") throw error;
+              if (error.code !== "groups.conflict") throw error;
             }
             await enter(info.group);
           },

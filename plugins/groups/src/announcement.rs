@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::{ANNOUNCEMENT, GroupContext};
 use crate::member::Member;
 use crate::params::{GroupPage, Nothing, page_size};
@@ -83,7 +84,7 @@ record! {
 
 fn find(group: &GroupContext<'_>, id: u64) -> Result<Announcement, Error> {
     let found = group.cx.table::<Announcement>().get((&*group.id, id))?;
-    found.ok_or_else(|| Error::new("unknown_announcement", "This group has no such announcement."))
+    found.ok_or_else(|| Error::new(error::UNKNOWN_ANNOUNCEMENT, "This group has no such announcement."))
 }
 
 /// Returns an announcement if the caller is its author or has the permission `announce`.
@@ -138,9 +139,12 @@ impl Groups {
         let group = GroupContext::find(cx, &params.group)?;
         let (_, standing) = group.caller()?;
         group.policy.check_now(&standing, Permission::Announce, cx.now_ms())?;
-        let text = text::lines(&params.text, self.settings.announcement_characters, "bad_text")?;
+        let text = text::lines(&params.text, self.settings.announcement_characters, error::INVALID_TEXT)?;
         if text.is_empty() {
-            return Err(Error::new("bad_text", "The text of an announcement must not be empty."));
+            return Err(Error::new(
+                error::INVALID_TEXT,
+                "The text of an announcement must not be empty.",
+            ));
         }
         let id = Counter::Announcements(&group.id).add(cx, 1)?;
         let by = cx.caller.actor.clone();

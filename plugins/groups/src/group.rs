@@ -3,6 +3,7 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::error;
 use crate::member::Member;
 use crate::rights::{GroupPolicy, MemberPolicy, Permission, PolicyLookup, Refusal, Standing};
 
@@ -32,7 +33,10 @@ impl JoinMode {
             "open" => Ok(Self::Open),
             "approval" => Ok(Self::Approval),
             "invite" => Ok(Self::Invite),
-            _ => Err(Error::new("bad_join", "`join` must be `open`, `approval` or `invite`.")),
+            _ => Err(Error::new(
+                error::INVALID_JOIN,
+                "`join` must be `open`, `approval` or `invite`.",
+            )),
         }
     }
 
@@ -77,7 +81,7 @@ impl From<Refusal> for Error {
 }
 
 pub(crate) fn unknown_group() -> Error {
-    Error::new("unknown_group", "No group has this id.")
+    Error::new(error::UNKNOWN_GROUP, "No group has this id.")
 }
 
 fn policy_key(group: &str) -> String {
@@ -94,7 +98,7 @@ pub(crate) fn load_policy(cx: &Context, group: &str) -> Result<GroupPolicy, Erro
         return Err(unknown_group());
     }
     let bytes = cx.kv().get(policy_key(group))?.ok_or_else(unknown_group)?;
-    let unreadable = || Error::new("damaged", "The stored policy of this group can't be read.");
+    let unreadable = || Error::new(error::INTERNAL, "The stored policy of this group can't be read.");
     match bytes.split_first() {
         Some((&POLICY_VERSION, policy)) => postcard::from_bytes(policy).map_err(|_| unreadable()),
         _ => Err(unreadable()),
@@ -114,7 +118,7 @@ pub(crate) fn load_standing(cx: &Context, policy: &GroupPolicy, group: &str, act
 }
 
 pub(crate) fn not_a_member() -> Error {
-    Error::new("not_a_member", "You are not a member of this group.")
+    Error::new(error::FORBIDDEN, "You are not a member of this group.")
 }
 
 /// An active group with its policy, for the duration of one call.
@@ -128,7 +132,7 @@ impl<'a> GroupContext<'a> {
     /// Returns a group.
     ///
     /// # Errors
-    /// `unknown_group`, or `dissolved`.
+    /// `unknown_group`, or `conflict_dissolved`.
     pub(crate) fn find(cx: &'a Context, id: &str) -> Result<Self, Error> {
         let policy = load_policy(cx, id)?;
         policy.check_active()?;
@@ -143,7 +147,7 @@ impl<'a> GroupContext<'a> {
     pub(crate) fn find_if_active(cx: &'a Context, id: &str) -> Result<Option<Self>, Error> {
         match Self::find(cx, id) {
             Ok(group) => Ok(Some(group)),
-            Err(error) if matches!(&*error.code, "dissolved" | "unknown_group") => Ok(None),
+            Err(error) if matches!(&*error.code, error::CONFLICT_DISSOLVED | error::UNKNOWN_GROUP) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -176,7 +180,12 @@ impl<'a> GroupContext<'a> {
 
     /// Returns the membership and the standing of a member on whom the caller acts.
     pub(crate) fn target(&self, actor: &str) -> Result<(Member, Standing), Error> {
-        let unknown = || Error::new("unknown_member", format!("{actor:?} is not a member of this group."));
+        let unknown = || {
+            Error::new(
+                error::UNKNOWN_MEMBER,
+                format!("{actor:?} is not a member of this group."),
+            )
+        };
         let member = self.member(actor)?.ok_or_else(unknown)?;
         let standing = self.policy.standing(&member.policy);
         Ok((member, standing))
@@ -190,7 +199,7 @@ impl<'a> GroupContext<'a> {
     /// Stores the policy. Messages in flight that have read the old one are checked again.
     pub(crate) fn save(&self) -> Result<(), Error> {
         let encoded = postcard::to_extend(&self.policy, vec![POLICY_VERSION]);
-        let bytes = encoded.map_err(|error| Error::new("damaged", error.to_string()))?;
+        let bytes = encoded.map_err(|error| Error::new(error::INTERNAL, error.to_string()))?;
         Ok(self.cx.kv().set(policy_key(&self.id), bytes)?)
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::GroupContext;
 use crate::membership::check_people;
 use crate::params::{
@@ -48,7 +49,7 @@ record! {
 }
 
 fn unknown_invitation() -> Error {
-    Error::new("no_invitation", "This invitation is unknown or has expired.")
+    Error::new(error::UNKNOWN_INVITATION, "This invitation is unknown or has expired.")
 }
 
 impl Groups {
@@ -108,7 +109,7 @@ impl Groups {
         }
         if Counter::Invitations(&group.id).add(cx, new.len() as u64)? > u64::from(self.settings.waiting) {
             return Err(Error::new(
-                "too_many_invitations",
+                error::LIMIT_INVITATIONS,
                 "Too many invitations to this group are pending. Try again later.",
             ));
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::GroupContext;
 use crate::join_request::JoinResult;
 use crate::params::{DAY_MS, GroupPage, Nothing, end_ms, page_size};
@@ -85,7 +86,10 @@ record! {
 }
 
 fn unknown_link() -> Error {
-    Error::new("unknown_link", "This link is unknown, expired, used up or revoked.")
+    Error::new(
+        error::UNKNOWN_LINK,
+        "This link is unknown, expired, used up or revoked.",
+    )
 }
 
 /// Returns a valid link and its group.
@@ -107,7 +111,7 @@ impl Groups {
     pub(crate) fn create_link(&self, cx: &Context, params: CreateLinkParams) -> Result<LinkInfo, Error> {
         let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Invite)?;
         if params.uses == Some(0) {
-            return Err(Error::new("bad_uses", "`uses` must be 1 or more."));
+            return Err(Error::new(error::INVALID_USES, "`uses` must be 1 or more."));
         }
         let (table, now_ms) = (cx.table::<InviteLink>(), cx.now_ms());
         let mut valid = 0;
@@ -121,7 +125,7 @@ impl Groups {
         }
         if valid >= self.settings.links {
             return Err(Error::new(
-                "too_many_links",
+                error::LIMIT_LINKS,
                 "The group has reached the limit of links. Revoke one first.",
             ));
         }

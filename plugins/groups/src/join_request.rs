@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::{GroupContext, JoinMode, unknown_group};
 use crate::params::{GroupPage, GroupParams, MemberParams, Nothing, page_size};
 use crate::rights::{MemberPolicy, Permission};
@@ -46,7 +47,7 @@ impl Groups {
         let mut group = GroupContext::find(cx, &params.group)?;
         let own = cx.caller.actor.clone();
         if group.member(&own)?.is_some() {
-            return Err(Error::new("already_member", "You are a member already."));
+            return Err(Error::new(error::CONFLICT, "You are a member already."));
         }
         match group.row()?.join {
             JoinMode::Invite => Err(unknown_group()),
@@ -58,7 +59,7 @@ impl Groups {
                 })
             }
             JoinMode::Approval => {
-                let note = text::lines(params.note.as_deref().unwrap_or_default(), 200, "bad_note")?;
+                let note = text::lines(params.note.as_deref().unwrap_or_default(), 200, error::INVALID_NOTE)?;
                 self.request_to_join(&group, &own, note)?;
                 Ok(JoinResult {
                     group: group.id,
@@ -83,7 +84,7 @@ impl Groups {
         }
         if Counter::Requests(&group.id).add(cx, 1)? > u64::from(self.settings.waiting) {
             return Err(Error::new(
-                "too_many_requests",
+                error::LIMIT_REQUESTS,
                 "Too many requests to join this group are pending. Try again later.",
             ));
         }
@@ -133,7 +134,7 @@ impl Groups {
 /// Deletes a request.
 fn delete(cx: &Context, group: &str, actor: &str) -> Result<(), Error> {
     let request = cx.table::<JoinRequest>().remove((group, actor))?;
-    request.ok_or_else(|| Error::new("no_request", "This person has no pending request."))?;
+    request.ok_or_else(|| Error::new(error::UNKNOWN_REQUEST, "This person has no pending request."))?;
     Counter::Requests(group).subtract(cx, 1)?;
     Ok(())
 }

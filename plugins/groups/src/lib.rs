@@ -6,6 +6,7 @@
 mod announcement;
 mod counter;
 mod deletion;
+mod error;
 mod group;
 mod invitation;
 mod invite_link;

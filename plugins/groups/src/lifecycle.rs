@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::deletion;
+use crate::error;
 use crate::group::{Group, GroupContext, JoinMode};
 use crate::membership::check_people;
 use crate::params::{GroupParams, MemberParams, Nothing, distinct, is_actor};
@@ -47,7 +48,10 @@ pub(crate) fn check_capacity(groups: &Groups, form: Form, wanted: Option<u32>) -
     if (1..=most).contains(&capacity) {
         Ok(capacity)
     } else {
-        Err(Error::new("bad_capacity", format!("`capacity` must be 1 to {most}.")))
+        Err(Error::new(
+            error::INVALID_CAPACITY,
+            format!("`capacity` must be 1 to {most}."),
+        ))
     }
 }
 
@@ -56,16 +60,21 @@ impl Groups {
         let form = match params.form.as_deref() {
             None | Some("group") => Form::Group,
             Some("discussion") => Form::Discussion,
-            Some(_) => return Err(Error::new("bad_form", "`form` must be `group` or `discussion`.")),
+            Some(_) => {
+                return Err(Error::new(
+                    error::INVALID_FORM,
+                    "`form` must be `group` or `discussion`.",
+                ));
+            }
         };
         let most = self.settings.name_characters;
         let name = match (form, params.name.as_deref()) {
             (Form::Discussion, None | Some("")) => String::new(),
-            (_, name) => text::line(name.unwrap_or_default(), most, "bad_name")?,
+            (_, name) => text::line(name.unwrap_or_default(), most, error::INVALID_NAME)?,
         };
         let description = params.description.as_deref().unwrap_or_default();
         let most = self.settings.description_characters;
-        let description = text::lines(description, most, "bad_description")?;
+        let description = text::lines(description, most, error::INVALID_DESCRIPTION)?;
         let picture = text::picture(params.picture.as_deref().unwrap_or_default())?;
         let join = JoinMode::parse(params.join.as_deref().unwrap_or("invite"))?;
         let capacity = check_capacity(self, form, params.capacity)?;
@@ -74,7 +83,7 @@ impl Groups {
         others.retain(|actor| actor != own);
         if others.len() >= capacity as usize || others.len() > 50 || !others.iter().all(|actor| is_actor(actor)) {
             return Err(Error::new(
-                "bad_actors",
+                error::INVALID_ACTORS,
                 "`members` takes up to 50 actor ids, and fewer than the capacity.",
             ));
         }
@@ -144,10 +153,10 @@ impl Groups {
 /// Rejects everybody except the owner, and everybody in a discussion.
 fn check_owner(group: &GroupContext<'_>) -> Result<(), Error> {
     if group.policy.form == Form::Discussion {
-        return Err(Error::new("not_in_discussions", "A discussion has no owner."));
+        return Err(Error::new(error::CONFLICT, "A discussion has no owner."));
     }
     if group.policy.owner != group.cx.caller.actor {
-        return Err(Error::new("not_the_owner", "Only the owner can do this."));
+        return Err(Error::new(error::FORBIDDEN, "Only the owner can do this."));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::error;
 use crate::rights::{MemberPolicy, RoleId};
 
 /// The messages of a group about which a member gets notifications.
@@ -21,7 +22,10 @@ impl Notify {
             "all" => Ok(Self::All),
             "mentions" => Ok(Self::ContentMentions),
             "none" => Ok(Self::None),
-            _ => Err(Error::new("bad_rule", "`notify` must be `all`, `mentions` or `none`.")),
+            _ => Err(Error::new(
+                error::INVALID_NOTIFY,
+                "`notify` must be `all`, `mentions` or `none`.",
+            )),
         }
     }
 

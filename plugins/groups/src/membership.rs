@@ -4,6 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::counter::Counter;
+use crate::error;
 use crate::group::GroupContext;
 use crate::invitation::Invitation;
 use crate::join_request::JoinRequest;
@@ -44,7 +45,7 @@ pub(crate) fn check_people(cx: &Context, settings: &Settings, actors: &[String])
     let found: People = cx.methods().call(&settings.directory, &params)?;
     let is_unknown = |actor: &&String| !found.people.iter().any(|person| person.actor == **actor);
     match actors.iter().find(is_unknown) {
-        Some(actor) => Err(Error::new("unknown_person", format!("No such person: {actor:?}."))),
+        Some(actor) => Err(Error::new(error::UNKNOWN_PERSON, format!("No such person: {actor:?}."))),
         None => Ok(()),
     }
 }
@@ -60,14 +61,17 @@ impl GroupContext<'_> {
                 Counter::Bans(&self.id).subtract(self.cx, 1)?;
                 Ok(())
             }
-            Some(_) => Err(Error::new("banned", format!("{actor:?} is banned from this group."))),
+            Some(_) => Err(Error::new(
+                error::FORBIDDEN,
+                format!("{actor:?} is banned from this group."),
+            )),
         }
     }
 
     /// Adds members, all or none.
     ///
     /// # Errors
-    /// `banned`, `already_member`, `too_many_groups`, `full`.
+    /// `forbidden`, `conflict`, `limit_groups`, `limit_members`.
     pub(crate) fn add_members(&mut self, settings: &Settings, actors: &[String], by: &str) -> Result<(), Error> {
         if actors.is_empty() {
             return Ok(());
@@ -78,7 +82,7 @@ impl GroupContext<'_> {
         for actor in actors {
             self.check_ban(actor)?;
             if members.contains((&*self.id, &**actor))? {
-                return Err(Error::new("already_member", format!("{actor:?} is a member already.")));
+                return Err(Error::new(error::CONFLICT, format!("{actor:?} is a member already.")));
             }
             let policy = moderation::restore_restrictions(cx, &self.id, actor)?;
             if policy.is_special() {
@@ -96,7 +100,7 @@ impl GroupContext<'_> {
             })?;
             if Counter::Memberships(actor).add(cx, 1)? > u64::from(settings.groups_per_actor) {
                 let reason = format!("{actor:?} has reached the limit of groups.");
-                return Err(Error::new("too_many_groups", reason));
+                return Err(Error::new(error::LIMIT_GROUPS, reason));
             }
             if cx.table::<JoinRequest>().remove((&*self.id, &**actor))?.is_some() {
                 Counter::Requests(&self.id).subtract(cx, 1)?;
@@ -107,7 +111,7 @@ impl GroupContext<'_> {
         }
         let count = Counter::Members(&self.id).add(cx, actors.len() as u64)?;
         if count > u64::from(self.row()?.capacity) {
-            return Err(Error::new("full", "This group is full."));
+            return Err(Error::new(error::LIMIT_MEMBERS, "This group is full."));
         }
         if policy_changed {
             self.save()?;
@@ -162,7 +166,7 @@ impl GroupContext<'_> {
         })?;
         Counter::Members(&self.id).set(self.cx, 1)?;
         if Counter::Memberships(founder).add(self.cx, 1)? > u64::from(settings.groups_per_actor) {
-            return Err(Error::new("too_many_groups", "You have reached the limit of groups."));
+            return Err(Error::new(error::LIMIT_GROUPS, "You have reached the limit of groups."));
         }
         Ok(())
     }

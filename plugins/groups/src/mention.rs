@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::GroupContext;
 use crate::member::{ByActor, Member};
 use crate::params::{Nothing, OwnPage, page_size};
@@ -36,7 +37,7 @@ pub(crate) fn parse(content: &[u8], most: u32) -> Result<ContentMentions, Error>
     if !may_mention {
         return Ok(ContentMentions::default());
     }
-    let invalid = |reason: String| Error::new("bad_mentions", reason);
+    let invalid = |reason: String| Error::new(error::INVALID_MENTIONS, reason);
     let parsed: Content = serde_json::from_slice(content).map_err(|error| invalid(error.to_string()))?;
     if parsed.mentions.len() > most as usize {
         return Err(invalid(format!(
@@ -53,7 +54,7 @@ pub(crate) fn parse(content: &[u8], most: u32) -> Result<ContentMentions, Error>
 pub(crate) fn check(cx: &Context, group: &str, mentions: &ContentMentions) -> Result<(), Error> {
     for actor in &mentions.actors {
         if !crate::params::is_actor(actor) || !cx.table::<Member>().contains((group, &**actor))? {
-            return Err(Error::new("bad_mentions", "Only members can be mentioned."));
+            return Err(Error::new(error::INVALID_MENTIONS, "Only members can be mentioned."));
         }
     }
     Ok(())
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(parse(r#"{"text":"x","mention_all":true}"#), Ok(all.clone()));
         assert_eq!(parse(r#"{"text":"x","\u006dention_all":true}"#), Ok(all));
         let two = parse(r#"{"text":"x","mentions":["b","a","a"]}"#);
-        assert_eq!(two.unwrap_err().code, "bad_mentions", "repeated mentions count");
+        assert_eq!(two.unwrap_err().code, "invalid_mentions", "repeated mentions count");
         let two = parse(r#"{"text":"x","mentions":["b","a"]}"#).unwrap();
         assert_eq!(two.actors, ["a", "b"]);
         for bad in [
@@ -278,7 +279,7 @@ mod tests {
             r#"{"mention_all":1}"#,
             r#"{"mention_all":false,"mention_all":true}"#,
         ] {
-            assert_eq!(parse(bad).unwrap_err().code, "bad_mentions", "{bad}");
+            assert_eq!(parse(bad).unwrap_err().code, "invalid_mentions", "{bad}");
         }
     }
 }

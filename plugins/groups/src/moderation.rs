@@ -4,6 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
+use crate::error;
 use crate::group::{ANNOUNCEMENT, GroupContext, NOTICE, load_policy, load_standing};
 use crate::mention;
 use crate::params::{MemberParams, MessageParams, Nothing, SwitchParams, end_ms};
@@ -43,7 +44,7 @@ pub(crate) fn check_message(cx: &Context, settings: &Settings, message: &Message
     let standing = load_standing(cx, &policy, group, message.sender())?;
     if matches!(message.kind(), NOTICE | ANNOUNCEMENT) {
         return Err(Error::new(
-            "reserved_kind",
+            error::FORBIDDEN,
             "Only the server can send this kind of message.",
         ));
     }
@@ -69,7 +70,7 @@ fn check_slow_mode(cx: &Context, group: &str, actor: &str, seconds: u32) -> Resu
     if let Some(until_ms) = cx.kv().get_json::<u64>(&key)? {
         let left = until_ms.saturating_sub(now_ms).div_ceil(1_000);
         let reason = format!("Slow mode: you can send the next message in {left} seconds.");
-        return Err(Error::new("slow_mode", reason).retryable());
+        return Err(Error::new(error::RATE_LIMITED, reason).retryable());
     }
     let until_ms = now_ms.saturating_add(u64::from(seconds) * 1_000);
     Ok(cx.kv().set_until(&key, until_ms.to_string(), until_ms)?)
@@ -185,7 +186,7 @@ impl Groups {
     pub(crate) fn slow_mode(&self, cx: &Context, params: SlowModeParams) -> Result<Nothing, Error> {
         let (mut group, _) = GroupContext::find_permitted(cx, &params.group, Permission::MuteAll)?;
         if params.seconds > MAX_SLOW_S {
-            return Err(Error::new("bad_seconds", "`seconds` must be 0 to 86400."));
+            return Err(Error::new(error::INVALID_SECONDS, "`seconds` must be 0 to 86400."));
         }
         group.policy.slow_s = params.seconds;
         group.save()?;

@@ -2,6 +2,7 @@
 
 use courtyard_plugin_sdk::prelude::*;
 
+use crate::error;
 use crate::rights::FOREVER_MS;
 
 /// Maximum size of a page.
@@ -50,7 +51,7 @@ pub(crate) fn check_actors(actors: &[String]) -> Result<(), Error> {
     if (1..=50).contains(&actors.len()) && actors.iter().all(|actor| is_actor(actor)) {
         Ok(())
     } else {
-        Err(Error::new("bad_actors", "`actors` takes 1 to 50 actor ids."))
+        Err(Error::new(error::INVALID_ACTORS, "`actors` takes 1 to 50 actor ids."))
     }
 }
 

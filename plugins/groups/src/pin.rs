@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Groups;
+use crate::error;
 use crate::group::GroupContext;
 use crate::params::{GroupParams, MessageParams, Nothing};
 use crate::rights::Permission;
@@ -34,7 +35,7 @@ record! {
 
 /// Reads a message of a group.
 pub(crate) fn read_message(cx: &Context, group: &str, seq: u64) -> Result<StoredMessage, Error> {
-    let unknown = || Error::new("unknown_message", "This message doesn't exist or was recalled.");
+    let unknown = || Error::new(error::UNKNOWN_MESSAGE, "This message doesn't exist or was recalled.");
     let before = seq.checked_sub(1).ok_or_else(unknown)?;
     let found = cx.conversations().read(group, before, 1)?.pop();
     found.filter(|message| message.seq == seq).ok_or_else(unknown)
@@ -65,7 +66,7 @@ impl Groups {
         let is_new = !table.contains((&*group.id, params.seq))?;
         if is_new && table.scan((&*group.id,)).count(most)? >= most {
             return Err(Error::new(
-                "too_many_pins",
+                error::LIMIT_PINS,
                 "The group has reached the limit of pins. Unpin a message first.",
             ));
         }
@@ -82,7 +83,7 @@ impl Groups {
     pub(crate) fn unpin(&self, cx: &Context, params: MessageParams) -> Result<Nothing, Error> {
         let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Pin)?;
         let pin = cx.table::<Pin>().remove((&*group.id, params.seq))?;
-        pin.ok_or_else(|| Error::new("not_pinned", "This message is not pinned."))?;
+        pin.ok_or_else(|| Error::new(error::UNKNOWN_PIN, "This message is not pinned."))?;
         annotate(cx, &group.id, params.seq, false)?;
         Ok(Nothing {})
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::Groups;
 use crate::counter::Counter;
+use crate::error;
 use crate::group::{Group, GroupContext, JoinMode, unknown_group};
 use crate::invitation::Invitation;
 use crate::lifecycle;
@@ -145,7 +146,7 @@ impl Groups {
             Some(Some(role)) if role != RoleId::MEMBER => table.by(ByRole).scan((&*group.id, role.0)),
             Some(_) => {
                 return Err(Error::new(
-                    "bad_role",
+                    error::INVALID_ROLE,
                     "Not a role that can be listed: pass a role other than `member`.",
                 ));
             }
@@ -201,12 +202,12 @@ impl Groups {
         let mut row = group.row()?;
         match params.name.as_deref() {
             Some("") if group.policy.form == Form::Discussion => row.name = String::new(),
-            Some(name) => row.name = text::line(name, self.settings.name_characters, "bad_name")?,
+            Some(name) => row.name = text::line(name, self.settings.name_characters, error::INVALID_NAME)?,
             None => {}
         }
         if let Some(description) = &params.description {
             let most = self.settings.description_characters;
-            row.description = text::lines(description, most, "bad_description")?;
+            row.description = text::lines(description, most, error::INVALID_DESCRIPTION)?;
         }
         if let Some(picture) = &params.picture {
             row.picture = text::picture(picture)?;
@@ -245,7 +246,7 @@ impl Groups {
         let others = params.actors.iter().any(|actor| *actor != cx.caller.actor);
         if others && cx.caller.plugin.is_empty() {
             return Err(Error::new(
-                "not_yours",
+                error::FORBIDDEN,
                 "Only plugins can read the notification rules of other people.",
             ));
         }

@@ -5,6 +5,7 @@ use courtyard_plugin_sdk::prelude::*;
 use crate::Groups;
 use crate::counter::Counter;
 use crate::deletion;
+use crate::error;
 use crate::group::GroupContext;
 use crate::invitation::Invitation;
 use crate::join_request::JoinRequest;
@@ -33,7 +34,7 @@ impl Groups {
         let (mut group, member) = GroupContext::find_own(cx, &params.group)?;
         if group.policy.owner == member.actor {
             let reason = "The owner can't leave. Transfer or dissolve the group first.";
-            return Err(Error::new("owner_must_stay", reason));
+            return Err(Error::new(error::CONFLICT, reason));
         }
         let is_last = group.policy.form == Form::Discussion && Counter::Members(&group.id).get(cx)? <= 1;
         if is_last {
@@ -49,7 +50,7 @@ impl Groups {
         let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::Remove)?;
         let mut members = Vec::new();
         for actor in distinct(params.actors) {
-            let (member, other) = group.other(&actor)?;
+            let (member, other) = group.target(&actor)?;
             standing.outranks(&other)?;
             members.push(member);
         }
@@ -60,9 +61,9 @@ impl Groups {
     pub(crate) fn ban(&self, cx: &Context, params: BanParams) -> Result<Nothing, Error> {
         let (mut group, standing) = GroupContext::find_permitted(cx, &params.group, Permission::Ban)?;
         if !is_actor(&params.actor) {
-            return Err(Error::new("bad_actors", "Not an actor id."));
+            return Err(Error::new(error::INVALID_ACTORS, "Not an actor id."));
         }
-        let reason = text::lines(params.reason.as_deref().unwrap_or_default(), 200, "bad_reason")?;
+        let reason = text::lines(params.reason.as_deref().unwrap_or_default(), 200, error::INVALID_REASON)?;
         if let Some(member) = group.member(&params.actor)? {
             standing.outranks(&group.policy.standing(&member.policy))?;
             group.remove_members(&[member])?;
@@ -84,7 +85,7 @@ impl Groups {
         })?;
         if old.is_none() && Counter::Bans(&group.id).add(cx, 1)? > u64::from(self.settings.bans) {
             return Err(Error::new(
-                "too_many_bans",
+                error::LIMIT_BANS,
                 "The group has reached the limit of bans. Remove one first.",
             ));
         }
@@ -94,7 +95,7 @@ impl Groups {
     pub(crate) fn unban(&self, cx: &Context, params: MemberParams) -> Result<Nothing, Error> {
         let (group, _) = GroupContext::find_permitted(cx, &params.group, Permission::Ban)?;
         let ban = cx.table::<Ban>().remove((&*group.id, &*params.actor))?;
-        ban.ok_or_else(|| Error::new("not_banned", "This person isn't banned."))?;
+        ban.ok_or_else(|| Error::new(error::UNKNOWN_BAN, "This person isn't banned."))?;
         Counter::Bans(&group.id).subtract(cx, 1)?;
         Ok(Nothing {})
     }

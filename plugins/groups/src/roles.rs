@@ -4,6 +4,7 @@ use courtyard_plugin_sdk::prelude::*;
 use serde_json::json;
 
 use crate::Groups;
+use crate::error;
 use crate::group::GroupContext;
 use crate::params::{GroupParams, Nothing};
 use crate::rights::{Permission, Permissions, Refusal, Role, RoleChange, RoleId};
@@ -49,7 +50,8 @@ record! {
 }
 
 fn permissions(names: &[String]) -> Result<Permissions, Error> {
-    Permissions::parse(names).map_err(|name| Error::new("unknown_permission", format!("Unknown permission: {name:?}.")))
+    Permissions::parse(names)
+        .map_err(|name| Error::new(error::UNKNOWN_PERMISSION, format!("Unknown permission: {name:?}.")))
 }
 
 fn role(text: &str) -> Result<RoleId, Error> {
@@ -61,7 +63,7 @@ fn rank(rank: u32) -> Result<u16, Error> {
 }
 
 fn title(text: &str) -> Result<String, Error> {
-    text::line(text, 32, "bad_title")
+    text::line(text, 32, error::INVALID_TITLE)
 }
 
 impl Groups {

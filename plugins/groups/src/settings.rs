@@ -3,6 +3,8 @@
 use courtyard_plugin_sdk::prelude::*;
 use serde::Deserialize;
 
+use crate::error;
+
 /// How invited people become members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,7 +72,7 @@ impl Default for Settings {
 impl Settings {
     /// Parses and checks the configuration.
     pub(crate) fn parse(json: &str) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::new("bad_configuration", reason);
+        let invalid = |reason: String| Error::new(error::INVALID_CONFIGURATION, reason);
         let settings: Self = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
         // One call may touch all of these, so the bounds keep it within the host's limits of a call.
         let bounds = [

@@ -2,6 +2,8 @@
 
 use courtyard_plugin_sdk::prelude::*;
 
+use crate::error;
+
 /// True for characters that break lines or turn the direction of the surrounding text.
 fn is_disruptive(character: char) -> bool {
     character.is_control()
@@ -49,7 +51,7 @@ pub(crate) fn picture(id: &str) -> Result<String, Error> {
         Ok(id.to_owned())
     } else {
         Err(Error::new(
-            "bad_picture",
+            error::INVALID_PICTURE,
             "`picture` must be the id of a blob, or empty.",
         ))
     }

@@ -1,6 +1,7 @@
 //! Why an act is not allowed.
 
 use super::Permission;
+use crate::error;
 
 /// Why an act is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +32,16 @@ impl Refusal {
     /// Returns the error code.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Dissolved => "dissolved",
-            Self::NoPermission(_) => "no_permission",
-            Self::Outranked => "outranked",
-            Self::NotHeld => "not_yours_to_give",
-            Self::Muted { .. } => "muted",
-            Self::AllMuted => "all_muted",
-            Self::UnknownRole => "unknown_role",
-            Self::FixedRole => "fixed_role",
-            Self::TooManyRoles => "too_many_roles",
-            Self::BadRank => "bad_rank",
+            Self::Dissolved => error::CONFLICT_DISSOLVED,
+            Self::NoPermission(_) => error::FORBIDDEN,
+            Self::Outranked => error::FORBIDDEN,
+            Self::NotHeld => error::FORBIDDEN,
+            Self::Muted { .. } => error::FORBIDDEN,
+            Self::AllMuted => error::FORBIDDEN,
+            Self::UnknownRole => error::UNKNOWN_ROLE,
+            Self::FixedRole => error::CONFLICT,
+            Self::TooManyRoles => error::LIMIT_ROLES,
+            Self::BadRank => error::INVALID_RANK,
         }
     }
 }

@@ -45,11 +45,14 @@ fn a_dissolved_group_is_closed_at_once_and_deleted_in_steps() {
     done(&host, "ann", "dissolve", own.clone());
     assert_eq!(
         text(&group, "m399").check(&host),
-        rejected("dissolved"),
+        rejected("conflict_dissolved"),
         "a member that isn't removed yet"
     );
-    assert_eq!(act(&host, &group, "react", "m399", "ann"), rejected("dissolved"));
-    assert_eq!(code(&host, "m399", "leave", own), "dissolved");
+    assert_eq!(
+        act(&host, &group, "react", "m399", "ann"),
+        rejected("conflict_dissolved")
+    );
+    assert_eq!(code(&host, "m399", "leave", own), "conflict_dissolved");
     assert_eq!(done(&host, "m399", "mine", json!({}))["groups"], json!([]));
     host.set_clock(1_001_000);
     host.fire_timers().unwrap();

@@ -91,20 +91,20 @@ fn only_members_can_be_mentioned_and_everybody_only_with_the_permission() {
     assert_eq!(check("bob", json!({"text": "x", "mentions": ["cleo", "ann"]})), Ok(()));
     assert_eq!(
         check("bob", json!({"text": "x", "mentions": ["dan"]})),
-        rejected("bad_mentions")
+        rejected("invalid_mentions")
     );
     assert_eq!(
         check("bob", json!({"text": "x", "mentions": "cleo"})),
-        rejected("bad_mentions")
+        rejected("invalid_mentions")
     );
     assert_eq!(
         check("bob", json!({"text": "x", "mention_all": "yes"})),
-        rejected("bad_mentions")
+        rejected("invalid_mentions")
     );
     let many: Vec<String> = (0..51).map(|number| number.to_string()).collect();
     assert_eq!(
         check("bob", json!({"text": "x", "mentions": many})),
-        rejected("bad_mentions")
+        rejected("invalid_mentions")
     );
     assert_eq!(
         check("bob", json!({"text": "x", "mention_all": true})),
@@ -119,8 +119,8 @@ fn an_announcement_is_posted_and_lists_who_has_seen_it() {
     let host = host();
     let group = club(&host);
     let announce = |actor: &str, text: &str| call(&host, actor, "announce", json!({"group": group, "text": text}));
-    assert_eq!(announce("bob", "Hear").unwrap_err().code, "no_permission");
-    assert_eq!(announce("abe", " ").unwrap_err().code, "bad_text");
+    assert_eq!(announce("bob", "Hear").unwrap_err().reason(), "no_permission");
+    assert_eq!(announce("abe", " ").unwrap_err().reason(), "invalid_text");
     assert_eq!(announce("abe", "Hear").unwrap()["announcement"], 1);
     let posted = host.messages(&group).pop().unwrap();
     assert_eq!((&*posted.kind, &*posted.sender), ("custom:announcement", "abe"));
@@ -189,12 +189,12 @@ fn pins_are_annotations_and_bounded() {
     let pin = |actor: &str, seq: u64| call(&host, actor, "pin", json!({"group": group, "seq": seq}));
     // Message 1 is about the role, message 2 is this one.
     done(&host, "ann", "mute_all", json!({"group": group, "on": false}));
-    assert_eq!(pin("bob", 1).unwrap_err().code, "no_permission");
-    assert_eq!(pin("abe", 9).unwrap_err().code, "unknown_message");
+    assert_eq!(pin("bob", 1).unwrap_err().reason(), "no_permission");
+    assert_eq!(pin("abe", 9).unwrap_err().reason(), "unknown_message");
     for _ in 0..2 {
         pin("abe", 1).unwrap();
     }
-    assert_eq!(pin("abe", 2).unwrap_err().code, "too_many_pins");
+    assert_eq!(pin("abe", 2).unwrap_err().reason(), "limit_pins");
     assert_eq!(
         host.annotation(&group, 1, "pin"),
         Some(json!({"pinned": true, "by": "abe"}))
@@ -207,7 +207,7 @@ fn pins_are_annotations_and_bounded() {
     );
     assert_eq!(
         code(&host, "abe", "unpin", json!({"group": group, "seq": 1})),
-        "not_pinned"
+        "unknown_pin"
     );
 }
 
@@ -223,10 +223,10 @@ fn plugins_read_the_notification_rules_of_members() {
     );
     assert_eq!(
         code(&host, "bob", "set_notify", json!({"group": group, "notify": "some"})),
-        "bad_rule"
+        "invalid_notify"
     );
     let params = json!({"group": group, "actors": ["bob", "cleo", "dan"]});
-    assert_eq!(code(&host, "bob", "notify_rules", params.clone()), "not_yours");
+    assert_eq!(code(&host, "bob", "notify_rules", params.clone()), "not_a_plugin");
     let push = Caller {
         plugin: "push".to_owned(),
         ..caller("ann")

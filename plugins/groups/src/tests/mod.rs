@@ -1,5 +1,6 @@
 //! The plugin on the test host.
 
+mod error_codes;
 mod lifecycle;
 mod membership;
 mod mentions_and_pins;
@@ -44,11 +45,41 @@ fn done(host: &Host, actor: &str, method: &str, params: Value) -> Value {
     outcome.unwrap_or_else(|error| panic!("{method} of {actor} with {params}: {error:?}"))
 }
 
-/// Calls a method that must fail, and returns the error code.
+/// Calls a method that must fail, and returns the reason.
 fn code(host: &Host, actor: &str, method: &str, params: Value) -> String {
     match call(host, actor, method, params) {
         Ok(value) => panic!("{method} of {actor} succeeded: {value}"),
-        Err(error) => error.code,
+        Err(error) => error.reason(),
+    }
+}
+
+/// Tells apart the reasons that share a code.
+trait Reason {
+    /// Returns the code, or a word for the message of `forbidden` and `conflict`.
+    fn reason(&self) -> String;
+}
+
+impl Reason for Error {
+    fn reason(&self) -> String {
+        const REASONS: [(&str, &str, &str); 14] = [
+            ("forbidden", "This needs the permission", "no_permission"),
+            ("forbidden", "You are not a member of this group.", "not_a_member"),
+            ("forbidden", "of equal or higher rank.", "outranked"),
+            ("forbidden", "You can't grant a permission or a rank", "not_held"),
+            ("forbidden", "You are muted.", "muted"),
+            ("forbidden", "Everybody is muted.", "all_muted"),
+            ("forbidden", "is banned from this group.", "banned"),
+            ("forbidden", "Only the owner can do this.", "not_the_owner"),
+            ("forbidden", "Only the server can send", "reserved_kind"),
+            ("forbidden", "Only plugins can read", "not_a_plugin"),
+            ("conflict", "a member already.", "already_member"),
+            ("conflict", "The owner can't leave.", "owner_must_stay"),
+            ("conflict", "A discussion has no owner.", "no_owner"),
+            ("conflict", "This role can't be changed", "fixed_role"),
+        ];
+        let matches = |(code, message, _): &&(&str, &str, &str)| self.code == *code && self.message.contains(message);
+        let found = REASONS.iter().find(matches).map(|(_, _, reason)| (*reason).to_owned());
+        found.unwrap_or_else(|| self.code.clone())
     }
 }
 
@@ -116,7 +147,7 @@ impl TestSend<'_> {
         call(&Message::new(&bytes, ends, self.seq, self.edits, now_ms))
     }
 
-    /// Runs `before_send`, and returns the code of a rejection.
+    /// Runs `before_send`, and returns the reason of a rejection.
     fn check_with(&self, host: &Host, settings: &Value) -> Result<(), String> {
         let plugin = Groups::start(&settings.to_string()).unwrap();
         let checked = host.run(|cx| {
@@ -125,7 +156,7 @@ impl TestSend<'_> {
                 _ => Ok(()),
             })
         });
-        checked.map_err(|error| error.code)
+        checked.map_err(|error| error.reason())
     }
 
     fn check(&self, host: &Host) -> Result<(), String> {
@@ -144,7 +175,7 @@ fn rejected(code: &str) -> Result<(), String> {
     Err(code.to_owned())
 }
 
-/// Runs `before_act` for an act on a message of `sender`, and returns the code of a rejection.
+/// Runs `before_act` for an act on a message of `sender`, and returns the reason of a rejection.
 fn act(host: &Host, group: &str, name: &str, actor: &str, sender: &str) -> Result<(), String> {
     let checked = host.before_act(&Act {
         name: name.to_owned(),
@@ -157,5 +188,5 @@ fn act(host: &Host, group: &str, name: &str, actor: &str, sender: &str) -> Resul
         time_ms: 1_000_000,
         ..Act::default()
     });
-    checked.map_err(|error| error.code)
+    checked.map_err(|error| error.reason())
 }

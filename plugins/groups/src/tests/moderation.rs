@@ -113,7 +113,7 @@ fn slow_mode_counts_for_each_member() {
     done(&host, "abe", "slow_mode", json!({"group": group, "seconds": 10}));
     let bob = text(&group, "bob");
     assert_eq!(bob.check(&host), Ok(()));
-    assert_eq!(bob.check(&host), rejected("slow_mode"));
+    assert_eq!(bob.check(&host), rejected("rate_limited"));
     let edit = TestSend {
         edits: 1,
         ..text(&group, "bob")
@@ -127,7 +127,7 @@ fn slow_mode_counts_for_each_member() {
     assert_eq!(bob.check(&host), Ok(()));
     assert_eq!(
         code(&host, "abe", "slow_mode", json!({"group": group, "seconds": 86_401})),
-        "bad_seconds"
+        "invalid_seconds"
     );
 }
 
@@ -192,8 +192,8 @@ fn messages_of_lower_ranks_are_recalled() {
     let recall = |actor: &str, seq: usize| call(&host, actor, "recall", json!({"group": group, "seq": seq}));
     let (of_ann, of_bob, of_cleo) = (say("ann"), say("bob"), say("cleo"));
     done(&host, "abe", "pin", json!({"group": group, "seq": of_bob}));
-    assert_eq!(recall("cleo", of_bob).unwrap_err().code, "no_permission");
-    assert_eq!(recall("abe", of_ann).unwrap_err().code, "outranked");
+    assert_eq!(recall("cleo", of_bob).unwrap_err().reason(), "no_permission");
+    assert_eq!(recall("abe", of_ann).unwrap_err().reason(), "outranked");
     recall("abe", of_bob).unwrap();
     assert_eq!(done(&host, "bob", "pins", json!({"group": group}))["pins"], json!([]));
     recall("cleo", of_cleo).unwrap();
@@ -201,6 +201,6 @@ fn messages_of_lower_ranks_are_recalled() {
     done(&host, "cleo", "leave", json!({"group": group}));
     recall("abe", of_former).unwrap();
     for seq in [0, 999] {
-        assert_eq!(recall("ann", seq).unwrap_err().code, "unknown_message");
+        assert_eq!(recall("ann", seq).unwrap_err().reason(), "unknown_message");
     }
 }

@@ -28,13 +28,10 @@ fn a_role_grants_only_rights_of_its_creator_to_lower_ranks() {
         code(&host, "bob", "set_role", give("bob", &json!("member"))),
         "outranked"
     );
-    assert_eq!(
-        code(&host, "bob", "set_role", give("cleo", &helper)),
-        "not_yours_to_give"
-    );
+    assert_eq!(code(&host, "bob", "set_role", give("cleo", &helper)), "not_held");
     assert_eq!(
         code(&host, "bob", "set_role", give("cleo", &json!("admin"))),
-        "not_yours_to_give"
+        "not_held"
     );
     assert_eq!(
         code(&host, "bob", "set_role", give("cleo", &json!("owner"))),
@@ -46,27 +43,27 @@ fn a_role_grants_only_rights_of_its_creator_to_lower_ranks() {
     );
     assert_eq!(
         code(&host, "bob", "add_role", role("Pinner", 10, json!(["pin"]))),
-        "not_yours_to_give"
+        "not_held"
     );
-    assert_eq!(
-        code(&host, "bob", "add_role", role("Peer", 300, json!([]))),
-        "not_yours_to_give"
-    );
+    assert_eq!(code(&host, "bob", "add_role", role("Peer", 300, json!([]))), "not_held");
     assert_eq!(
         code(&host, "ann", "add_role", role("High", 1_000, json!([]))),
-        "bad_rank"
+        "invalid_rank"
     );
     assert_eq!(
         code(&host, "ann", "add_role", role("High", 70_000, json!([]))),
-        "bad_rank"
+        "invalid_rank"
     );
-    assert_eq!(code(&host, "ann", "add_role", role("a\tb", 1, json!([]))), "bad_title");
+    assert_eq!(
+        code(&host, "ann", "add_role", role("a\tb", 1, json!([]))),
+        "invalid_title"
+    );
     assert_eq!(
         code(&host, "ann", "add_role", role("Odd", 1, json!(["fly"]))),
         "unknown_permission"
     );
     let allow = |permission: &str| json!({"group": group, "actor": "cleo", "allow": [permission], "deny": []});
-    assert_eq!(code(&host, "bob", "set_overrides", allow("pin")), "not_yours_to_give");
+    assert_eq!(code(&host, "bob", "set_overrides", allow("pin")), "not_held");
     done(&host, "bob", "set_overrides", allow("mute"));
     // Removing the role removes its rights, and the next role has another id.
     done(&host, "ann", "remove_role", json!({"group": group, "role": helper}));
@@ -134,5 +131,5 @@ fn roles_are_bounded() {
     let group = club(&host);
     let role = json!({"group": group, "title": "One", "rank": 1, "permissions": []});
     done(&host, "ann", "add_role", role.clone());
-    assert_eq!(code(&host, "ann", "add_role", role), "too_many_roles");
+    assert_eq!(code(&host, "ann", "add_role", role), "limit_roles");
 }
