@@ -9,17 +9,17 @@ const DOCUMENT: &str = include_str!("../../../../docs/plugins/groups.md");
 
 /// Returns the source files without tests and without the list of the codes.
 fn sources(folder: &Path) -> Vec<(String, String)> {
-    let mut sources = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && name != "tests" {
-            sources.extend(sources(&path));
+            found.extend(sources(&path));
         } else if name.ends_with(".rs") && name != "error.rs" && name != "tests.rs" {
-            sources.push((name, std::fs::read_to_string(&path).unwrap()));
+            found.push((name, std::fs::read_to_string(&path).unwrap()));
         }
     }
-    sources
+    found
 }
 
 #[test]
