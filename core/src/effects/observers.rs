@@ -42,7 +42,7 @@ enum DeliveryOutcome {
 }
 
 /// The call that delivers an observation.
-struct Delivery {
+struct ObservationCall {
     app: AppId,
     origin: OriginId,
     request: Request,
@@ -245,7 +245,7 @@ impl Observers {
     }
 
     /// Returns the call that delivers an observation; none if no call is needed.
-    fn delivery(&self, value: &[u8]) -> Result<Option<Delivery>, DeliveryOutcome> {
+    fn delivery(&self, value: &[u8]) -> Result<Option<ObservationCall>, DeliveryOutcome> {
         let failed = |error: LogError| DeliveryOutcome::Failed(with_causes(&error));
         let Some(observation) = Observation::decode(value) else {
             return Err(DeliveryOutcome::Failed("the observation is damaged".to_owned()));
@@ -255,14 +255,14 @@ impl Observers {
                 Some((log, event)) => self.logged(hook, &log, &event).map_err(failed)?,
                 None => return Err(DeliveryOutcome::Failed("its event is not in the log".to_owned())),
             },
-            (_, Subject::Change(change)) => change.app.parse().ok().map(|app| Delivery {
+            (_, Subject::Change(change)) => change.app.parse().ok().map(|app| ObservationCall {
                 origin: origin(&app, &change.actor),
                 request: Request::AfterChange(change),
                 app,
             }),
             // Only dead letters have jobs as a subject; a replayed job goes to the queue of jobs.
             (_, Subject::Job { .. }) => None,
-            (_, Subject::Event(event)) => event.app.parse().ok().map(|app| Delivery {
+            (_, Subject::Event(event)) => event.app.parse().ok().map(|app| ObservationCall {
                 origin: origin(&app, &event.plugin),
                 request: Request::Event(event),
                 app,
@@ -271,7 +271,7 @@ impl Observers {
     }
 
     /// Returns the call that delivers an event of the log to a hook; none if no call is needed.
-    fn logged(&self, hook: HookName, log: &LogId, event: &StoredEvent) -> Result<Option<Delivery>, LogError> {
+    fn logged(&self, hook: HookName, log: &LogId, event: &StoredEvent) -> Result<Option<ObservationCall>, LogError> {
         let damaged = |seq: u64| LogError::Message {
             conversation: log.conversation,
             seq,
@@ -322,7 +322,7 @@ impl Observers {
                 })
             }
         };
-        Ok(Some(Delivery {
+        Ok(Some(ObservationCall {
             app: log.app.clone(),
             origin: origin(&log.app, body.sender),
             request,

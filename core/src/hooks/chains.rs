@@ -372,7 +372,7 @@ impl Hooks {
                     }
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(plugin = %entry.plugin.id, code = error.code, "a plugin returned an error from render; it is skipped")
+                    tracing::warn!(plugin = %entry.plugin.id, code = error.code, "a plugin returned an error from render; it is skipped");
                 }
                 Err(_) => {}
             }

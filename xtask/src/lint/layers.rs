@@ -14,18 +14,18 @@ const ORDER: [&str; 22] = [
     "services",
     "effects",
     "hooks",
+    "blobs",
     "fetch",
     "bundle",
-    "blobs",
+    "router",
+    "bus",
     "log",
     "keys",
-    "router",
     "store",
-    "bus",
-    "wire",
     "workers",
-    "clock",
     "error_chain",
+    "clock",
+    "wire",
 ];
 
 /// Returns each import that goes up, and each module without a place in the order.

@@ -60,7 +60,7 @@ const CODES: [(&str, &str); 46] = [
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TranslateResponse {
+struct ApertiumResponse {
     response_data: TranslateData,
     response_status: u16,
 }
@@ -97,7 +97,7 @@ pub(crate) fn translate(url: &str, text: &str, source: &Language, target: &Langu
 
 /// Parses the response to [`translate`].
 pub(crate) fn translated(response: &HttpResponse) -> Result<String, Failure> {
-    let parsed: TranslateResponse = json(response)?;
+    let parsed: ApertiumResponse = json(response)?;
     match parsed.response_status {
         200 => Ok(parsed.response_data.translated_text),
         400 => Err(Failure::Never("refused")),

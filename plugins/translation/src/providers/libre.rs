@@ -36,7 +36,7 @@ enum OneOrMany<T> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TranslateResponse {
+struct LibreResponse {
     translated_text: OneOrMany<String>,
     detected_language: Option<OneOrMany<Detected>>,
 }
@@ -97,7 +97,7 @@ pub(crate) fn translate(
 
 /// Parses the response to [`translate`].
 pub(crate) fn translated(response: &HttpResponse, count: usize) -> Result<TranslatedTexts, Failure> {
-    let parsed: TranslateResponse = json(response)?;
+    let parsed: LibreResponse = json(response)?;
     let texts = match parsed.translated_text {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
