@@ -325,7 +325,7 @@ async fn declared_but_missing_hooks_are_rejected_at_load() {
     ));
     let server = site.start().await;
     let log = server.stop().await;
-    assert!(log.contains("it declares `render` but does not export it"), "{log}");
+    assert!(log.contains("it declares `render` and does not export it"), "{log}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const TABLE: [(&str, Option<&str>); 21] = [
     ("disconnected", None),
     ("before_act", Some("internal")),
     ("after_act", None),
-    ("before_change", Some("clerk.plugin_failed")),
+    ("before_change", Some("clerk.internal")),
     ("after_change", None),
     ("push", None),
     ("event", None),

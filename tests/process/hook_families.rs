@@ -84,7 +84,7 @@ async fn changes_are_rejected_while_their_guard_does_not_run() {
     let mut ann = server.sign_in("ann").await;
     let open = json!({"address": "a", "members": ["ann"]});
     let refused = call(&mut ann, "clerk.open", open).await;
-    assert_eq!(refused["code"], "clerk.plugin_unavailable");
+    assert_eq!(refused["code"], "clerk.unavailable");
     server.stop().await;
 }
 

@@ -147,7 +147,7 @@ async fn failing_jobs_delay_nothing_else() {
     assert_eq!(reason("loop"), "it ran longer than 2000 ms");
     assert!(reason("trap").starts_with("it trapped"), "{}", reason("trap"));
     assert_eq!(reason("hoard"), "it exceeded its limit of memory");
-    assert_eq!(reason("nonsense"), "unknown_job: There is no such job.");
+    assert_eq!(reason("nonsense"), "unknown_job: This job doesn't exist.");
     let status = site.operate("GET", "/v1/plugins/courier").await.json();
     let action = status["plugin"]["hooks"]
         .as_array()

@@ -107,9 +107,9 @@ async fn a_failed_reload_keeps_the_old_generation_running() {
     assert!(refused.body.contains("I can't read these."), "{}", refused.body);
     stage
         .site
-        .reconfigure("config = {", "limits = { memory_bytes = 1000000000 }\nconfig = {");
+        .reconfigure("[plugins.limits]\n", "[plugins.limits]\nmemory_bytes = 1000000000\n");
     assert_eq!(stage.post("reload").await.code(), "limit_memory");
-    stage.site.reconfigure("limits = { memory_bytes = 1000000000 }\n", "");
+    stage.site.reconfigure("memory_bytes = 1000000000\n", "");
     stage.site.reconfigure("grant = [\"kv\"]", "grant = []");
     assert_eq!(stage.post("reload").await.code(), "forbidden");
     stage.site.reconfigure("grant = []", "grand = []");

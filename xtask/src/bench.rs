@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::plugins::{self, packages_of};
-use crate::step::{Failed, has, run, say};
+use crate::step::{Failed, has, run, say, shown};
 use crate::workspace::{cargo, root, target};
 
 /// Pairs of measurements in a comparison.
@@ -126,7 +126,7 @@ impl Build {
     /// Runs a benchmark and returns the numbers of its last line.
     fn measure(&self, name: &str, options: &[String]) -> Result<BTreeMap<String, f64>, Failed> {
         let mut command = self.command(name, options)?;
-        let shown = format!("{command:?}");
+        let shown = shown(&command);
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()

@@ -59,9 +59,16 @@ pub(crate) fn logged(log: &Path, work: impl FnOnce() -> Result<(), Failed>) -> R
     result
 }
 
+/// Returns a command as a person would write it, without the variables that it sets.
+pub(crate) fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
 /// Runs a command; fails if it can't be started or doesn't succeed.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failed> {
-    let shown = format!("{command:?}");
+    let shown = shown(command);
     let log = LOG.with_borrow(|log| log.as_ref().map(File::try_clone).transpose());
     let log = log.map_err(|error| Failed(format!("{shown} has no log: {error}")))?;
     if let Some(log) = log {

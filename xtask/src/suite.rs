@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::parts::{Ended, Parts};
-use crate::step::{Failed, run, say};
+use crate::step::{Failed, run, say, shown};
 use crate::tools::{self, npm_ci};
 use crate::workspace::{cargo, root, target};
 use crate::{lint, plugins, wasm};
@@ -139,7 +139,10 @@ fn build(quick: bool) -> Result<(), Failed> {
     let lints = if quick { "" } else { ", and checking the lints" };
     say(&format!("building the host and all tests{lints}"));
     let mut command = cargo();
-    run(linted(command.args(["build", "--workspace", "--all-targets"]), quick))?;
+    run(linted(
+        command.args(["build", "--workspace", "--all-targets", "--keep-going"]),
+        quick,
+    ))?;
     // Tests share the compiled code of plugins; an earlier run left its own.
     let _ = std::fs::remove_dir_all(target().join("debug/compiled"));
     Ok(())
@@ -189,7 +192,7 @@ fn rust(parts: &Parts, needs: &[Ended], options: Options) -> Option<String> {
 
 /// Runs nextest, passes its report on, and returns the line with its counts.
 fn run_for_summary(command: &mut Command) -> (Result<(), Failed>, Option<String>) {
-    let shown = format!("{command:?}");
+    let shown = shown(command);
     let mut child = match command.stderr(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => return (Err(Failed(format!("{shown} can't be run: {error}"))), None),
