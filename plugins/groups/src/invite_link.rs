@@ -1,6 +1,7 @@
 //! Invite links: everybody with the link can join, until it expires, is used up or is revoked.
 
 use courtyard_plugin_sdk::prelude::*;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::Groups;
@@ -135,7 +136,7 @@ impl Groups {
             None => now_ms.saturating_add(self.settings.link_days.saturating_mul(DAY_MS)),
         };
         let link = InviteLink {
-            code: cx.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
+            code: HEXLOWER.encode(&cx.random::<16>()),
             group: group.id,
             by: cx.caller.actor.clone(),
             created_ms: now_ms,

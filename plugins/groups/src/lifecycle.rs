@@ -1,6 +1,7 @@
 //! Creating, transferring and dissolving groups.
 
 use courtyard_plugin_sdk::prelude::*;
+use data_encoding::HEXLOWER;
 use serde_json::json;
 
 use crate::Groups;
@@ -89,7 +90,7 @@ impl Groups {
         }
         check_people(cx, &self.settings, &others)?;
 
-        let address: String = cx.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let address = HEXLOWER.encode(&cx.random::<16>());
         let conversation = cx
             .conversations()
             .open(&address, form.kind(), std::slice::from_ref(own))?;

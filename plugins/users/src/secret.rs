@@ -1,6 +1,8 @@
 //! Digests, hexadecimal text and comparison of secrets.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// Returns the SHA-256 digest.
 pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -9,17 +11,10 @@ pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
 
 /// Compares in constant time: the duration depends on the length alone.
 pub(crate) fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
-    let pairs = left.iter().zip(right);
-    let differences = pairs.fold(0, |all, (left, right)| all | (left ^ right));
-    left.len() == right.len() && std::hint::black_box(differences) == 0
+    left.ct_eq(right).into()
 }
 
 /// Returns lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    HEXLOWER.encode(bytes)
 }

@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn an_owner_can_leave_only_after_a_transfer() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let own = json!({"group": group});
     assert_eq!(
         code(&host, "abe", "transfer", json!({"group": group, "actor": "abe"})),

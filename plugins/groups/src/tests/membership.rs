@@ -39,8 +39,7 @@ fn an_invited_person_accepts_and_is_a_member() {
 
 #[test]
 fn an_invitation_ends_when_it_expires_or_its_creator_may_no_longer_invite() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let own = json!({"group": group});
     for (by, who) in [("bob", "dan"), ("cleo", "eve"), ("cleo", "fay")] {
         done(&host, by, "invite", json!({"group": group, "actors": [who]}));
@@ -102,8 +101,7 @@ fn people_outside_the_directory_are_not_invited() {
 
 #[test]
 fn a_request_waits_for_a_member_who_may_decide() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let own = json!({"group": group});
     done(&host, "abe", "configure", json!({"group": group, "join": "approval"}));
     let _ = host.take_signals();
@@ -140,14 +138,9 @@ fn a_request_waits_for_a_member_who_may_decide() {
 
 #[test]
 fn a_link_ends_by_time_uses_revocation_or_its_creators_rights() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let link = |actor: &str, more: Value| {
-        let mut params = json!({"group": group});
-        params
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        let params = with_members(json!({"group": group}), &more);
         json!({"code": done(&host, actor, "create_link", params)["code"]})
     };
     let once = link("bob", json!({"uses": 1}));
@@ -239,8 +232,7 @@ fn nobody_joins_more_groups_than_configured() {
 
 #[test]
 fn a_ban_removes_a_member_and_holds_until_it_ends() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let own = json!({"group": group});
     let ban = json!({"group": group, "actor": "bob", "seconds": 60, "reason": "Spam"});
     assert_eq!(code(&host, "cleo", "ban", ban.clone()), "no_permission");

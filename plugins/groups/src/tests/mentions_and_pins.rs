@@ -85,8 +85,7 @@ fn only_the_newest_mentions_are_stored() {
 
 #[test]
 fn only_members_can_be_mentioned_and_everybody_only_with_the_permission() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let check = |sender: &str, content: Value| mentioning(&group, sender, 0, content).check(&host);
     assert_eq!(check("bob", json!({"text": "x", "mentions": ["cleo", "ann"]})), Ok(()));
     assert_eq!(
@@ -116,8 +115,7 @@ fn only_members_can_be_mentioned_and_everybody_only_with_the_permission() {
 
 #[test]
 fn an_announcement_is_posted_and_lists_who_has_seen_it() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let announce = |actor: &str, text: &str| call(&host, actor, "announce", json!({"group": group, "text": text}));
     assert_eq!(announce("bob", "Hear").unwrap_err().reason(), "no_permission");
     assert_eq!(announce("abe", " ").unwrap_err().reason(), "invalid_text");
@@ -213,8 +211,7 @@ fn pins_are_annotations_and_bounded() {
 
 #[test]
 fn plugins_read_the_notification_rules_of_members() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     done(
         &host,
         "bob",

@@ -105,6 +105,21 @@ fn club(host: &Host) -> String {
     group
 }
 
+/// Starts the plugin with a [`club`].
+fn club_host() -> (Host, String) {
+    let host = host();
+    let group = club(&host);
+    (host, group)
+}
+
+/// Adds the members of one JSON object to another one.
+fn with_members(mut object: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        object[name] = value.clone();
+    }
+    object
+}
+
 /// A message, before it is sent or in the log.
 struct TestSend<'a> {
     group: &'a str,

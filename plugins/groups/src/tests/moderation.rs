@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn a_muted_member_can_only_take_back_until_the_mute_ends() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let mute = json!({"group": group, "actor": "bob", "seconds": 60});
     assert_eq!(code(&host, "cleo", "mute", mute.clone()), "no_permission");
     assert_eq!(
@@ -54,8 +53,7 @@ fn a_muted_member_can_only_take_back_until_the_mute_ends() {
 
 #[test]
 fn restrictions_survive_leaving_and_joining_again() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     done(
         &host,
         "abe",
@@ -90,8 +88,7 @@ fn restrictions_survive_leaving_and_joining_again() {
 
 #[test]
 fn mute_all_silences_everybody_without_the_bypass() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     assert_eq!(
         code(&host, "bob", "mute_all", json!({"group": group, "on": true})),
         "no_permission"
@@ -108,8 +105,7 @@ fn mute_all_silences_everybody_without_the_bypass() {
 
 #[test]
 fn slow_mode_counts_for_each_member() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     done(&host, "abe", "slow_mode", json!({"group": group, "seconds": 10}));
     let bob = text(&group, "bob");
     assert_eq!(bob.check(&host), Ok(()));
@@ -133,8 +129,7 @@ fn slow_mode_counts_for_each_member() {
 
 #[test]
 fn each_kind_of_content_needs_its_permission() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     for (permission, kinds) in [
         ("send", &["text", "location", "custom:poll"][..]),
         ("send_files", &["image", "file", "voice", "video"]),
@@ -178,8 +173,7 @@ fn each_kind_of_content_needs_its_permission() {
 
 #[test]
 fn messages_of_lower_ranks_are_recalled() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let say = |actor: &str| {
         host.run(|cx| {
             Ok(cx

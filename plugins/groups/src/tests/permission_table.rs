@@ -59,11 +59,7 @@ fn column(host: &Host, name: &str, permission: &str) -> (String, &'static str) {
 
 impl Attempt<'_> {
     fn call(&self, method: &str, more: Value) -> Result<(), String> {
-        let mut params = json!({"group": self.group});
-        params
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        let params = with_members(json!({"group": self.group}), &more);
         let outcome = call(self.host, self.doer, method, params);
         outcome.map(drop).map_err(|error| error.reason())
     }

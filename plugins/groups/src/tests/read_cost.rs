@@ -83,11 +83,7 @@ fn a_change_of_the_group_writes_its_policy_and_no_member() {
         ("remove_role", json!({"role": "r3"})),
     ] {
         let before = stored();
-        let mut params = json!({"group": group});
-        params
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        let params = with_members(json!({"group": group}), &more);
         done(&host, "ann", method, params);
         let after = stored();
         assert_eq!(before.len(), after.len(), "{method}");

@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn a_role_grants_only_rights_of_its_creator_to_lower_ranks() {
-    let host = host();
-    let group = club(&host);
+    let (host, group) = club_host();
     let role = |title: &str, rank: u32, permissions: Value| json!({"group": group, "title": title, "rank": rank, "permissions": permissions});
     let helper = done(
         &host,
@@ -81,16 +80,8 @@ fn a_role_grants_only_rights_of_its_creator_to_lower_ranks() {
 
 #[test]
 fn a_changed_role_applies_to_all_its_members() {
-    let host = host();
-    let group = club(&host);
-    let change = |role: &str, more: Value| {
-        let mut params = json!({"group": group, "role": role});
-        params
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        params
-    };
+    let (host, group) = club_host();
+    let change = |role: &str, more: Value| with_members(json!({"group": group, "role": role}), &more);
     done(
         &host,
         "ann",
