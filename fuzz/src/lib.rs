@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "frame",
         run: frame::run,
@@ -59,6 +59,24 @@ pub const TARGETS: [Target; 6] = [
         run: config::run,
         seeds: config::seeds,
         smoke: 500,
+    },
+    Target {
+        name: "batch",
+        run: courtyard::internals::store::fuzz_segment,
+        seeds: segment::seeds,
+        smoke: 20_000,
+    },
+    Target {
+        name: "record",
+        run: courtyard::internals::log::fuzz_records,
+        seeds: segment::seeds,
+        smoke: 20_000,
+    },
+    Target {
+        name: "key",
+        run: courtyard::internals::keys::fuzz_keys,
+        seeds: table_key::seeds,
+        smoke: 20_000,
     },
     Target {
         name: "segment",
@@ -149,6 +167,13 @@ mod tests {
     #[test]
     fn configurations_never_panic() {
         smoke("config");
+    }
+
+    #[test]
+    fn batches_records_and_keys_of_the_store_never_panic() {
+        for name in ["batch", "record", "key"] {
+            smoke(name);
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ test("people join a group by invitation and by link, and see senders, readers an
   await ann.page.click("[data-test=revoke-link]");
   await ann.page.waitForSelector("[data-test=link-list].quiet");
   const late = await site.join("late", DESK, "register", `/${new URL(address).hash}`);
-  await late.page.waitForSelector("[data-test=notice]:has-text('does not work')");
+  await late.page.waitForSelector("[data-test=notice]:has-text('This link is unknown')");
   assert.deepEqual([...ann.complaints, ...bob.complaints, ...eve.complaints, ...late.complaints], []);
 });
 
