@@ -90,7 +90,7 @@ impl Job {
     /// # Errors
     /// If it is not a `T`.
     pub fn payload_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.payload).map_err(|error| Error::new("bad_job", error.to_string()))
+        serde_json::from_slice(&self.payload).map_err(|error| Error::new("invalid_job", error.to_string()))
     }
 }
 
@@ -100,6 +100,6 @@ impl Event {
     /// # Errors
     /// If it is not a `T`.
     pub fn payload_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.payload).map_err(|error| Error::new("bad_event", error.to_string()))
+        serde_json::from_slice(&self.payload).map_err(|error| Error::new("invalid_event", error.to_string()))
     }
 }

@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// If it is not a `T`.
     pub fn content_as<T: serde::Deserialize<'a>>(&self) -> Result<T, Error> {
-        serde_json::from_slice(self.content()).map_err(|error| Error::new("bad_content", error.to_string()))
+        serde_json::from_slice(self.content()).map_err(|error| Error::new("invalid_content", error.to_string()))
     }
 
     /// Returns the number in the conversation; 0 before the message is in the log.
@@ -123,12 +123,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Replaces the content by a value that serializes to a JSON object. Rejects with `bad_content` if it can't be serialized.
+    /// Replaces the content by a value that serializes to a JSON object. Rejects with `invalid_content` if it can't be serialized.
     #[must_use]
     pub fn replace(content: &impl serde::Serialize) -> Self {
         match serde_json::to_vec(content) {
             Ok(json) => Self::Replace(json),
-            Err(error) => Self::Reject(Error::new("bad_content", error.to_string())),
+            Err(error) => Self::Reject(Error::new("invalid_content", error.to_string())),
         }
     }
 

@@ -41,7 +41,7 @@ impl From<ServiceError> for Error {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Refused(error) => error,
-            error => Self::new("service", error.to_string()),
+            error => Self::new("internal", error.to_string()),
         }
     }
 }
@@ -151,7 +151,7 @@ impl Context {
         name: &str,
         payload: &impl serde::Serialize,
     ) -> Result<R, Error> {
-        let value = |error: serde_json::Error| Error::new("bad_value", error.to_string());
+        let value = |error: serde_json::Error| Error::new("invalid_value", error.to_string());
         let result = service::transact(name, &serde_json::to_vec(payload).map_err(value)?)?;
         serde_json::from_slice(&result).map_err(value)
     }
@@ -409,12 +409,12 @@ pub trait Plugin: Declared + Sized + Send + Sync + 'static {
 /// Answers [`Plugin::transact`] with types: parses the payload, and returns the result of `work` as JSON.
 ///
 /// # Errors
-/// That of `work`; `bad_value` when the payload doesn't parse as a `P`, or the result can't be written as JSON.
+/// That of `work`; `invalid_value` when the payload doesn't parse as a `P`, or the result can't be written as JSON.
 pub fn typed<P: serde::de::DeserializeOwned, R: serde::Serialize>(
     payload: &[u8],
     work: impl FnOnce(P) -> Result<R, Error>,
 ) -> Result<Vec<u8>, Error> {
-    let value = |error: serde_json::Error| Error::new("bad_value", error.to_string());
+    let value = |error: serde_json::Error| Error::new("invalid_value", error.to_string());
     let result = work(serde_json::from_slice(payload).map_err(value)?)?;
     serde_json::to_vec(&result).map_err(value)
 }
@@ -430,7 +430,7 @@ pub trait Registered: Plugin {
     /// Calls a method by name with JSON.
     ///
     /// # Errors
-    /// That of the method, `unknown_method` or `bad_params`.
+    /// That of the method, `unknown_method` or `invalid_params`.
     fn call(&self, cx: &Context, name: &str, params: &[u8]) -> Result<Vec<u8>, Error>;
 }
 
@@ -455,16 +455,16 @@ impl Method {
     /// Calls a method with JSON.
     ///
     /// # Errors
-    /// That of the method, or `bad_params`.
+    /// That of the method, or `invalid_params`.
     pub fn call<T, P: serde::de::DeserializeOwned, R: serde::Serialize>(
         method: fn(&T, &Context, P) -> Result<R, Error>,
         plugin: &T,
         cx: &Context,
         params: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        let params = serde_json::from_slice(params).map_err(|error| Error::new("bad_params", error.to_string()))?;
+        let params = serde_json::from_slice(params).map_err(|error| Error::new("invalid_params", error.to_string()))?;
         let result = method(plugin, cx, params)?;
-        serde_json::to_vec(&result).map_err(|error| Error::new("bad_result", error.to_string()))
+        serde_json::to_vec(&result).map_err(|error| Error::new("invalid_result", error.to_string()))
     }
 }
 

@@ -439,7 +439,7 @@ fn cursors_pass_through_methods_and_never_lead_outside_the_scan() {
         .unwrap();
     }
     for wrong in ["6", "zz", "é", "+1"] {
-        assert_eq!(list(wrong.into()).unwrap_err().code, "bad_params", "{wrong}");
+        assert_eq!(list(wrong.into()).unwrap_err().code, "invalid_params", "{wrong}");
     }
 }
 
@@ -448,7 +448,7 @@ fn errors_become_errors_of_methods_and_roll_back_writes() {
     let host = host();
     let params = serde_json::json!({ "owner": "ann", "after": null });
     let error = host.call(&Default::default(), "add_twice", &params).unwrap_err();
-    assert_eq!(error.code, "exists");
+    assert_eq!(error.code, "conflict");
     assert_eq!(error.message, "table `friends` has a row with this key");
     host.run(|cx| {
         assert_eq!(dump(cx.kv()), []);
@@ -817,7 +817,7 @@ fn values_of_another_type_are_errors() {
             role: 1,
         })?;
         let error = Error::from(cx.table::<Wrong>().get("ann").unwrap_err());
-        assert_eq!(error.code, "table");
+        assert_eq!(error.code, "internal");
         assert!(
             error.message.contains("members") && error.message.contains("invalid type"),
             "{error:?}"

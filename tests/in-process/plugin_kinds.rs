@@ -123,7 +123,7 @@ async fn behaves(kind: Kind) {
     // Methods: typed parameters, and the plugin's own errors.
     let call = |method: &str, params: Value| json!({"type": "call", "id": "c", "method": method, "params": params});
     let wrong = ann.request(call("watcher.seen", json!(5))).await;
-    assert_eq!(wrong["code"], "watcher.bad_params", "{kind:?}");
+    assert_eq!(wrong["code"], "watcher.invalid_params", "{kind:?}");
     let unknown = ann.request(call("watcher.nothing", json!({}))).await;
     assert_eq!(unknown["code"], "unknown_method", "{kind:?}");
 

@@ -143,7 +143,7 @@ async fn a_failing_method_writes_nothing() {
         assert_eq!(last["value"]["deed"], "nothing", "after {deed}");
     }
     let wrong = json!({"type": "call", "id": "w", "method": "hostile.act", "params": {"deed": 5}});
-    assert_eq!(ann.request(wrong).await["code"], "hostile.bad_params");
+    assert_eq!(ann.request(wrong).await["code"], "hostile.invalid_params");
     server.stop().await;
 }
 
@@ -299,7 +299,7 @@ async fn writes_over_the_storage_quota_are_rejected() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert!(hoarded >= 4, "refused after {hoarded} MiB");
-    assert_eq!(refused["code"], "hostile.service");
+    assert_eq!(refused["code"], "hostile.internal");
     assert!(
         refused["message"].as_str().unwrap().contains("the key space is full"),
         "{refused}"

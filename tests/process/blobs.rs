@@ -302,7 +302,7 @@ async fn the_plugin_decides_and_its_writes_commit_with_the_blob() {
     let removed = path.rsplit('/').next().unwrap().to_owned();
     let named = json!({"id": removed});
     assert_eq!(call(&mut ann, "discard", named.clone()).await["type"], "result");
-    assert_eq!(call(&mut ann, "discard", named).await["code"], "keeper.service");
+    assert_eq!(call(&mut ann, "discard", named).await["code"], "keeper.internal");
     let folder = site.folder.path().join("data/blobs/default/keeper");
     let begun = Instant::now();
     while folder.exists() && std::fs::read_dir(&folder).unwrap().count() > 0 {

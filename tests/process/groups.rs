@@ -486,11 +486,11 @@ async fn invalid_input_is_rejected_and_writes_nothing() {
         (json!({"name": "a\u{0}b"}), "groups.invalid_name"),
         (json!({"name": "a\u{202e}b"}), "groups.invalid_name"),
         (json!({"name": "x".repeat(65)}), "groups.invalid_name"),
-        (json!({"name": ["a"]}), "groups.bad_params"),
-        (json!({"name": "a", "members": "bob"}), "groups.bad_params"),
-        (json!({"name": "a", "capacity": -1}), "groups.bad_params"),
-        (json!({"name": "a", "unknown": 1}), "groups.bad_params"),
-        (json!([]), "groups.bad_params"),
+        (json!({"name": ["a"]}), "groups.invalid_params"),
+        (json!({"name": "a", "members": "bob"}), "groups.invalid_params"),
+        (json!({"name": "a", "capacity": -1}), "groups.invalid_params"),
+        (json!({"name": "a", "unknown": 1}), "groups.invalid_params"),
+        (json!([]), "groups.invalid_params"),
         (json!({"name": "a", "members": ["nobody"]}), "groups.unknown_person"),
     ] {
         assert_eq!(ann.code("create", params.clone()).await, code, "{params}");
@@ -498,7 +498,7 @@ async fn invalid_input_is_rejected_and_writes_nothing() {
     assert_eq!(ann.done("mine", json!({})).await["groups"], json!([]));
     assert_eq!(
         ann.code("mine", json!({"after": "no cursor"})).await,
-        "groups.bad_params"
+        "groups.invalid_params"
     );
     server.stop().await;
 }

@@ -97,7 +97,7 @@ async fn events_reach_subscribed_plugins_also_after_a_kill() {
         assert_eq!(answer["type"], "result", "{answer}");
     }
     let answer = call(&mut ann, "clerk.announce", json!({"name": "No Name"})).await;
-    assert_eq!(answer["code"], "clerk.service");
+    assert_eq!(answer["code"], "clerk.internal");
     server.kill().await;
     let server = site.start().await;
     let mut ann = server.sign_in("ann").await;

@@ -114,15 +114,15 @@ async fn members_join_and_leave_with_the_transaction() {
     for (wrong, code) in [
         (
             json!({"conversation": room, "join": [""], "leave": []}),
-            "clerk.service",
+            "clerk.internal",
         ),
         (
             json!({"conversation": courtyard_tests::CONVERSATION, "join": ["bob"], "leave": []}),
-            "clerk.service",
+            "clerk.internal",
         ),
         (
             json!({"conversation": "nonsense", "join": [], "leave": []}),
-            "clerk.service",
+            "clerk.internal",
         ),
     ] {
         assert_eq!(call(&mut ann, "change", wrong).await["code"], code);
@@ -166,13 +166,13 @@ async fn events_appended_by_a_plugin_commit_with_its_call() {
     // A retry gets the same ack, and doesn't duplicate the guard's message.
     assert_eq!(say(&mut ann, &room, "m2", "Hi").await["seq"], 3);
     let wrong = json!({"conversation": room, "sender": "", "text": "x"});
-    assert_eq!(call(&mut ann, "note", wrong).await["code"], "clerk.service");
+    assert_eq!(call(&mut ann, "note", wrong).await["code"], "clerk.internal");
     let from_ann = json!({"conversation": room, "sender": "ann", "text": "In her name"});
     assert_eq!(call(&mut ann, "note", from_ann).await["type"], "result");
     assert_eq!(pushed(&mut bob).await["event"]["receiver"], "bob");
     assert_eq!(
         call(&mut ann, "note", note("")).await["code"],
-        "clerk.service",
+        "clerk.internal",
         "an empty text is no text"
     );
     let read = call(&mut ann, "read", json!({"conversation": room, "after": 0})).await;
@@ -191,7 +191,7 @@ async fn signals_reach_online_actors_and_are_not_stored() {
     assert_eq!(call(&mut ann, "ping", ping("hint")).await["type"], "result");
     let signal = json!({"type": "signal", "plugin": "clerk", "name": "hint", "payload": {"text": "psst"}});
     assert_eq!(pushed(&mut bob).await, signal);
-    assert_eq!(call(&mut ann, "ping", ping("No Name")).await["code"], "clerk.service");
+    assert_eq!(call(&mut ann, "ping", ping("No Name")).await["code"], "clerk.internal");
     server.stop().await;
 }
 
@@ -294,7 +294,7 @@ async fn timers_fire_once_in_order_and_also_after_a_kill() {
     fired(&mut ann, &["first", "second", "late"]).await;
     assert_eq!(call(&mut ann, "remind", remind("past", 0)).await["type"], "result");
     fired(&mut ann, &["first", "second", "late", "past"]).await;
-    assert_eq!(call(&mut ann, "remind", remind("", 0)).await["code"], "clerk.service");
+    assert_eq!(call(&mut ann, "remind", remind("", 0)).await["code"], "clerk.internal");
     server.stop().await;
 }
 

@@ -108,7 +108,7 @@ async fn methods_that_need_a_sign_in_reject_anonymous_callers() {
     );
     assert_eq!(
         call(&mut stranger, "users.login", json!({"name": "ann"})).await["code"],
-        "users.bad_params"
+        "users.invalid_params"
     );
     server.stop().await;
 }

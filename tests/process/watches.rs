@@ -141,7 +141,7 @@ async fn invalid_ids_are_not_watched() {
         ("watch_actor", "a\u{0}b"),
     ] {
         let refused = call(&mut ann, method, json!({"id": id, "on": true})).await;
-        assert_eq!(refused["code"], "lookout.service", "{refused}");
+        assert_eq!(refused["code"], "lookout.internal", "{refused}");
     }
     server.stop().await;
 }

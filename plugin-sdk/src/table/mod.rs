@@ -151,16 +151,15 @@ pub enum TableError {
     Service(#[from] ServiceError),
 }
 
-/// Has the code `exists`, `not_unique` or `table`, or that of the error of the key space. A method that expects one of the
-/// first two should return an error with its own meaning instead.
+/// Has the code `conflict` where the row or its key in an index exists, `internal` for a fault, or that of the error of the
+/// key space. A method that expects a conflict should return an error with its own meaning instead.
 impl From<TableError> for Error {
     fn from(error: TableError) -> Self {
         let code = match &error {
             TableError::Service(service) => return service.clone().into(),
-            TableError::Json { cause, .. } => return Self::new("table", format!("{error}: {cause}")),
-            TableError::Exists { .. } => "exists",
-            TableError::NotUnique { .. } => "not_unique",
-            TableError::KeyChanged { .. } | TableError::Corrupt { .. } => "table",
+            TableError::Json { cause, .. } => return Self::new("internal", format!("{error}: {cause}")),
+            TableError::Exists { .. } | TableError::NotUnique { .. } => "conflict",
+            TableError::KeyChanged { .. } | TableError::Corrupt { .. } => "internal",
         };
         Self::new(code, error.to_string())
     }

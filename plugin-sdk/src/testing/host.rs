@@ -198,7 +198,7 @@ impl<P: Registered> TestHost<P> {
         let cx = context(caller);
         let params = params.to_string();
         let result = transaction(|| self.plugin.call(&cx, method, params.as_bytes()))?;
-        serde_json::from_slice(&result).map_err(|error| Error::new("bad_result", error.to_string()))
+        serde_json::from_slice(&result).map_err(|error| Error::new("invalid_result", error.to_string()))
     }
 
     /// Runs `work` with the services of the plugin, in a transaction of its own: prepares or inspects its data.

@@ -65,7 +65,7 @@ export const message = {
 export const method = {
   call(_caller, name, params) {
     const asked = JSON.parse(text(params));
-    if (typeof asked !== "object" || asked === null) refuse("bad_params", "The parameters are no object.");
+    if (typeof asked !== "object" || asked === null) refuse("invalid_params", "The parameters are no object.");
     switch (name) {
       case "seen":
         return bytes(JSON.stringify({ seqs: get("seen") ?? [] }));

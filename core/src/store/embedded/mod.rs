@@ -143,9 +143,15 @@ impl EmbeddedStore {
         wrap: impl FnOnce(File) -> Box<dyn committer::LogFile>,
     ) -> Result<Self, StoreError> {
         let log = folder.join("log");
+        let new_folders = log.ancestors().take_while(|path| !exists(path)).count();
         std::fs::create_dir_all(&log).map_err(|source| io("creating", &log, source))?;
         let lock = lock(folder)?;
         let index = Index::open(&folder.join("state.redb"), options.index_cache_bytes)?;
+        // The folder has the entries of the log and the index; an earlier start may have ended before it synced them. Each new
+        // folder is an entry of its parent.
+        for parent in log.ancestors().skip(1).take(new_folders.max(1)) {
+            sync_folder(parent)?;
+        }
         let (position, _) = index.checkpoint()?;
         let memory = Memory::new(position);
         let dedup_index = DedupIndex::new(index.dedup()?);
@@ -695,6 +701,23 @@ pub fn fuzz_segment(bytes: &[u8]) {
     }
 }
 
+/// Returns true if a path, where an empty one is the working directory, exists.
+fn exists(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.exists()
+}
+
+/// Makes the entries of a folder durable. An empty path is the working directory.
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    File::open(folder)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|source| io("syncing", folder, source))
+}
+
 fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
 }
@@ -711,8 +734,6 @@ fn create_segment(folder: &Path, number: u32, first: u64) -> Result<(File, usize
     .encode();
     file.write_all(&header).map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)?;
+    sync_folder(folder)?;
     Ok((file, header.len()))
 }

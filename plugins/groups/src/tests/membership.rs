@@ -299,8 +299,8 @@ fn invalid_input_is_rejected() {
     assert_eq!(create(json!({})), "invalid_name");
     assert_eq!(create(json!({"name": "a\u{0}b"})), "invalid_name");
     assert_eq!(create(json!({"name": "x".repeat(65)})), "invalid_name");
-    assert_eq!(create(json!({"name": 1})), "bad_params");
-    assert_eq!(create(json!({"name": "a", "nmae": "b"})), "bad_params");
+    assert_eq!(create(json!({"name": 1})), "invalid_params");
+    assert_eq!(create(json!({"name": "a", "nmae": "b"})), "invalid_params");
     assert_eq!(
         create(json!({"name": "a", "description": "\u{1b}[2J"})),
         "invalid_description"

@@ -464,7 +464,7 @@ fn invalid_parameters_are_rejected() {
     assert_eq!(code("set_settings", json!({"language": "tlh"})), "invalid_language");
     let many: Vec<String> = (b'a'..=b'z').map(|letter| format!("x{}", char::from(letter))).collect();
     assert_eq!(code("set_settings", json!({"reads": many})), "limit_languages");
-    assert_eq!(code("set_settings", json!({"langauge": "de"})), "bad_params");
+    assert_eq!(code("set_settings", json!({"langauge": "de"})), "invalid_params");
     assert_eq!(
         code("set_conversation", json!({"conversation": "x"})),
         "invalid_conversation"

@@ -106,10 +106,10 @@ fn invalid_names_and_passwords_are_rejected() {
             json!({"name": "abc", "password": "long enough", "display_name": "\u{7}"}),
             "invalid_display_name",
         ),
-        (json!({"name": "abc"}), "bad_params"),
+        (json!({"name": "abc"}), "invalid_params"),
         (
             json!({"name": "abc", "password": "long enough", "admin": true}),
-            "bad_params",
+            "invalid_params",
         ),
     ] {
         assert_eq!(code(host.call(&anonymous(), "register", &params)), wanted, "{params}");
