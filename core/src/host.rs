@@ -7,6 +7,7 @@ use crate::bus::Bus;
 use crate::effects::Settlement;
 use crate::hooks::Hooks;
 use crate::log::Log;
+use crate::metrics::TrafficMetrics;
 use crate::router::Router;
 use crate::wire::AppId;
 use crate::workers::Workers;
@@ -61,6 +62,8 @@ pub struct Host {
     pub settlement: Arc<Settlement>,
     /// The tenants.
     pub apps: Vec<AppId>,
+    /// Counts of what sessions do.
+    pub traffic: Arc<TrafficMetrics>,
     /// Limits of sessions.
     pub limits: SessionLimits,
     /// Threads for blocking work.

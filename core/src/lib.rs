@@ -84,6 +84,7 @@ mod hooks;
 mod host;
 mod keys;
 mod log;
+mod metrics;
 mod net;
 mod plugin;
 mod router;
@@ -109,6 +110,8 @@ pub use plugin::{
     LoadError, ManageError, PluginLimits, PluginProblem, PluginSetup, PluginSource, PluginSpec, PluginState,
     PluginStatus, Supervisor,
 };
+/// The crate whose registry [`Store::register_metrics`] gets.
+pub use prometheus_client;
 pub use server::{Server, ServerBuilder, ServerError, UnknownApp};
 pub use services::{Secrets, ServiceLimits};
 pub use session::{Incoming, IncomingEvents, LocalError, LocalSession, Sent};
@@ -133,7 +136,7 @@ pub mod internals {
     }
 
     modules! {
-        admin blobs bundle bus clock config effects error_chain fetch hooks host keys log net plugin router server services session store wire
+        admin blobs bundle bus clock config effects error_chain fetch hooks host keys log metrics net plugin router server services session store wire
         workers
     }
 }

@@ -37,6 +37,10 @@ impl<F: Fault + Default> FaultyStore<F> {
 }
 
 impl<F: Fault> Store for FaultyStore<F> {
+    fn register_metrics(&self, registry: &mut courtyard::prometheus_client::registry::Registry) {
+        self.store.register_metrics(registry);
+    }
+
     fn position(&self) -> Position {
         self.store.position()
     }

@@ -227,6 +227,21 @@ async fn operators_need_the_token_and_metrics_count_every_call() {
             "{line} is not in\n{metrics}"
         );
     }
+    let value = |name: &str| -> f64 {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}"))
+            .parse()
+            .unwrap()
+    };
+    assert!(value("courtyard_sessions") >= 1.0);
+    assert!(value("courtyard_frames_received_total") >= 3.0);
+    assert!(value("courtyard_frames_sent_total") >= 3.0);
+    assert!(value("courtyard_commit_seconds_count") >= 1.0);
+    assert!(value("courtyard_commit_transactions_sum") >= 1.0);
+    assert!(value("courtyard_store_bytes") > 0.0);
+    assert!(value("courtyard_disk_free_bytes") > 0.0);
     server.stop().await;
     let complaint = stage.site.plugin(&["list"]).await.unwrap_err();
     assert!(complaint.contains("no server listens"), "{complaint}");

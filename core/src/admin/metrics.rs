@@ -1,101 +1,83 @@
 //! The metrics of a host in the text format of Prometheus (version 0.0.4).
 
-use std::fmt::{Display, Write};
+use std::fmt::Error;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
 
 use crate::hooks::BUCKETS_NS;
 use crate::plugin::{PluginState, PluginStatus, Supervisor};
 use crate::router::Router;
 use crate::services::{HISTOGRAM_BOUNDS, Metrics, PluginFigures};
 
-/// One metric family while it is written.
-struct Family<'a> {
-    text: &'a mut String,
-    name: &'static str,
-}
-
-impl<'a> Family<'a> {
-    fn begin(text: &'a mut String, name: &'static str, kind: &str, help: &str) -> Self {
-        // Writing into a string can't fail; the same below.
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        Self { text, name }
-    }
-
-    fn value(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.suffixed("", labels, value);
-    }
-
-    fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.text, "{}{suffix}", self.name);
-        for (index, (label, value)) in labels.iter().enumerate() {
-            // Escaped, since a version is any text of the plugin.
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.text, "{}{label}=\"{value}\"", if index == 0 { '{' } else { ',' });
-        }
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-}
-
 /// Returns all metrics as text.
-pub(super) fn text(supervisor: &Supervisor, router: &Router, metrics: &Metrics) -> String {
-    let (mut text, plugins) = (String::new(), supervisor.status());
-    let mut family = Family::begin(
-        &mut text,
-        "courtyard_actors_online",
-        "gauge",
-        "Actors with live sessions on this node.",
-    );
-    family.value(&[], router.actors());
-
-    let mut family = Family::begin(
-        &mut text,
-        "courtyard_plugin_up",
-        "gauge",
-        "1 if the plugin is running, 0 if it is quarantined, disabled or missing.",
-    );
-    for plugin in &plugins {
-        let version = plugin.version.as_deref().unwrap_or_default();
-        let labels = [("plugin", plugin.id.as_str()), ("version", version)];
-        family.value(&labels, u8::from(plugin.state == PluginState::Running));
-    }
-    gauges(&mut text, &plugins);
-    calls(&mut text, &plugins);
-    own(&mut text, &plugins, metrics);
+pub(super) fn text(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Writing into a string can't fail.
+    let _ = prometheus_text::encode(&mut text, registry);
     text
 }
 
-/// Writes the metrics that plugins define themselves.
-fn own(text: &mut String, plugins: &[PluginStatus], metrics: &Metrics) {
+/// Figures that are read when the metrics are requested: those of plugins and of who is online.
+#[derive(Debug)]
+pub struct PluginCollector {
+    /// The plugins.
+    pub supervisor: Arc<Supervisor>,
+    /// The live sessions.
+    pub router: Arc<Router>,
+    /// The metrics that plugins define.
+    pub metrics: Metrics,
+}
+
+impl Collector for PluginCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let plugins = self.supervisor.status();
+        let help = "Actors with live sessions on this node.";
+        let mut family = encoder.encode_descriptor("courtyard_actors_online", help, None, MetricType::Gauge)?;
+        family.encode_gauge(&(self.router.actors() as u64))?;
+        let help = "1 if the plugin is running, 0 if it is quarantined, disabled or missing.";
+        let mut family = encoder.encode_descriptor("courtyard_plugin_up", help, None, MetricType::Gauge)?;
+        for plugin in &plugins {
+            let version = plugin.version.as_deref().unwrap_or_default();
+            let labels = [("plugin", plugin.id.as_str()), ("version", version)];
+            let up = u64::from(plugin.state == PluginState::Running);
+            family.encode_family(&labels)?.encode_gauge(&up)?;
+        }
+        encode_gauges(&mut encoder, &plugins)?;
+        encode_calls(&mut encoder, &plugins)?;
+        encode_own(&mut encoder, &plugins, &self.metrics)
+    }
+}
+
+/// Encodes the metrics that plugins define themselves.
+fn encode_own(encoder: &mut DescriptorEncoder<'_>, plugins: &[PluginStatus], metrics: &Metrics) -> Result<(), Error> {
     let figures: Vec<(&str, PluginFigures)> = plugins
         .iter()
         .map(|plugin| (&*plugin.id, metrics.of(&plugin.id)))
         .collect();
     let help = "Counters that the plugin defines.";
-    let mut family = Family::begin(text, "courtyard_plugin_counter_total", "counter", help);
+    let mut family = encoder.encode_descriptor("courtyard_plugin_counter", help, None, MetricType::Counter)?;
     for (plugin, figures) in &figures {
         for (name, count) in &figures.counters {
-            family.value(&[("plugin", plugin), ("name", name)], count);
+            encode_count(&mut family, &[("plugin", plugin), ("name", name)], *count)?;
         }
     }
     let help = "Histograms that the plugin defines.";
-    let mut family = Family::begin(text, "courtyard_plugin_value", "histogram", help);
+    let mut family = encoder.encode_descriptor("courtyard_plugin_value", help, None, MetricType::Histogram)?;
     for (plugin, figures) in &figures {
         for (name, histogram) in &figures.histograms {
+            let buckets = buckets(HISTOGRAM_BOUNDS.iter().copied(), &histogram.buckets);
             let labels = [("plugin", *plugin), ("name", name.as_str())];
-            let mut total = 0;
-            for (index, count) in histogram.buckets.iter().enumerate() {
-                total += count;
-                let bound = HISTOGRAM_BOUNDS
-                    .get(index)
-                    .map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-                family.suffixed("_bucket", &[labels[0], labels[1], ("le", &bound)], total);
-            }
-            family.suffixed("_sum", &labels, histogram.sum);
-            family.suffixed("_count", &labels, total);
+            encode_histogram(&mut family, &labels, histogram.sum, &buckets)?;
         }
     }
+    Ok(())
 }
 
-fn gauges(text: &mut String, plugins: &[PluginStatus]) {
+fn encode_gauges(encoder: &mut DescriptorEncoder<'_>, plugins: &[PluginStatus]) -> Result<(), Error> {
     type Figure = fn(&PluginStatus) -> u64;
     let figures: [(&'static str, &str, Figure); 8] = [
         (
@@ -136,52 +118,68 @@ fn gauges(text: &mut String, plugins: &[PluginStatus]) {
         ),
     ];
     for (name, help, figure) in figures {
-        let mut family = Family::begin(text, name, "gauge", help);
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for plugin in plugins {
-            family.value(&[("plugin", &plugin.id)], figure(plugin));
+            let labels = [("plugin", plugin.id.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&figure(plugin))?;
         }
     }
+    Ok(())
 }
 
-fn calls(text: &mut String, plugins: &[PluginStatus]) {
-    let mut family = Family::begin(text, "courtyard_plugin_calls_total", "counter", "Calls of the plugin.");
+fn encode_calls(encoder: &mut DescriptorEncoder<'_>, plugins: &[PluginStatus]) -> Result<(), Error> {
+    let help = "Calls of the plugin.";
+    let mut family = encoder.encode_descriptor("courtyard_plugin_calls", help, None, MetricType::Counter)?;
     for plugin in plugins {
         for hook in &plugin.hooks {
-            family.value(&[("plugin", &plugin.id), ("hook", hook.hook)], hook.calls);
+            encode_count(&mut family, &[("plugin", &plugin.id), ("hook", hook.hook)], hook.calls)?;
         }
     }
-    let mut family = Family::begin(
-        text,
-        "courtyard_plugin_failures_total",
-        "counter",
-        "Calls that failed, by kind. Rejections are not failures.",
-    );
+    let help = "Calls that failed, by kind. Rejections are not failures.";
+    let mut family = encoder.encode_descriptor("courtyard_plugin_failures", help, None, MetricType::Counter)?;
     for plugin in plugins {
         for hook in &plugin.hooks {
             for (kind, count) in &hook.failures {
-                family.value(&[("plugin", &plugin.id), ("hook", hook.hook), ("kind", kind)], count);
+                let labels = [("plugin", plugin.id.as_str()), ("hook", hook.hook), ("kind", kind)];
+                encode_count(&mut family, &labels, *count)?;
             }
         }
     }
-    let mut family = Family::begin(
-        text,
-        "courtyard_plugin_call_seconds",
-        "histogram",
-        "Duration of calls. One in sixteen is timed.",
-    );
+    let help = "Duration of calls. One in sixteen is timed.";
+    let mut family = encoder.encode_descriptor("courtyard_plugin_call_seconds", help, None, MetricType::Histogram)?;
     for plugin in plugins {
         for hook in &plugin.hooks {
+            let buckets = buckets(BUCKETS_NS.iter().map(|ns| *ns as f64 / 1e9), &hook.buckets);
             let labels = [("plugin", plugin.id.as_str()), ("hook", hook.hook)];
-            let mut total = 0;
-            for (index, count) in hook.buckets.iter().enumerate() {
-                total += count;
-                let bound = BUCKETS_NS
-                    .get(index)
-                    .map_or_else(|| "+Inf".to_owned(), |bound| (*bound as f64 / 1e9).to_string());
-                family.suffixed("_bucket", &[labels[0], labels[1], ("le", &bound)], total);
-            }
-            family.suffixed("_sum", &labels, hook.sampled_ns as f64 / 1e9);
-            family.suffixed("_count", &labels, total);
+            encode_histogram(&mut family, &labels, hook.sampled_ns as f64 / 1e9, &buckets)?;
         }
     }
+    Ok(())
+}
+
+fn encode_count<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    count: u64,
+) -> Result<(), Error> {
+    family
+        .encode_family(labels)?
+        .encode_counter::<NoLabelSet, u64, f64>(&count, None)
+}
+
+/// Pairs counts with the upper bounds of their buckets; the last one has none.
+fn buckets(bounds: impl Iterator<Item = f64>, counts: &[u64]) -> Vec<(f64, u64)> {
+    bounds.chain([f64::MAX]).zip(counts.iter().copied()).collect()
+}
+
+fn encode_histogram<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    sum: f64,
+    buckets: &[(f64, u64)],
+) -> Result<(), Error> {
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    family
+        .encode_family(labels)?
+        .encode_histogram::<NoLabelSet>(sum, count, buckets, None)
 }

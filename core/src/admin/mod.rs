@@ -4,6 +4,8 @@
 
 mod metrics;
 
+pub use metrics::PluginCollector;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -25,8 +28,6 @@ use tokio::sync::watch;
 use crate::effects::Settlement;
 use crate::net::stopped;
 use crate::plugin::{ManageError, Supervisor};
-use crate::router::Router;
-use crate::services::Metrics;
 use crate::wire::ErrorCode;
 
 /// Upper bound of the dead letters in one answer.
@@ -94,10 +95,8 @@ pub struct AdminState {
     pub supervisor: Arc<Supervisor>,
     /// The outbox with their dead letters.
     pub settlement: Arc<Settlement>,
-    /// The metrics of plugins.
-    pub metrics: Metrics,
-    /// The live sessions.
-    pub router: Arc<Router>,
+    /// The metrics of the host.
+    pub registry: Registry,
     /// The token that requests must have.
     pub token: String,
 }
@@ -220,8 +219,7 @@ impl AdminState {
         let supervisor = &self.supervisor;
         match (method.as_str(), &parts[..]) {
             ("GET", ["metrics"]) => {
-                let mut answer =
-                    Response::new(Full::new(metrics::text(supervisor, &self.router, &self.metrics).into()));
+                let mut answer = Response::new(Full::new(metrics::text(&self.registry).into()));
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 answer.headers_mut().insert(CONTENT_TYPE, kind);
                 Ok(answer)

@@ -1,12 +1,14 @@
 //! The bounded queue of frames to a session's client.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::metrics::TrafficMetrics;
 use crate::wire::{CloseCode, reply};
 
 /// A frame that waits to be sent.
@@ -49,16 +51,24 @@ pub struct SessionQueue {
     state: Mutex<QueueState>,
     waker: AtomicWaker,
     limit: usize,
+    traffic: Arc<TrafficMetrics>,
 }
 
 impl SessionQueue {
-    /// Creates an empty queue with a limit in bytes of frames.
+    /// Creates an empty queue with a limit in bytes of frames, whose drops nobody counts.
     #[must_use]
     pub fn new(limit: usize) -> Self {
+        Self::counted(limit, Arc::default())
+    }
+
+    /// Creates an empty queue with a limit in bytes of frames, whose drops are counted in `traffic`.
+    #[must_use]
+    pub fn counted(limit: usize, traffic: Arc<TrafficMetrics>) -> Self {
         Self {
             state: Mutex::default(),
             waker: AtomicWaker::new(),
             limit,
+            traffic,
         }
     }
 
@@ -72,7 +82,7 @@ impl SessionQueue {
         state.bytes += item.frame().len();
         state.items.push_back(item);
         if state.bytes > self.limit {
-            drop_excess(&mut state, self.limit);
+            drop_excess(&mut state, self.limit, &self.traffic);
         }
         let closing = state.closing.is_some();
         drop(state);
@@ -123,18 +133,24 @@ impl SessionQueue {
     }
 }
 
-fn drop_excess(state: &mut QueueState, limit: usize) {
+fn drop_excess(state: &mut QueueState, limit: usize, traffic: &TrafficMetrics) {
+    // Returns the number of dropped items.
     let keep = |state: &mut QueueState, keep: fn(&QueueItem) -> bool| {
+        let before = state.items.len();
         state.items.retain(keep);
         state.bytes = state.items.iter().map(|item| item.frame().len()).sum();
+        (before - state.items.len()) as u64
     };
-    keep(state, |item| !matches!(item, QueueItem::Signal(_)));
+    let signals = keep(state, |item| !matches!(item, QueueItem::Signal(_)));
+    traffic.signals_dropped.inc_by(signals);
     if state.bytes <= limit {
         return;
     }
-    keep(state, |item| {
+    let gaps = state.items.iter().filter(|item| *item.frame() == reply::gap()).count() as u64;
+    let dropped = keep(state, |item| {
         matches!(item, QueueItem::Answer(_)) && *item.frame() != reply::gap()
     });
+    traffic.events_dropped.inc_by(dropped - gaps);
     // A single large answer doesn't mean that the client is slow, and a repeated request wouldn't make it smaller.
     let newest = state.items.back().map_or(0, |item| item.frame().len());
     let is_slow = state.bytes - newest > limit || (state.bytes > limit && state.items.len() > 1);
@@ -143,6 +159,7 @@ fn drop_excess(state: &mut QueueState, limit: usize) {
         state.items.clear();
         state.bytes = 0;
         state.closing = Some(CloseCode::TooSlow);
+        traffic.slow_sessions.inc();
     }
 }
 
@@ -182,6 +199,21 @@ mod tests {
         let (items, closing) = drained(&queue);
         assert_eq!(items, [QueueItem::Event(frame(10)), QueueItem::Event(frame(10))]);
         assert_eq!(closing, None);
+    }
+
+    #[test]
+    fn drops_are_counted_by_kind() {
+        let traffic = Arc::new(TrafficMetrics::default());
+        let queue = SessionQueue::counted(25, traffic.clone());
+        queue.push(QueueItem::Signal(frame(10)));
+        for _ in 0..4 {
+            queue.push(QueueItem::Event(frame(12)));
+        }
+        queue.push(QueueItem::Answer(frame(20)));
+        queue.push(QueueItem::Answer(frame(100)));
+        assert_eq!(traffic.signals_dropped.get(), 1);
+        assert_eq!(traffic.events_dropped.get(), 4);
+        assert_eq!(traffic.slow_sessions.get(), 1);
     }
 
     #[test]

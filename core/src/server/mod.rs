@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courtyard_plugin_sdk::native::Native;
+use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, AdminEndpoint, AdminState};
+use crate::admin::{self, AdminEndpoint, AdminState, PluginCollector};
 use crate::blobs::{self, Blobs, BlobsError};
 use crate::bus::{Bus, LocalBus};
 use crate::config::{Config, Listen};
@@ -19,6 +20,7 @@ use crate::effects::{Jobs, Observers, Settlement, Timers};
 use crate::hooks::{Hooks, Registry};
 use crate::host::Host;
 use crate::log::{ConversationRecord, Conversations, Log, LogError};
+use crate::metrics::TrafficMetrics;
 use crate::net::{self, HttpState, Mounted, TlsError, TlsIdentity};
 use crate::plugin::{
     CompiledCache, EngineLimits, Loader, ManageError, PluginSetup, PluginSetups, PluginSource, PluginSpec, Supervisor,
@@ -186,7 +188,9 @@ impl ServerBuilder {
                 blobs,
             },
         ) = opened.await.map_err(|_| ServerError::Panicked)??;
+        let traffic = Arc::new(TrafficMetrics::default());
         let host = Arc::new(Host {
+            traffic: traffic.clone(),
             hooks,
             log: log.clone(),
             router: router.clone(),
@@ -206,11 +210,18 @@ impl ServerBuilder {
                     token: admin.token.clone().unwrap_or_else(AdminEndpoint::generate_token),
                 };
                 endpoint.write(&config.data).map_err(ServerError::Admin)?;
+                let mut registry = MetricsRegistry::default();
+                traffic.register(&mut registry);
+                log.store().register_metrics(&mut registry);
+                registry.register_collector(Box::new(PluginCollector {
+                    supervisor: supervisor.clone(),
+                    router,
+                    metrics: metrics.clone(),
+                }));
                 let shared = Arc::new(AdminState {
                     supervisor: supervisor.clone(),
                     settlement: settlement.clone(),
-                    metrics: metrics.clone(),
-                    router,
+                    registry,
                     token: endpoint.token.clone(),
                 });
                 tokio::spawn(admin::listen(shared, listener, stopping.clone()));

@@ -110,6 +110,7 @@ where
     // Built outside of the future, which would otherwise reserve space for the socket twice.
     let mut socket = HeartbeatSocket::new(socket, session.host.limits.heartbeat);
     async move {
+        let _open = session.host.traffic.open_session();
         let end = tokio::select! {
             end = session.run(&mut socket) => end,
             _ = async { stopping.wait_for(|stopping| *stopping).await.map(drop) } => {
@@ -138,7 +139,7 @@ impl Session {
     fn new(host: Arc<Host>) -> Self {
         Self {
             id: SessionId(crate::clock::new_ulid().0),
-            queue: Arc::new(SessionQueue::new(host.limits.queue_bytes)),
+            queue: Arc::new(SessionQueue::counted(host.limits.queue_bytes, host.traffic.clone())),
             in_flight: Arc::new(InFlightLimit {
                 in_use: AtomicUsize::new(0),
                 limit: host.limits.in_flight,
@@ -195,6 +196,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        self.host.traffic.frames_received.inc_by(texts.len() as u64);
         while !texts.is_empty() {
             match self.receive(texts).await {
                 Ok(count) => texts = &texts[count..],
@@ -217,6 +219,7 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let closing = self.queue.swap_into(&mut self.items);
+        self.host.traffic.frames_sent.inc_by(self.items.len() as u64);
         while let Some(item) = self.items.pop_front() {
             let frame = self.render_item(item).await;
             socket.feed(frame).await.map_err(|()| CloseReason::Gone)?;

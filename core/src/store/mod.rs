@@ -326,6 +326,9 @@ pub trait Store: Send + Sync + 'static {
         self.submit_all(&mut vec![transaction]);
     }
 
+    /// Adds the metrics of the store to those of the host. A store without metrics adds none.
+    fn register_metrics(&self, _registry: &mut prometheus_client::registry::Registry) {}
+
     /// Commits the submitted transactions, refuses later ones, and returns when everything is durable and another process may
     /// open the store. Idempotent. Later reads may fail with [`StoreError::Closed`].
     fn close(&self);

@@ -3,7 +3,7 @@
 use super::{Finding, Source};
 
 /// The modules of core/src from the top to the ground. A new one gets its place here.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "server",
     "config",
     "admin",
@@ -25,6 +25,7 @@ const ORDER: [&str; 22] = [
     "workers",
     "error_chain",
     "clock",
+    "metrics",
     "wire",
 ];
 

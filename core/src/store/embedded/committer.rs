@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use super::format::Batch;
 use super::index::EventLocation;
@@ -264,6 +265,7 @@ impl Committer {
             let position = self.engine.memory.position();
             let bytes = self.batch.finish(position);
             let length = bytes.len();
+            let begin = Instant::now();
             let written = match self.engine.failed.get() {
                 Some(reason) => Err(std::io::Error::other(reason.clone())),
                 None => self.file.append(bytes).and_then(|()| self.file.sync()),
@@ -274,6 +276,7 @@ impl Committer {
                     *result = Err(CommitError::Failed(error.to_string()));
                 }
             } else {
+                self.engine.commits.observe(begin.elapsed(), results.results.len());
                 self.length += length;
                 self.engine.set_written(self.segment, self.length);
                 self.engine

@@ -17,6 +17,7 @@ mod dedup_index;
 mod format;
 mod index;
 mod memory;
+mod metrics;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,8 @@ use dedup_index::DedupIndex;
 use format::{Batch, EVENT_HEADER, EventRecord, Operation, SegmentHeader, decode_event, event_length};
 use index::{EventLocation, Index, LogEnd};
 use memory::Memory;
+use metrics::{CommitMetrics, DiskCollector};
+use prometheus_client::registry::Registry;
 
 use super::{Appended, CommitError, DedupEntry, LogHead, LogId, Position, Store, StoreError, StoredEvent, Transaction};
 
@@ -107,6 +110,7 @@ struct Engine {
     queue: Mutex<SubmissionQueue>,
     work: Condvar,
     failed: OnceLock<String>,
+    commits: CommitMetrics,
     /// None once the store is closed.
     lock: Mutex<Option<File>>,
 }
@@ -166,6 +170,7 @@ impl EmbeddedStore {
             queue: Mutex::default(),
             work: Condvar::new(),
             failed: OnceLock::new(),
+            commits: CommitMetrics::new(),
             lock: Mutex::new(Some(lock)),
         };
         let tail = engine.recover()?;
@@ -539,6 +544,13 @@ fn head_of(end: LogEnd) -> LogHead {
 }
 
 impl Store for EmbeddedStore {
+    fn register_metrics(&self, registry: &mut Registry) {
+        self.engine.commits.register(registry);
+        registry.register_collector(Box::new(DiskCollector {
+            log: self.engine.folder.clone(),
+        }));
+    }
+
     fn position(&self) -> Position {
         Position(self.engine.memory.position())
     }
