@@ -37,11 +37,11 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
         return Err(Failed("benchmarks need `taskset` (Debian: util-linux)".to_owned()));
     }
     let Some(commit) = against else {
-        let build = build(&root(), &target().join("bench/new"))?;
+        let build = build(&root(), &target(), &target().join("bench/new"))?;
         return run(&mut build.command(name, options)?);
     };
     let old = build_commit(&commit)?;
-    let new = build(&root(), &target().join("bench/new"))?;
+    let new = build(&root(), &target(), &target().join("bench/new"))?;
     compare(name, options, &old, &new)
 }
 
@@ -57,14 +57,14 @@ fn option(arguments: &mut Vec<String>, name: &str) -> Result<Option<String>, Fai
     Ok(Some(arguments.remove(index)))
 }
 
-/// Builds the workspace at `source`, and copies the programs to `folder`, since builds of commits share the target folder.
-fn build(source: &Path, folder: &Path) -> Result<Build, Failed> {
+/// Builds the workspace at `source` into the target folder `target`, and copies the programs to `folder`.
+fn build(source: &Path, target: &Path, folder: &Path) -> Result<Build, Failed> {
     let build = Build {
         bench: folder.join("courtyard-bench"),
         server: folder.join("courtyard"),
         plugins: folder.join("plugins"),
     };
-    plugins::build(source, &packages_of(source)?, "plugin", &build.plugins)?;
+    plugins::build((source, target), &packages_of(source)?, "plugin", &build.plugins)?;
     say("building the host and the benchmarks with optimisation (the first time takes some minutes)");
     run(cargo()
         .current_dir(source)
@@ -77,9 +77,9 @@ fn build(source: &Path, folder: &Path) -> Result<Build, Failed> {
             "courtyard-bench",
             "--target-dir",
         ])
-        .arg(target()))?;
+        .arg(target))?;
     for program in [&build.bench, &build.server] {
-        let built = target().join("release").join(program.file_name().unwrap_or_default());
+        let built = target.join("release").join(program.file_name().unwrap_or_default());
         std::fs::copy(&built, program).map_err(|error| Failed::file(&built, &error))?;
     }
     Ok(build)
@@ -107,7 +107,8 @@ fn build_commit(commit: &str) -> Result<Build, Failed> {
             .args(["checkout", "--quiet", "--detach", &id])
             .current_dir(&source))?;
     }
-    build(&source, &folder)
+    // Cargo tells packages of two checkouts apart by nothing but time stamps, so each has a target folder of its own.
+    build(&source, &folder.join("target"), &folder)
 }
 
 impl Build {

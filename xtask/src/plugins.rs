@@ -27,8 +27,9 @@ pub(crate) fn folder() -> PathBuf {
 /// Builds every plugin: those that ship as they ship, guests of the tests with little optimisation.
 pub(crate) fn build_all() -> Result<(), Failed> {
     let (guests, shipped): (Vec<_>, Vec<_>) = packages()?.into_iter().partition(|plugin| plugin.guest);
-    build(&root(), &shipped, "plugin", &folder())?;
-    build(&root(), &guests, "guest", &folder())
+    let here = (&*root(), &*target());
+    build(here, &shipped, "plugin", &folder())?;
+    build(here, &guests, "guest", &folder())
 }
 
 /// Builds the plugins that config/courtyard.toml names, and copies them to where it looks for them.
@@ -43,22 +44,33 @@ pub(crate) fn build_configured() -> Result<(), Failed> {
     if configured.is_empty() {
         return Err(Failed(format!("{} names no plugin of this workspace", file.display())));
     }
-    build(&root(), &configured, "plugin", &root().join("target/plugins"))
+    build(
+        (&root(), &target()),
+        &configured,
+        "plugin",
+        &root().join("target/plugins"),
+    )
 }
 
-/// Builds plugins of the workspace at `root` with a cargo profile, and copies their files to `folder`.
-pub(crate) fn build(root: &Path, plugins: &[PluginPackage], profile: &str, folder: &Path) -> Result<(), Failed> {
+/// Builds plugins of the workspace at `root` into the target folder `target` with a cargo profile, and copies their files to
+/// `folder`.
+pub(crate) fn build(
+    (root, target): (&Path, &Path),
+    plugins: &[PluginPackage],
+    profile: &str,
+    folder: &Path,
+) -> Result<(), Failed> {
     let toolchain = wasm::toolchain()?;
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.file.as_str()).collect();
     say(&format!("building the plugins {} for WebAssembly", names.join(", ")));
     let mut command = toolchain.cargo(root);
     command.args(["build", "--profile", profile, "--target", wasm::TARGET, "--target-dir"]);
-    command.arg(target());
+    command.arg(target);
     for plugin in plugins {
         command.args(["--package", &plugin.package]);
     }
     run(&mut command)?;
-    copy(plugins, &target().join(wasm::TARGET).join(profile), folder)
+    copy(plugins, &target.join(wasm::TARGET).join(profile), folder)
 }
 
 fn copy(plugins: &[PluginPackage], built: &Path, folder: &Path) -> Result<(), Failed> {
